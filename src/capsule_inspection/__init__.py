@@ -1,0 +1,1 @@
+"""Visual inspection with few images, on PyTorch Lightning and Hydra."""

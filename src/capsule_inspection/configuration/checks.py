@@ -1,0 +1,174 @@
+"""Checks of a composed configuration that types alone cannot make; no torch here.
+
+What needs a library to be judged (the name of a timm model, say) is checked by who builds it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from omegaconf import DictConfig, OmegaConf
+
+from capsule_inspection.configuration.messages import suggestion
+from capsule_inspection.contracts import TEST, TRAIN, VAL, ConfigurationError
+
+CHOICES = {
+    "task.monitor_mode": ("max", "min"),
+    "task.sampling": ("natural", "balanced"),
+    "task.loss": ("cross_entropy", "focal"),
+    "task.class_weights": ("none", "balanced", "effective"),
+    "data.on_bad_file": ("error", "skip"),
+    "data.verify": ("fast", "full"),
+    "data.near_duplicates": ("off", "report", "group"),
+    "model.pool": ("own", "average", "max", "average_max"),
+    "model.block": ("basic", "bottleneck"),
+    "stage": (TRAIN, VAL, TEST),
+}
+RANGES: dict[str, tuple[float, float]] = {
+    "seed": (0, 2**32 - 1),
+    "task.batch_size": (1, 65536),
+    "task.epochs": (1, 1_000_000),
+    "task.monitor_smoothing": (0, 0.999),
+    "task.label_smoothing": (0, 0.999),
+    "task.focal_gamma": (0, 100),
+    "task.logit_adjustment": (0, 100),
+    "task.mixup": (0, 100),
+    "data.roi_margin": (0, 10),
+    "data.workers": (1, 1024),
+    "data.max_pixels": (64, 2**40),
+    "data.size_px": (64, 20_000),
+    "data.seed": (0, 2**32 - 1),
+    "data.augmentation.rotation_deg": (0, 180),
+    "data.augmentation.shift": (0, 1),
+    "data.augmentation.scale": (0, 0.9),
+    "data.augmentation.vertical_flip": (0, 1),
+    "data.augmentation.horizontal_flip": (0, 1),
+    "data.augmentation.brightness": (0, 1),
+    "data.augmentation.contrast": (0, 1),
+    "data.augmentation.saturation": (0, 1),
+    "data.augmentation.hue_deg": (0, 180),
+    "data.augmentation.noise": (0, 1),
+    "split.val": (0, 0.95),
+    "split.test": (0, 0.95),
+    "split.folds": (2, 1000),
+    "split.fold": (0, 999),
+    "split.seed": (0, 2**32 - 1),
+    "model.width": (1, 4096),
+    "model.dropout": (0, 0.99),
+    "optimizer.lr": (1e-12, 1000),
+    "optimizer.weight_decay": (0, 100),
+    "scheduler.warmup": (0, 0.99),
+    "finetune.head_epochs": (-1, 1_000_000),
+    "finetune.layer_decay": (1e-3, 1),
+    "finetune.head_lr_factor": (1e-3, 1e6),
+    "callbacks.early_stopping.patience": (1, 1_000_000),
+    "callbacks.ema.decay": (0, 0.999999),
+}
+
+
+def check(config: DictConfig) -> None:
+    """Raise ConfigurationError, naming the key, where a value cannot be meant."""
+    _refuse_missing(config)
+    for key, choices in CHOICES.items():
+        value = OmegaConf.select(config, key)
+        if value is not None and value not in choices:
+            raise ConfigurationError(f"{key}={value}: not a choice. {suggestion(value, choices)}")
+    for key, (low, high) in RANGES.items():
+        value = OmegaConf.select(config, key)
+        if value is not None and not low <= value <= high:
+            raise ConfigurationError(f"{key}={value}: expected a value from {low:g} to {high:g}.")
+    for rule in RULES:
+        rule(config)
+
+
+def refuse_additions(overrides: list[str]) -> None:
+    """Refuse `+key=value` except below an open `options` or `extra`: a mistyped key may hide there.
+
+    Keys with a schema are judged by Hydra itself, before this.
+    """
+    for override in overrides:
+        found = re.match(r"\++([^=@]+)=", override)
+        if found and found[1] not in ("experiment", "hydra/launcher") and not _is_open(found[1]):
+            raise ConfigurationError(
+                f"{override}: settings are not added with '+'. Write {found[1]}=... for one that "
+                "exists, or put arguments of a library below options (+model.options.x=1)."
+            )
+
+
+def _is_open(key: str) -> bool:
+    return ".options." in key or ".extra." in key or key.startswith("hydra.")
+
+
+def _refuse_missing(config: DictConfig) -> None:
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        verb = "are needed" if len(missing) > 1 else "is needed"
+        example = f"{missing[0]}=<value>"
+        raise ConfigurationError(f"{', '.join(missing)} {verb}: say {example} on the command line.")
+
+
+def _check_image_size(config: DictConfig) -> None:
+    size = OmegaConf.select(config, "data.image_size")
+    if size is not None and (len(size) != 2 or min(size) < 16 or max(size) > 8192):
+        raise ConfigurationError(
+            f"data.image_size={list(size)}: expected [height,width], each from 16 to 8192 pixels."
+        )
+
+
+def _check_roi(config: DictConfig) -> None:
+    roi = OmegaConf.select(config, "data.roi")
+    if roi is None or roi in ("auto", "none"):
+        return
+    if not OmegaConf.is_list(roi) or len(roi) != 4:
+        raise ConfigurationError(f"data.roi={roi}: expected auto, none or [x0,y0,x1,y1] in pixels.")
+    if (
+        not all(isinstance(edge, int | float) for edge in roi)
+        or roi[0] >= roi[2]
+        or roi[1] >= roi[3]
+    ):
+        raise ConfigurationError(
+            f"data.roi={list(roi)}: expected [x0,y0,x1,y1] in pixels with x0 < x1 and y0 < y1."
+        )
+
+
+def _check_split(config: DictConfig) -> None:
+    split = OmegaConf.select(config, "split")
+    if split is None:
+        return
+    if "fold" in split and split.fold >= split.folds:
+        raise ConfigurationError(
+            f"split.fold={split.fold}: expected 0 to {split.folds - 1}, as split.folds={split.folds}."
+        )
+    if "test" in split and split.val + split.test >= 1:
+        raise ConfigurationError(
+            f"split.val={split.val} and split.test={split.test} leave nothing to train on: "
+            "their sum must be below 1."
+        )
+
+
+def _check_monitor(config: DictConfig) -> None:
+    monitor = OmegaConf.select(config, "task.monitor")
+    if monitor is not None and not monitor.startswith("val/"):
+        raise ConfigurationError(
+            f"task.monitor={monitor}: expected a validation figure, such as val/balanced_accuracy "
+            "or val/loss."
+        )
+
+
+def _check_precision(config: DictConfig) -> None:
+    valid = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
+    precision = OmegaConf.select(config, "trainer.precision")
+    if precision is not None and str(precision) not in (*valid, "32", "64", "16", "bf16"):
+        raise ConfigurationError(
+            f"trainer.precision={precision}: not a choice. {suggestion(str(precision), valid)}"
+        )
+
+
+RULES: tuple[Callable[[DictConfig], None], ...] = (
+    _check_image_size,
+    _check_roi,
+    _check_split,
+    _check_monitor,
+    _check_precision,
+)

@@ -1,0 +1,71 @@
+"""Paths on the command line, quoted so that Hydra's grammar takes them as they are.
+
+Hydra gives `=`, `,`, `(`, a space and others a meaning of their own; a path may hold any of them.
+Source: https://hydra.cc/docs/advanced/override_grammar/basic (quoted values).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+PATH_KEYS = (
+    "run",
+    "runs",
+    "input",
+    "output",
+    "resume",
+    "data.root",
+    "data.path",
+    "data.masks",
+    "data.cache_folder",
+    "split.path",
+    "model.weights",
+)
+_ARGUMENT = re.compile(rf"(\+{{0,2}}(?:{'|'.join(map(re.escape, PATH_KEYS))}))=(.*)", re.DOTALL)
+
+
+def quote_path_arguments(arguments: list[str]) -> list[str]:
+    """The same arguments, with the values of path settings quoted for Hydra."""
+    multirun = any(argument in ("-m", "--multirun") for argument in arguments)
+    return [_quote_argument(argument, multirun=multirun) for argument in arguments]
+
+
+def _quote_argument(argument: str, *, multirun: bool) -> str:
+    match = _ARGUMENT.fullmatch(argument)
+    if match is None:
+        return argument
+    key, value = match.groups()
+    if value in ("", "null", "???") or _is_quoted(value):
+        return argument
+    if key == "runs" and value.startswith("[") and value.endswith("]"):
+        return f"{key}=[{','.join(quote(path) for path in split_paths(value[1:-1]))}]"
+    if multirun and "," in value and not Path(value).exists():
+        return f"{key}={','.join(quote(path) for path in split_paths(value))}"
+    return f"{key}={quote(value)}"
+
+
+def split_paths(text: str) -> list[str]:
+    """Split at commas, but keep together what exists as one path with a comma in its name."""
+    pieces = text.split(",")
+    paths: list[str] = []
+    start = 0
+    while start < len(pieces):
+        ends = range(len(pieces), start, -1)
+        end = next((e for e in ends if Path(",".join(pieces[start:e])).exists()), start + 1)
+        paths.append(",".join(pieces[start:end]))
+        start = end
+    return paths
+
+
+def quote(value: str) -> str:
+    """A value in Hydra's single quotes; nothing in it is interpolated."""
+    if _is_quoted(value):
+        return value
+    escaped = re.sub(r"(\\*)'", lambda match: match[1] * 2 + r"\'", value)
+    escaped = re.sub(r"(\\+)$", lambda match: match[1] * 2, escaped)
+    return "'" + escaped.replace("${", r"\${") + "'"
+
+
+def _is_quoted(value: str) -> bool:
+    return len(value) >= 2 and value[0] == value[-1] and value[0] in "'\""

@@ -1,0 +1,101 @@
+"""`resume=<run folder>`: everything comes from the run's config.yaml.
+
+Only how long, on which device and with which loggers may be said anew.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from capsule_inspection.configuration.paths import quote
+from capsule_inspection.contracts import ConfigurationError, RunError, RunFiles
+
+ALLOWED_KEYS = (
+    "task.epochs",
+    "trainer.max_epochs",
+    "trainer.max_steps",
+    "trainer.max_time",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.strategy",
+    "trainer.num_nodes",
+    "trainer.threads",
+    "trainer.enable_progress_bar",
+    "data.root",
+    "data.cache_folder",
+    "data.workers",
+)
+ALLOWED_GROUPS = ("trainer", "logger")
+TRAINER_DEVICE = ("accelerator", "devices", "strategy", "num_nodes")
+
+
+def extra_arguments(arguments: list[str]) -> list[str]:
+    """Hydra's run folder is the one to resume; checked before Hydra writes anything into it."""
+    folder = resume_folder(arguments)
+    if folder is None:
+        return []
+    _require_run(folder)
+    return [f"hydra.run.dir={quote(folder.as_posix())}"]
+
+
+def resume_folder(arguments: list[str]) -> Path | None:
+    """The folder that `resume=` names, if any."""
+    values = [a.partition("=")[2] for a in arguments if re.match(r"\+{0,2}resume=", a)]
+    if not values or values[-1] in ("null", "''", ""):
+        return None
+    text = values[-1]
+    return Path(text[1:-1].replace("\\'", "'") if text[0] in "'\"" else text)
+
+
+def stored_configuration(config: DictConfig, overrides: list[str]) -> DictConfig:
+    """The run's own configuration, with what may be said anew taken from the command line.
+
+    Raises ConfigurationError for any other setting.
+    """
+    folder = Path(config.resume)
+    _require_run(folder)
+    stored = _load(folder / RunFiles.CONFIG)
+    for override in overrides:
+        key, _, _ = override.lstrip("+~").partition("=")
+        if key == "resume":
+            continue
+        if key in ALLOWED_KEYS:
+            OmegaConf.update(stored, key, OmegaConf.select(config, key), force_add=True)
+        elif key == "logger":
+            stored.logger = config.logger
+        elif key == "trainer":
+            for name in TRAINER_DEVICE:
+                stored.trainer[name] = config.trainer[name]
+        else:
+            raise ConfigurationError(
+                f"{key} cannot be changed when a run is resumed: everything comes from "
+                f"{folder / RunFiles.CONFIG}. Allowed are {', '.join(ALLOWED_KEYS)}, trainer and "
+                "logger. For other settings, start a new run."
+            )
+    if any(override.startswith("task.epochs=") for override in overrides):
+        stored.trainer.max_epochs = config.task.epochs
+    stored.resume = config.resume
+    return stored
+
+
+def _require_run(folder: Path) -> None:
+    if not (folder / RunFiles.CONFIG).is_file():
+        found = "an existing folder" if folder.is_dir() else "no such folder"
+        raise RunError(
+            f"resume={folder}: expected a run folder with {RunFiles.CONFIG}, found {found}. "
+            "Name the folder that train.py printed, such as outputs/classification/resnet18/<time>."
+        )
+
+
+def _load(path: Path) -> DictConfig:
+    try:
+        config = OmegaConf.load(path)
+    except (OmegaConfBaseException, ValueError, OSError) as error:
+        raise RunError(f"{path}: cannot be read ({error}). The run cannot be resumed.") from error
+    if not isinstance(config, DictConfig):
+        raise RunError(f"{path}: expected a mapping of settings. The run cannot be resumed.")
+    return config

@@ -1,0 +1,1 @@
+"""From photographs on disk to batches on the device."""

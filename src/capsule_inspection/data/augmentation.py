@@ -1,0 +1,151 @@
+"""Augmentation of whole batches on the device, image and mask together.
+
+Each image has random numbers of its own, derived from (seed, epoch, image, draw): the order of
+batches, the number of processes and a resumed run change nothing. torchvision's v2 transforms draw
+one set of numbers for a batch, and are called here for what is the same for all images; the
+warp and the colours, which differ from image to image, are torch operations on the whole batch
+(docs/decisions/0003-batched-augmentation.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_LUMA = (0.299, 0.587, 0.114)
+_COLUMNS = (
+    "rotation",
+    "shift_x",
+    "shift_y",
+    "scale",
+    "vertical_flip",
+    "horizontal_flip",
+    "brightness",
+    "contrast",
+    "saturation",
+    "hue",
+)
+
+
+@dataclass(frozen=True)
+class AugmentationSettings:
+    """How far each image may be changed; see `conf/parts/data.yaml` for units."""
+
+    rotation_deg: float
+    shift: float
+    scale: float
+    vertical_flip: float
+    horizontal_flip: float
+    brightness: float
+    contrast: float
+    saturation: float
+    hue_deg: float
+    noise: float
+
+
+def uniform_numbers(*, seed: int, epoch: int, index: Tensor, draw: Tensor) -> Tensor:
+    """Uniform numbers in [0, 1) for each image, a function of the arguments alone.
+
+    Shapes: index and draw (N,), how often the image was drawn before in this epoch. Returns
+    (N, 10), one column for each name in `_COLUMNS`.
+    """
+    rows = [
+        np.random.Generator(np.random.Philox(key=[(seed << 32) + epoch, (int(i) << 32) + int(d)]))
+        for i, d in zip(index.tolist(), draw.tolist(), strict=True)
+    ]
+    return torch.from_numpy(np.stack([row.random(len(_COLUMNS), np.float32) for row in rows]))
+
+
+def augment(
+    image: Tensor, mask: Tensor, valid: Tensor, uniform: Tensor, settings: AugmentationSettings
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A changed copy of image, mask and valid.
+
+    Shapes: image (N, 3, H, W) in [0, 1]; mask (N, H, W) uint8; valid (N, H, W) bool; uniform
+    (N, 10) on the same device. What is warped in from outside repeats the border.
+    """
+    numbers = dict(zip(_COLUMNS, uniform.unbind(1), strict=True))
+    matrix = _affine(numbers, settings, height=image.shape[2], width=image.shape[3])
+    grid = F.affine_grid(matrix, list(image.shape), align_corners=False).to(image.dtype)
+    image = F.grid_sample(image, grid, "bilinear", "border", align_corners=False)
+    image = _adjust_colours(image, numbers, settings)
+    if settings.noise > 0:
+        image = image + settings.noise * torch.randn_like(image)
+    return image.clamp_(0, 1), _warp_labels(mask, grid), _warp_labels(valid, grid)
+
+
+def _warp_labels(labels: Tensor, grid: Tensor) -> Tensor:
+    if not labels.is_floating_point() and not bool(labels.any()):
+        return labels  # two thirds of the images have no defect: nothing to warp
+    if labels.dtype == torch.bool and bool(labels.all()):
+        return labels
+    warped = F.grid_sample(
+        labels[:, None].to(grid.dtype), grid, "nearest", "border", align_corners=False
+    )
+    return warped[:, 0].to(labels.dtype)
+
+
+def _signed(uniform: Tensor) -> Tensor:
+    return 2 * uniform - 1
+
+
+def _affine(
+    numbers: dict[str, Tensor], settings: AugmentationSettings, *, height: int, width: int
+) -> Tensor:
+    """Matrices (N, 2, 3) from output to input in affine_grid's coordinates, -1 to 1 on each axis.
+
+    The rotation is one in pixels, so it is corrected for the aspect ratio.
+    """
+    angle = torch.deg2rad(_signed(numbers["rotation"]) * settings.rotation_deg)
+    scale = 1 / (1 + _signed(numbers["scale"]) * settings.scale)
+    flip_x = 1 - 2 * (numbers["horizontal_flip"] < settings.horizontal_flip).float()
+    flip_y = 1 - 2 * (numbers["vertical_flip"] < settings.vertical_flip).float()
+    cosine, sine = scale * torch.cos(angle), scale * torch.sin(angle)
+    shift_x = 2 * settings.shift * _signed(numbers["shift_x"])
+    shift_y = 2 * settings.shift * _signed(numbers["shift_y"])
+    row_x = torch.stack([cosine * flip_x, -sine * height / width * flip_x, shift_x], dim=1)
+    row_y = torch.stack([sine * width / height * flip_y, cosine * flip_y, shift_y], dim=1)
+    return torch.stack([row_x, row_y], dim=1)
+
+
+def _adjust_colours(
+    image: Tensor, numbers: dict[str, Tensor], settings: AugmentationSettings
+) -> Tensor:
+    """Brightness, contrast, saturation and hue as one affine map of the colours of each image."""
+    matrix, offset = _colour_map(image, numbers, settings)
+    mixed = torch.einsum("nij,njhw->nihw", matrix, image)
+    return (mixed + offset[:, :, None, None]).contiguous(memory_format=_format_of(image))
+
+
+def _colour_map(
+    image: Tensor, numbers: dict[str, Tensor], settings: AugmentationSettings
+) -> tuple[Tensor, Tensor]:
+    """Matrix (N, 3, 3) and offset (N, 3): x -> contrast * brightness * C x + (1 - contrast) * mean."""
+    luma = torch.tensor(_LUMA, device=image.device, dtype=image.dtype)
+    grey = luma.expand(3, 3)
+    saturation = 1 + settings.saturation * _signed(numbers["saturation"])
+    angle = torch.deg2rad(settings.hue_deg * _signed(numbers["hue"]))
+    matrix = grey + saturation[:, None, None] * (_hue_rotation(angle, image) - grey)
+    brightness = 1 + settings.brightness * _signed(numbers["brightness"])
+    contrast = 1 + settings.contrast * _signed(numbers["contrast"])
+    mean = torch.einsum("nchw,c->n", image, luma) / (image.shape[2] * image.shape[3])
+    offset = ((1 - contrast) * brightness * mean)[:, None].expand(-1, 3)
+    return (contrast * brightness)[:, None, None] * matrix, offset
+
+
+def _hue_rotation(angle: Tensor, image: Tensor) -> Tensor:
+    """Rotation (N, 3, 3) of colours about the grey axis, by Rodrigues' formula."""
+    third = 1 / 3**0.5
+    cross = image.new_tensor([[0, -third, third], [third, 0, -third], [-third, third, 0]])
+    identity = torch.eye(3, device=image.device, dtype=image.dtype)
+    cosine, sine = torch.cos(angle)[:, None, None], torch.sin(angle)[:, None, None]
+    return cosine * identity + sine * cross + (1 - cosine) / 3 * torch.ones_like(identity)
+
+
+def _format_of(image: Tensor) -> torch.memory_format:
+    channels_last = image.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if channels_last else torch.contiguous_format

@@ -1,0 +1,139 @@
+"""One entry of a listing to a record of the index, or to the reason why it cannot be one.
+
+Files that are remembered unchanged are not opened. index.py calls this from several threads and
+compares the records with each other.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from capsule_inspection.contracts import GOOD_LABEL, ImageRecord
+from capsule_inspection.data.index_store import FileFacts
+from capsule_inspection.data.layouts import Entry
+from capsule_inspection.data.reading import (
+    BadFileError,
+    Header,
+    check_mask_size,
+    inspect_image,
+    inspect_mask,
+)
+
+_GROUP_LENGTH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What came of one entry: a record, or the reason why there is none."""
+
+    name: str
+    record: ImageRecord | None
+    reason: str = ""
+
+
+@dataclass
+class Checker:
+    """Checks entries of one root.
+
+    `facts` are those of an earlier run, believed where `trust` says so, and brought up to date;
+    `changed` tells whether they had to be.
+    """
+
+    root: Path
+    labels: Mapping[str, int]
+    facts: dict[str, FileFacts]
+    trust: bool
+    max_pixels: int
+    changed: bool = False
+
+    def check_all(self, entries: Sequence[Entry]) -> list[Checked]:
+        """Check several entries, in order."""
+        return [self.check(entry) for entry in entries]
+
+    def check(self, entry: Entry) -> Checked:
+        """Check an image and its mask; raises nothing for bad files."""
+        name = entry.path
+        try:
+            image = self._sound(name, is_mask=False)
+        except BadFileError as error:
+            return Checked(name, None, error.reason)
+        label = self.labels[entry.class_name]
+        try:
+            mask, reason = self._check_mask(entry, label=label, image=image)
+        except BadFileError as error:
+            mask, reason = None, f"mask {entry.mask}: {error.reason}"
+        if reason:
+            return Checked(name, None, reason)
+        return Checked(name, _record(entry, label=label, mask=mask, image=image))
+
+    def _check_mask(
+        self, entry: Entry, *, label: int, image: FileFacts
+    ) -> tuple[str | None, str | None]:
+        """Name of a defect's mask and what is wrong with it; good images need none."""
+        name = entry.mask
+        if name is None or (label == GOOD_LABEL and not (self.root / name).exists()):
+            return None, None
+        facts = self._sound(name, is_mask=True)
+        check_mask_size(
+            self.root / name,
+            mask=Header(facts.width, facts.height),
+            image=Header(image.width, image.height),
+        )
+        if label == GOOD_LABEL:
+            return None, None if facts.empty else f"is a good image, but {name} marks a defect"
+        return name, f"shows {entry.class_name}, but its mask {name} is empty" * bool(facts.empty)
+
+    def _sound(self, name: str, *, is_mask: bool) -> FileFacts:
+        """Facts of a file, remembered or read; raises BadFileError where it is bad."""
+        path = self.root / name
+        status = _status(path)
+        facts = self.facts.get(name) if self.trust else None
+        if facts is None or not self._still_holds(facts, status, is_mask=is_mask):
+            facts = self._read(path, status, is_mask=is_mask)
+            self.facts[name] = facts
+            self.changed = True
+        return facts
+
+    def _still_holds(self, facts: FileFacts, status: os.stat_result, *, is_mask: bool) -> bool:
+        return (
+            (facts.size_bytes, facts.modified_ns) == (status.st_size, status.st_mtime_ns)
+            and (facts.empty is not None) == is_mask
+            and facts.width * facts.height <= self.max_pixels
+        )
+
+    def _read(self, path: Path, status: os.stat_result, *, is_mask: bool) -> FileFacts:
+        empty = None
+        if is_mask:
+            header, sha256, empty = inspect_mask(path, max_pixels=self.max_pixels)
+        else:
+            header, sha256 = inspect_image(path, max_pixels=self.max_pixels)
+        return FileFacts(
+            status.st_size, status.st_mtime_ns, sha256, header.width, header.height, empty
+        )
+
+
+def _status(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        raise BadFileError(path, "there is no such file") from None
+    except OSError as error:
+        raise BadFileError(path, f"cannot be read ({error.strerror})") from error
+
+
+def _record(entry: Entry, *, label: int, mask: str | None, image: FileFacts) -> ImageRecord:
+    return ImageRecord(
+        path=entry.path,
+        label=label,
+        mask=mask,
+        sha256=image.sha256,
+        width=image.width,
+        height=image.height,
+        size_bytes=image.size_bytes,
+        modified_ns=image.modified_ns,
+        group=entry.group or image.sha256[:_GROUP_LENGTH],
+        split=entry.split,
+    )

@@ -1,0 +1,66 @@
+"""Cut a box out of an image or a mask and bring it to the size that networks read.
+
+Images shrink by area, and where the box reaches beyond the image its border is repeated. Masks
+shrink by area too, with a low threshold, so that thin scratches stay. Boxes come from roi.py.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from capsule_inspection.data.roi import Box
+
+_MASK_SHARE = 0.25
+"""Part of a target pixel's area from which on it counts as defect: at a half, scratches of two
+source pixels would vanish."""
+
+
+def cut_out(
+    image: np.ndarray, *, box: Box, image_size: tuple[int, int]
+) -> tuple[np.ndarray, tuple[int, int, int, int]]:
+    """Cut a box out and resize it to (height, width); beyond the image its border is repeated.
+
+    Shapes: image (h, w, 3) uint8; box of whole pixels, with the target's aspect. Returns
+    (H, W, 3) uint8, and x0, y0, x1, y1 of the part of it that shows the image.
+    """
+    part, inside = _visible(image, box=box, image_size=image_size)
+    size = (inside[2] - inside[0], inside[3] - inside[1])
+    shrinks = size[0] < part.shape[1] or size[1] < part.shape[0]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized = cv2.resize(part, size, interpolation=how)
+    border = (inside[1], image_size[0] - inside[3], inside[0], image_size[1] - inside[2])
+    return cv2.copyMakeBorder(resized, *border, cv2.BORDER_REPLICATE), inside
+
+
+def cut_out_mask(mask: np.ndarray, *, box: Box, image_size: tuple[int, int]) -> np.ndarray:
+    """As `cut_out`, for a mask of 0 and 1: (h, w) to (H, W) uint8, 0 beyond the image.
+
+    A pixel is set from a quarter of its area on: at half, scratches of 2 pixels would vanish.
+    A mask that vanishes all the same keeps its strongest pixels.
+    """
+    target = np.zeros(image_size, np.uint8)
+    part, (x0, y0, x1, y1) = _visible(mask, box=box, image_size=image_size)
+    if part.any():
+        share = cv2.resize(
+            part.astype(np.float32), (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA
+        )
+        target[y0:y1, x0:x1] = share >= min(_MASK_SHARE, float(share.max()))
+    return target
+
+
+def _visible(
+    image: np.ndarray, *, box: Box, image_size: tuple[int, int]
+) -> tuple[np.ndarray, tuple[int, int, int, int]]:
+    """The part of an image within a box, and where it lies in the target, in whole pixels."""
+    y0, y1, top, bottom = _overlap(box.y0, box.y1, source=image.shape[0], target=image_size[0])
+    x0, x1, left, right = _overlap(box.x0, box.x1, source=image.shape[1], target=image_size[1])
+    return image[y0:y1, x0:x1], (left, top, right, bottom)
+
+
+def _overlap(start: float, end: float, *, source: int, target: int) -> tuple[int, int, int, int]:
+    """Along one axis: first and last pixel seen in the source, and their place in the target."""
+    first, last = max(int(start), 0), min(int(end), source)
+    scale = target / (end - start)
+    begin = min(round((first - start) * scale), target - 1)
+    return first, last, begin, min(max(round((last - start) * scale), begin + 1), target)

@@ -1,0 +1,278 @@
+"""Folders to lists of images, classes and masks: the MVTec AD layout, and one subfolder a class.
+
+MVTec AD (Bergmann et al. 2021): `train/good`, `test/<class>`, `ground_truth/<defect>/<stem>_mask`.
+Only names are looked at here; what is in the files is index.py's concern, tables are manifest.py's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from capsule_inspection.contracts import DataError
+from capsule_inspection.data.reading import IMAGE_SUFFIXES
+
+MVTEC_GOOD = "good"
+_MVTEC_PARTS = ("train", "test")
+_NO_DATA_FOLDERS = frozenset({"__MACOSX", "__pycache__"})
+_SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db"})
+_SHOWN = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One image file and what its place says of it.
+
+    `path` and `mask` are POSIX paths relative to the listing's root, absolute where they lie
+    elsewhere. `mask` is where the mask is or would have to be; None where the class has none.
+    `split` is a stage and `group` joins images that belong together; "" where nothing is said.
+    """
+
+    path: str
+    class_name: str
+    mask: str | None = None
+    split: str = ""
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All images of a data set, sorted by path; `classes[0]` is the good class.
+
+    `root` is absolute.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    entries: tuple[Entry, ...]
+
+
+def list_mvtec(root: Path) -> Listing:
+    """List a category folder in the MVTec AD layout, with `train`, `test` or both.
+
+    Raises DataError where the folder is missing, is not of this layout or holds no images.
+    """
+    expected = "a category folder of MVTec AD with train/good, test/<class> or both"
+    root = _require_folder(root, expected)
+    folders = [folder for part in _MVTEC_PARTS for folder in _subfolders(root / part)]
+    if not folders:
+        raise _not_this_layout(root, expected)
+    _refuse_defects_in_training(root)
+    entries = [
+        entry
+        for folder in folders
+        for entry in _class_entries(root, folder, root / "ground_truth" / folder.name)
+    ]
+    if not entries:
+        raise _not_this_layout(root, expected)
+    return make_listing(root, entries, good_class=MVTEC_GOOD)
+
+
+def list_folder(root: Path, *, good_class: str, masks: Path | None = None) -> Listing:
+    """List a folder with one subfolder a class.
+
+    `masks` mirrors it, as `<class>/<stem>_mask.png` or `<class>/<stem>.png` (any image suffix).
+    Raises DataError as `list_mvtec` does, and where `good_class` or `masks` do not fit.
+    """
+    expected = "one subfolder of images a class"
+    root = _require_folder(root, expected)
+    if any(_is_mvtec(folder) for folder in (root, *_subfolders(root))):
+        raise _not_this_layout(root, expected)
+    masks_folder = masks.resolve() if masks else None
+    folders = [folder for folder in _subfolders(root) if folder.resolve() != masks_folder]
+    _check_masks_folder(masks, classes=[folder.name for folder in folders])
+    entries = [
+        entry
+        for folder in folders
+        for entry in _class_entries(root, folder, masks / folder.name if masks else None)
+    ]
+    if not entries:
+        raise _not_this_layout(root, expected)
+    _check_good_class(root, good_class, classes=[folder.name for folder in folders])
+    return make_listing(root, entries, good_class=good_class)
+
+
+def make_listing(root: Path, entries: Iterable[Entry], *, good_class: str) -> Listing:
+    """Sort the entries by path, and the classes by name after the good one."""
+    ordered = sorted(entries, key=lambda entry: entry.path)
+    others = {entry.class_name for entry in ordered} - {good_class}
+    return Listing(root, (good_class, *sorted(others)), tuple(ordered))
+
+
+def with_classes(listing: Listing, classes: Sequence[str]) -> Listing:
+    """The same images with the classes, and their order, of a model.
+
+    Raises DataError where the listing has a class that is not among them.
+    """
+    unknown = sorted({entry.class_name for entry in listing.entries} - set(classes))
+    if unknown:
+        raise DataError(
+            f"{listing.root}: the classes {_names(unknown)} are not among those of the model: "
+            f"{_names(classes)}. Rename or remove these folders or rows."
+        )
+    return Listing(listing.root, tuple(classes), listing.entries)
+
+
+def relative_posix(path: Path, root: Path) -> str:
+    """POSIX path relative to `root`; the absolute path where it lies elsewhere."""
+    path = path.absolute()
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
+def _class_entries(root: Path, folder: Path, masks: Path | None) -> list[Entry]:
+    """The images of one class folder; masks are expected where the folder `masks` exists."""
+    images = _images(folder)
+    _refuse_other_content(folder, images)
+    prefix, class_name = relative_posix(folder, root), folder.name
+    if masks is None or not masks.is_dir():
+        return [Entry(f"{prefix}/{image}", class_name) for image in images]
+    found = _masks_by_stem(_images(masks))
+    masks_prefix = relative_posix(masks, root)
+    return [
+        Entry(f"{prefix}/{image}", class_name, f"{masks_prefix}/{_mask_name(image, found)}")
+        for image in images
+    ]
+
+
+def _masks_by_stem(masks: Iterable[str]) -> dict[str, str]:
+    """Names of masks by the stem of their image; `<stem>_mask` goes before `<stem>`."""
+    plain = {_stem(mask): mask for mask in masks}
+    return plain | {
+        stem.removesuffix("_mask"): mask for stem, mask in plain.items() if stem.endswith("_mask")
+    }
+
+
+def _mask_name(image: str, masks: Mapping[str, str]) -> str:
+    return masks.get(_stem(image)) or f"{_stem(image)}_mask.png"
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _scan(folder: Path) -> list[os.DirEntry[str]]:
+    """What a folder holds, hidden files left out, sorted by name; empty if there is no folder."""
+    try:
+        with os.scandir(folder) as scan:
+            found = [item for item in scan if not item.name.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except PermissionError:
+        raise DataError(f"{folder}: the folder may not be read (permission denied).") from None
+    return sorted(found, key=lambda item: item.name)
+
+
+def _images(folder: Path) -> list[str]:
+    """Names of the image files in a folder, sorted."""
+    # A link that leads nowhere is listed, so that it is reported and not passed over.
+    return [item.name for item in _scan(folder) if _is_image(item.name) and not item.is_dir()]
+
+
+def _is_image(name: str) -> bool:
+    stem, dot, suffix = name.rpartition(".")
+    return bool(stem) and f"{dot}{suffix}".lower() in IMAGE_SUFFIXES
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return [
+        Path(item.path)
+        for item in _scan(folder)
+        if item.is_dir() and item.name not in _NO_DATA_FOLDERS
+    ]
+
+
+def _require_folder(root: Path, expected: str) -> Path:
+    """The root as an absolute path; raises DataError where it is no folder."""
+    if not root.is_dir():
+        problem = "is a file" if root.is_file() else "there is no such folder"
+        raise DataError(f"{root}: {problem}; expected {expected}. Set data.root to one.")
+    return root.absolute()
+
+
+def _refuse_defects_in_training(root: Path) -> None:
+    others = [folder.name for folder in _subfolders(root / "train") if folder.name != MVTEC_GOOD]
+    if others:
+        raise DataError(
+            f"{root / 'train'}: expected good images only, in train/{MVTEC_GOOD}; found "
+            f"{_names(others)}. Move them to test/, or list the images in a table and use "
+            "data=manifest."
+        )
+
+
+def _refuse_other_content(folder: Path, images: Sequence[str]) -> None:
+    """Raise DataError for a class folder whose content would be passed over in silence."""
+    inner = [item.name for item in _subfolders(folder) if _images(item)]
+    if inner:
+        raise DataError(
+            f"{folder}: expected images, found images in the subfolders {_names(inner)}. Move "
+            "them up, or list them in a table and use data=manifest."
+        )
+    if images:
+        return
+    others = [item.name for item in _scan(folder) if item.name.lower() not in _SYSTEM_FILES]
+    if others:
+        raise DataError(
+            f"{folder}: expected images ({', '.join(sorted(IMAGE_SUFFIXES))}), found "
+            f"{_names(others)}. Convert these files, or move the folder elsewhere."
+        )
+
+
+def _check_masks_folder(masks: Path | None, *, classes: Collection[str]) -> None:
+    if masks is None:
+        return
+    if not masks.is_dir():
+        raise DataError(f"{masks}: there is no such folder. Set data.masks to one, or to null.")
+    found = [folder.name for folder in _subfolders(masks)]
+    if not set(found) & set(classes):
+        raise DataError(
+            f"{masks}: expected subfolders named like the classes ({_names(classes)}), found "
+            f"{_names(found)}. Set data.masks to the folder that holds them, or to null."
+        )
+
+
+def _check_good_class(root: Path, good_class: str, *, classes: Collection[str]) -> None:
+    if good_class not in classes:
+        raise DataError(
+            f"{root}: data.good_class={good_class} is not among the subfolders: "
+            f"{_names(classes)}. Set data.good_class to the one that holds the flawless parts."
+        )
+
+
+def _is_mvtec(root: Path) -> bool:
+    return any(_subfolders(root / part) for part in _MVTEC_PARTS)
+
+
+def _not_this_layout(root: Path, expected: str) -> DataError:
+    found = _names([folder.name for folder in _subfolders(root)])
+    images = len(_images(root))
+    return DataError(
+        f"{root}: expected {expected}; found the subfolders {found} and {images} images beside "
+        f"them. {_remedy(root)}"
+    )
+
+
+def _remedy(root: Path) -> str:
+    """The nearest way out, from what the folder looks like."""
+    if _is_mvtec(root):
+        if any(_images(folder) for part in _MVTEC_PARTS for folder in _subfolders(root / part)):
+            return "This looks like the MVTec AD layout: use data=mvtec."
+        return "Put the images into train/good and test/<class>."
+    subfolders = _subfolders(root)
+    categories = [folder.name for folder in subfolders if _is_mvtec(folder)]
+    if categories:
+        return f"Its subfolders look like MVTec AD categories: set data.root to {root}/<one>."
+    if any(_images(folder) for folder in subfolders):
+        return "This looks like one subfolder a class: use data=folder."
+    if any(item.name.lower().endswith((".csv", ".parquet")) for item in _scan(root)):
+        return "There is a table in it: use data=manifest with data.path."
+    if _images(root):
+        return "Sort the images into one subfolder a class and use data=folder."
+    return "Check data.root."
+
+
+def _names(names: Collection[str]) -> str:
+    listed = list(names)
+    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+    return (", ".join(listed[:_SHOWN]) or "(none)") + more

@@ -1,0 +1,182 @@
+"""The LightningDataModule of all tasks: cached images to augmented, normalised batches.
+
+The decoded cache is read in the main process (a batch takes about a millisecond); conversion,
+augmentation and normalisation happen after the transfer, on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from capsule_inspection.contracts import (
+    TEST,
+    TRAIN,
+    VAL,
+    Batch,
+    DataIndex,
+    DataError,
+    Normalisation,
+)
+from capsule_inspection.data.augmentation import AugmentationSettings, augment, uniform_numbers
+from capsule_inspection.data.cache import DecodedCache
+from capsule_inspection.data.sampling import Draw, EpochSampler
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """How batches are made."""
+
+    batch_size: int
+    sampling: str
+    mixup: float
+    seed: int
+    channels_last: bool
+    augmentation: AugmentationSettings
+
+
+class CachedImages(Dataset[dict[str, Tensor]]):
+    """Raw batches from the decoded cache; asked for whole batches of draws.
+
+    Returns uint8 image (N, H, W, 3), mask (N, H, W), bool valid (N, H, W), int64 label, index and
+    draw (N,).
+    """
+
+    def __init__(self, cache: DecodedCache, labels: np.ndarray) -> None:
+        self.cache = cache
+        self.labels = labels
+
+    def __getitem__(self, draw: Draw) -> dict[str, Tensor]:
+        return self.__getitems__([draw])
+
+    def __getitems__(self, draws: Sequence[Draw]) -> dict[str, Tensor]:
+        index = np.array([index for index, _ in draws], np.int64)
+        return {
+            "image": torch.from_numpy(self.cache.images[index]),
+            "mask": torch.from_numpy(self.cache.masks[index]),
+            "valid": torch.from_numpy(self.cache.valid(index)),
+            "label": torch.from_numpy(self.labels[index]),
+            "index": torch.from_numpy(index),
+            "draw": torch.tensor([draw for _, draw in draws]),
+        }
+
+
+class InspectionDataModule(L.LightningDataModule):
+    """Batches of each stage, as `contracts.Batch`, for one data index with a split."""
+
+    def __init__(
+        self,
+        index: DataIndex,
+        cache: DecodedCache,
+        *,
+        normalisation: Normalisation,
+        settings: BatchSettings,
+        select: Callable[[str, int], bool] | None = None,
+    ) -> None:
+        """`select(stage, label)` says which images a task uses; None uses all."""
+        super().__init__()
+        self.index = index
+        self.settings = settings
+        self.labels = np.array([record.label for record in index.records], np.int64)
+        self.stages = np.array([record.split for record in index.records])
+        self.select = select
+        self.dataset = CachedImages(cache, self.labels)
+        self.normalise = v2.Normalize(list(normalisation.mean), list(normalisation.std))
+        self.normalisation = normalisation
+        self.predict_stage = TEST
+        self.mix = mixup(settings.mixup, len(index.classes))
+
+    def indices(self, stage: str) -> list[int]:
+        """Which rows of the data index belong to a stage."""
+        members = np.flatnonzero(self.stages == stage).tolist()
+        if self.select is None:
+            return members
+        return [index for index in members if self.select(stage, int(self.labels[index]))]
+
+    def class_counts(self, stage: str = TRAIN) -> np.ndarray:
+        """Images of each class in a stage, shape (C,)."""
+        labels = self.labels[self.indices(stage)]
+        return np.bincount(labels, minlength=len(self.index.classes))
+
+    def loader(self, stage: str) -> DataLoader:
+        """Each image of the stage once, in order, without augmentation."""
+        draws = [(index, 0) for index in self.indices(stage)]
+        if not draws:
+            raise DataError(f"the split has no {stage} images. Choose another stage or split.")
+        return self._loader(draws)
+
+    def train_dataloader(self) -> DataLoader:
+        members = self.indices(TRAIN)
+        settings = self.settings
+        return self._loader(
+            EpochSampler(
+                members, self.labels[members], kind=settings.sampling, seed=settings.seed
+            )
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        return self.loader(VAL)
+
+    def test_dataloader(self) -> DataLoader:
+        return self.loader(TEST)
+
+    def predict_dataloader(self) -> DataLoader:
+        return self.loader(self.predict_stage)
+
+    def _loader(self, draws: Any) -> DataLoader:
+        return DataLoader(
+            self.dataset,
+            batch_size=self.settings.batch_size,
+            sampler=draws,
+            collate_fn=lambda batch: batch,
+            num_workers=0,
+        )
+
+    def on_after_batch_transfer(self, batch: Mapping[str, Tensor], dataloader_idx: int) -> Batch:
+        training = bool(self.trainer and self.trainer.training)
+        return self.transform(batch, training=training, epoch=self._epoch())
+
+    def _epoch(self) -> int:
+        return int(self.trainer.current_epoch) if self.trainer else 0
+
+    def transform(self, raw: Mapping[str, Tensor], *, training: bool, epoch: int) -> Batch:
+        """A raw batch on the device made into what tasks see.
+
+        The cache has the layout that torch calls channels-last.
+        """
+        image = raw["image"].permute(0, 3, 1, 2).float().div_(255)
+        if not self.settings.channels_last:
+            image = image.contiguous()
+        mask, valid = raw["mask"], raw["valid"]
+        if training:
+            uniform = uniform_numbers(
+                seed=self.settings.seed, epoch=epoch, index=raw["index"], draw=raw["draw"]
+            )
+            image, mask, valid = augment(
+                image, mask, valid, uniform.to(image.device), self.settings.augmentation
+            )
+        batch = Batch(
+            image=self.normalise(image),
+            label=raw["label"],
+            mask=mask,
+            index=raw["index"],
+            valid=valid,
+        )
+        if training and self.mix is not None:
+            batch["image"], batch["label_weight"] = self.mix(batch["image"], batch["label"])
+        return batch
+
+
+def mixup(alpha: float, num_classes: int) -> v2.MixUp | None:
+    """torchvision's mixup (Zhang et al. 2018), or None where alpha is 0."""
+    return v2.MixUp(alpha=alpha, num_classes=num_classes) if alpha > 0 else None
+
+

@@ -1,0 +1,1 @@
+"""Run folders and exported files made into predictors."""

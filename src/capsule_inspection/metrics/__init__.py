@@ -1,0 +1,1 @@
+"""Figures of merit and their intervals, on arrays; no files, no models."""

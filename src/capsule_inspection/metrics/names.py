@@ -1,0 +1,50 @@
+"""Names of the figures that are logged, recorded and shown; built here and nowhere else.
+
+A key is `stage/metric`, or `stage/metric/class` for a figure that belongs to one class. Stages hold
+no slash, metrics neither; class names may. Standard library only.
+"""
+
+from __future__ import annotations
+
+from capsule_inspection.contracts import Figure, Figures
+
+LOSS = "loss"
+ACCURACY = "accuracy"
+BALANCED_ACCURACY = "balanced_accuracy"
+MACRO_F1 = "macro_f1"
+AUROC = "auroc"
+AVERAGE_PRECISION = "average_precision"
+DEFECTS_MISSED = "defects_missed"
+GOOD_REJECTED = "good_rejected"
+RECALL = "recall"
+PRECISION = "precision"
+
+LOWER_IS_BETTER = frozenset({LOSS, DEFECTS_MISSED, GOOD_REJECTED})
+PER_CLASS = (RECALL, PRECISION)
+
+
+def figure_key(stage: str, metric: str) -> str:
+    """`test/balanced_accuracy` from its parts."""
+    return f"{stage}/{metric}"
+
+
+def class_metric(metric: str, class_name: str) -> str:
+    """`recall/crack`: the metric of one class, without its stage."""
+    return f"{metric}/{class_name}"
+
+
+def with_stage(figures: Figures, stage: str) -> dict[str, Figure]:
+    """The same figures under keys that say their stage."""
+    return {figure_key(stage, metric): figure for metric, figure in figures.items()}
+
+
+def of_stage(figures: Figures, stage: str) -> dict[str, Figure]:
+    """The figures of one stage, their keys without it; in the order in which they came."""
+    prefix = figure_key(stage, "")
+    return {key.removeprefix(prefix): f for key, f in figures.items() if key.startswith(prefix)}
+
+
+def of_classes(figures: Figures, metric: str) -> dict[str, Figure]:
+    """One metric of each class by class name, from figures without a stage."""
+    prefix = class_metric(metric, "")
+    return {key.removeprefix(prefix): f for key, f in figures.items() if key.startswith(prefix)}

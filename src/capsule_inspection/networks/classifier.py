@@ -1,0 +1,267 @@
+"""The common face of all classifiers, and their builders (the `_target_` of conf/model/*.yaml).
+
+A classifier is backbone, pool and head; tasks know nothing else of it. The backbone can be
+reused as an encoder, and the pool exchanged for any module from maps to vectors.
+Pure torch; training lives in tasks/classification.py, the source of weights in weights.py.
+timm and torchvision take seconds to import and are imported by the builder that needs them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from capsule_inspection.contracts import ConfigurationError, Normalisation, WeightsRecord
+
+POOLS = ("own", "average", "max", "average_max")
+
+
+class Backbone(nn.Module, ABC):
+    """From an image to features, and from features to one vector an image.
+
+    `vector_size` is the length D of the vector, `map_channels` the channels C of the feature map,
+    None where the network gives no map.
+    """
+
+    vector_size: int
+    map_channels: int | None
+
+    @abstractmethod
+    def forward(self, image: Tensor) -> Tensor:
+        """Features of (N, 3, H, W) in the network's own layout; see `to_map` and `to_vector`."""
+
+    @abstractmethod
+    def to_vector(self, features: Tensor) -> Tensor:
+        """Pool features as the network itself does. Returns (N, D)."""
+
+    @abstractmethod
+    def to_map(self, features: Tensor) -> Tensor:
+        """Features as a map (N, C, h, w). Raises ConfigurationError where there is none."""
+
+    @abstractmethod
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """Every parameter once, in groups ordered from input to output."""
+
+    def rename_bare(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Keys of the bare network's file as keys of the classifier (`backbone.*`, `head.*`)."""
+        return {f"backbone.{key}": value for key, value in state.items()}
+
+
+class Classifier(nn.Module):
+    """Backbone, pool and head.
+
+    `pool` is a module from maps (N, C, h, w) to vectors (N, D); None stands for the backbone's
+    own pooling.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: nn.Module,
+        *,
+        normalisation: Normalisation,
+        pool: nn.Module | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.pool = pool
+        self.dropout = nn.Dropout(dropout)
+        self.head = head
+        self.normalisation = normalisation
+        # Positions that a network keeps fixed by design never become trainable.
+        self._fixed = {name for name, p in self.named_parameters() if not p.requires_grad}
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (N, C) of normalised images (N, 3, H, W)."""
+        return self.head(self.dropout(self.vector(self.backbone(image))))
+
+    def vector(self, features: Tensor) -> Tensor:
+        """One vector (N, D) an image, from the backbone's features."""
+        if self.pool is None:
+            return self.backbone.to_vector(features)
+        return self.pool(self.backbone.to_map(features))
+
+    def feature_map(self, image: Tensor) -> Tensor:
+        """The backbone's last map (N, C, h, w) of normalised images (N, 3, H, W)."""
+        return self.backbone.to_map(self.backbone(image))
+
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """Trainable parameters, each once, in groups from input to head; the last is the head.
+
+        Parameters that were frozen after construction are listed all the same.
+        """
+        fixed = {id(p) for name, p in self.named_parameters() if name in self._fixed}
+        last = [*self.head.parameters()]
+        if self.pool is not None:
+            last = [*self.pool.parameters(), *last]
+        groups = (
+            [p for p in group if id(p) not in fixed] for group in self.backbone.layer_groups()
+        )
+        return [*(group for group in groups if group), last]
+
+
+class Pool(nn.Module):
+    """Global pooling of a map (N, C, h, w) to a vector (N, C): average, max, or their mean."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, features: Tensor) -> Tensor:
+        if self.kind == "max":
+            return features.amax(dim=(2, 3))
+        average = features.mean(dim=(2, 3))
+        if self.kind == "average_max":
+            return 0.5 * (average + features.amax(dim=(2, 3)))
+        return average
+
+
+def make_head(vector_size: int, num_classes: int) -> nn.Linear:
+    """Linear layer of small weights: all classes are about equally likely at the first step."""
+    head = nn.Linear(vector_size, num_classes)
+    nn.init.trunc_normal_(head.weight, std=0.02)
+    nn.init.zeros_(head.bias)
+    return head
+
+
+def check_pool(pool: str) -> None:
+    """Raise ConfigurationError where `pool` is not one of POOLS."""
+    if pool not in POOLS:
+        raise ConfigurationError(f"model.pool={pool}: expected one of {', '.join(POOLS)}.")
+
+
+def parameters_by_child(module: nn.Module) -> list[list[nn.Parameter]]:
+    """Parameters in groups, one for each child in order; those of a Sequential stand alone.
+
+    A transformer's encoder is a child that keeps its blocks in `layers`.
+    """
+    groups: list[list[nn.Parameter]] = [[*module.parameters(recurse=False)]]
+    for child in module.children():
+        if isinstance(child, nn.Sequential) and len(child) > 1:
+            groups += [[*grandchild.parameters()] for grandchild in child]
+        elif isinstance(getattr(child, "layers", None), nn.Sequential):
+            groups += parameters_by_child(child)
+        else:
+            groups.append([*child.parameters()])
+    return [group for group in groups if group]
+
+
+@dataclass(frozen=True)
+class BuiltNetwork:
+    """A network ready to be trained, and where its weights came from."""
+
+    network: Classifier
+    weights: WeightsRecord
+
+
+def build_custom_resnet(
+    *,
+    num_classes: int,
+    weights: str = "auto",
+    name: str = "custom_resnet",
+    block: str = "basic",
+    depths: Sequence[int] = (2, 2, 2, 2),
+    width: int = 64,
+    dropout: float = 0.0,
+    stem: str = "imagenet",
+    pool: str = "average",
+    zero_init_residual: bool = True,
+) -> BuiltNetwork:
+    """Residual network of custom_resnet.py; for the settings see `CustomResNet`.
+
+    Raises ConfigurationError for impossible settings, WeightsError for unusable weights.
+    """
+    from capsule_inspection.networks.custom_resnet import CustomResNet
+    from capsule_inspection.networks.published import PublishedWeights
+    from capsule_inspection.networks.weights import load_weights
+
+    network = CustomResNet(
+        num_classes,
+        block=block,
+        depths=tuple(depths),
+        width=width,
+        dropout=dropout,
+        stem=stem,
+        pool=pool,
+        zero_init_residual=zero_init_residual,
+    )
+    published = PublishedWeights(name=name)
+    return BuiltNetwork(network, load_weights(network, choice=weights, published=published))
+
+
+def build_timm(
+    *,
+    name: str,
+    num_classes: int,
+    weights: str = "auto",
+    image_size: Sequence[int] = (224, 224),
+    pool: str = "own",
+    options: Mapping[str, Any] | None = None,
+) -> BuiltNetwork:
+    """Any classifier of timm; `options` go to its constructor (`drop_rate`, `drop_path_rate`).
+
+    `image_size` is (H, W) in pixels and used by networks that are built for one size.
+    Raises ConfigurationError for an unknown name or option, WeightsError for unusable weights.
+    """
+    from capsule_inspection.networks.timm_network import make_timm
+    from capsule_inspection.networks.weights import load_weights
+
+    network, published = make_timm(
+        name=name,
+        num_classes=num_classes,
+        image_size=(image_size[0], image_size[1]),
+        pool=pool,
+        options=dict(options or {}),
+    )
+    return BuiltNetwork(network, load_weights(network, choice=weights, published=published))
+
+
+def build_torchvision(
+    *,
+    name: str,
+    num_classes: int,
+    weights: str = "auto",
+    image_size: Sequence[int] = (224, 224),
+    pool: str = "own",
+    options: Mapping[str, Any] | None = None,
+) -> BuiltNetwork:
+    """Any classifier of torchvision; `options` go to its constructor (`dropout`).
+
+    `image_size` is (H, W) in pixels and used by networks that are built for one size.
+    Raises ConfigurationError for an unknown name or option, WeightsError for unusable weights.
+    """
+    from capsule_inspection.networks.torchvision_network import make_torchvision
+    from capsule_inspection.networks.weights import load_weights
+
+    network, published = make_torchvision(
+        name=name,
+        num_classes=num_classes,
+        image_size=(image_size[0], image_size[1]),
+        pool=pool,
+        options=dict(options or {}),
+    )
+    return BuiltNetwork(network, load_weights(network, choice=weights, published=published))
+
+
+@torch.no_grad()
+def check_forward(network: Classifier, image_size: tuple[int, int]) -> None:
+    """Run one black image through a network that is built for one size.
+
+    Raises ConfigurationError where the network cannot take images of (H, W) pixels.
+    """
+    was_training = network.training
+    try:
+        network.eval()(torch.zeros(1, 3, *image_size))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise ConfigurationError(
+            f"data.image_size={list(image_size)} does not fit this network: {error}. "
+            "Choose another size, or another model.name."
+        ) from error
+    finally:
+        network.train(was_training)

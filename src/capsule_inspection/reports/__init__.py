@@ -1,0 +1,1 @@
+"""Pictures and tables, from arrays or from finished run folders; never from models."""

@@ -1,0 +1,197 @@
+"""Pictures of what a classifier says: which classes it takes for which, and how well it finds each.
+
+From arrays and figures that are handed over; reads no files, computes no figure of its own but the
+curves of scikit-learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+
+from capsule_inspection.contracts import GOOD_LABEL, Figures
+from capsule_inspection.metrics import names
+from capsule_inspection.reports import style
+
+
+@style.styled
+def confusion_matrix(matrix: np.ndarray, classes: Sequence[str], title: str = "") -> Figure:
+    """Rows are what the images are, columns what they were called; counts and share of the row.
+
+    Shapes: matrix (C, C) int, C names.
+    """
+    count = len(classes)
+    labels = [style.short(name) for name in classes]
+    cell_in = float(np.clip(7.0 / count, 0.55, 1.1))
+    margin_in = 0.7 + 0.085 * max(map(len, labels))
+    figure = style.new_figure(cell_in * count + margin_in + 0.6, cell_in * count + margin_in + 0.2)
+    axes = figure.subplots()
+    totals = matrix.sum(axis=1)
+    share = matrix / np.maximum(totals, 1)[:, np.newaxis]
+    axes.imshow(_cell_colours(share), aspect="auto")
+    _write_cells(axes, matrix, share, size=11 if cell_in > 0.8 else 8.5)
+    axes.set_xticks(range(count), labels, rotation=40, ha="right", rotation_mode="anchor")
+    rows = [f"{name}  ({total})" for name, total in zip(labels, totals, strict=True)]
+    axes.set_yticks(range(count), rows)
+    axes.set_xlabel("what they were called")
+    axes.set_ylabel("what they are (images)")
+    _part_cells(axes, count)
+    figure.suptitle(title or "Confusion matrix", fontweight="bold", fontsize=12)
+    return figure
+
+
+def _cell_colours(share: np.ndarray) -> np.ndarray:
+    """Blue for what is right, orange for what is wrong, stronger with its share: (C, C, 4)."""
+    right, wrong = colormaps["Blues"](share), colormaps["Oranges"](share)
+    colours = np.where(np.eye(len(share), dtype=bool)[..., np.newaxis], right, wrong)
+    return np.where(share[..., np.newaxis] > 0, colours, to_rgba(style.PALE))
+
+
+def _write_cells(axes: Axes, matrix: np.ndarray, share: np.ndarray, *, size: float) -> None:
+    for (row, column), count in np.ndenumerate(matrix):
+        if not count and (row != column or not matrix[row].any()):
+            continue
+        axes.text(
+            column,
+            row,
+            f"{count}\n{share[row, column]:.0%}",
+            ha="center",
+            va="center",
+            fontsize=size,
+            color="white" if share[row, column] > 0.6 else style.BLACK,
+        )
+
+
+def _part_cells(axes: Axes, count: int) -> None:
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    between = np.arange(1, count) - 0.5
+    axes.hlines(between, -0.5, count - 0.5, color="white", linewidth=1.5)
+    axes.vlines(between, -0.5, count - 0.5, color="white", linewidth=1.5)
+
+
+@style.styled
+def precision_recall(
+    label: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
+) -> Figure:
+    """A small curve for each class against the rest, with its average precision and chance.
+
+    Shapes: label (N,) int; probabilities (N, C). A class without images says so.
+    """
+    columns = min(len(classes), 3 if len(classes) <= 9 else 4)
+    rows = -(-len(classes) // columns)
+    figure = style.new_figure(3.3 * columns, 3.1 * rows + 0.5)
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for axes in panels.flat[len(classes) :]:
+        axes.set_visible(False)
+    for index, name in enumerate(classes):
+        _precision_recall_panel(panels.flat[index], label == index, probabilities[:, index], name)
+    figure.suptitle(
+        "Precision and recall, each class against the rest (dashed: chance)", fontweight="bold"
+    )
+    figure.supxlabel("recall: share of its images that are found", fontsize=11)
+    figure.supylabel("precision: share of what is found that is right", fontsize=11)
+    return figure
+
+
+def _precision_recall_panel(axes: Axes, is_class: np.ndarray, score: np.ndarray, name: str) -> None:
+    from sklearn.metrics import average_precision_score, precision_recall_curve
+
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.05))
+    axes.set_title(style.short(name), fontsize=11, pad=18)
+    if not is_class.any():
+        axes.text(0.5, 0.5, "no images", ha="center", va="center", color=style.GREY)
+        return
+    precision, recall, _ = precision_recall_curve(is_class, score)
+    # Each step has the height that average precision gives it: the best one that has its recall.
+    reached = np.unique(recall)
+    heights = np.array([precision[recall == step].max() for step in reached])
+    heights[0] = heights[1]  # at recall 0 nothing has been found, so nothing was measured
+    axes.step(reached, heights, where="pre", color=style.BLUE)
+    axes.axhline(is_class.mean(), color=style.GREY, linewidth=1.0, linestyle=(0, (4, 3)))
+    average = average_precision_score(is_class, score)
+    axes.annotate(
+        f"AP {average:.2f}, {is_class.sum()} images",
+        (0.0, 1.0),
+        xycoords="axes fraction",
+        xytext=(0, 5),
+        textcoords="offset points",
+        fontsize=10,
+    )
+
+
+@style.styled
+def recall_by_class(figures: Figures, *, title: str = "") -> Figure:
+    """Share of each class's images that were named correctly, with its 95% interval.
+
+    `figures` have no stage in their keys; those named `recall/...` are drawn, in their order.
+    """
+    recalls = names.of_classes(figures, names.RECALL)
+    if not recalls:
+        return style.message("No class has images here, so there is no recall.")
+    figure = style.new_figure(8.0, 1.4 + 0.42 * len(recalls))
+    axes = figure.subplots()
+    for row, recall in enumerate(recalls.values()):
+        if recall.low is not None and recall.high is not None:
+            axes.plot(
+                [recall.low, recall.high],
+                [row, row],
+                color=style.SKY,
+                linewidth=7,
+                solid_capstyle="butt",
+            )
+        axes.plot(recall.value, row, "o", color=style.BLUE, markersize=7, zorder=3, clip_on=False)
+        axes.annotate(
+            f"{round(recall.value * recall.n)} of {recall.n}",
+            (1.0, row),
+            xycoords=("axes fraction", "data"),
+            xytext=(10, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=10,
+        )
+    axes.set_yticks(range(len(recalls)), [style.short(name) for name in recalls])
+    axes.set(xlim=(0, 1), ylim=(len(recalls) - 0.4, -0.6))
+    axes.set_xlabel("recall (bar: 95% interval)")
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0, pad=9)
+    axes.set_title(title or "How many of each class are named correctly")
+    return figure
+
+
+@style.styled
+def score_histogram(score: np.ndarray, label: np.ndarray, threshold: float | None = None) -> Figure:
+    """How the scores of good images and of defects are spread, and where the threshold cuts.
+
+    Shapes: score (N,) finite, high for defects; label (N,) int.
+    """
+    figure = style.new_figure(8.0, 3.6)
+    axes = figure.subplots()
+    edges = np.histogram_bin_edges(score, bins=30)
+    groups = {
+        "good": (label == GOOD_LABEL, style.BLUE),
+        "defect": (label != GOOD_LABEL, style.ORANGE),
+    }
+    for name, (rows, colour) in groups.items():
+        named = f"{name} ({rows.sum()} images)"
+        axes.hist(score[rows], bins=list(edges), color=colour, alpha=0.7, label=named)
+    if threshold is not None:
+        axes.axvline(threshold, color=style.BLACK, linewidth=1.5, linestyle=(0, (4, 2)))
+        axes.annotate(
+            f"threshold {threshold:.3g}",
+            (threshold, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="center",
+            fontsize=10,
+        )
+    axes.set(xlabel="score (higher: more like a defect)", ylabel="images")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure

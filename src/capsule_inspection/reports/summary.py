@@ -1,0 +1,61 @@
+"""The final figures as a table for the terminal.
+
+Takes figures that are handed over; prints nothing itself. rich is imported when called.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from capsule_inspection.contracts import Figure, Figures
+from capsule_inspection.metrics import names
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def summary_table(figures: Figures, *, stage: str) -> Table:
+    """Every figure of one stage with its interval, then the recall of each class.
+
+    `figures` have their stage in the keys, as in metrics.json. A stage without figures gives a
+    table that says so.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    of_stage = names.of_stage(figures, stage)
+    table = Table(title=f"{stage}: figures with their 95% intervals", title_justify="left")
+    table.add_column("figure")
+    table.add_column("value")
+    if not of_stage:
+        table.add_row("none", "nothing was measured here")
+    whole = [name for name in of_stage if not _is_per_class(name)]
+    for name in whole:
+        table.add_row(_words(name), as_text(of_stage[name]))
+    if whole:
+        table.add_section()
+    # As Text, since a class called "[red]" is no colour. Precisions stay in metrics.json.
+    for class_name, figure in names.of_classes(of_stage, names.RECALL).items():
+        table.add_row(Text(f"recall, {class_name}"), as_text(figure))
+    return table
+
+
+def as_text(figure: Figure) -> str:
+    """A figure as `0.909 (0.816 to 0.958), n=66`; without the brackets where it has no interval."""
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:.3f}, n={figure.n}"
+    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f}), n={figure.n}"
+
+
+def _is_per_class(name: str) -> bool:
+    return name.partition("/")[0] in names.PER_CLASS and "/" in name
+
+
+def _words(name: str) -> str:
+    return {
+        names.AUROC: "AUROC, good against defect",
+        names.AVERAGE_PRECISION: "average precision of defects",
+        names.MACRO_F1: "macro F1",
+        names.DEFECTS_MISSED: "defects called good (lower is better)",
+        names.GOOD_REJECTED: "good called a defect (lower is better)",
+    }.get(name, name.replace("_", " "))

@@ -1,0 +1,1 @@
+"""Configuration to objects, then fit, evaluate, record: where the rooms are put together."""

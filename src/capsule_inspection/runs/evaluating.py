@@ -1,0 +1,183 @@
+"""Figures, predictions and pictures of a trained network, into a folder; and `evaluate.py`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from capsule_inspection.contracts import (
+    FORMAT_VERSION,
+    TEST,
+    VAL,
+    ConfigurationError,
+    DataIndex,
+    Figure,
+    RunError,
+    RunFiles,
+)
+from capsule_inspection.data import splits
+from capsule_inspection.data.cache import DecodedCache
+from capsule_inspection.data.manifest import write_split_csv
+from capsule_inspection.data.module import InspectionDataModule
+from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
+from capsule_inspection.reports.run_folder import read_record
+from capsule_inspection.runs import building, inputs, machine, predicting
+from capsule_inspection.runs.record import RUNNING, write_record
+from capsule_inspection.tasks.base import InspectionTask
+
+log = logging.getLogger(__name__)
+OPTIMISTIC = (
+    "Optimistic: with split=origin the epoch was chosen on the very images that these figures "
+    "are measured on."
+)
+
+
+def final_stages(config: DictConfig, data: InspectionDataModule) -> dict[str, str]:
+    """Which part of the split is reported as which stage: validation also as test for `origin`."""
+    stages = {VAL: VAL}
+    if config.split.name == "origin":
+        stages[TEST] = VAL
+    elif data.indices(TEST):
+        stages[TEST] = TEST
+    return stages
+
+
+def evaluate_stages(
+    folder: Path,
+    task: InspectionTask,
+    data: InspectionDataModule,
+    *,
+    stages: Mapping[str, str],
+    choices: machine.Choices,
+    config: DictConfig,
+) -> dict[str, Figure]:
+    """Predict each stage and write figures, predictions, thumbnails and pictures into `folder`."""
+    from capsule_inspection.reports.run_pictures import write_run_pictures
+
+    predictions = {
+        stage: predicting.predict(task, data, part, choices=choices)
+        for stage, part in stages.items()
+    }
+    figures = predicting.figures_of(predictions, classes=data.index.classes, seed=config.seed)
+    fold = config.split.get("fold")
+    predicting.write_predictions(folder, data.index, predictions, fold=fold)
+    predicting.write_thumbnails(folder, data, predictions)
+    predicting.write_figures(folder, figures)
+    write_run_pictures(folder)
+    return figures
+
+
+def tell(folder: Path, figures: Mapping[str, Figure], *, optimistic: bool) -> None:
+    """Print the figures, and where to look."""
+    from rich.console import Console
+
+    from capsule_inspection.reports.summary import summary_table
+
+    stages = {key.partition("/")[0] for key in figures}
+    console = Console()
+    console.print(
+        summary_table(figures, stage=TEST if TEST in stages else min(stages, default=TEST))
+    )
+    if optimistic:
+        log.warning(OPTIMISTIC)
+    log.info("Run folder: %s (figures/, predictions.csv, metrics.json)", folder)
+    log.info("Curves:     make tensorboard")
+
+
+def evaluate(config: DictConfig) -> None:
+    """Evaluate a finished run as `conf/evaluate.yaml` says.
+
+    Raises RunError where the run is not finished or the output folder is in use.
+    """
+    run, output = Path(config.run), Path(HydraConfig.get().runtime.output_dir)
+    record = read_record(run)
+    _refuse_unfit(run, record, output)
+    stored = _stored(run)
+    stored.data = _data_settings(config, stored)
+    classes = tuple(record["data"]["classes"])
+    index, cache = _find_images(config, stored, run, classes)
+    choices = machine.choose(config.trainer)
+    machine.apply(choices)
+    built = building.build_network(stored, num_classes=len(classes), weights="none")
+    restore_network(built.network, read_checkpoint(run / RunFiles.BEST), path=run / RunFiles.BEST)
+    data = building.build_data_module(
+        stored,
+        index,
+        cache,
+        normalisation=built.network.normalisation,
+        choices=choices,
+    )
+    task = building.build_task(stored, built.network, data)
+    _write_inputs(output, record, config, index)
+    figures = evaluate_stages(
+        output,
+        task,
+        data,
+        stages={config.stage: config.stage},
+        choices=choices,
+        config=stored,
+    )
+    optimistic = bool(record.get("optimistic")) and config.split.name == "as_trained"
+    tell(output, figures, optimistic=optimistic)
+
+
+def _refuse_unfit(run: Path, record: dict[str, Any], output: Path) -> None:
+    if record["status"] == RUNNING:
+        raise RunError(f"{run}: this run is not finished. Wait, or go on with resume={run}.")
+    in_use = [path.name for path in output.iterdir() if path.name != RunFiles.LOG]
+    if in_use:
+        raise RunError(
+            f"output={output}: expected a new or empty folder, found {len(in_use)} files, such as "
+            f"{in_use[0]}. Nothing is overwritten: name another folder."
+        )
+
+
+def _stored(run: Path) -> DictConfig:
+    stored = OmegaConf.load(run / RunFiles.CONFIG)
+    assert isinstance(stored, DictConfig)
+    return stored
+
+
+def _data_settings(config: DictConfig, stored: DictConfig) -> DictConfig:
+    """Settings of the data to evaluate on; crop and size are always the run's."""
+    if config.data.name == "as_trained":
+        data = stored.data.copy()
+        if config.data.root is not None:
+            data.root = config.data.root
+        return data
+    data = OmegaConf.to_container(config.data, resolve=False)
+    assert isinstance(data, dict)
+    fixed = {key: stored.data[key] for key in ("image_size", "roi", "roi_margin")}
+    return OmegaConf.create({**data, **fixed})
+
+
+def _find_images(
+    config: DictConfig, stored: DictConfig, run: Path, classes: tuple[str, ...]
+) -> tuple[DataIndex, DecodedCache]:
+    index, cache = inputs.find_images(stored.data, classes=classes)
+    if config.split.name != "as_trained":
+        return inputs.assign_split(index, config.split), cache
+    if config.data.name != "as_trained":
+        raise ConfigurationError(
+            f"data={config.data.name} needs a split of its own: the run's is of its own images. "
+            "Say split=all_test to take every image that is found."
+        )
+    return splits.from_manifest(index, run / RunFiles.SPLIT), cache
+
+
+def _write_inputs(
+    output: Path, record: dict[str, Any], config: DictConfig, index: DataIndex
+) -> None:
+    write_split_csv(index, output / RunFiles.SPLIT)
+    (output / RunFiles.CONFIG).write_text(OmegaConf.to_yaml(config), encoding="utf-8")
+    kept = {key: record[key] for key in ("task", "model", "seed", "weights") if key in record}
+    data = {**record["data"], "root": str(index.root)}
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    evaluated = {"format_version": FORMAT_VERSION, "status": "finished", "evaluated": now}
+    write_record(output, {**evaluated, **kept, "data": data, "run": str(config.run)})

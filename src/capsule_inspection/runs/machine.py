@@ -1,0 +1,158 @@
+"""What the machine can do, and what is chosen for it where the user leaves it open."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "lightning",
+    "hydra-core",
+    "numpy",
+    "capsule-inspection",
+)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How a run computes: chosen for the machine, or set by the user; recorded either way."""
+
+    device: str
+    precision: str
+    channels_last: bool
+    threads: int
+
+
+def choose(trainer: DictConfig) -> Choices:
+    """Choices for a trainer's settings; `auto` means what is quickest on this machine."""
+    device = _device(str(trainer.accelerator))
+    precision = str(trainer.precision)
+    if precision == "auto":
+        precision = "bf16-mixed" if has_bf16(device) else "32-true"
+    channels_last = trainer.channels_last
+    if channels_last == "auto":
+        channels_last = device in ("cpu", "cuda")
+    threads = trainer.threads
+    if threads == "auto":
+        threads = max(1, available_cores() // processes(trainer, device))
+    return Choices(device, precision, bool(channels_last), int(threads))
+
+
+def apply(choices: Choices) -> None:
+    """Set what is global to the process."""
+    torch.set_num_threads(choices.threads)
+    torch.set_float32_matmul_precision("high")
+
+
+def has_bf16(device: str) -> bool:
+    """Whether bfloat16 is computed in hardware: emulated it is slower than float32."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device != "cpu":
+        return False
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def processes(trainer: DictConfig, device: str) -> int:
+    """Training processes that share the cores of this machine."""
+    return int(trainer.devices) if device == "cpu" and str(trainer.devices).isdigit() else 1
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _device(accelerator: str) -> str:
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "cuda"
+    if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+        return "mps"
+    return "cpu" if accelerator == "auto" else accelerator
+
+
+def peak_memory_bytes() -> dict[str, int]:
+    """Largest resident memory of the process so far, and of the GPU."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = {"resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    if torch.cuda.is_available():
+        peak["gpu"] = torch.cuda.max_memory_allocated()
+    return peak
+
+
+def describe(choices: Choices) -> dict[str, Any]:
+    """Hardware and choices, as plain values."""
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "processor": _processor(),
+        "cores": available_cores(),
+        "gpus": gpus,
+        "platform": platform.platform(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        **vars(choices),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that shape a result."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def git_commit(folder: Path) -> str | None:
+    """Commit of the source tree, with -dirty where it has changes; None outside of a repository."""
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def measure_network(network: torch.nn.Module, image_size: Sequence[int]) -> dict[str, int]:
+    """Parameters, and floating point operations of one image at a size (H, W)."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    device = next(network.parameters()).device
+    image = torch.zeros(1, 3, *image_size, device=device)
+    was_training = network.training
+    network.eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(image)
+    network.train(was_training)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return {"parameters": parameters, "flops": int(counter.get_total_flops())}

@@ -1,0 +1,96 @@
+"""run.json and the lock of a run folder.
+
+The lock is the operating system's: it is free as soon as the process is gone, however it ended.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from capsule_inspection.contracts import FORMAT_VERSION, RunError, RunFiles
+from capsule_inspection.files import write_whole
+from capsule_inspection.reports.run_folder import read_record
+
+RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
+
+
+class RunRecord:
+    """The record of one run; holds the folder's lock from `claim` or `reopen` until `close`."""
+
+    def __init__(self, folder: Path, values: dict[str, Any]) -> None:
+        self.folder = folder
+        self.values = values
+        self._lock = FileLock(folder / RunFiles.LOCK)
+
+    @classmethod
+    def claim(cls, folder: Path, *, seed: int) -> RunRecord:
+        """Begin a run in a new folder. Raises RunError where the folder holds a run already."""
+        if (folder / RunFiles.RECORD).exists():
+            raise RunError(
+                f"{folder}: there is a run in this folder already. Choose another hydra.run.dir, "
+                f"or go on with that run: python train.py resume={folder}"
+            )
+        record = cls(
+            folder,
+            {
+                "format_version": FORMAT_VERSION,
+                "status": RUNNING,
+                "started": _now(),
+                "finished": None,
+                "attempts": 1,
+                "seed": seed,
+                "command": sys.argv,
+            },
+        )
+        record._acquire()
+        record.write()
+        return record
+
+    @classmethod
+    def reopen(cls, folder: Path) -> RunRecord:
+        """Go on with a run. Raises RunError where it is running, unreadable or too new."""
+        record = cls(folder, read_record(folder))
+        record._acquire()
+        record.values["attempts"] = int(record.values.get("attempts", 1)) + 1
+        record.update(status=RUNNING, finished=None)
+        return record
+
+    def _acquire(self) -> None:
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise RunError(
+                f"{self.folder}: this run is being trained by another process. "
+                "Wait for it, or stop it, then resume."
+            ) from error
+
+    def update(self, **values: Any) -> None:
+        """Set values and write the record."""
+        self.values.update(values)
+        self.write()
+
+    def write(self) -> None:
+        write_record(self.folder, self.values)
+
+    def close(self, status: str) -> None:
+        """Write the final status and free the lock."""
+        try:
+            self.update(status=status, finished=_now())
+        finally:
+            self._lock.release()
+
+
+def write_record(folder: Path, values: dict[str, Any]) -> None:
+    """Write run.json."""
+    text = json.dumps(values, indent=2, ensure_ascii=False, default=str)
+    write_whole(folder / RunFiles.RECORD, text + "\n")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

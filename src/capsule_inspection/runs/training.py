@@ -1,0 +1,275 @@
+"""One training from configuration to finished run folder; the same workflow for all tasks."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import lightning as L
+import torch
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from capsule_inspection.contracts import (
+    TEST,
+    TRAIN,
+    VAL,
+    DataError,
+    DataIndex,
+    RunError,
+    RunFiles,
+    WeightsRecord,
+)
+from capsule_inspection.data import splits
+from capsule_inspection.data.cache import DecodedCache
+from capsule_inspection.data.index import fingerprint
+from capsule_inspection.data.manifest import write_split_csv
+from capsule_inspection.data.module import InspectionDataModule
+from capsule_inspection.files import is_disk_full, write_whole
+from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
+from capsule_inspection.runs import building, evaluating, inputs, machine, tensorboard
+from capsule_inspection.runs.epochs import EpochTable
+from capsule_inspection.runs.interruption import InterruptionGuard, TrainingInterrupted
+from capsule_inspection.runs.machine import measure_network
+from capsule_inspection.runs.record import FAILED, FINISHED, INTERRUPTED, RunRecord
+from capsule_inspection.tasks.base import InspectionTask
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Training:
+    """What a training consists of; `record` is None in all processes but the first."""
+
+    config: DictConfig
+    folder: Path
+    record: RunRecord | None
+    data: InspectionDataModule
+    task: InspectionTask
+    choices: machine.Choices
+    table: EpochTable
+
+
+def train(config: DictConfig) -> float | None:
+    """Train as configured, in Hydra's run folder or the one to resume.
+
+    Returns the best value of the monitored figure (smoothed). Raises InspectionError for what the
+    user can mend; the run's record then says failed.
+    """
+    folder = Path(config.resume or HydraConfig.get().runtime.output_dir)
+    if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+        return _train_in(config, folder, None)
+    record = RunRecord.reopen(folder) if config.resume else _claim(config, folder)
+    status = FAILED
+    try:
+        best = _train_in(config, folder, record)
+        status = FINISHED
+    except (TrainingInterrupted, KeyboardInterrupt) as error:
+        status = INTERRUPTED
+        raise KeyboardInterrupt from error
+    except Exception as error:
+        record.values["error"] = str(error)
+        if not is_disk_full(error):
+            raise
+        raise RunError(
+            f"{folder}: the disk is full ({error}). The last whole checkpoint is kept: make room, "
+            f"then go on with python train.py resume={folder}"
+        ) from error
+    finally:
+        record.close(status)
+    return best
+
+
+def _claim(config: DictConfig, folder: Path) -> RunRecord:
+    record = RunRecord.claim(folder, seed=config.seed)
+    write_whole(folder / RunFiles.CONFIG, OmegaConf.to_yaml(config, resolve=True))
+    return record
+
+
+def _train_in(config: DictConfig, folder: Path, record: RunRecord | None) -> float | None:
+    last = _checkpoint_to_resume(config, folder)
+    training = _prepare(config, folder, record)
+    guard = InterruptionGuard()
+    # The table comes first: Lightning keeps the order of those that it calls after the task.
+    callbacks: list[Callback] = [
+        training.table,
+        *building.build_callbacks(config, training.task, folder),
+        tensorboard.TrainingImages(training.data.normalisation, training.data.index.classes),
+        guard,
+    ]
+    first_epoch = _finished_epochs(last)
+    loggers = building.build_loggers(config, folder, first_epoch=first_epoch)
+    trainer = building.build_trainer(config, training.choices, callbacks=callbacks, loggers=loggers)
+    if first_epoch == 0 and trainer.is_global_zero:
+        tensorboard.show_configuration(loggers, config)
+    with guard.listening():
+        interrupted = _fit(trainer, training, last)
+    if not trainer.is_global_zero:
+        return None
+    best = _finish(training, trainer)
+    if interrupted:
+        log.info("Interrupted. To go on: python train.py resume=%s", folder)
+        raise TrainingInterrupted
+    return best
+
+
+def _checkpoint_to_resume(config: DictConfig, folder: Path) -> Path | None:
+    """The last checkpoint of a run that is resumed; None where training begins anew."""
+    path = folder / RunFiles.LAST
+    if not config.resume or not path.is_file():
+        return None
+    finished = _finished_epochs(path)
+    if finished >= config.trainer.max_epochs:
+        raise RunError(
+            f"{folder}: all {finished} epochs of this run are done. For more of them, say so: "
+            f"python train.py resume={folder} task.epochs={2 * finished}"
+        )
+    return path
+
+
+def _finished_epochs(checkpoint: Path | None) -> int:
+    return 0 if checkpoint is None else int(read_checkpoint(checkpoint)["epoch"]) + 1
+
+
+def _prepare(config: DictConfig, folder: Path, record: RunRecord | None) -> Training:
+    """Data, network and task, with what is known of them in the record."""
+    choices = machine.choose(config.trainer)
+    machine.apply(choices)
+    L.seed_everything(config.seed, verbose=False)
+    index, cache = _find_images(config, folder)
+    built = building.build_network(config, num_classes=len(index.classes))
+    building.refuse_seen_images(built.weights, index)
+    if choices.channels_last:
+        built.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    data = building.build_data_module(
+        config,
+        index,
+        cache,
+        normalisation=built.network.normalisation,
+        choices=choices,
+    )
+    task = building.build_task(config, built.network, data)
+    if record is not None:
+        _record_inputs(record, config, data, built.weights, choices)
+    return Training(
+        config, folder, record, data, task, choices, EpochTable(folder / RunFiles.EPOCHS)
+    )
+
+
+def _find_images(config: DictConfig, folder: Path) -> tuple[DataIndex, DecodedCache]:
+    """The images with their split; of a resumed run, the very split that it began with."""
+    index, cache = inputs.find_images(config.data)
+    frozen = folder / RunFiles.SPLIT
+    if config.resume and frozen.is_file():
+        index = splits.from_manifest(index, frozen)
+    else:
+        index = inputs.assign_split(index, config.split)
+    for stage in (TRAIN, VAL):
+        if not any(record.split == stage for record in index.records):
+            raise DataError(
+                f"split={config.split.name}: it has no {stage} images; both are needed."
+            )
+    if not config.resume:
+        write_split_csv(index, frozen)
+    return index, cache
+
+
+def _record_inputs(
+    record: RunRecord,
+    config: DictConfig,
+    data: InspectionDataModule,
+    weights: WeightsRecord,
+    choices: machine.Choices,
+) -> None:
+    counts = {stage: len(data.indices(stage)) for stage in (TRAIN, VAL, TEST)}
+    index = data.index
+    found = fingerprint(index, index_folder=Path(config.data.cache_folder) / "index")
+    known = record.values.get("data", {}).get("fingerprint", found)
+    if config.resume and known != found:
+        raise DataError(
+            f"{index.root}: the images are not those that this run began with. Restore them, or "
+            "start a new run."
+        )
+    record.update(
+        task=config.task.name,
+        model=config.model.name,
+        optimistic=config.split.name == "origin",
+        git_commit=machine.git_commit(Path(__file__).parent),
+        versions=machine.versions(),
+        hardware=machine.describe(choices),
+        data={
+            "name": config.data.name,
+            "root": str(index.root),
+            "classes": list(index.classes),
+            "images": counts,
+            "fingerprint": found,
+            "skipped": [asdict(file) for file in index.skipped],
+        },
+        weights={"source": weights.source, "path": weights.path, "sha256": weights.sha256},
+    )
+
+
+def _fit(trainer: L.Trainer, training: Training, last: Path | None) -> bool:
+    """Fit, from a checkpoint where there is one; returns whether it was interrupted."""
+    try:
+        trainer.fit(training.task, datamodule=training.data, ckpt_path=last, weights_only=True)
+    except TrainingInterrupted:
+        return True
+    return False
+
+
+def _finish(training: Training, trainer: L.Trainer) -> float | None:
+    """Final figures of the best epoch, its pictures, and what the training cost."""
+    best_path = training.folder / RunFiles.BEST
+    if not best_path.is_file():
+        log.info("%s: no epoch was finished, so there are no figures.", training.folder)
+        return None
+    checkpoint = read_checkpoint(best_path)
+    restore_network(training.task.network, checkpoint, path=best_path)
+    best = monitored_value(training, int(checkpoint["epoch"]))
+    _record_cost(training, int(checkpoint["epoch"]), best)
+    figures = evaluating.evaluate_stages(
+        training.folder,
+        training.task,
+        training.data,
+        stages=evaluating.final_stages(training.config, training.data),
+        choices=training.choices,
+        config=training.config,
+    )
+    tensorboard.show_results(
+        trainer.loggers,
+        training.folder,
+        config=training.config,
+        figures=figures,
+        epoch=trainer.current_epoch,
+    )
+    for logger in trainer.loggers:
+        logger.finalize("success")
+    evaluating.tell(training.folder, figures, optimistic=training.config.split.name == "origin")
+    return best
+
+
+def monitored_value(training: Training, epoch: int) -> float | None:
+    """What the monitored figure, smoothed, was in an epoch."""
+    key = training.task.learning.monitor_key
+    rows = {int(row["epoch"]): row for row in training.table.rows}
+    return float(rows[epoch][key]) if epoch in rows and rows[epoch].get(key) else None
+
+
+def _record_cost(training: Training, best_epoch: int, best: float | None) -> None:
+    assert training.record is not None
+    seconds = training.table.training_time_s
+    epochs = len(training.table.rows)
+    images = len(training.data.indices(TRAIN)) * epochs
+    training.record.update(
+        epochs=epochs,
+        best_epoch=best_epoch,
+        monitor={"key": training.task.learning.monitor_key, "value": best},
+        training_time_s=round(seconds, 3),
+        images_per_second=round(images / seconds, 2) if seconds > 0 else None,
+        peak_memory_bytes=machine.peak_memory_bytes(),
+        network=measure_network(training.task.network, training.config.data.image_size),
+    )

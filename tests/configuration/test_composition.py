@@ -1,0 +1,78 @@
+"""Every configuration file composes; mistakes are named with what would be valid."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from capsule_inspection.configuration.checks import check
+from capsule_inspection.configuration.schema import Trainer
+
+CONF = Path(__file__).parents[2] / "conf"
+CHOICES = sorted(
+    (path.parent.relative_to(CONF).as_posix(), path.stem)
+    for path in CONF.rglob("*.yaml")
+    if path.parent != CONF and path.parts[len(CONF.parts)] not in ("hydra", "parts")
+)
+NEEDED = {
+    ("data", "mvtec"): ["data.root=/x"],
+    ("data", "folder"): ["data.root=/x"],
+    ("data", "manifest"): ["data.path=/x.csv"],
+    ("split", "manifest"): ["split.path=/x.csv"],
+    ("model", "timm"): ["model.name=resnet10t"],
+    ("model", "torchvision"): ["model.name=resnet18"],
+    ("optimizer", "timm"): ["optimizer.name=lamb"],
+    ("optimizer", "torch"): ["optimizer.name=NAdam"],
+}
+
+
+def test_all_files_are_found() -> None:
+    assert len(CHOICES) == 42
+    assert len(list(CONF.rglob("*.yaml"))) == len(CHOICES) + 5
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_each_choice_composes_and_passes_its_checks(
+    compose: Callable[..., DictConfig], group: str, choice: str
+) -> None:
+    if choice == "as_trained":
+        config = compose("evaluate", f"{group}={choice}", "run=/x")
+    else:
+        config = compose("train", f"{group}={choice}", *NEEDED.get((group, choice), []))
+    check(config)
+    assert "???" not in OmegaConf.to_yaml(config, resolve=True)
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda p: p.name)
+def test_each_file_opens_with_what_it_is(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    first = lines[1] if lines[0].startswith("# @package") else lines[0]
+    assert re.match(r"# \S+ ", first), f"{path}: {first}"
+
+
+def test_trainer_settings_have_the_names_of_lightnings_trainer() -> None:
+    import inspect
+
+    import lightning as L
+
+    known = inspect.signature(L.Trainer.__init__).parameters
+    own = {"channels_last", "threads"}
+    assert set(Trainer.__dataclass_fields__) - own <= set(known)
+
+
+def test_values_stand_in_one_place(compose: Callable[..., DictConfig]) -> None:
+    config = compose("train", "task.epochs=7", "task.image_size=[32,64]")
+    assert config.trainer.max_epochs == 7
+    assert list(config.data.image_size) == [32, 64]
+
+
+def test_a_value_on_the_command_line_wins_over_an_experiment(
+    compose: Callable[..., DictConfig],
+) -> None:
+    config = compose("train", "experiment=quickstart", "task.epochs=3", "model=resnet18")
+    assert config.task.epochs == 3
+    assert config.model.name == "resnet18"

@@ -1,0 +1,138 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+REAL_CAPSULES = REPOSITORY.parent / "shared" / "data" / "capsule"
+
+SMALL = (
+    "data.size_px=96",
+    "data.counts={good: 20, crack: 5, faulty_imprint: 5, poke: 5, scratch: 5, squeeze: 5}",
+    "data.workers=1",
+    "task.image_size=[32,96]",
+    "task.epochs=2",
+    "trainer=cpu",
+)
+"""A training that takes about a second once everything is imported."""
+SMALL_NETWORK = ("model=custom_resnet", "model.width=4", "model.depths=[1,1]")
+
+
+@pytest.fixture(scope="session")
+def real_capsules() -> Path:
+    """Folder of the real capsule photographs; skips the test where they are missing."""
+    if not (REAL_CAPSULES / "train" / "good").is_dir():
+        pytest.skip(f"the real photographs are not at {REAL_CAPSULES}")
+    return REAL_CAPSULES
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a door printed, and its exit status."""
+
+    status: int
+    out: str
+    err: str
+
+
+Door = Callable[..., Answer]
+
+
+@pytest.fixture(scope="session")
+def drawn_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where drawn data and caches of all tests go, so that they are made once."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def clean_hydra() -> Iterator[None]:
+    """Puts back what Hydra changes in the process."""
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+
+    from capsule_inspection.configuration.resolvers import forget_run_folders
+
+    handlers, level = list(logging.root.handlers), logging.root.level
+    environment = dict(os.environ)
+    yield
+    GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None
+    forget_run_folders()
+    os.environ.clear()
+    os.environ.update(environment)
+    for handler in set(logging.root.handlers) - set(handlers):
+        handler.close()
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+
+
+@pytest.fixture
+def door(
+    clean_hydra: None,
+    tmp_path: Path,
+    drawn_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Door:
+    """Calls a door within this process: `door("train", "seed=1")`, from an empty folder.
+
+    Drawn data and caches are shared by all tests unless the arguments say otherwise.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+
+    def call(name: str, *arguments: str) -> Answer:
+        from capsule_inspection.configuration.entry import run_door
+        from capsule_inspection.configuration.resolvers import forget_run_folders
+
+        forget_run_folders()
+        shared = []
+        if name == "train" and not any(a.startswith(("data=", "resume=")) for a in arguments):
+            shared.append(f"data.root={drawn_folder / 'drawn'}")
+        if name == "train" and not any("cache_folder=" in a for a in arguments):
+            shared.append(f"data.cache_folder={drawn_folder / 'cache'}")
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *shared, *arguments])
+        capfd.readouterr()
+        status = run_door(_action(name), config_folder=REPOSITORY / "conf", name=name)
+        printed = capfd.readouterr()
+        return Answer(status, printed.out, printed.err)
+
+    return call
+
+
+def _action(name: str) -> Callable[..., object]:
+    def action(config: object) -> object:
+        if name == "train":
+            from capsule_inspection.runs.training import train
+
+            return train(config)  # type: ignore[arg-type]
+        from capsule_inspection.runs.evaluating import evaluate
+
+        return evaluate(config)  # type: ignore[arg-type]
+
+    return action
+
+
+@pytest.fixture
+def compose(clean_hydra: None) -> Callable[..., object]:
+    """Composes a configuration: `compose("train", "seed=1")`."""
+    import hydra
+
+    from capsule_inspection.configuration.resolvers import register_resolvers
+    from capsule_inspection.configuration.schema import register_schemas
+
+    def call(name: str, *overrides: str) -> object:
+        register_schemas()
+        register_resolvers()
+        with hydra.initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+            return hydra.compose(name, overrides=list(overrides))
+
+    return call

@@ -1,0 +1,121 @@
+import json
+
+import numpy as np
+import pytest
+
+from capsule_inspection.contracts import Figure, RunError
+from capsule_inspection.reports.run_folder import read_run
+
+
+def test_run_folder_is_read_back_with_classes_in_index_order(run_folder):
+    run = read_run(run_folder)
+
+    assert run.classes == ("good", "007", "膠囊 $x$")
+    assert run.record["status"] == "finished"
+    assert run.figures["test/recall/007"] == Figure(0.0, None, None, 2)
+    assert run.stages() == ("val", "test")
+    assert run.image_path(20).is_file()
+
+
+def test_predictions_become_arrays_of_class_indices(run_folder):
+    predictions, prediction = read_run(run_folder).arrays_of("test")
+
+    assert predictions.index.tolist() == [20, 21, 22, 23, 24, 25]
+    assert predictions.label.tolist() == [0, 0, 0, 1, 1, 2]
+    assert prediction.tolist() == [0, 0, 2, 0, 1, 2]
+    assert predictions.probabilities.sum(axis=1) == pytest.approx(np.ones(6))
+    assert predictions.score.dtype == np.float64
+
+
+def test_empty_cells_are_nan_not_zero(run_folder):
+    run = read_run(run_folder)
+
+    assert np.isnan(run.epochs["val/loss"].to_numpy()).tolist() == [False, True, False, True]
+    assert run.predictions["dice"].isna().all()
+
+
+def test_class_called_na_stays_a_class(run_folder):
+    path = run_folder / "predictions.csv"
+    path.write_text(path.read_text("utf-8").replace("007", "NA"), "utf-8")
+
+    assert read_run(run_folder).predictions["label"].tolist().count("NA") == 4
+
+
+def test_evaluation_without_epochs_is_read(run_folder):
+    (run_folder / "metrics.csv").unlink()
+
+    assert len(read_run(run_folder).epochs) == 0
+
+
+def test_run_without_probabilities_is_read(run_folder):
+    (run_folder / "predictions.csv").write_text(
+        "index,split,label,prediction,score\n0,test,good,defect,0.5\n"
+    )
+
+    assert read_run(run_folder).classes == ()
+
+
+def test_missing_folder_is_named(tmp_path):
+    with pytest.raises(RunError, match="no such run folder"):
+        read_run(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["run.json", "metrics.json", "predictions.csv"])
+def test_missing_file_is_named_with_what_to_do(run_folder, name):
+    (run_folder / name).unlink()
+
+    with pytest.raises(RunError, match=rf"{name}: missing.*resume="):
+        read_run(run_folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("run.json", "{", "cannot be read as JSON"),
+        ("run.json", "[]", "expected an object"),
+        ("run.json", "{}", "format_version, found None"),
+        ("run.json", '{"format_version": 99}', "Update capsule-inspection"),
+        ("metrics.json", '{"test/accuracy": 0.5}', "test/accuracy must hold value, low"),
+        ("metrics.json", '{"a": {"value": 1, "low": 0, "high": 1}}', "a must hold"),
+        ("metrics.csv", "epoch,val/loss\n0,high\n", "found words in val/loss"),
+        ("metrics.csv", "step\n0\n", "column epoch is missing"),
+        ("predictions.csv", "", "cannot be read as a table"),
+        ("predictions.csv", "index,label\n0,good\n", "columns missing: split, prediction, score"),
+        (
+            "predictions.csv",
+            "index,split,label,prediction,score,p_good\n0,test,good,bad,0.5,1\n",
+            "no column of probabilities for 'bad'; it has good",
+        ),
+        (
+            "predictions.csv",
+            "index,split,label,prediction,score,p_good\n0,test,good,good,0.5\n",
+            "not finite for good",
+        ),
+        (
+            "predictions.csv",
+            "index,split,label,prediction,score,p_good\n0,test,good,good,a lot,1\n",
+            "column score must hold numbers",
+        ),
+        (
+            "predictions.csv",
+            "index,split,label,prediction,score\n,test,good,good,0.5\n",
+            "index has empty cells",
+        ),
+    ],
+)
+def test_broken_file_is_named_with_what_is_wrong(run_folder, name, content, message):
+    (run_folder / name).write_text(content)
+
+    with pytest.raises(RunError, match=message) as raised:
+        read_run(run_folder)
+    assert str(run_folder / name) in str(raised.value)
+
+
+def test_bytes_that_are_no_text_are_refused(run_folder):
+    for name in ("run.json", "metrics.json", "predictions.csv"):
+        kept = (run_folder / name).read_bytes()
+        (run_folder / name).write_bytes(b"\xff\xfe\x00\x81" * 20)
+        with pytest.raises(RunError, match=name):
+            read_run(run_folder)
+        (run_folder / name).write_bytes(kept)
+    assert json.loads((run_folder / "run.json").read_text())

@@ -1,0 +1,39 @@
+import io
+
+from rich.console import Console
+
+from capsule_inspection.contracts import Figure
+from capsule_inspection.reports.summary import as_text, summary_table
+
+
+def printed(table) -> str:
+    console = Console(width=100, file=io.StringIO())
+    console.print(table)
+    return console.file.getvalue()
+
+
+def test_figure_is_written_with_interval_and_number():
+    assert as_text(Figure(60 / 66, 0.81551, 0.95767, 66)) == "0.909 (0.816 to 0.958), n=66"
+    assert as_text(Figure(0.5, None, None, 2)) == "0.500, n=2"
+
+
+def test_table_holds_the_figures_of_its_stage_and_recalls_without_markup():
+    one = Figure(0.5, 0.25, 0.75, 4)
+    figures = {
+        "test/auroc": one,
+        "test/recall/[red]": one,
+        "test/precision/poke": one,
+        "val/macro_f1": one,
+    }
+
+    text = printed(summary_table(figures, stage="test"))
+
+    assert "AUROC, good against defect" in text
+    assert "recall, [red]" in text
+    assert "0.500 (0.250 to 0.750), n=4" in text
+    assert "macro F1" not in text
+    assert "precision" not in text
+
+
+def test_stage_without_figures_says_so():
+    assert "nothing was measured" in printed(summary_table({}, stage="test"))

@@ -1,0 +1,22 @@
+"""Train a model: `python train.py model=resnet18`, `python train.py --help`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from capsule_inspection.configuration.entry import open_door
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def main(config: DictConfig) -> float | None:
+    """Train as configured; returns the best value of the monitored figure."""
+    from capsule_inspection.runs.training import train
+
+    return train(config)
+
+
+if __name__ == "__main__":
+    open_door(main, config_folder=Path(__file__).parent / "conf", name="train")
