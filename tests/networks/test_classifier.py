@@ -62,7 +62,7 @@ def test_a_bare_timm_state_dict_gives_timms_own_logits(name: str) -> None:
     import timm
 
     network = timm_network(name).eval()
-    size = {"img_size": (64, 96)} if name == "test_vit" else {}
+    size: dict[str, Any] = {"img_size": (64, 96)} if name == "test_vit" else {}
     bare = timm.create_model(name, num_classes=4, **size).eval()
     assert fit_weights(network, bare.state_dict(), where="bare")
     image = torch.randn(2, 3, 64, 96)
@@ -113,7 +113,7 @@ def test_a_copy_gives_equal_logits_and_keeps_its_own_weights() -> None:
     twin = copy.deepcopy(network)
     image = torch.randn(1, 3, 64, 96)
     assert torch.equal(network(image), twin(image))
-    nn.init.zeros_(twin.backbone.model.conv_stem.weight)
+    nn.init.zeros_(twin.get_parameter("backbone.model.conv_stem.weight"))
     assert not torch.equal(network(image), twin(image))
 
 
@@ -157,7 +157,8 @@ def test_torchvisions_global_pool_can_be_exchanged_where_it_is_a_layer() -> None
 
 
 def test_options_reach_the_network() -> None:
-    assert timm_network("test_resnet", options={"drop_rate": 0.3}).backbone.model.drop_rate == 0.3
+    backbone: Any = timm_network("test_resnet", options={"drop_rate": 0.3}).backbone
+    assert backbone.model.drop_rate == 0.3
 
 
 @pytest.mark.parametrize(

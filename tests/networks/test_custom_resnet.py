@@ -54,7 +54,7 @@ def test_every_parameter_gets_a_finite_gradient() -> None:
 
 def test_with_zero_initialisation_a_block_begins_as_its_shortcut() -> None:
     network = small(zero_init_residual=True).eval()
-    block = network.backbone.stages[0][0]
+    block = network.get_submodule("backbone.stages.0.0")
     assert isinstance(block, ResidualBlock)
     features = torch.rand(1, 8, 4, 4)
     torch.testing.assert_close(block(features), features)
@@ -75,7 +75,7 @@ def test_it_overfits_four_images() -> None:
 
 def test_saved_and_loaded_it_gives_equal_logits(tmp_path: Path) -> None:
     network, other = small().eval(), small().eval()
-    torch.nn.init.normal_(network.head.weight)
+    torch.nn.init.normal_(network.get_parameter("head.weight"))
     torch.save(network.state_dict(), tmp_path / "network.pth")
     other.load_state_dict(torch.load(tmp_path / "network.pth", weights_only=True))
     image = torch.randn(2, 3, 32, 32)

@@ -85,7 +85,7 @@ def test_a_runs_checkpoint_gives_its_network_and_the_photographs_seen(tmp_path: 
     torch.save(content, tmp_path / "best.ckpt")
     built = small(weights=str(tmp_path / "best.ckpt"))
     assert built.weights.seen == frozenset({"aa", "bb"})
-    assert torch.equal(built.network.head.weight, state()["head.weight"])
+    assert torch.equal(built.network.get_parameter("head.weight"), state()["head.weight"])
 
 
 def test_the_photographs_seen_are_read_from_safetensors_too(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_files_of_wrapped_networks_are_understood(tmp_path: Path) -> None:
     wrapped = {"model": {f"module._orig_mod.{key}": value for key, value in state().items()}}
     torch.save(wrapped, tmp_path / "w.pth")
     built = small(weights=str(tmp_path / "w.pth"))
-    assert torch.equal(built.network.head.weight, state()["head.weight"])
+    assert torch.equal(built.network.get_parameter("head.weight"), state()["head.weight"])
 
 
 def test_a_network_of_other_width_is_refused_with_shapes_and_remedy(tmp_path: Path) -> None:

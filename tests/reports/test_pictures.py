@@ -149,6 +149,7 @@ def test_confusion_matrix_shows_a_class_that_was_never_found():
     assert "0\n0%" in text
 
 
+@pytest.mark.slow
 def test_confusion_matrix_of_fifteen_long_names_stays_on_its_page():
     matrix = GENERATOR.integers(0, 5, (15, 15))
 
@@ -188,6 +189,7 @@ def test_precision_recall_steps_have_the_average_precision_as_area():
     assert area == pytest.approx(average_precision_score(label, score))
 
 
+@pytest.mark.slow
 def test_precision_recall_of_fifteen_long_names_stays_on_its_page():
     label = np.arange(45) % 15
     probabilities = GENERATOR.dirichlet(np.ones(15), 45)

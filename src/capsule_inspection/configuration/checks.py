@@ -138,7 +138,8 @@ def _check_split(config: DictConfig) -> None:
         return
     if "fold" in split and split.fold >= split.folds:
         raise ConfigurationError(
-            f"split.fold={split.fold}: expected 0 to {split.folds - 1}, as split.folds={split.folds}."
+            f"split.fold={split.fold}: expected 0 to {split.folds - 1}, since there are "
+            f"split.folds={split.folds}."
         )
     if "test" in split and split.val + split.test >= 1:
         raise ConfigurationError(

@@ -71,11 +71,13 @@ def augment(
     numbers = dict(zip(_COLUMNS, uniform.unbind(1), strict=True))
     matrix = _affine(numbers, settings, height=image.shape[2], width=image.shape[3])
     grid = F.affine_grid(matrix, list(image.shape), align_corners=False).to(image.dtype)
+    layout = _layout_of(image)
     image = F.grid_sample(image, grid, "bilinear", "border", align_corners=False)
     image = _adjust_colours(image, numbers, settings)
     if settings.noise > 0:
         image = image + settings.noise * torch.randn_like(image)
-    return image.clamp_(0, 1), _warp_labels(mask, grid), _warp_labels(valid, grid)
+    image = image.clamp_(0, 1).contiguous(memory_format=layout)
+    return image, _warp_labels(mask, grid), _warp_labels(valid, grid)
 
 
 def _warp_labels(labels: Tensor, grid: Tensor) -> Tensor:
@@ -118,7 +120,7 @@ def _adjust_colours(
     """Brightness, contrast, saturation and hue as one affine map of the colours of each image."""
     matrix, offset = _colour_map(image, numbers, settings)
     mixed = torch.einsum("nij,njhw->nihw", matrix, image)
-    return (mixed + offset[:, :, None, None]).contiguous(memory_format=_format_of(image))
+    return mixed.add_(offset[:, :, None, None])
 
 
 def _colour_map(
@@ -146,6 +148,6 @@ def _hue_rotation(angle: Tensor, image: Tensor) -> Tensor:
     return cosine * identity + sine * cross + (1 - cosine) / 3 * torch.ones_like(identity)
 
 
-def _format_of(image: Tensor) -> torch.memory_format:
+def _layout_of(image: Tensor) -> torch.memory_format:
     channels_last = image.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if channels_last else torch.contiguous_format

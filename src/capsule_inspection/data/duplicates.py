@@ -30,7 +30,10 @@ DUPLICATES_VERSION = 1
 MODES = ("off", "report", "group")
 
 _NEIGHBOURS = 4
-_PROPOSED = 0.97
+_NEAR = 0.97
+_NEAR_SHARE = 0.36
+"""A pair is proposed at this likeness, or where its unlikeness is this share of the usual one: a
+shifted texture without a part to align it is less alike than two capsules in one scene."""
 _BLOCK_VALUES = 2**22
 _LARGEST_SHARE = 0.01
 _SHOWN = 10
@@ -107,6 +110,8 @@ def _search(
     from capsule_inspection.data.comparison import THUMBNAIL_SIZE, is_copy
 
     rows = _distinct(index)
+    if len(rows) < 2:
+        return []
     show = progress or (lambda done, total: None)
     with reporting(path), tempfile.TemporaryFile(dir=path.parent) as file:
         descriptions = _write_views(file, index, rows, workers=workers, progress=show)
@@ -166,9 +171,11 @@ def _propose(descriptors: np.ndarray) -> np.ndarray:
             np.matmul(block, columns.T, out=likeness[:, other : other + 4096])
         images = np.arange(start, start + len(block), dtype=np.int32)
         likeness[images - start, images] = -1
+        usual = (likeness.sum(axis=1, keepdims=True) + 1) / max(count - 1, 1)
         near, nearest = _largest(likeness)
+        wanted = np.minimum(_NEAR, 1 - _NEAR_SHARE * (1 - usual))
         first, second = np.broadcast_to(images[:, None], near.shape), nearest.astype(np.int32)
-        pairs.append(np.stack([first, second], axis=-1)[near >= _PROPOSED])
+        pairs.append(np.stack([first, second], axis=-1)[near >= wanted])
     return np.unique(np.sort(np.concatenate(pairs), axis=1), axis=0)
 
 

@@ -19,7 +19,7 @@ PREFIX = "network."
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Content of a checkpoint on the CPU. Raises RunError where it is missing, cut short or other."""
+    """Content on the CPU. Raises RunError where it is missing, cut short or another file."""
     if not path.is_file():
         raise RunError(
             f"{path}: there is no such checkpoint. Was the run stopped in its first epoch?"

@@ -47,7 +47,7 @@ def mean_of_proportions(
 
     Clopper-Pearson limits of each proportion, combined by their distances from the estimate (MOVER:
     Zou and Donner 2008). A bootstrap, and the beta posterior of Brodersen et al. 2010 with either
-    usual prior, cover the truth in 30% to 87% of cases only where good classifiers are tested on 3
+    usual prior, cover the truth in 30% to 88% of cases only where good classifiers are tested on 3
     to 5 images a class; this covers in 94% or more.
     Shapes: both (C,), n >= 1. The figure's n is the sum of all n.
     """
@@ -80,7 +80,8 @@ def auroc(good_score: np.ndarray, defect_score: np.ndarray, *, confidence: float
 
     Interval: method 5 of Newcombe 2006 (part 2), a score interval on the variance of Hanley and
     McNeil 1982. It stays in [0, 1] and has width at a perfect 1.0, where DeLong's and the bootstrap
-    have none. Shapes: (G,) and (D,), neither empty. The figure's n is G + D.
+    have none; with 44 good and 22 defect images it covered 93% to 95%, the bootstrap 86% to 95%.
+    Shapes: (G,) and (D,), neither empty. The figure's n is G + D.
     """
     from scipy.stats import mannwhitneyu
 
@@ -118,7 +119,8 @@ def average_precision(label: np.ndarray, score: np.ndarray, *, confidence: float
     """Average precision of finding the positives, with a Wilson interval on their number.
 
     Boyd, Eng and Page 2013 found the binomial interval with n positives to hold where the bootstrap
-    does not; Wilson's form keeps it honest at 1.0. It is rather wide: 97% to 99% covered.
+    does not; Wilson's form keeps it honest at 1.0. It is rather wide: drawn from known truths it
+    covered 99% with 22 positives, 91% to 100% with 5.
     Shapes: label (N,) bool with at least one true; score (N,). The figure's n is N.
     """
     from sklearn.metrics import average_precision_score

@@ -23,6 +23,8 @@ from capsule_inspection.contracts import WeightsError
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 SEEN_KEY = "seen_sha256"
 WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema")
+# What torch.load raises for damaged files; OSError, because by then the file has been read once.
+DAMAGE = (OSError, RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError)
 PREFIXES = ("network.", "module.", "_orig_mod.")
 
 
@@ -97,7 +99,7 @@ def _read_pickled(path: Path) -> tuple[dict[str, Tensor], frozenset[str]]:
         if "truncated" in str(error):
             raise WeightsError(_damaged(path, error)) from error
         raise WeightsError(_unsafe(path, error)) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError) as error:
+    except DAMAGE as error:
         raise WeightsError(_damaged(path, error)) from error
     if not isinstance(content, Mapping):
         raise WeightsError(

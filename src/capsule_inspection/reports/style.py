@@ -58,6 +58,7 @@ def _settings() -> Any:
         "axes.titleweight": "bold",
         "axes.titlelocation": "left",
         "axes.labelsize": 11.0,
+        "axes.labelpad": 7.0,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.grid": True,

@@ -58,10 +58,10 @@ def _shaded(coarse: int, pose: Pose, rng: np.random.Generator) -> np.ndarray:
     down = np.clip(dy / np.maximum(reach, 1), 0, 1) ** 1.5
     side = np.clip(1 - up - down, 0, 1)
     total = up + down + side
-    lift = np.clip(np.abs(dx) / 30, 0, 1) * np.where(dx < 0, 1.0, 0.55)
+    lift = _end_lift(x - pose.x, core) * np.exp(-distance / 160)
     level = (
-        up * np.interp(distance + 26 * lift, _DISTANCE, _ABOVE)
-        + down * np.interp(distance + 44 * lift, _DISTANCE, _BELOW)
+        up * np.interp(distance + 30 * lift, _DISTANCE, _ABOVE)
+        + down * np.interp(distance + 50 * lift, _DISTANCE, _BELOW)
         + side * np.interp(distance, _DISTANCE, _BESIDE) * np.where(dx > 0, 0.91, 1.0)
     ) / total
     colour = level[..., None] + up[..., None] * _TINT_ABOVE + down[..., None] * _TINT_BELOW
@@ -71,9 +71,15 @@ def _shaded(coarse: int, pose: Pose, rng: np.random.Generator) -> np.ndarray:
     return (colour * (1 + fade[..., None] * glow) + _light(coarse, rng)).astype(np.float32)
 
 
+def _end_lift(x: np.ndarray, core: float) -> np.ndarray:
+    """How much the shadow gives way (H, W) towards the round ends, more so at the left one."""
+    rise = np.clip((np.abs(x) - core + 35) / 95, 0, 1)
+    return rise * rise * (3 - 2 * rise) * np.where(x < 0, 1.0, 0.55)
+
+
 def _light(coarse: int, rng: np.random.Generator) -> np.ndarray:
     """Changes from photograph to photograph: brightness, tint, a slope and slow waves."""
-    bright, tint = rng.normal(0, 6.3), rng.normal(0, 2.2)
+    bright, tint = np.clip(rng.normal(0, 6.3), -11, 11), rng.normal(0, 1.7)
     offset = np.array([bright, 0.95 * bright + rng.normal(0, 1), 0.35 * bright + tint])
     ramp = np.linspace(-1, 1, coarse)
     slope = rng.normal(0, 1.5) * ramp[:, None] + rng.normal(0, 1.5) * ramp[None, :]

@@ -54,11 +54,12 @@ def one_cycle(
     final: float,
 ) -> Schedule:
     """Up to the rate and down again (Smith and Topin 2018); momentum stays as it is."""
+    steps = max(total_steps, 2) + 1  # Lightning steps once more after the last batch
     scheduler = OneCycleLR(
         optimizer,
         max_lr=[group["lr"] for group in optimizer.param_groups],
-        total_steps=total_steps + 1,  # Lightning steps once more after the last batch
-        pct_start=max(warmup, 1 / (total_steps + 1)),
+        total_steps=steps,
+        pct_start=max(warmup, 2 / steps),
         div_factor=1 / initial,
         final_div_factor=initial / final,
         cycle_momentum=False,

@@ -25,6 +25,7 @@ from capsule_inspection.synthesis.texture import (
     blend,
     draw_stroke,
     fill_shape,
+    rough_blob,
     soften,
 )
 
@@ -91,22 +92,13 @@ def _flap(canvas: Canvas, rng: np.random.Generator) -> Array:
     origin = frame.at(joint, rng.uniform(-0.85, 0.85))
     other = canvas.colour_at(origin - side * 30 * unit * frame.axis)
     colour = canvas.colour_at(origin + side * 30 * unit * frame.axis)
-    depth, width = side * rng.uniform(20, 80) * unit, rng.uniform(10, 60) * unit
-    places = [
-        (0, -0.5),
-        (rng.uniform(0.5, 1), rng.uniform(-0.7, -0.1)),
-        (rng.uniform(0.4, 1.1), rng.uniform(0, 0.5)),
-        (0.05, 0.5),
-    ]
-    corners = np.array(
-        [origin + frame.axis * depth * a + frame.normal * width * b for a, b in places]
-    )
-    corners += rng.normal(0, 2.0, corners.shape) * unit
+    depth, width = rng.uniform(12, 40) * unit, rng.uniform(6, 30) * unit
+    middle = origin + side * frame.axis * depth * 0.8
+    angle = frame.angle + rng.normal(0, 0.3)
+    corners = rough_blob(middle, (depth, width), angle, rng, roughness=0.35, corners=8)
     gap = fill_shape(canvas.shape, corners, blur_px=0.9 * unit)
     image = _fill(canvas, canvas.image, gap, other * rng.uniform(0.55, 0.95), rng)
-    turn = frame.normal * width * rng.uniform(-0.35, 0.35) + frame.axis * depth * rng.normal(
-        0, 0.15
-    )
+    turn = frame.normal * width * rng.uniform(-0.5, 0.5) + frame.axis * depth * rng.normal(0, 0.2)
     piece = fill_shape(canvas.shape, corners + turn, blur_px=0.9 * unit)
     image = emboss(canvas, image, piece, colour, height=rng.uniform(1.2, 2.5))
     image = _fill(canvas, image, piece, colour * rng.uniform(1.0, 1.2) + 2, rng, rough=0.02)
@@ -210,5 +202,7 @@ def _pale(colour: Array, rng: np.random.Generator) -> Array:
 def _keep(canvas: Canvas, image: Array, *, slack: float) -> Array:
     """Undo what lies farther than `slack` units outside of the capsule."""
     size = 2 * round(slack * canvas.frame.unit) + 1
-    allowed = cv2.dilate(canvas.foreground, np.ones((size, size), np.uint8))
+    allowed = cv2.dilate(
+        canvas.foreground, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    )
     return np.where(allowed[..., None] > 0, image, canvas.image)

@@ -1,0 +1,91 @@
+"""evaluate.py: the figures of a finished run on its own and on other images."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import SMALL, SMALL_NETWORK, Door
+
+
+@pytest.fixture
+def run(door: Door, tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    answer = door("train", *SMALL, *SMALL_NETWORK, f"hydra.run.dir={folder}")
+    assert answer.status == 0, answer.err
+    return folder
+
+
+def predictions(folder: Path) -> list[dict[str, str]]:
+    with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def drawn_root(run: Path) -> Path:
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    return Path(record["data"]["root"])
+
+
+def test_evaluation_repeats_the_figures_of_the_run(door: Door, run: Path, tmp_path: Path) -> None:
+    for stage in ("test", "val"):
+        output = tmp_path / stage
+        answer = door("evaluate", f"run={run}", f"stage={stage}", f"output={output}")
+        assert answer.status == 0, answer.err
+        expected = [row for row in predictions(run) if row["split"] == stage]
+        assert predictions(output) == expected
+        whole = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+        own = {key: value for key, value in whole.items() if key.startswith(f"{stage}/")}
+        assert json.loads((output / "metrics.json").read_text(encoding="utf-8")) == own
+
+
+def test_by_default_it_goes_into_the_run(door: Door, run: Path) -> None:
+    assert door("evaluate", f"run={run}").status == 0
+    (folder,) = (run / "evaluation").iterdir()
+    assert (folder / "predictions.csv").is_file()
+    assert (folder / "figures" / "confusion_matrix.png").is_file()
+
+
+def test_other_images_of_the_same_classes_are_all_test_images(
+    door: Door, run: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other capsules (膠囊)"
+    shutil.copytree(drawn_root(run), other)
+    shutil.rmtree(other / "test" / "poke")
+    shutil.rmtree(other / "train")
+    (other / "test" / "good").mkdir()
+    shutil.copy(next((drawn_root(run) / "train" / "good").iterdir()), other / "test" / "good")
+    output = tmp_path / "figures"
+    answer = door(
+        "evaluate",
+        f"run={run}",
+        "data=mvtec",
+        f"data.root={other}",
+        "split=all_test",
+        f"output={output}",
+    )
+    assert answer.status == 0, answer.err
+    found = predictions(output)
+    assert len(found) == 21
+    assert {row["split"] for row in found} == {"test"}
+    assert "p_poke" in found[0]
+    assert "were seen in training" in answer.out
+
+
+def test_a_run_that_moved_is_evaluated_with_its_data_elsewhere(
+    door: Door, run: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(run, elsewhere)
+    answer = door("evaluate", f"run={elsewhere}", f"output={tmp_path / 'out'}")
+    assert answer.status == 0, answer.err
+
+
+def test_a_full_output_folder_is_refused(door: Door, run: Path) -> None:
+    before = sorted(path.name for path in run.iterdir())
+    answer = door("evaluate", f"run={run}", f"output={run}")
+    assert answer.status == 1
+    assert "Nothing is overwritten" in answer.err
+    assert sorted(path.name for path in run.iterdir()) == before

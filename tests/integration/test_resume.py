@@ -1,0 +1,166 @@
+"""A training that was killed or interrupted goes on, and ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY, SMALL, SMALL_NETWORK, Door
+
+EPOCHS = "task.epochs=6"
+
+
+def table(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def record(run: Path) -> dict:
+    return json.loads((run / "run.json").read_text(encoding="utf-8"))
+
+
+def start(run: Path, drawn_folder: Path, *settings: str) -> subprocess.Popen[str]:
+    """train.py in a process of its own, slowed down so that a signal meets it within an epoch."""
+    code = (
+        "import sys, time, runpy\n"
+        "from capsule_inspection.data.module import CachedImages\n"
+        "read = CachedImages.__getitems__\n"
+        "def slow(self, draws):\n"
+        "    time.sleep(0.15)\n"
+        "    return read(self, draws)\n"
+        "CachedImages.__getitems__ = slow\n"
+        f"sys.argv = ['train.py', *{list(settings)!r}]\n"
+        f"runpy.run_path({str(REPOSITORY / 'train.py')!r}, run_name='__main__')\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=run.parent,
+    )
+
+
+def wait_for_epochs(process: subprocess.Popen[str], run: Path, count: int) -> None:
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and process.poll() is None:
+        if (run / "metrics.csv").is_file() and len(table(run)) >= count:
+            time.sleep(0.3)  # into the next epoch
+            return
+        time.sleep(0.02)
+    output = process.communicate(timeout=10)[0] if process.poll() is not None else "too slow"
+    pytest.fail(f"no {count} epochs: {output}")
+
+
+def settings_for(run: Path, drawn_folder: Path) -> list[str]:
+    return [
+        *SMALL,
+        *SMALL_NETWORK,
+        EPOCHS,
+        "task.batch_size=4",
+        "task.mixup=0.3",
+        "model.dropout=0.2",
+        f"data.root={drawn_folder / 'drawn'}",
+        f"data.cache_folder={drawn_folder / 'cache'}",
+        f"hydra.run.dir={run}",
+    ]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        [],
+        pytest.param(["scheduler=plateau", "scheduler.patience=1"], marks=pytest.mark.slow),
+        pytest.param(["callbacks=ema", "scheduler=cosine"], marks=pytest.mark.slow),
+        pytest.param(["finetune=head_first", "finetune.head_epochs=3"], marks=pytest.mark.slow),
+    ],
+    ids=lambda extra: (extra or ["default"])[0],
+)
+def test_a_killed_training_ends_with_the_figures_of_an_undisturbed_one(
+    door: Door, drawn_folder: Path, tmp_path: Path, extra: list[str]
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert door("train", *settings_for(whole, drawn_folder), *extra).status == 0
+
+    process = start(killed, drawn_folder, *settings_for(killed, drawn_folder), *extra)
+    wait_for_epochs(process, killed, 2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = len(table(killed))
+    assert done < 6
+    assert record(killed)["status"] == "running"
+
+    answer = door("train", f"resume={killed}")
+    assert answer.status == 0, answer.err
+    assert table(killed) == table(whole)
+    assert (killed / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
+    assert (killed / "metrics.json").read_bytes() == (whole / "metrics.json").read_bytes()
+    assert record(killed)["status"] == "finished"
+    assert record(killed)["attempts"] == 2
+    assert scalar_steps(killed) == list(range(6))
+
+
+def scalar_steps(run: Path) -> list[int]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run))
+    events.Reload()
+    return [event.step for event in events.Scalars("val/loss")]
+
+
+def test_ctrl_c_keeps_the_best_epoch_and_says_how_to_go_on(
+    door: Door, drawn_folder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    process = start(run, drawn_folder, *settings_for(run, drawn_folder))
+    wait_for_epochs(process, run, 2)
+    os.kill(process.pid, signal.SIGINT)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 130, output
+    assert f"resume={run}" in output
+    assert "Traceback" not in output
+    assert record(run)["status"] == "interrupted"
+    assert (run / "metrics.json").is_file()
+    assert (run / "checkpoints" / "best.ckpt").is_file()
+
+    answer = door("train", f"resume={run}")
+    assert answer.status == 0, answer.err
+    assert [int(row["epoch"]) for row in table(run)] == list(range(6))
+
+
+def test_a_finished_run_goes_on_for_more_epochs_only(door: Door, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    door("train", *SMALL, *SMALL_NETWORK, f"hydra.run.dir={run}")
+    refused = door("train", f"resume={run}")
+    assert refused.status == 1
+    assert "task.epochs=4" in refused.err
+    assert record(run)["status"] == "finished"
+    answer = door("train", f"resume={run}", "task.epochs=3")
+    assert answer.status == 0, answer.err
+    assert len(table(run)) == 3
+
+
+def test_training_time_adds_up(door: Door, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    door("train", *SMALL, *SMALL_NETWORK, f"hydra.run.dir={run}")
+    before = record(run)["training_time_s"]
+    door("train", f"resume={run}", "task.epochs=3")
+    with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
+    assert record(run)["training_time_s"] == pytest.approx(sum(seconds), abs=0.01)
+    assert record(run)["training_time_s"] > before
+
+
+def test_what_may_not_change_is_refused(door: Door, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    door("train", *SMALL, *SMALL_NETWORK, f"hydra.run.dir={run}")
+    answer = door("train", f"resume={run}", "optimizer.lr=0.1")
+    assert answer.status == 2
+    assert "optimizer.lr cannot be changed when a run is resumed" in answer.err

@@ -1,0 +1,203 @@
+"""train.py: what a run leaves behind, and that the same seed gives the same."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SMALL, SMALL_NETWORK, Door
+
+RUN = "outputs/classification"
+
+
+def only_run(folder: Path) -> Path:
+    (record,) = folder.rglob("run.json")
+    return record.parent
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def without_time(path: Path) -> list[dict[str, str]]:
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows(path)]
+
+
+def test_a_run_leaves_every_file_of_the_contract(door: Door, tmp_path: Path) -> None:
+    answer = door("train", *SMALL, *SMALL_NETWORK)
+    assert answer.status == 0, answer.err
+    run = only_run(tmp_path)
+    assert run.parent == tmp_path / RUN / "custom_resnet"
+    for name in (
+        "config.yaml split.csv metrics.csv metrics.json predictions.csv train.log "
+        "checkpoints/best.ckpt checkpoints/last.ckpt figures/curves.png "
+        "figures/confusion_matrix.png"
+    ).split():
+        assert (run / name).is_file(), name
+    assert list(run.glob("events.out.tfevents.*"))
+    assert not list(run.rglob("*.part"))
+
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    assert record["status"] == "finished"
+    assert record["weights"]["source"] == "random"
+    assert record["epochs"] == 2
+
+    predicted = rows(run / "predictions.csv")
+    split = rows(run / "split.csv")
+    held_out = [row for row in split if row["split"] in ("val", "test")]
+    assert sorted(int(row["index"]) for row in predicted) == sorted(
+        int(row["index"]) for row in held_out
+    )
+    for row in predicted:
+        shares = [float(value) for key, value in row.items() if key.startswith("p_")]
+        assert sum(shares) == pytest.approx(1, abs=1e-5)
+        assert float(row["score"]) == pytest.approx(1 - float(row["p_good"]), abs=1e-5)
+    assert len(list((run / "images").iterdir())) == len(predicted)
+
+    figures = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    right = [row["label"] == row["prediction"] for row in predicted if row["split"] == "test"]
+    assert figures["test/accuracy"]["value"] == pytest.approx(sum(right) / len(right))
+    assert figures["test/accuracy"]["n"] == len(right)
+    assert "Run folder:" in answer.out
+
+
+def test_the_same_seed_gives_the_same_to_the_last_bit(door: Door, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        answer = door("train", *SMALL, *SMALL_NETWORK, f"hydra.run.dir={tmp_path / name}")
+        assert answer.status == 0, answer.err
+    a, b = tmp_path / "a", tmp_path / "b"
+    assert without_time(a / "metrics.csv") == without_time(b / "metrics.csv")
+    assert (a / "predictions.csv").read_bytes() == (b / "predictions.csv").read_bytes()
+    assert (a / "split.csv").read_bytes() == (b / "split.csv").read_bytes()
+    door("train", *SMALL, *SMALL_NETWORK, f"hydra.run.dir={tmp_path / 'c'}", "seed=1")
+    assert without_time(a / "metrics.csv") != without_time(tmp_path / "c" / "metrics.csv")
+    assert (a / "split.csv").read_bytes() == (tmp_path / "c" / "split.csv").read_bytes()
+
+
+def test_checkpoints_hold_tensors_and_plain_values_only(door: Door, tmp_path: Path) -> None:
+    assert door("train", *SMALL, *SMALL_NETWORK).status == 0
+    for name in ("best", "last"):
+        checkpoint = torch.load(
+            only_run(tmp_path) / f"checkpoints/{name}.ckpt", weights_only=True
+        )
+        assert checkpoint["inspection"]["classes"][0] == "good"
+        assert len(checkpoint["seen_sha256"][0]) == 64
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["task.sampling=natural", "task.logit_adjustment=1.0", "task.label_smoothing=0.1"],
+        ["task.loss=focal", "task.class_weights=effective", "callbacks=none"],
+        ["task.mixup=0.4", "optimizer=sgd", "scheduler=cosine"],
+        ["callbacks=ema", "callbacks.ema.start_epoch=0", "optimizer=adam", "scheduler=none"],
+        ["finetune=head_first", "finetune.head_epochs=1", "scheduler=plateau"],
+        ["finetune=head_only", "optimizer=timm", "optimizer.name=lamb"],
+        ["finetune=layerwise", "optimizer=torch", "optimizer.name=NAdam"],
+        ["split=kfold", "split.fold=4", "trainer.precision=bf16-mixed"],
+        ["data.roi=none", "trainer.channels_last=false", "model.pool=average_max"],
+        ["data.roi=[8,24,88,72]", "model.block=bottleneck", "data.augmentation.noise=0.05"],
+    ],
+    ids=lambda settings: settings[0],
+)
+def test_each_choice_trains(door: Door, settings: list[str]) -> None:
+    answer = door("train", *SMALL, *SMALL_NETWORK, *settings)
+    assert answer.status == 0, answer.err
+
+
+def test_the_head_alone_learns_where_it_should(door: Door, tmp_path: Path) -> None:
+    door("train", *SMALL, *SMALL_NETWORK, "finetune=head_only", "task.epochs=3")
+    run = only_run(tmp_path)
+    last = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    fresh = tmp_path / "fresh"
+    door("train", *SMALL, *SMALL_NETWORK, f"hydra.run.dir={fresh}", "optimizer.lr=1e-12")
+    first = torch.load(fresh / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    changed = {
+        key
+        for key in first
+        if first[key].is_floating_point()
+        and "running" not in key
+        and not torch.allclose(first[key], last[key], atol=1e-6)
+    }
+    assert changed
+    assert all(key.startswith("network.head") for key in changed)
+
+
+def test_figures_of_the_origins_split_are_called_optimistic(door: Door, tmp_path: Path) -> None:
+    answer = door("train", *SMALL, *SMALL_NETWORK, "split=origin")
+    assert answer.status == 0, answer.err
+    assert "Optimistic" in answer.out
+    run = only_run(tmp_path)
+    assert json.loads((run / "run.json").read_text(encoding="utf-8"))["optimistic"] is True
+    figures = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    assert figures["test/accuracy"] == figures["val/accuracy"]
+
+
+def test_a_frozen_split_is_used_again(door: Door, tmp_path: Path) -> None:
+    door("train", *SMALL, *SMALL_NETWORK, f"hydra.run.dir={tmp_path / 'a'}", "split.seed=5")
+    answer = door(
+        "train",
+        *SMALL,
+        *SMALL_NETWORK,
+        "split=manifest",
+        f"split.path={tmp_path / 'a' / 'split.csv'}",
+        f"hydra.run.dir={tmp_path / 'b'}",
+    )
+    assert answer.status == 0, answer.err
+    frozen = [(row["path"], row["split"]) for row in rows(tmp_path / "a" / "split.csv")]
+    assert frozen == [(row["path"], row["split"]) for row in rows(tmp_path / "b" / "split.csv")]
+
+
+def test_a_sweep_names_its_jobs_and_survives_a_failing_one(door: Door, tmp_path: Path) -> None:
+    answer = door(
+        "train", "-m", *SMALL, *SMALL_NETWORK[1:], "model=custom_resnet", "seed=3",
+        "optimizer.lr=0.001,0.01", "data.image_size=[32,96],[4000,12]",
+    )  # fmt: skip
+    (sweep,) = (tmp_path / "outputs" / "sweeps").iterdir()
+    jobs = sorted(path.name for path in sweep.iterdir() if path.is_dir())
+    assert jobs[0] == "00_lr0.001_image_size-32-96"
+    assert len(jobs) == 4
+    statuses = [
+        json.loads((sweep / job / "run.json").read_text(encoding="utf-8"))["status"]
+        for job in jobs
+        if (sweep / job / "run.json").is_file()
+    ]
+    assert statuses == ["finished", "finished"]
+    assert answer.status == 1
+    assert "2 jobs of the sweep failed" in answer.err
+
+
+def test_weights_of_a_run_are_refused_where_they_have_seen_the_test_images(
+    door: Door, tmp_path: Path
+) -> None:
+    door("train", *SMALL, *SMALL_NETWORK, f"hydra.run.dir={tmp_path / 'a'}")
+    weights = f"model.weights={tmp_path / 'a' / 'checkpoints' / 'best.ckpt'}"
+    again = door("train", *SMALL, *SMALL_NETWORK, weights, "task.epochs=1")
+    assert again.status == 0, again.err
+    other = door("train", *SMALL, *SMALL_NETWORK, weights, "split.seed=9")
+    assert other.status == 1
+    assert "these weights were trained on" in other.err
+
+
+def test_tensorboard_has_curves_pictures_configuration_and_hparams(
+    door: Door, tmp_path: Path
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert door("train", *SMALL, *SMALL_NETWORK).status == 0
+    events = EventAccumulator(str(only_run(tmp_path)))
+    events.Reload()
+    tags = events.Tags()
+    assert {"train/loss", "val/balanced_accuracy", "optimizer/learning_rate"} <= set(
+        tags["scalars"]
+    )
+    assert [event.step for event in events.Scalars("val/loss")] == [0, 1]
+    assert {"train/augmented_images", "results/confusion_matrix", "results/worst_mistakes"} <= set(
+        tags["images"]
+    )
+    assert "hparams/test/balanced_accuracy" in tags["scalars"]
+    assert any(tag.startswith("configuration") for tag in tags["tensors"])
