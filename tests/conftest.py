@@ -6,24 +6,10 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-REPOSITORY = Path(__file__).parents[1]
-REAL_CAPSULES = REPOSITORY.parent / "shared" / "data" / "capsule"
-
-SMALL = (
-    "data.size_px=96",
-    "data.counts={good: 20, crack: 5, faulty_imprint: 5, poke: 5, scratch: 5, squeeze: 5}",
-    "data.workers=1",
-    "task.image_size=[32,96]",
-    "task.epochs=2",
-    "trainer=cpu",
-)
-"""A training that takes about a second once everything is imported."""
-SMALL_NETWORK = ("model=custom_resnet", "model.width=4", "model.depths=[1,1]")
+from small import REAL_CAPSULES, REPOSITORY, Answer, Door
 
 
 @pytest.fixture(scope="session")
@@ -32,18 +18,6 @@ def real_capsules() -> Path:
     if not (REAL_CAPSULES / "train" / "good").is_dir():
         pytest.skip(f"the real photographs are not at {REAL_CAPSULES}")
     return REAL_CAPSULES
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a door printed, and its exit status."""
-
-    status: int
-    out: str
-    err: str
-
-
-Door = Callable[..., Answer]
 
 
 @pytest.fixture(scope="session")

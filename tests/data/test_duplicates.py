@@ -25,7 +25,7 @@ CAPSULES = 8
 
 def saved_again(image: np.ndarray, quality: int) -> np.ndarray:
     _, content = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.imdecode(content, cv2.IMREAD_COLOR)[..., ::-1].copy()
+    return np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR))[..., ::-1].copy()
 
 
 def shifted(image: np.ndarray, x: float, y: float) -> np.ndarray:
@@ -96,7 +96,7 @@ def test_copies_of_a_texture_are_grouped_without_a_part(tmp_path: Path) -> None:
         for _ in range(4)
     ]
     images = [texture.astype(np.uint8) for texture in textures]
-    index = write_index(tmp_path / "images", [*images, saved_again(shifted(images[2], 3, 2), 70)])
+    index = write_index(tmp_path / "images", [*images, saved_again(shifted(images[2], 1, 1), 70)])
     assert found(index, tmp_path / "cache") == {frozenset((2, 4))}
 
 
@@ -211,6 +211,16 @@ def test_blocks_give_the_neighbours_of_the_whole_comparison(
     monkeypatch.setattr(duplicates, "_BLOCK_VALUES", 150)
     assert np.array_equal(duplicates._propose(descriptors.astype(np.float16)), whole)
     assert len(whole) >= 100
+
+
+def test_projection_of_many_images_loses_no_near_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    descriptors = random.normal(0, 1, (300, 512))
+    descriptors[200:] = descriptors[:100] + random.normal(0, 0.1, (100, 512))
+    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+    monkeypatch.setattr(duplicates, "_SAMPLE", 100)
+    pairs = {tuple(pair) for pair in duplicates._propose(descriptors.astype(np.float16)).tolist()}
+    assert {(number, number + 200) for number in range(100)} <= pairs
 
 
 def test_standard_view_hardly_moves_with_the_image(capsules: list[np.ndarray]) -> None:

@@ -28,7 +28,9 @@ def background(*, level: int = 210, size_px: int = 160, noise: float = 2.0) -> n
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def with_ellipse(image: np.ndarray, *, centre: tuple[int, int], colour: tuple[int, int, int]):
+def with_ellipse(
+    image: np.ndarray, *, centre: tuple[int, int], colour: tuple[int, int, int]
+) -> np.ndarray:
     image = image.copy()
     cv2.ellipse(image, centre, (50, 22), 0, 0, 360, colour, -1)
     return image
@@ -139,7 +141,7 @@ def test_fitted_box_has_the_aspect_and_holds_the_part(seed: int) -> None:
     size = random.integers(20, 900, 2)
     x0, y0 = random.uniform(-5, size[1] - 6), random.uniform(-5, size[0] - 6)
     box = Box(x0, y0, x0 + random.uniform(2, size[1]), y0 + random.uniform(2, size[0]))
-    image_size = tuple(int(side) for side in random.integers(16, 600, 2))
+    image_size = (int(random.integers(16, 600)), int(random.integers(16, 600)))
     fitted = fit_aspect(box, size=(int(size[0]), int(size[1])), image_size=image_size)
     width, height = fitted.x1 - fitted.x0, fitted.y1 - fitted.y0
     assert abs(width - height * image_size[1] / image_size[0]) <= 1 + image_size[1] / image_size[0]

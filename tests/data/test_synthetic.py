@@ -77,20 +77,9 @@ def test_another_version_of_the_drawing_has_another_folder(
     tmp_path: Path, drawings: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ensure_synthetic(tmp_path, **SETTINGS)
-    monkeypatch.setattr(synthetic, "_drawing_version", lambda: "another")
+    monkeypatch.setattr(synthetic, "DRAWING_VERSION", 99)
     ensure_synthetic(tmp_path, **SETTINGS)
     assert len(set(drawings)) == 2
-
-
-def test_the_version_of_the_drawing_is_its_source(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "scene.py").write_text("a = 1")
-    monkeypatch.setattr(synthetic, "_SYNTHESIS", tmp_path)
-    before = synthetic._drawing_version()
-    assert synthetic._drawing_version() == before
-    (tmp_path / "scene.py").write_text("a = 2")
-    assert synthetic._drawing_version() != before
 
 
 def test_the_name_can_be_read_and_needs_no_quotes(tmp_path: Path, drawings: list[Path]) -> None:

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import SMALL, SMALL_NETWORK, Door
+from small import SMALL, SMALL_NETWORK, Door
 
 
 @pytest.fixture

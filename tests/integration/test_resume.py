@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, SMALL, SMALL_NETWORK, Door
+from small import REPOSITORY, SMALL, SMALL_NETWORK, Door
 
 EPOCHS = "task.epochs=6"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL, SMALL_NETWORK, Door
+from small import SMALL, SMALL_NETWORK, Door
 
 RUN = "outputs/classification"
 
@@ -32,11 +32,18 @@ def test_a_run_leaves_every_file_of_the_contract(door: Door, tmp_path: Path) -> 
     assert answer.status == 0, answer.err
     run = only_run(tmp_path)
     assert run.parent == tmp_path / RUN / "custom_resnet"
-    for name in (
-        "config.yaml split.csv metrics.csv metrics.json predictions.csv train.log "
-        "checkpoints/best.ckpt checkpoints/last.ckpt figures/curves.png "
-        "figures/confusion_matrix.png"
-    ).split():
+    for name in [
+        "config.yaml",
+        "split.csv",
+        "metrics.csv",
+        "metrics.json",
+        "predictions.csv",
+        "train.log",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "figures/curves.png",
+        "figures/confusion_matrix.png",
+    ]:
         assert (run / name).is_file(), name
     assert list(run.glob("events.out.tfevents.*"))
     assert not list(run.rglob("*.part"))
@@ -81,9 +88,7 @@ def test_the_same_seed_gives_the_same_to_the_last_bit(door: Door, tmp_path: Path
 def test_checkpoints_hold_tensors_and_plain_values_only(door: Door, tmp_path: Path) -> None:
     assert door("train", *SMALL, *SMALL_NETWORK).status == 0
     for name in ("best", "last"):
-        checkpoint = torch.load(
-            only_run(tmp_path) / f"checkpoints/{name}.ckpt", weights_only=True
-        )
+        checkpoint = torch.load(only_run(tmp_path) / f"checkpoints/{name}.ckpt", weights_only=True)
         assert checkpoint["inspection"]["classes"][0] == "good"
         assert len(checkpoint["seen_sha256"][0]) == 64
 

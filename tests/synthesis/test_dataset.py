@@ -11,6 +11,7 @@ import pytest
 from capsule_inspection.contracts import DataError
 from capsule_inspection.synthesis import dataset
 from capsule_inspection.synthesis.dataset import DEFAULT_COUNTS, draw_dataset
+from capsule_inspection.synthesis.version import DRAWING_VERSION
 
 COUNTS = {"good": 3, "crack": 2, "faulty_imprint": 1, "poke": 2, "scratch": 1, "squeeze": 1}
 
@@ -122,3 +123,16 @@ def test_an_occupied_folder_is_an_error(drawn: Path) -> None:
 def test_impossible_counts_are_errors(counts: dict[str, int], message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         draw_dataset(tmp_path / "a", seed=0, size_px=64, counts=counts)
+
+
+def test_the_drawing_version_stands_for_these_very_images(tmp_path: Path) -> None:
+    """Other images for the same seed: raise DRAWING_VERSION, then set the new means here."""
+    counts = dict.fromkeys(DEFAULT_COUNTS, 1)
+    draw_dataset(tmp_path / "drawn", seed=0, size_px=96, counts=counts)
+    means = [read(path).mean() for path in sorted((tmp_path / "drawn").rglob("*.png"))]
+    assert DRAWING_VERSION == 1
+    np.testing.assert_allclose(
+        means,
+        [37.492, 0.719, 0.609, 0.636, 3.127, 168.459, 169.073, 165.332, 162.53, 175.902, 164.846],
+        atol=0.02,
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from capsule_inspection.configuration.messages import suggestion
 from capsule_inspection.contracts import TEST, TRAIN, VAL, ConfigurationError
@@ -101,15 +101,25 @@ def _is_open(key: str) -> bool:
 
 
 def _refuse_missing(config: DictConfig) -> None:
-    missing = sorted(OmegaConf.missing_keys(config))
+    missing = sorted(OmegaConf.missing_keys(_without_loose_size(config)))
     if missing:
         verb = "are needed" if len(missing) > 1 else "is needed"
         example = f"{missing[0]}=<value>"
         raise ConfigurationError(f"{', '.join(missing)} {verb}: say {example} on the command line.")
 
 
+def _without_loose_size(config: DictConfig) -> DictConfig:
+    """evaluate.py has no task that `data.image_size` could come from: it takes the run's."""
+    if "task" in config or "image_size" not in config.get("data", {}):
+        return config
+    loose = config.copy()
+    with open_dict(loose):
+        del loose.data.image_size
+    return loose
+
+
 def _check_image_size(config: DictConfig) -> None:
-    size = OmegaConf.select(config, "data.image_size")
+    size = OmegaConf.select(config, "data.image_size", throw_on_resolution_failure=False)
     if size is not None and (len(size) != 2 or min(size) < 16 or max(size) > 8192):
         raise ConfigurationError(
             f"data.image_size={list(size)}: expected [height,width], each from 16 to 8192 pixels."

@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from capsule_inspection.configuration import checks, environment, resume
+from capsule_inspection.configuration.existing_run import require_run
 from capsule_inspection.configuration.help import help_text, wants_help
 from capsule_inspection.configuration.messages import CONFIGURATION_EXCEPTIONS, explain
 from capsule_inspection.configuration.paths import quote_path_arguments
@@ -73,6 +74,8 @@ def _prepare(arguments: list[str]) -> list[str]:
     values = [argument for argument in arguments if not argument.startswith("-")]
     if any(argument in ("-m", "--multirun") for argument in arguments):
         note_swept_keys(values)
+    else:
+        require_run(values)
     return arguments + resume.extra_arguments(values)
 
 
@@ -91,8 +94,7 @@ class Job:
         try:
             return self.action(_checked(config, overrides))
         except Exception as failure:  # raised again by raise_failure
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                logging.getLogger(__name__).exception("Job %s failed", " ".join(overrides))
+            _log_failure(failure, " ".join(overrides))
             self.failures.append((" ".join(overrides), failure))
             return None
 
@@ -103,6 +105,19 @@ class Job:
         if self.failures:
             lines = [f"  {overrides}: {failure}" for overrides, failure in self.failures]
             raise RunError("\n".join([f"{len(lines)} jobs of the sweep failed:", *lines]))
+
+
+def _log_failure(failure: Exception, overrides: str) -> None:
+    """The traceback goes into the job's own train.log; in a sweep the terminal hears of it too."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        print(f"error: job {overrides}: {failure}", file=sys.stderr)  # noqa: T201
+    record = logging.LogRecord(
+        __name__, logging.ERROR, __file__, 0, "failed: %s", (overrides,),
+        (type(failure), failure, failure.__traceback__),
+    )  # fmt: skip
+    for handler in logging.root.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.emit(record)
 
 
 def _checked(config: DictConfig, overrides: list[str]) -> DictConfig:

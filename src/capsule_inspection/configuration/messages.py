@@ -46,6 +46,9 @@ def explain(error: BaseException, *, composed: DictConfig | None) -> str:
     text = "\n".join(chain)
     if isinstance(error, MissingConfigException) or "Could not find '" in text:
         return _explain_choice(text)
+    missing = re.search(r"Missing mandatory value: (\S+)", text)
+    if missing:
+        return f"{missing[1]} is needed: say {missing[1]}=<value> on the command line."
     key = _key_in(text)
     if key and composed is not None and ("not in" in text or "No match" in text):
         return f"{key}: there is no such setting. {suggestion(key, all_keys(composed))}".strip()

@@ -67,5 +67,20 @@ def quote(value: str) -> str:
     return "'" + escaped.replace("${", r"\${") + "'"
 
 
+def named_folder(arguments: list[str], key: str) -> Path | None:
+    """The folder that the arguments give a key, quoted or not; the last one counts."""
+    values = [a.partition("=")[2] for a in arguments if a.lstrip("+").startswith(f"{key}=")]
+    if not values or values[-1] in ("null", "''", "", "???"):
+        return None
+    return Path(_unquote(values[-1]) if _is_quoted(values[-1]) else values[-1])
+
+
+def _unquote(value: str) -> str:
+    """The inverse of `quote`."""
+    inner = value[1:-1].replace(r"\${", "${")
+    inner = re.sub(rf"(\\+){value[0]}", lambda match: "\\" * (len(match[1]) // 2) + value[0], inner)
+    return re.sub(r"(\\+)$", lambda match: "\\" * (len(match[1]) // 2), inner)
+
+
 def _is_quoted(value: str) -> bool:
     return len(value) >= 2 and value[0] == value[-1] and value[0] in "'\""

@@ -5,13 +5,13 @@ Only how long, on which device and with which loggers may be said anew.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from capsule_inspection.configuration.paths import quote
+from capsule_inspection.configuration.paths import named_folder, quote
 from capsule_inspection.contracts import ConfigurationError, RunError, RunFiles
 
 ALLOWED_KEYS = (
@@ -35,20 +35,11 @@ TRAINER_DEVICE = ("accelerator", "devices", "strategy", "num_nodes")
 
 def extra_arguments(arguments: list[str]) -> list[str]:
     """Hydra's run folder is the one to resume; checked before Hydra writes anything into it."""
-    folder = resume_folder(arguments)
+    folder = named_folder(arguments, "resume")
     if folder is None:
         return []
     _require_run(folder)
     return [f"hydra.run.dir={quote(folder.as_posix())}"]
-
-
-def resume_folder(arguments: list[str]) -> Path | None:
-    """The folder that `resume=` names, if any."""
-    values = [a.partition("=")[2] for a in arguments if re.match(r"\+{0,2}resume=", a)]
-    if not values or values[-1] in ("null", "''", ""):
-        return None
-    text = values[-1]
-    return Path(text[1:-1].replace("\\'", "'") if text[0] in "'\"" else text)
 
 
 def stored_configuration(config: DictConfig, overrides: list[str]) -> DictConfig:
@@ -58,7 +49,7 @@ def stored_configuration(config: DictConfig, overrides: list[str]) -> DictConfig
     """
     folder = Path(config.resume)
     _require_run(folder)
-    stored = _load(folder / RunFiles.CONFIG)
+    stored = load_stored(folder / RunFiles.CONFIG)
     for override in overrides:
         key, _, _ = override.lstrip("+~").partition("=")
         if key == "resume":
@@ -91,11 +82,13 @@ def _require_run(folder: Path) -> None:
         )
 
 
-def _load(path: Path) -> DictConfig:
+def load_stored(path: Path) -> DictConfig:
+    """A run's config.yaml. Raises RunError where it is missing or damaged."""
     try:
         config = OmegaConf.load(path)
-    except (OmegaConfBaseException, ValueError, OSError) as error:
-        raise RunError(f"{path}: cannot be read ({error}). The run cannot be resumed.") from error
+    except (OmegaConfBaseException, yaml.YAMLError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise RunError(f"{path}: cannot be read ({reason}). Restore it from a copy.") from error
     if not isinstance(config, DictConfig):
-        raise RunError(f"{path}: expected a mapping of settings. The run cannot be resumed.")
+        raise RunError(f"{path}: expected settings, found something else. Restore it from a copy.")
     return config

@@ -66,9 +66,10 @@ def describe(thumbnail: np.ndarray) -> np.ndarray:
 def is_copy(first: np.ndarray, second: np.ndarray) -> bool:
     """Whether two thumbnails show the same photograph.
 
-    Measured after alignment, worst of 330 copies against the closest of different capsules:
-    correlation of fine structure 0.9976 against 0.991 (drawn ones 0.994), mean difference 0.57
-    grey levels against 1.16 (0.79), 99th percentile 4.2 against 5.9 (4.5).
+    Measured after alignment, the worst of 330 copies (JPEG quality 50 to 95, shifts up to 8 pixels,
+    resized down to 0.3) against the closest of 262 different capsules: correlation of fine
+    structure 0.9976 against 0.991 (drawn ones 0.995), mean difference 0.55 grey levels against
+    1.08 (0.78), 99th percentile 4.3 against 5.9 (4.6).
     """
     first, second = first.astype(np.float32), second.astype(np.float32)
     matrix = _coarse_alignment(first, second)
@@ -89,10 +90,8 @@ def _coarse_alignment(first: np.ndarray, second: np.ndarray) -> np.ndarray | Non
     size = (first.shape[1] // 2, first.shape[0] // 2)
     small = [cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in (first, second)]
     one, other = (np.clip(_high_pass(image, sigma_px=4), -12, 12) for image in small)
-    window = cv2.createHanningWindow(size, cv2.CV_32F)
-    (x, y), _ = cv2.phaseCorrelate(one, other, window)
-    matrix = np.array([[1, 0, x], [0, 1, y]], np.float32)
-    correlation, matrix = _register(one, other, matrix, steps=10, blur_px=1)
+    start = np.eye(2, 3, dtype=np.float32)
+    correlation, matrix = _register(one, other, start, steps=10, blur_px=1)
     matrix[:, 2] *= 2
     return matrix if correlation >= 0.985 else None
 

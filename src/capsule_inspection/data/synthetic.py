@@ -13,9 +13,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from capsule_inspection.contracts import DataError
+from capsule_inspection.synthesis.version import DRAWING_VERSION
 
 _log = logging.getLogger(__name__)
-_SYNTHESIS = Path(__file__).parents[1] / "synthesis"
 
 
 def ensure_synthetic(
@@ -74,17 +74,9 @@ def _alone(target: Path) -> AbstractContextManager[object]:
 def _name(*, seed: int, size_px: int, counts: Mapping[str, int]) -> str:
     """Folder name of a data set: what one wants to read, and a key of everything that matters."""
     drawn = {name: count for name, count in sorted(counts.items()) if count}
-    parameters = json.dumps([seed, size_px, drawn, _drawing_version()])
+    parameters = json.dumps([seed, size_px, drawn, DRAWING_VERSION])
     key = hashlib.sha256(parameters.encode()).hexdigest()[:12]
     return f"capsule-{sum(drawn.values())}x{size_px}px-seed{seed}-{key}"
-
-
-def _drawing_version() -> str:
-    """Hash of the drawing's source, so that drawings of an older version are never taken."""
-    digest = hashlib.sha256()
-    for source in sorted(_SYNTHESIS.rglob("*.py")):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()
 
 
 def _is_drawn(target: Path) -> bool:

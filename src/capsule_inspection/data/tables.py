@@ -104,9 +104,15 @@ def _check_columns(
         hint = " Separate the columns with commas." if len(found) == 1 and ";" in found[0] else ""
         raise DataError(
             f"{path}: the column{'s' * (len(missing) > 1)} {', '.join(missing)} must be there; "
-            f"found {', '.join(found) or 'none'}.{hint}"
+            f"found {_shown(found)}.{hint}"
         )
     known = (*needed, *optional)
     repeated = [name for name, times in Counter(found).items() if times > 1 and name in known]
     if repeated:
         raise DataError(f"{path}: the columns {', '.join(repeated)} stand twice. Rename one.")
+
+
+def _shown(names: Sequence[str]) -> str:
+    """Names for a message, whatever bytes they were read from."""
+    text = ", ".join(names) or "none"
+    return text.encode("utf-8", "backslashreplace").decode()[:200]

@@ -6,7 +6,8 @@ Written by Lightning with what tasks/base.py adds below the key "inspection".
 from __future__ import annotations
 
 import pickle
-import zipfile
+import struct
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,20 @@ from torch import nn
 from capsule_inspection.contracts import RunError
 
 PREFIX = "network."
+KEYS = {"state_dict", "inspection", "epoch"}
+# What torch.load raises for damaged or foreign files; a broken archive is a RuntimeError.
+_DAMAGE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -25,14 +40,21 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path}: there is no such checkpoint. Was the run stopped in its first epoch?"
         )
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, zipfile.BadZipFile) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of foreign pickles, which are refused below
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except _DAMAGE as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise RunError(
             f"{path}: not a readable checkpoint, it is cut short or holds more than tensors and "
-            f"plain values ({str(error).splitlines()[0]}). Use another checkpoint, or train again."
+            f"plain values ({path.stat().st_size} bytes; {reason[:200]}). Restore it from a copy, "
+            "or train again."
         ) from error
-    if not isinstance(checkpoint, dict) or "inspection" not in checkpoint:
-        raise RunError(f"{path}: expected a checkpoint of a run, found something else.")
+    if not isinstance(checkpoint, dict) or not checkpoint.keys() >= KEYS:
+        raise RunError(
+            f"{path}: expected a checkpoint of a run, found something else. Restore it from a "
+            "copy, or train again."
+        )
     return checkpoint
 
 

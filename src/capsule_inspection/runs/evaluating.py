@@ -105,7 +105,8 @@ def evaluate(config: DictConfig) -> None:
     choices = machine.choose(config.trainer)
     machine.apply(choices)
     built = building.build_network(stored, num_classes=len(classes), weights="none")
-    restore_network(built.network, read_checkpoint(run / RunFiles.BEST), path=run / RunFiles.BEST)
+    checkpoint = read_checkpoint(run / RunFiles.BEST)
+    restore_network(built.network, checkpoint, path=run / RunFiles.BEST)
     data = building.build_data_module(
         stored,
         index,
@@ -115,6 +116,7 @@ def evaluate(config: DictConfig) -> None:
     )
     task = building.build_task(stored, built.network, data)
     _write_inputs(output, record, config, index)
+    _warn_of_seen_images(task_images(data, config.stage), checkpoint)
     figures = evaluate_stages(
         output,
         task,
@@ -169,6 +171,22 @@ def _find_images(
             "Say split=all_test to take every image that is found."
         )
     return splits.from_manifest(index, run / RunFiles.SPLIT), cache
+
+
+def task_images(data: InspectionDataModule, stage: str) -> set[str]:
+    """SHA-256 of the images of a stage."""
+    return {data.index.records[number].sha256 for number in data.indices(stage)}
+
+
+def _warn_of_seen_images(images: set[str], checkpoint: dict[str, Any]) -> None:
+    seen = images & set(checkpoint["seen_sha256"])
+    if seen:
+        log.warning(
+            "%d of the %d images were seen in training or chose the epoch: these figures are "
+            "optimistic.",
+            len(seen),
+            len(images),
+        )
 
 
 def _write_inputs(

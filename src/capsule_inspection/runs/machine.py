@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import resource
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,21 @@ def apply(choices: Choices) -> None:
     """Set what is global to the process."""
     torch.set_num_threads(choices.threads)
     torch.set_float32_matmul_precision("high")
+    keep_freed_memory()
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what a training step frees for the next step.
+
+    By default it gives large blocks back to the kernel, which costs some 10,000 page faults a step
+    (mallopt(3): M_TRIM_THRESHOLD and M_MMAP_THRESHOLD).
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for parameter in (-1, -3):
+            mallopt(parameter, 2**30)
 
 
 def has_bf16(device: str) -> bool:
@@ -65,6 +81,30 @@ def has_bf16(device: str) -> bool:
     if device != "cpu":
         return False
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def suits_channels_last(network: torch.nn.Module) -> bool:
+    """False where the channels-last gradient is wrong on processors without AVX-512.
+
+    Seen with torch 2.15 (oneDNN): strided 1x1 convolutions of fewer than 8 input channels read
+    beyond their memory, which gives random gradients or a crash (docs/experiments.md).
+    """
+    return not any(
+        isinstance(module, torch.nn.Conv2d)
+        and module.kernel_size == (1, 1)
+        and max(module.stride) > 1
+        and module.in_channels // module.groups < 8
+        for module in network.modules()
+    )
+
+
+def fit_layout(choices: Choices, network: torch.nn.Module, *, asked: object) -> Choices:
+    """Lay out the network's weights as chosen; `auto` gives way where channels-last is unsafe."""
+    if asked == "auto" and not suits_channels_last(network):
+        choices = replace(choices, channels_last=False)
+    if choices.channels_last:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return choices
 
 
 def processes(trainer: DictConfig, device: str) -> int:

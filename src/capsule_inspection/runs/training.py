@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import lightning as L
-import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -142,8 +141,7 @@ def _prepare(config: DictConfig, folder: Path, record: RunRecord | None) -> Trai
     index, cache = _find_images(config, folder)
     built = building.build_network(config, num_classes=len(index.classes))
     building.refuse_seen_images(built.weights, index)
-    if choices.channels_last:
-        built.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    choices = machine.fit_layout(choices, built.network, asked=config.trainer.channels_last)
     data = building.build_data_module(
         config,
         index,

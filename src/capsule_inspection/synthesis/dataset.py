@@ -106,7 +106,7 @@ def _jobs(folder: Path, seed: int, size_px: int, counts: Mapping[str, int]) -> l
 
 
 def _drawn(jobs: list[_Job], workers: int) -> Iterator[None]:
-    if workers < 1 or len(jobs) < 2:
+    if workers <= 1 or len(jobs) < 2:
         yield from map(_draw, jobs)
         return
     with ProcessPoolExecutor(

@@ -1,0 +1,79 @@
+"""Many small images in little time: drawn capsules, each copy with a texture of its own.
+
+The texture is coarse and strong enough that no copy counts as a near-duplicate of another.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from benchmarks.sizes import DATA_FOLDER
+from capsule_inspection.data.synthetic import ensure_synthetic
+from capsule_inspection.synthesis.defects import DEFECTS
+
+SIZE_PX = 64
+_TEXTURE_PX = 4
+_TEXTURE_DEVIATION = 14
+
+
+def ensure_copies(count: int, *, drawn: int) -> Path:
+    """Folder of `count` images in the MVTec layout, made of `drawn` ones; written once."""
+    folder = DATA_FOLDER / f"copies-{count}-of-{drawn}"
+    if folder.is_dir():
+        return folder
+    source = ensure_synthetic(
+        DATA_FOLDER / "drawn", seed=0, size_px=SIZE_PX, counts=counts_of(drawn), workers=2
+    )
+    unfinished = folder.with_suffix(".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    write_copies(source, unfinished, count=count)
+    unfinished.rename(folder)
+    return folder
+
+
+def counts_of(images: int) -> dict[str, int]:
+    """As many of each defect, and about two thirds good."""
+    each = max(1, images // 15)
+    return {"good": images - each * len(DEFECTS), **dict.fromkeys(DEFECTS, each)}
+
+
+def write_copies(source: Path, folder: Path, *, count: int) -> None:
+    """Write `count` altered copies of the images below `source`, masks unchanged, in turn."""
+    originals = sorted(path for path in source.rglob("*.png") if "ground_truth" not in path.parts)
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        original = originals[number % len(originals)]
+        kind = original.parent.name
+        name = f"{number:06d}"
+        target = folder / original.relative_to(source).with_name(f"{name}.png")
+        _write(target, alter(_read(original), rng))
+        mask = source / "ground_truth" / kind / f"{original.stem}_mask.png"
+        if mask.is_file():
+            copy = folder / "ground_truth" / kind / f"{name}_mask.png"
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(mask, copy)
+
+
+def alter(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The image with a random texture of squares, (H, W, 3) uint8 in and out."""
+    height, width = image.shape[:2]
+    squares = rng.normal(0, _TEXTURE_DEVIATION, (height // _TEXTURE_PX, width // _TEXTURE_PX))
+    texture = cv2.resize(squares, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(image + texture[..., None], 0, 255).astype(np.uint8)
+
+
+def _read(path: Path) -> np.ndarray:
+    image = cv2.imread(str(path))
+    if image is None:
+        raise RuntimeError(f"{path}: cannot be read")
+    return image
+
+
+def _write(path: Path, image: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), image, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
+        raise RuntimeError(f"{path}: cannot be written")

@@ -1,0 +1,68 @@
+"""Optimizer steps and nothing else: what an epoch costs when batches come for free."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from benchmarks.our_training import Parts
+from capsule_inspection.contracts import Batch
+from capsule_inspection.runs import building
+from capsule_inspection.tasks.optimizers import parameter_groups
+
+
+class BareSteps:
+    """Our network, loss, optimizer, precision and layout, on batches that are in memory."""
+
+    def __init__(self, parts: Parts, batches: Sequence[Batch]) -> None:
+        self.task, self.batches = parts.task.train(), batches
+        self.device = torch.device(parts.choices.device)
+        self.precision = parts.choices.precision
+        self.task.to(self.device)
+        learning = building.build_learning(parts.config)
+        groups = parameter_groups(
+            self.task.network.layer_groups(),
+            learning_rate=learning.learning_rate,
+            tuning=learning.tuning,
+        )
+        self.optimizer = learning.optimizer(groups)
+
+    def time_epoch(self) -> float:
+        """Seconds of one step for each batch."""
+        self._wait()
+        began = time.perf_counter()
+        for batch in self.batches:
+            self.step(batch)
+        self._wait()
+        return time.perf_counter() - began
+
+    def step(self, batch: Batch) -> None:
+        with self._autocast():
+            loss = self.task.loss(self.task.network(batch["image"]), batch["label"])
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.precision != "bf16-mixed":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+def augmented_batches(parts: Parts, *, count: int | None = None) -> list[Batch]:
+    """The batches of an epoch (or `count` of them) as the task sees them, on its device."""
+    device = torch.device(parts.choices.device)
+    batches = []
+    for raw in parts.data.train_dataloader():
+        there = {key: value.to(device) for key, value in raw.items()}
+        batches.append(parts.data.transform(there, training=True, epoch=1))
+        if len(batches) == count:
+            break
+    return batches

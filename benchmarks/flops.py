@@ -1,0 +1,74 @@
+"""How much of the machine's arithmetic an epoch uses, against its best matrix product."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import our_training
+from benchmarks.bare_steps import augmented_batches
+from benchmarks.figures import Row, interleave, ratios
+from benchmarks.our_training import Parts
+from benchmarks.sizes import Sizes
+
+TARGET = 0.6
+_LEAST_S = 0.5
+_LEAST_PRODUCTS = 3
+
+
+def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
+    """Rows for the share that is reached, and for both rates."""
+    arguments = [*our_training.overrides(sizes), "trainer=cpu"]
+    parts = our_training.prepare(arguments)
+    dtype = torch.bfloat16 if parts.choices.precision.startswith("bf16") else torch.float32
+    flops = step_flops(parts) * parts.images
+
+    def epoch() -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            return flops / our_training.time_epochs(arguments, Path(folder, "run")).training
+
+    def product() -> float:
+        return max(product_rate(size, dtype) for size in sizes.product_sizes)
+
+    rates = interleave({"epoch": epoch, "product": product}, rounds=rounds)
+    kind = str(dtype).removeprefix("torch.")
+    return [
+        Row(
+            "FLOP/s of the training epoch / largest product",
+            ratios(rates["epoch"], rates["product"]),
+            target=TARGET,
+            at_least=True,
+            note=f"product in {kind}",
+        ),
+        Row("training epoch", tuple(rate / 1e9 for rate in rates["epoch"]), "GFLOP/s"),
+        Row(f"{kind} product", tuple(rate / 1e9 for rate in rates["product"]), "GFLOP/s"),
+    ]
+
+
+def step_flops(parts: Parts) -> float:
+    """Floating point operations of one image, forward and backward."""
+    batch = augmented_batches(parts, count=1)[0]
+    image, label = batch["image"][:2], batch["label"][:2]
+    with FlopCounterMode(display=False) as counter:
+        parts.task.loss(parts.task.network(image), label).backward()
+    return counter.get_total_flops() / len(image)
+
+
+def product_rate(size: int, dtype: torch.dtype) -> float:
+    """Operations a second of (size, size) @ (size, size)."""
+    left, right = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
+    out = left @ right
+    began, products = time.perf_counter(), 0
+    while products < _LEAST_PRODUCTS or time.perf_counter() - began < _LEAST_S:
+        torch.matmul(left, right, out=out)
+        products += 1
+    return product_flops(size) * products / (time.perf_counter() - began)
+
+
+def product_flops(size: int) -> int:
+    """One multiplication and one addition for each term."""
+    return 2 * size**3

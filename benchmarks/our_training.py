@@ -1,0 +1,170 @@
+"""A training of ours, in this process, from the same parts and in the same order as train.py.
+
+Differs from runs/training.py: no record, no final figures, and a clock among the callbacks.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig
+
+from benchmarks.sizes import DATA_FOLDER, REPOSITORY, Sizes
+from capsule_inspection.configuration.resolvers import register_resolvers
+from capsule_inspection.configuration.schema import register_schemas
+from capsule_inspection.contracts import TRAIN, VAL, RunFiles
+from capsule_inspection.data.module import InspectionDataModule
+from capsule_inspection.runs import building, inputs, machine, tensorboard
+from capsule_inspection.runs.epochs import EpochTable
+from capsule_inspection.runs.interruption import InterruptionGuard
+from capsule_inspection.tasks.base import InspectionTask
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What train.py builds before it trains."""
+
+    config: DictConfig
+    choices: machine.Choices
+    data: InspectionDataModule
+    task: InspectionTask
+
+    @property
+    def images(self) -> int:
+        """Images of an epoch."""
+        return len(self.data.indices(TRAIN))
+
+
+@dataclass(frozen=True)
+class EpochTimes:
+    """Seconds of an epoch: its training batches, and the whole with validation and checkpoints."""
+
+    training: float
+    whole: float
+
+
+def overrides(sizes: Sizes) -> list[str]:
+    """ResNet18 from random weights, four fifths of the drawn images, nothing cut out."""
+    return [
+        "model=resnet18",
+        "model.weights=none",
+        *data_overrides(sizes),
+        f"task.image_size=[{sizes.image_size[0]},{sizes.image_size[1]}]",
+        f"task.batch_size={sizes.batch_size}",
+        "data.roi=none",
+    ]
+
+
+def data_overrides(sizes: Sizes) -> list[str]:
+    """The drawn images of the benchmarks, 262 of 328 for training."""
+    counts = json.dumps(sizes.counts).replace('"', "")
+    return [
+        f"data.root={DATA_FOLDER / 'drawn'}",
+        f"data.cache_folder={DATA_FOLDER / 'cache'}",
+        f"data.size_px={sizes.size_px}",
+        f"data.counts={counts}",
+        "split.val=0.2",
+        "split.test=0.0",
+    ]
+
+
+def compose(arguments: Sequence[str]) -> DictConfig:
+    """The configuration of `python train.py <arguments>`."""
+    register_schemas()
+    register_resolvers()
+    with hydra.initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        return hydra.compose("train", overrides=list(arguments))
+
+
+def prepare(arguments: Sequence[str]) -> Parts:
+    """Data, network and task as train.py makes them; draws and caches what is not there yet."""
+    config = compose(arguments)
+    choices = machine.choose(config.trainer)
+    machine.apply(choices)
+    L.seed_everything(config.seed, verbose=False)
+    index, cache = inputs.find_images(config.data)
+    index = inputs.assign_split(index, config.split)
+    built = building.build_network(config, num_classes=len(index.classes))
+    if choices.channels_last:
+        built.network.to(memory_format=torch.channels_last)
+    data = building.build_data_module(
+        config, index, cache, normalisation=built.network.normalisation, choices=choices
+    )
+    return Parts(config, choices, data, building.build_task(config, built.network, data))
+
+
+def time_epochs(arguments: Sequence[str], folder: Path, *, epochs: int = 2) -> EpochTimes:
+    """Train for some epochs in `folder` and time the last: the first one fills caches."""
+    parts = prepare([*arguments, f"task.epochs={epochs}"])
+    clock = EpochClock()
+    # The order of runs/training.py, with the clock before all.
+    callbacks: list[Callback] = [
+        clock,
+        EpochTable(folder / RunFiles.EPOCHS),
+        *building.build_callbacks(parts.config, parts.task, folder),
+        tensorboard.TrainingImages(parts.data.normalisation, parts.data.index.classes),
+        InterruptionGuard(),
+    ]
+    loggers = building.build_loggers(parts.config, folder, first_epoch=0)
+    trainer = building.build_trainer(
+        parts.config, parts.choices, callbacks=callbacks, loggers=loggers
+    )
+    trainer.fit(parts.task, datamodule=parts.data)
+    for logger in loggers:
+        logger.finalize("success")
+    return clock.last
+
+
+def paths_of(parts: Parts, stage: str) -> list[tuple[Path, int]]:
+    """Path and label of each image of a stage."""
+    records = parts.data.index.records
+    return [
+        (parts.data.index.path_of(records[row].path), records[row].label)
+        for row in parts.data.indices(stage)
+    ]
+
+
+def trained_and_validated(parts: Parts) -> dict[str, list[tuple[Path, int]]]:
+    """Files of the two stages that an epoch reads."""
+    return {stage: paths_of(parts, stage) for stage in (TRAIN, VAL)}
+
+
+class EpochClock(Callback):
+    """Times of each epoch; waits for the GPU only where an epoch begins or ends."""
+
+    def __init__(self) -> None:
+        self._began = 0.0
+        self._trained = 0.0
+        self.last = EpochTimes(0.0, 0.0)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._began = _now()
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: torch.Tensor | Mapping[str, Any] | None,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        if batch_idx + 1 == trainer.num_training_batches:
+            self._trained = _now()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.last = EpochTimes(self._trained - self._began, _now() - self._began)
+
+
+def _now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()

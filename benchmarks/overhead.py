@@ -1,0 +1,43 @@
+"""What data, augmentation and the trainer cost above the bare optimizer steps."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from benchmarks import our_training
+from benchmarks.bare_steps import BareSteps, augmented_batches
+from benchmarks.figures import Row, interleave, ratios
+from benchmarks.sizes import Sizes
+
+TARGET = 1.08
+
+
+def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
+    """Rows for the training batches (the target's), and for the whole epoch."""
+    arguments = [*our_training.overrides(sizes), "trainer=cpu"]
+    parts = our_training.prepare(arguments)
+    bare = BareSteps(parts, augmented_batches(parts))
+    whole: list[float] = []
+
+    def ours() -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            times = our_training.time_epochs(arguments, Path(folder, "run"))
+        whole.append(times.whole)
+        return times.training
+
+    seconds = interleave({"ours": ours, "bare": bare.time_epoch}, rounds=rounds)
+    return [
+        Row(
+            "training batches of an epoch / bare steps",
+            ratios(seconds["ours"], seconds["bare"]),
+            target=TARGET,
+            note="without validation and checkpoints",
+        ),
+        Row(
+            "whole epoch / bare steps",
+            ratios(whole[-rounds:], seconds["bare"]),
+            note="with validation, figures and both checkpoints",
+        ),
+        Row("bare steps of an epoch", tuple(seconds["bare"]), "s"),
+    ]

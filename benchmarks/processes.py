@@ -1,0 +1,115 @@
+"""Commands run as a user would: how long they took, and how much memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+_POLL_S = 0.1
+_SHOWN = 2000
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command cost; `cpu_s` and `peak_bytes` include the processes it started.
+
+    `peak_bytes` is of the largest one of them, `together_bytes` the largest sum that was seen.
+    """
+
+    seconds: float
+    cpu_s: float
+    peak_bytes: int
+    together_bytes: int
+    out: str
+
+
+def run_python(
+    *arguments: str, folder: Path, status: int = 0, watch_memory: bool = False
+) -> Finished:
+    """Run this Python with `arguments` in `folder`.
+
+    Raises RuntimeError with the end of what was printed where it ends with another status.
+    """
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+        )
+        watch = _Watch(process.pid) if watch_memory else None
+        _, ended, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(ended)
+        together = watch.finish() if watch else 0
+        printed, complaint = _read(out), _read(err)
+    if process.returncode != status:
+        raise RuntimeError(
+            f"{' '.join(arguments)}: expected exit status {status}, found {process.returncode}:\n"
+            f"{(printed + complaint)[-_SHOWN:]}"
+        )
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Finished(
+        seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit, together, printed
+    )
+
+
+def _read(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode("utf-8", "replace")
+
+
+def status_bytes(name: str, pid: int | str = "self") -> int:
+    """A value of /proc/<pid>/status, such as RssAnon, in bytes."""
+    for entry in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
+        if entry.startswith(f"{name}:"):
+            return int(entry.split()[1]) * 1024
+    raise LookupError(f"/proc/{pid}/status has no {name}; this needs Linux 4.5 or newer.")
+
+
+class _Watch:
+    """Largest sum of resident memory of a process and its children, looked at now and then."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._largest = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def finish(self) -> int:
+        self._ended.set()
+        self._thread.join()
+        return self._largest
+
+    def _look(self) -> None:
+        while not self._ended.wait(_POLL_S):
+            self._largest = max(self._largest, resident_bytes(self._pid))
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process and all its descendants; 0 where it is gone."""
+    import psutil
+
+    try:
+        root = psutil.Process(pid)
+        family: Sequence[psutil.Process] = [root, *root.children(recursive=True)]
+    except psutil.Error:
+        return 0
+    total = 0
+    for member in family:
+        try:
+            total += member.memory_info().rss
+        except psutil.Error:  # it ended meanwhile
+            continue
+    return total

@@ -1,0 +1,60 @@
+"""What the machine is, and the file that keeps what was measured on it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import Row, is_met
+from benchmarks.sizes import REPOSITORY, WORK_FOLDER
+from capsule_inspection.files import write_whole
+from capsule_inspection.runs import machine
+
+
+def file_of_today() -> Path:
+    """outputs/benchmarks/<date>_<machine>.json; results of one day are appended to it."""
+    name = re.sub(r"[^A-Za-z0-9-]+", "-", platform.node()).strip("-") or "machine"
+    return WORK_FOLDER / f"{datetime.now(UTC):%Y-%m-%d}_{name}.json"
+
+
+def append(file: Path, subject: str, rows: Sequence[Row], *, quick: bool) -> None:
+    """Add the rows of a subject to the file, with what they were measured on."""
+    entries = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    entry = {
+        "subject": subject,
+        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+        "quick": quick,
+        "machine": facts(),
+        "rows": [{**asdict(row), "value": row.value, "met": is_met(row)} for row in rows],
+    }
+    write_whole(file, json.dumps([*entries, entry], indent=1) + "\n")
+
+
+def facts() -> dict[str, Any]:
+    """Hardware and versions, as plain values."""
+    choices = machine.Choices("cpu", "32-true", True, machine.available_cores())
+    described = machine.describe(choices)
+    keys = ("processor", "cores", "gpus", "platform", "capability")
+    return {
+        **{key: described[key] for key in keys},
+        "bf16": machine.has_bf16("cpu"),
+        "commit": machine.git_commit(REPOSITORY),
+        "versions": machine.versions(),
+    }
+
+
+def describe_machine() -> str:
+    """One line for people."""
+    found = facts()
+    bf16 = "in hardware" if found["bf16"] else "not in hardware: trained in float32"
+    gpus = ", ".join(found["gpus"]) or "none"
+    return (
+        f"{found['processor'].strip()}, {found['cores']} cores, bfloat16 {bf16}; GPU: {gpus}; "
+        f"torch {found['versions']['torch']}"
+    )

@@ -1,0 +1,62 @@
+"""How large everything is: the sizes that the targets are for, and those of a smoke run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DATA_FOLDER = REPOSITORY / "data" / "benchmarks"
+WORK_FOLDER = REPOSITORY / "outputs" / "benchmarks"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """`counts` are images of each kind, of `size_px`; four fifths of them are trained on."""
+
+    counts: dict[str, int]
+    size_px: int
+    image_size: tuple[int, int]
+    batch_size: int
+    product_sizes: tuple[int, ...]
+    growth: tuple[int, ...]
+    growth_drawn: int
+    gpu_images: int
+    gpu_batch_size: int
+    memory_overrides: tuple[str, ...] = ()
+
+
+FULL = Sizes(
+    counts={
+        "good": 219,
+        "crack": 23,
+        "faulty_imprint": 22,
+        "poke": 21,
+        "scratch": 23,
+        "squeeze": 20,
+    },
+    size_px=1000,
+    image_size=(224, 224),
+    batch_size=32,
+    product_sizes=(2048, 3072, 4096),
+    growth=(300, 3_000, 30_000),
+    growth_drawn=300,
+    gpu_images=12_800,
+    gpu_batch_size=256,
+)
+QUICK = Sizes(
+    counts={"good": 15, "crack": 5, "faulty_imprint": 5, "poke": 5, "scratch": 5, "squeeze": 5},
+    size_px=200,
+    image_size=(64, 64),
+    batch_size=8,
+    product_sizes=(256, 512),
+    growth=(30, 100, 300),
+    growth_drawn=30,
+    gpu_images=200,
+    gpu_batch_size=32,
+    memory_overrides=(
+        "data.size_px=96",
+        "data.counts={good: 15, crack: 5, faulty_imprint: 5, poke: 5, scratch: 5, squeeze: 5}",
+        "task.image_size=[32,96]",
+    ),
+)

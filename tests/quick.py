@@ -1,0 +1,88 @@
+"""Small data sets of coarse noise, a training on them of less than a second, and what is left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from small import SMALL_NETWORK, Answer
+
+QUICK = (
+    *SMALL_NETWORK,
+    "data.roi=none",
+    "data.workers=1",
+    "task.image_size=[32,32]",
+    "task.epochs=1",
+    "trainer=cpu",
+)
+"""A training on `draw_mvtec` of less than a second, once everything is imported."""
+COUNTS = {"good": 8, "crack": 5, "poke": 5}
+SIZE_PX = 40
+ODD_NAME = "my parts, (a=b) & 50% 膠囊"
+"""A folder's name with all that shells, Hydra and codecs trip over."""
+TEMPORARY = {".part", ".partial", ".tmp"}
+
+
+def noise(seed: int, *, size_px: int = SIZE_PX) -> Image.Image:
+    """Coarse noise in colour, unlike that of every other seed."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((size_px, size_px), Image.Resampling.NEAREST)
+
+
+def draw(path: Path, *, seed: int, size_px: int = SIZE_PX) -> Path:
+    """Write one image."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise(seed, size_px=size_px).save(path)
+    return path
+
+
+def draw_mask(path: Path, *, size_px: int = SIZE_PX, empty: bool = False) -> Path:
+    """Write a mask with a marked square, or without one."""
+    pixels = np.zeros((size_px, size_px), np.uint8)
+    pixels[5:15, 5:15] = 0 if empty else 255
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def draw_mvtec(root: Path, *, counts: Mapping[str, int] = COUNTS, first_seed: int = 0) -> Path:
+    """Write a category in the MVTec layout, with masks: good ones in train, defects in test."""
+    seed = first_seed
+    for name, count in counts.items():
+        for number in range(count):
+            part = "train" if name == "good" else "test"
+            draw(root / part / name / f"{number:03}.png", seed=seed)
+            if name != "good":
+                draw_mask(root / "ground_truth" / name / f"{number:03}_mask.png")
+            seed += 1
+    return root
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by its name, with its bytes; the lock of a run is left out."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "run.lock")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def strays(folder: Path) -> list[Path]:
+    """Temporary files that were left behind."""
+    return [path for path in folder.rglob("*") if path.suffix in TEMPORARY]
+
+
+def record_of(run: Path) -> dict:
+    """What run.json says."""
+    return json.loads((run / "run.json").read_text(encoding="utf-8"))
+
+
+def check_refusal(answer: Answer, *expected: str, status: int = 1) -> None:
+    """One clear message on stderr that holds the expected words, and no traceback."""
+    everything = answer.err + answer.out
+    assert answer.status == status, everything
+    assert answer.err.startswith("error: "), everything
+    assert answer.err.count("error: ") == 1, everything
+    assert "Traceback" not in everything, everything
+    for text in expected:
+        assert text in answer.err, f"{text!r} is not in: {answer.err}"

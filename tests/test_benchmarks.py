@@ -1,0 +1,156 @@
+"""Arithmetic of the benchmarks, and what the plain loop reads; nothing is timed here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small import REPOSITORY
+
+
+@pytest.fixture(autouse=True)
+def benchmarks_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.syspath_prepend(str(REPOSITORY))
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] == "benchmarks"]:
+        del sys.modules[name]
+
+
+def test_measurements_alternate_and_the_warm_up_is_not_counted() -> None:
+    from benchmarks.figures import interleave
+
+    order: list[str] = []
+
+    def note(name: str) -> float:
+        order.append(name)
+        return float(len(order))
+
+    values = interleave({"a": lambda: note("a"), "b": lambda: note("b")}, rounds=2)
+    assert order == ["a", "b"] * 3
+    assert values == {"a": [3.0, 5.0], "b": [4.0, 6.0]}
+
+
+def test_ratios_are_taken_within_each_round() -> None:
+    from benchmarks.figures import ratios
+
+    assert ratios([1.0, 9.0], [2.0, 3.0]) == (0.5, 3.0)
+    with pytest.raises(ValueError, match="shorter"):
+        ratios([1.0], [1.0, 2.0])
+
+
+def test_the_median_over_rounds_decides_whether_a_target_is_met() -> None:
+    from benchmarks.figures import Row, is_met
+
+    samples = (0.3, 0.35, 9.0)
+    assert Row("x", samples).value == 0.35
+    assert is_met(Row("x", samples, target=0.38)) is True
+    assert is_met(Row("x", samples, target=0.34)) is False
+    assert is_met(Row("x", samples, target=0.38, at_least=True)) is False
+    assert is_met(Row("x", samples)) is None
+    assert is_met(Row("x", (), target=0.38)) is None
+
+
+def test_a_line_has_figure_measured_target_and_verdict() -> None:
+    from benchmarks.figures import Row, line
+
+    row = Row("epoch", (0.3, 0.35, 0.4), target=0.38, note="no bf16")
+    assert line(row) == "epoch | 0.35 (0.3 to 0.4, 3 rounds); no bf16 | at most 0.38 | yes"
+    fast = Row("gpu", (7000.0,), "images/s", target=8000, at_least=True)
+    assert line(fast) == "gpu | 7,000 images/s | at least 8,000 images/s | NO"
+    assert line(Row("gpu", (), note="no GPU")) == "gpu | skipped: no GPU | - | -"
+
+
+def test_growth_compares_the_time_of_an_image_between_the_two_largest_numbers() -> None:
+    from benchmarks.growth import memory_rows, time_rows
+
+    *_, last = time_rows("index", {300: [9.0], 30_000: [3.0], 3_000: [2.0]})
+    assert last.samples == (1.5,)
+    assert last.figure == "index, 30,000 : 3,000 an image"
+    starts = {
+        count: [{"images": count, "end_bytes": 1e6 + 1024 * count, "peak_bytes": 4096 * count}]
+        for count in (300, 3_000, 30_000)
+    }
+    end, peak = memory_rows("cold", starts)
+    assert end.samples == pytest.approx((1.0,))
+    assert peak.samples == pytest.approx((4.0,))
+
+
+def test_a_matrix_product_has_two_operations_for_each_term() -> None:
+    from benchmarks.flops import product_flops
+
+    assert product_flops(10) == 2 * 10 * 10 * 10
+
+
+def test_results_of_one_day_are_appended(tmp_path: Path) -> None:
+    from benchmarks import results
+    from benchmarks.figures import Row
+
+    file = tmp_path / "benchmarks" / "today.json"
+    results.append(file, "epoch", [Row("a", (1.0, 2.0, 4.0), target=3.0)], quick=True)
+    results.append(file, "memory", [Row("b", ())], quick=False)
+    first, second = json.loads(file.read_text())
+    assert (first["subject"], first["quick"], second["subject"]) == ("epoch", True, "memory")
+    assert first["rows"][0]["value"] == 2.0
+    assert first["rows"][0]["met"] is True
+    assert first["machine"]["cores"] >= 1
+
+
+def test_an_unknown_subject_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks.run import SUBJECTS, parse
+
+    with pytest.raises(SystemExit):
+        parse(["epochs"])
+    assert "epochs: expected names of startup" in capsys.readouterr().err
+    assert parse([]).names == []
+    assert all((REPOSITORY / "benchmarks" / f"{name}.py").is_file() for name in SUBJECTS)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[tuple[Path, int]]:
+    """Five grey images of 8x12 pixels, of brightness 0, 50, ... and labels 0, 1, ..."""
+    made = []
+    for number in range(5):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(np.full((8, 12), 50 * number, np.uint8)).save(path)
+        made.append((path, number))
+    return made
+
+
+def test_the_plain_loop_reads_each_file_once_an_epoch(files: list[tuple[Path, int]]) -> None:
+    from benchmarks.plain_loop import make_loader
+
+    loader = make_loader(files, image_size=(4, 6), batch_size=2, shuffle=True, workers=0)
+    batches = list(loader)
+    assert [len(label) for _, label in batches] == [2, 2, 1]
+    assert sorted(torch.cat([label for _, label in batches]).tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_the_plain_loop_normalises_as_torchvision_does(files: list[tuple[Path, int]]) -> None:
+    from benchmarks.plain_loop import MEAN, STD, FolderImages
+
+    image, label = FolderImages(files, image_size=(4, 6))[3]
+    assert label == 3
+    assert image.shape == (3, 4, 6)
+    assert image.dtype == torch.float32
+    expected = (150 / 255 - torch.tensor(MEAN)) / torch.tensor(STD)
+    torch.testing.assert_close(image, expected[:, None, None].expand(3, 4, 6))
+
+
+def test_altered_copies_differ_and_keep_their_masks(tmp_path: Path) -> None:
+    from benchmarks.altered_copies import write_copies
+
+    source, folder = tmp_path / "source", tmp_path / "copies"
+    for name in ("train/good/000.png", "test/crack/000.png", "ground_truth/crack/000_mask.png"):
+        (source / name).parent.mkdir(parents=True)
+        Image.fromarray(np.full((64, 64, 3), 120, np.uint8)).save(source / name)
+    write_copies(source, folder, count=6)
+    images = sorted(folder.glob("t*/*/*.png"))
+    assert len(images) == 6
+    assert len({path.read_bytes() for path in images}) == 6
+    assert len(list(folder.glob("ground_truth/crack/*_mask.png"))) == 3
