@@ -40,7 +40,7 @@ def test_ratios_are_taken_within_each_round() -> None:
     from benchmarks.figures import ratios
 
     assert ratios([1.0, 9.0], [2.0, 3.0]) == (0.5, 3.0)
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="argument 2 is longer"):
         ratios([1.0], [1.0, 2.0])
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ from capsule_inspection.inference.checkpoints import read_checkpoint
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
 BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
-Damage = Callable[[Path], None]
+Damage = Callable[[Path], object]
 
 
 def cut(path: Path) -> None:
@@ -104,7 +105,9 @@ def test_a_bad_checkpoint_is_not_resumed(door: Door, finished: Path, damage: str
     assert not (finished / "checkpoints" / "executed").exists()
 
 
-def test_a_configuration_that_no_longer_fits_the_checkpoint_is_refused(door: Door, finished: Path) -> None:
+def test_a_configuration_that_no_longer_fits_the_checkpoint_is_refused(
+    door: Door, finished: Path
+) -> None:
     config = OmegaConf.load(finished / "config.yaml")
     config.model.width *= 2
     OmegaConf.save(config, finished / "config.yaml")
@@ -346,7 +349,7 @@ def test_a_full_disk_keeps_the_last_whole_checkpoint(
     run = tmp_path / "run"
     save = torch.save
 
-    def fail(checkpoint: dict, file: object) -> None:
+    def fail(checkpoint: dict, file: Any) -> None:
         if checkpoint["epoch"] == 1:
             raise OSError(errno.ENOSPC, "No space left on device")
         save(checkpoint, file)

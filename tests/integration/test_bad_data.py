@@ -10,6 +10,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -18,7 +19,6 @@ from quick import (
     QUICK,
     check_refusal,
     content,
-    draw,
     draw_mask,
     draw_mvtec,
     record_of,
@@ -30,7 +30,7 @@ from capsule_inspection.data import cache
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
-Damage = Callable[[Path], None]
+Damage = Callable[[Path], object]
 
 
 def train(door: Door, root: Path, *settings: str, layout: str = "mvtec") -> Answer:
@@ -56,13 +56,13 @@ def write_bomb(path: Path) -> None:
     """A PNG of some hundred bytes that claims 20,000 x 20,000 pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
     pixels = chunk(b"IDAT", zlib.compress(bytes(1000)))
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
-    )
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b""))
 
 
 def cut(path: Path, *, share: float = 0.5) -> None:
@@ -213,10 +213,10 @@ def test_a_file_without_permission_is_named(
     # Patched, because root may read everything.
     opened = Path.open
 
-    def refuse(self: Path, *arguments: str, **settings: str):  # noqa: ANN202
+    def refuse(self: Path, *arguments: Any, **settings: Any) -> Any:
         if self.name == "003.png" and self.parent.name == "good":
             raise PermissionError(13, "Permission denied")
-        return opened(self, *arguments, **settings)  # type: ignore[call-overload]
+        return opened(self, *arguments, **settings)
 
     monkeypatch.setattr(Path, "open", refuse)
     answer = train(door, mvtec)
@@ -239,7 +239,7 @@ def test_a_folder_without_permission_is_named(
 ) -> None:
     scanned = os.scandir
 
-    def refuse(path: str | Path):  # noqa: ANN202
+    def refuse(path: str | Path) -> Any:
         if str(path).endswith("test/poke"):
             raise PermissionError(13, "Permission denied")
         return scanned(path)
@@ -254,9 +254,9 @@ def test_odd_characters_in_paths_do_no_harm(door: Door, tmp_path: Path, layout: 
     root = draw_mvtec(tmp_path / ODD_NAME / "瓶 ü'\"")
     settings = [f"data.cache_folder={tmp_path / ODD_NAME / 'cache = ,('}"]
     if layout == "folder":
-            (root / "test" / "poke" / "000.png").rename(root / "test" / "poke" / "膠囊, (1)=.png")
-            masks = root / "ground_truth" / "poke"
-            (masks / "000_mask.png").rename(masks / "膠囊, (1)=_mask.png")
+        (root / "test" / "poke" / "000.png").rename(root / "test" / "poke" / "膠囊, (1)=.png")
+        masks = root / "ground_truth" / "poke"
+        (masks / "000_mask.png").rename(masks / "膠囊, (1)=_mask.png")
         (root / "train" / "good").rename(root / "test" / "flawless, 良=(1)")
         shutil.rmtree(root / "train")
         settings += ["data.good_class='flawless, 良=(1)'", f"data.masks={root / 'ground_truth'}"]

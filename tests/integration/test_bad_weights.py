@@ -99,9 +99,7 @@ def test_weights_of_another_network_are_named(
     path = tmp_path / ODD_NAME / "best.ckpt"
     path.parent.mkdir()
     shutil.copy(finished_home / "run/checkpoints/best.ckpt", path)
-    answer = train(
-        door, finished_home, tmp_path / "run", f"model.weights={path}", "model.width=12"
-    )
+    answer = train(door, finished_home, tmp_path / "run", f"model.weights={path}", "model.width=12")
     check_failed(answer, tmp_path / "run", str(path), "model.width")
 
 
@@ -160,7 +158,7 @@ def test_auto_without_a_network_warns_and_starts_from_random(
     ("settings", "expected"),
     [
         (["model=resnet18", "model.width=8"], "model.width: there is no such setting"),
-        ([*SMALL_NETWORK, "model.name=resnet18"], "model.name"),
+        ([*SMALL_NETWORK, "model.name=resnet18"], "model=custom_resnet has one network only"),
         ([*SMALL_NETWORK, "model.stem=deep"], "model.stem: there is no such setting"),
         (["model=timm"], "model.name is needed"),
         (["model=timm", "model.name=resnt18"], "resnet18"),

@@ -1,4 +1,4 @@
-"""Every layout and every kind of file can be trained on: data=folder, data=manifest, CSV, Parquet."""
+"""Every kind of file can be trained on, in folders and in tables, CSV and Parquet."""
 
 from __future__ import annotations
 
@@ -147,9 +147,7 @@ def test_a_table_with_its_own_split_is_trained_on(
     assert found == {row["path"]: (row["label"], row["split"]) for row in rows}
 
 
-def test_the_split_of_a_run_is_a_table_too(
-    door: Door, finished_home: Path, tmp_path: Path
-) -> None:
+def test_the_split_of_a_run_is_a_table_too(door: Door, finished_home: Path, tmp_path: Path) -> None:
     split = finished_home / "run" / "split.csv"
     answer = door(
         "train",

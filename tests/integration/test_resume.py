@@ -78,7 +78,7 @@ def settings_for(run: Path, drawn_folder: Path) -> list[str]:
     [
         [],
         pytest.param(["scheduler=plateau", "scheduler.patience=1"], marks=pytest.mark.slow),
-        pytest.param(["callbacks=ema", "scheduler=cosine"], marks=pytest.mark.slow),
+        pytest.param(["callbacks=no_ema", "scheduler=one_cycle"], marks=pytest.mark.slow),
         pytest.param(["finetune=head_first", "finetune.head_epochs=3"], marks=pytest.mark.slow),
     ],
     ids=lambda extra: (extra or ["default"])[0],

@@ -99,7 +99,12 @@ def test_checkpoints_hold_tensors_and_plain_values_only(door: Door, tmp_path: Pa
         ["task.sampling=natural", "task.logit_adjustment=1.0", "task.label_smoothing=0.1"],
         ["task.loss=focal", "task.class_weights=effective", "callbacks=none"],
         ["task.mixup=0.4", "optimizer=sgd", "scheduler=cosine"],
-        ["callbacks=ema", "callbacks.ema.start_epoch=0", "optimizer=adam", "scheduler=none"],
+        [
+            "callbacks=no_ema",
+            "callbacks.early_stopping.patience=1",
+            "optimizer=adam",
+            "scheduler=none",
+        ],
         ["finetune=head_first", "finetune.head_epochs=1", "scheduler=plateau"],
         ["finetune=head_only", "optimizer=timm", "optimizer.name=lamb"],
         ["finetune=layerwise", "optimizer=torch", "optimizer.name=NAdam"],

@@ -138,12 +138,17 @@ def test_any_module_from_maps_to_vectors_can_be_the_pool(name: str) -> None:
     assert network(torch.randn(2, 3, 64, 96)).shape == (2, 4)
 
 
-@pytest.mark.parametrize("pool", ["average", "max", "average_max"])
+@pytest.mark.parametrize("pool", ["average", "max", "average_max", "concat"])
 def test_the_pool_can_be_chosen_by_name(pool: str) -> None:
     network = timm_network("test_resnet", pool=pool).eval()
     features = torch.randn(1, 96, 2, 3)
     average, largest = features.mean((2, 3)), features.amax((2, 3))
-    expected = {"average": average, "max": largest, "average_max": (average + largest) / 2}
+    expected = {
+        "average": average,
+        "max": largest,
+        "average_max": (average + largest) / 2,
+        "concat": torch.cat([average, largest], dim=1),
+    }
     torch.testing.assert_close(network.vector(features), expected[pool])
 
 

@@ -82,12 +82,17 @@ def test_saved_and_loaded_it_gives_equal_logits(tmp_path: Path) -> None:
     assert torch.equal(network(image), other(image))
 
 
-@pytest.mark.parametrize("pool", ["average", "max", "average_max"])
+@pytest.mark.parametrize("pool", ["average", "max", "average_max", "concat"])
 def test_pooling_is_that_of_the_map(pool: str) -> None:
     network = small(pool=pool).eval()
     features = torch.randn(2, 16, 3, 5)
     average, largest = features.flatten(2).mean(2), features.flatten(2).max(2).values
-    expected = {"average": average, "max": largest, "average_max": (average + largest) / 2}
+    expected = {
+        "average": average,
+        "max": largest,
+        "average_max": (average + largest) / 2,
+        "concat": torch.cat([average, largest], dim=1),
+    }
     torch.testing.assert_close(network.vector(features), expected[pool])
 
 

@@ -21,7 +21,7 @@ CHOICES = {
     "data.on_bad_file": ("error", "skip"),
     "data.verify": ("fast", "full"),
     "data.near_duplicates": ("off", "report", "group"),
-    "model.pool": ("own", "average", "max", "average_max"),
+    "model.pool": ("own", "average", "max", "average_max", "concat"),
     "model.block": ("basic", "bottleneck"),
     "stage": (TRAIN, VAL, TEST),
 }
@@ -142,6 +142,15 @@ def _check_roi(config: DictConfig) -> None:
         )
 
 
+def _check_model_name(config: DictConfig) -> None:
+    target = str(OmegaConf.select(config, "model._target_", default=""))
+    if target.endswith(".build_custom_resnet") and config.model.name != "custom_resnet":
+        raise ConfigurationError(
+            f"model.name={config.model.name}: model=custom_resnet has one network only. For "
+            "another say model=timm or model=torchvision, with model.name."
+        )
+
+
 def _check_split(config: DictConfig) -> None:
     split = OmegaConf.select(config, "split")
     if split is None:
@@ -179,6 +188,7 @@ def _check_precision(config: DictConfig) -> None:
 RULES: tuple[Callable[[DictConfig], None], ...] = (
     _check_image_size,
     _check_roi,
+    _check_model_name,
     _check_split,
     _check_monitor,
     _check_precision,

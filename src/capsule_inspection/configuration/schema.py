@@ -49,6 +49,7 @@ class ClassificationTask:
     image_size: list[int] = MISSING
     batch_size: int = MISSING
     epochs: int = MISSING
+    learning_rate: float = MISSING
     monitor: str = MISSING
     monitor_mode: str = MISSING
     monitor_smoothing: float = MISSING

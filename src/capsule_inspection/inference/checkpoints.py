@@ -17,7 +17,7 @@ from torch import nn
 from capsule_inspection.contracts import RunError
 
 PREFIX = "network."
-KEYS = {"state_dict", "inspection", "epoch"}
+KEYS = {"state_dict", "inspection", "epoch", "seen_sha256"}
 # What torch.load raises for damaged or foreign files; a broken archive is a RuntimeError.
 _DAMAGE = (
     pickle.UnpicklingError,

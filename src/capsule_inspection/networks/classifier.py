@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from capsule_inspection.contracts import ConfigurationError, Normalisation, WeightsRecord
 
-POOLS = ("own", "average", "max", "average_max")
+POOLS = ("own", "average", "max", "average_max", "concat")
 
 
 class Backbone(nn.Module, ABC):
@@ -107,7 +107,10 @@ class Classifier(nn.Module):
 
 
 class Pool(nn.Module):
-    """Global pooling of a map (N, C, h, w) to a vector (N, C): average, max, or their mean."""
+    """Global pooling of a map (N, C, h, w) to a vector (N, C): average, max, or their mean.
+
+    `concat` puts average and max behind each other: (N, 2 C).
+    """
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -117,6 +120,8 @@ class Pool(nn.Module):
         if self.kind == "max":
             return features.amax(dim=(2, 3))
         average = features.mean(dim=(2, 3))
+        if self.kind == "concat":
+            return torch.cat([average, features.amax(dim=(2, 3))], dim=1)
         if self.kind == "average_max":
             return 0.5 * (average + features.amax(dim=(2, 3)))
         return average

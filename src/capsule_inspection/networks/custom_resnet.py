@@ -134,7 +134,7 @@ class ResNetBackbone(Backbone):
             self.stages.append(nn.Sequential(*blocks))
             self.stage_channels.append(channels)
         self.own_pool = Pool(pool)
-        self.vector_size = channels
+        self.vector_size = 2 * channels if pool == "concat" else channels
         self.map_channels = channels
 
     def forward(self, image: Tensor) -> Tensor:

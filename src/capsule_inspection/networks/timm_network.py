@@ -38,7 +38,7 @@ RESERVED = {
     "features_only": "the task",
 }
 NO_MAP = "This network gives no feature map. Choose a convolutional network with model.name."
-OWN_POOL_NAMES = {"average": "avg", "max": "max", "average_max": "avgmax"}
+OWN_POOL_NAMES = {"average": "avg", "max": "max", "average_max": "avgmax", "concat": "catavgmax"}
 
 
 class TimmBackbone(Backbone):
@@ -143,6 +143,8 @@ def make_timm(
         settings["global_pool"] = OWN_POOL_NAMES[pool]
     model, is_fixed_size = _create(name, settings, image_size)
     backbone = TimmBackbone(model)
+    if pool == "concat":
+        _double_vector(backbone, name)
     cfg = backbone.model.pretrained_cfg
     network = Classifier(
         backbone,
@@ -152,6 +154,15 @@ def make_timm(
     if is_fixed_size:
         check_forward(network, image_size)
     return network, _published(name, cfg)
+
+
+def _double_vector(backbone: TimmBackbone, name: str) -> None:
+    """Average and max behind each other, where the head stands right behind the pooling."""
+    if backbone.vector_size != backbone.map_channels:
+        raise ConfigurationError(
+            f"model.pool=concat: {name} has layers behind its pooling. Choose average or max."
+        )
+    backbone.vector_size *= 2
 
 
 def _check_name(name: str) -> None:

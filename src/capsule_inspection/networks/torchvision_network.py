@@ -172,7 +172,8 @@ def _set_pool(model: nn.Module, *, name: str, pool: str) -> None:
     if pool == "own":
         return
     layer = getattr(model, "avgpool", None)
-    if not isinstance(layer, nn.AdaptiveAvgPool2d) or layer.output_size not in (1, (1, 1)):
+    is_global = isinstance(layer, nn.AdaptiveAvgPool2d) and layer.output_size in (1, (1, 1))
+    if not is_global or pool == "concat":
         raise ConfigurationError(
             f"model.pool={pool}: the pooling of torchvision's {name} cannot be exchanged. "
             "Leave model.pool=own, or use the same network with model=timm."

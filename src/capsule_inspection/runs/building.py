@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +100,7 @@ def build_task(
         kind=task.loss,
         class_weights=class_weights(counts, task.class_weights),
         label_smoothing=task.label_smoothing,
-        log_prior=log_prior(counts) if task.logit_adjustment > 0 else None,
-        tau=task.logit_adjustment,
+        log_prior=decision_offset(counts, sampling=task.sampling, tau=task.logit_adjustment),
         gamma=task.focal_gamma,
     )
     built = ClassificationTask(
@@ -114,6 +113,18 @@ def build_task(
     }
     built.seen_sha256 = sorted({r.sha256 for r in data.index.records if r.split in (TRAIN, VAL)})
     return built
+
+
+def decision_offset(counts: Sequence[int], *, sampling: str, tau: float) -> torch.Tensor:
+    """What is added to the logits in training, so that decisions suit a prior of one's choice.
+
+    Without it the network learns the frequencies that it is shown: the natural ones, or equal ones
+    with balanced sampling. The prior it shall decide by is natural ** (1 - tau): tau 0 aims at
+    accuracy, 1 at balanced accuracy. With natural sampling this is Menon et al. 2021 exactly.
+    """
+    natural = log_prior(counts)
+    shown = natural if sampling == "natural" else torch.zeros_like(natural)
+    return shown - (1 - tau) * natural
 
 
 def build_learning(config: DictConfig) -> Learning:
