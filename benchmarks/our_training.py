@@ -111,7 +111,7 @@ def time_epochs(arguments: Sequence[str], folder: Path, *, epochs: int = 2) -> E
         clock,
         EpochTable(folder / RunFiles.EPOCHS),
         *building.build_callbacks(parts.config, parts.task, folder),
-        tensorboard.TrainingImages(parts.data.normalisation, parts.data.index.classes),
+        tensorboard.FirstBatch(parts.config, parts.data),
         InterruptionGuard(),
     ]
     loggers = building.build_loggers(parts.config, folder, first_epoch=0)

@@ -17,6 +17,8 @@ QUICK = (
     "task.image_size=[32,32]",
     "task.epochs=1",
     "trainer=cpu",
+    "trainer.threads=1",
+    "task.batch_size=16",
 )
 """A training on `draw_mvtec` of less than a second, once everything is imported."""
 COUNTS = {"good": 8, "crack": 5, "poke": 5}

@@ -101,10 +101,11 @@ class InspectionDataModule(L.LightningDataModule):
             return members
         return [index for index in members if self.select(stage, int(self.labels[index]))]
 
-    def class_counts(self, stage: str = TRAIN) -> np.ndarray:
-        """Images of each class in a stage, shape (C,)."""
+    def class_counts(self, stage: str = TRAIN) -> list[int]:
+        """Images of each class in a stage, in the order of the classes."""
         labels = self.labels[self.indices(stage)]
-        return np.bincount(labels, minlength=len(self.index.classes))
+        counts: list[int] = np.bincount(labels, minlength=len(self.index.classes)).tolist()
+        return counts
 
     def loader(self, stage: str) -> DataLoader:
         """Each image of the stage once, in order, without augmentation."""
@@ -118,7 +119,7 @@ class InspectionDataModule(L.LightningDataModule):
         settings = self.settings
         return self._loader(
             EpochSampler(
-                members, self.labels[members], kind=settings.sampling, seed=settings.seed
+                members, self.labels[members].tolist(), kind=settings.sampling, seed=settings.seed
             )
         )
 

@@ -208,7 +208,7 @@ def build_trainer(
 ) -> L.Trainer:
     """Lightning's Trainer for a training."""
     settings: Mapping[str, Any] = {
-        key: value
+        str(key): value
         for key, value in OmegaConf.to_container(config.trainer, resolve=True).items()  # type: ignore[union-attr]
         if value is not None and key not in OWN_TRAINER_KEYS
     }

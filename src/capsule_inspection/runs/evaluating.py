@@ -194,7 +194,9 @@ def _write_inputs(
 ) -> None:
     write_split_csv(index, output / RunFiles.SPLIT)
     (output / RunFiles.CONFIG).write_text(OmegaConf.to_yaml(config), encoding="utf-8")
-    kept = {key: record[key] for key in ("task", "model", "seed", "weights") if key in record}
+    kept: dict[str, Any] = {
+        key: record[key] for key in ("task", "model", "seed", "weights") if key in record
+    }
     data = {**record["data"], "root": str(index.root)}
     now = datetime.now(UTC).isoformat(timespec="seconds")
     evaluated = {"format_version": FORMAT_VERSION, "status": "finished", "evaluated": now}

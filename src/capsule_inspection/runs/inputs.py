@@ -73,8 +73,8 @@ def _list(data: DictConfig) -> Listing:
     if data.name == "folder":
         masks = Path(data.masks) if data.masks else None
         return list_folder(Path(data.root), good_class=data.good_class, masks=masks)
-    root = Path(data.root) if data.root else None
-    return list_manifest(Path(data.path), root=root, good_class=data.good_class)
+    base = Path(data.root) if data.root else None
+    return list_manifest(Path(data.path), root=base, good_class=data.good_class)
 
 
 def assign_split(index: DataIndex, split: DictConfig) -> DataIndex:
@@ -113,9 +113,10 @@ def _open_images(index: DataIndex, data: DictConfig) -> DecodedCache:
 def progress(title: str) -> Iterator[Progress]:
     """A progress bar that appears with the first call, and only where there is work to do."""
     from rich.progress import Progress as Bar
+    from rich.progress import TaskID
 
     bar = Bar(transient=True, disable=not sys.stdout.isatty())
-    tasks = []
+    tasks: list[TaskID] = []
 
     def show(done: int, total: int) -> None:
         if not tasks:

@@ -25,7 +25,7 @@ class InterruptionGuard(Callback):
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Listen to signals within the block; does nothing outside of the main thread."""
-        previous: dict[int, Any] = {}
+        previous: dict[signal.Signals, Any] = {}
         try:
             for number in (signal.SIGINT, signal.SIGTERM):
                 previous[number] = signal.signal(number, self._on_signal)
@@ -34,8 +34,8 @@ class InterruptionGuard(Callback):
         try:
             yield
         finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+            for caught, handler in previous.items():
+                signal.signal(caught, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.requested:

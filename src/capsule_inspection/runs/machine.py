@@ -103,7 +103,7 @@ def fit_layout(choices: Choices, network: torch.nn.Module, *, asked: object) -> 
     if asked == "auto" and not suits_channels_last(network):
         choices = replace(choices, channels_last=False)
     if choices.channels_last:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(memory_format=torch.channels_last)
     return choices
 
 

@@ -12,22 +12,33 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
-from capsule_inspection.contracts import TEST, Figure, Normalisation
+from capsule_inspection.contracts import TEST, Figure
+from capsule_inspection.data.module import InspectionDataModule
 
 SHOWN_IMAGES = 16
 
 
-class TrainingImages(Callback):
-    """Shows the first batch of a training, augmented, as the network sees it."""
+class FirstBatch(Callback):
+    """Shows the configuration and the first batch of a training, augmented, as the network sees it.
 
-    def __init__(self, normalisation: Normalisation, classes: tuple[str, ...]) -> None:
-        self.normalisation = normalisation
-        self.classes = classes
+    After the first step: TensorBoard takes its time to be imported.
+    """
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    def __init__(self, config: DictConfig, data: InspectionDataModule) -> None:
+        self.config = config
+        self.normalisation = data.normalisation
+        self.classes = data.index.classes
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         if trainer.current_epoch == 0 and batch_idx == 0 and trainer.is_global_zero:
+            show_configuration(trainer.loggers, self.config)
             self._show(trainer, batch)
 
     def _show(self, trainer: L.Trainer, batch: Any) -> None:

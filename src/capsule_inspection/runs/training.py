@@ -96,14 +96,12 @@ def _train_in(config: DictConfig, folder: Path, record: RunRecord | None) -> flo
     callbacks: list[Callback] = [
         training.table,
         *building.build_callbacks(config, training.task, folder),
-        tensorboard.TrainingImages(training.data.normalisation, training.data.index.classes),
+        tensorboard.FirstBatch(config, training.data),
         guard,
     ]
     first_epoch = _finished_epochs(last)
     loggers = building.build_loggers(config, folder, first_epoch=first_epoch)
     trainer = building.build_trainer(config, training.choices, callbacks=callbacks, loggers=loggers)
-    if first_epoch == 0 and trainer.is_global_zero:
-        tensorboard.show_configuration(loggers, config)
     with guard.listening():
         interrupted = _fit(trainer, training, last)
     if not trainer.is_global_zero:

@@ -22,8 +22,8 @@ class ClassificationTask(InspectionTask):
     ) -> None:
         super().__init__(network, learning)
         self.loss = loss
-        self.train_figures = _figures(num_classes)
-        self.val_figures = _figures(num_classes)
+        self.train_figures = EpochFigures(num_classes)
+        self.val_figures = EpochFigures(num_classes)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.network(image)
@@ -31,13 +31,13 @@ class ClassificationTask(InspectionTask):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         logits = self.network(batch["image"])
         loss = self.loss(logits, batch.get("label_weight", batch["label"]))
-        self._update(self.train_figures, logits.detach(), batch["label"], loss.detach())
+        self.train_figures.update(logits.detach(), batch["label"], loss.detach())
         return loss
 
     def on_train_epoch_end(self) -> None:
         self.log_epoch(
             {
-                **self._compute("train", self.train_figures),
+                **self.train_figures.finish("train"),
                 "optimizer/learning_rate": self.learning_rate(),
             },
             bar=("train/loss",),
@@ -46,10 +46,10 @@ class ClassificationTask(InspectionTask):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         logits = self.network(batch["image"])
         loss = nn.functional.cross_entropy(logits.float(), batch["label"])
-        self._update(self.val_figures, logits, batch["label"], loss)
+        self.val_figures.update(logits, batch["label"], loss)
 
     def on_validation_epoch_end(self) -> None:
-        self.finish_validation(self._compute("val", self.val_figures))
+        self.finish_validation(self.val_figures.finish("val"))
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Any:
         """Index, label, probabilities (N, C) and score (N,), high for defects, on the CPU."""
@@ -61,29 +61,34 @@ class ClassificationTask(InspectionTask):
             "score": score.cpu(),
         }
 
-    def _update(self, figures: nn.ModuleDict, logits: Tensor, label: Tensor, loss: Tensor) -> None:
-        figures["loss"].update(loss, weight=len(label))
+
+class EpochFigures(nn.Module):
+    """Loss, accuracy and balanced accuracy of the images of an epoch, over all processes."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.loss = MeanMetric()
+        self.accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
+        self.balanced = MulticlassAccuracy(num_classes, average="macro", validate_args=False)
+
+    def update(self, logits: Tensor, label: Tensor, loss: Tensor) -> None:
+        """Take in a batch. Shapes: logits (N, C); label (N,); loss a scalar, its mean."""
         prediction = logits.argmax(1)
-        figures["accuracy"].update(prediction, label)
-        figures["balanced_accuracy"].update(prediction, label)
+        self.loss.update(loss, weight=len(label))
+        self.accuracy.update(prediction, label)
+        self.balanced.update(prediction, label)
 
-    def _compute(self, stage: str, figures: nn.ModuleDict) -> dict[str, float]:
-        values = {f"{stage}/{name}": float(figure.compute()) for name, figure in figures.items()}
-        for figure in figures.values():
-            figure.reset()
-        return values
-
-
-def _figures(num_classes: int) -> nn.ModuleDict:
-    return nn.ModuleDict(
-        {
-            "loss": MeanMetric(),
-            "accuracy": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
-            "balanced_accuracy": MulticlassAccuracy(
-                num_classes, average="macro", validate_args=False
-            ),
+    def finish(self, stage: str) -> dict[str, float]:
+        """Values by key, and a new beginning."""
+        metrics = {
+            "loss": self.loss,
+            "accuracy": self.accuracy,
+            "balanced_accuracy": self.balanced,
         }
-    )
+        values = {f"{stage}/{name}": float(metric.compute()) for name, metric in metrics.items()}
+        for metric in metrics.values():
+            metric.reset()
+        return values
 
 
 def stack_predictions(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:

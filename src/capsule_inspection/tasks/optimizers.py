@@ -95,7 +95,7 @@ def timm_optimizer(
     """Any optimizer of timm by its name. Raises ConfigurationError for no such one."""
     from timm.optim import create_optimizer_v2, list_optimizers
 
-    valid = list_optimizers()
+    valid = [str(optimizer) for optimizer in list_optimizers()]
     if name not in valid:
         raise _unknown(name, valid, library="timm")
     create = _construct(create_optimizer_v2, name)
