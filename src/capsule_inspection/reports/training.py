@@ -54,7 +54,7 @@ def _panels(columns: Columns) -> dict[str, list[str]]:
     for name in columns:
         if name in _NOT_CURVES or not np.isfinite(np.asarray(columns[name], dtype=float)).any():
             continue
-        if name.startswith(RATE):
+        if name.startswith((RATE, "optimizer/")):
             panels["Learning rate"].append(name)
         elif "loss" in name:
             panels["Loss"].append(name)
