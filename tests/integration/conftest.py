@@ -38,7 +38,7 @@ def finished_home(
 ) -> Path:
     """Folder with a finished run of two epochs, `run`, its images `bottle` and its `cache`.
 
-    Shared by all tests: not to be changed.
+    Shared by all tests, which may add to the cache alone; `cache as built` is what it began with.
     """
     if not finished_once:
         home = tmp_path_factory.mktemp("finished")
@@ -47,6 +47,7 @@ def finished_home(
         run = home / "run"
         answer = door("train", *QUICK, "data=mvtec", *settings, f"hydra.run.dir={run}")
         assert answer.status == 0, answer.err
+        shutil.copytree(home / "cache", home / "cache as built")
         finished_once.append(home)
     return finished_once[0]
 

@@ -284,7 +284,7 @@ def test_odd_characters_in_paths_do_no_harm(door: Door, tmp_path: Path, layout: 
 @pytest.fixture
 def warm(finished_home: Path, tmp_path: Path) -> Path:
     """A copy of the cache that the finished run has built."""
-    return shutil.copytree(finished_home / "cache", tmp_path / "cache")
+    return shutil.copytree(finished_home / "cache as built", tmp_path / "cache")
 
 
 def train_again(door: Door, home: Path, cache_folder: Path) -> Path:

@@ -100,7 +100,7 @@ def test_weights_of_another_network_are_named(
     path.parent.mkdir()
     shutil.copy(finished_home / "run/checkpoints/best.ckpt", path)
     answer = train(door, finished_home, tmp_path / "run", f"model.weights={path}", "model.width=12")
-    check_failed(answer, tmp_path / "run", str(path), "model.width")
+    check_failed(answer, tmp_path / "run", str(path), "do not fit this network")
 
 
 def test_weights_that_have_seen_the_test_images_are_refused(

@@ -162,10 +162,25 @@ def build_callbacks(config: DictConfig, task: InspectionTask, folder: Path) -> l
     return [*callbacks, best, _checkpoint(folder, "last")]
 
 
+class MovableCheckpoint(ModelCheckpoint):
+    """Keeps what it knows of the best epoch when the run folder has been moved."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        def here(path: Any) -> str:
+            return str(Path(str(self.dirpath)) / Path(path).name) if path else ""
+
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        moved = {key: here(state_dict.get(key)) for key in paths}
+        best = {here(path): score for path, score in state_dict.get("best_k_models", {}).items()}
+        super().load_state_dict(
+            {**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath}
+        )
+
+
 def _checkpoint(
     folder: Path, name: str, *, monitor: str | None = None, mode: str = "min"
 ) -> ModelCheckpoint:
-    return ModelCheckpoint(
+    return MovableCheckpoint(
         dirpath=folder / "checkpoints",
         filename=name,
         monitor=monitor,

@@ -26,15 +26,17 @@ class EpochTable(Checkpoint):
     row and makes the epoch again.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, first_epoch: int = 0) -> None:
+        """Rows from `first_epoch` on are of an attempt that was cut short, and made again."""
         self.path = path
+        self.first_epoch = first_epoch
         self.rows: list[dict[str, str]] = []
         self._epoch_began = 0.0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.path.is_file():
             rows = read_rows(self.path)
-            self.rows = [row for row in rows if int(row["epoch"]) < trainer.current_epoch]
+            self.rows = [row for row in rows if int(row["epoch"]) < self.first_epoch]
             if len(self.rows) < len(rows):
                 self._write()
 

@@ -27,6 +27,7 @@ class RunRecord:
         self.folder = folder
         self.values = values
         self._lock = FileLock(folder / RunFiles.LOCK)
+        self._begun = False
 
     @classmethod
     def claim(cls, folder: Path, *, seed: int) -> RunRecord:
@@ -49,16 +50,20 @@ class RunRecord:
             },
         )
         record._acquire()
-        record.write()
+        record.update()
         return record
 
     @classmethod
     def reopen(cls, folder: Path) -> RunRecord:
-        """Go on with a run. Raises RunError where it is running, unreadable or too new."""
+        """Go on with a run. Raises RunError where it is running, unreadable or too new.
+
+        run.json stays as it is until the first `update`: a refused resume changes nothing.
+        """
         record = cls(folder, read_record(folder))
         record._acquire()
         record.values["attempts"] = int(record.values.get("attempts", 1)) + 1
-        record.update(status=RUNNING, finished=None)
+        record.values |= {"status": RUNNING, "finished": None}
+        record.values.pop("error", None)
         return record
 
     def _acquire(self) -> None:
@@ -72,6 +77,7 @@ class RunRecord:
 
     def update(self, **values: Any) -> None:
         """Set values and write the record."""
+        self._begun = True
         self.values.update(values)
         self.write()
 
@@ -79,9 +85,10 @@ class RunRecord:
         write_record(self.folder, self.values)
 
     def close(self, status: str) -> None:
-        """Write the final status and free the lock."""
+        """Write the final status, where anything was begun, and free the lock."""
         try:
-            self.update(status=status, finished=_now())
+            if self._begun:
+                self.update(status=status, finished=_now())
         finally:
             self._lock.release()
 

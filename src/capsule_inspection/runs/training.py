@@ -90,7 +90,7 @@ def _claim(config: DictConfig, folder: Path) -> RunRecord:
 
 def _train_in(config: DictConfig, folder: Path, record: RunRecord | None) -> float | None:
     last = _checkpoint_to_resume(config, folder)
-    training = _prepare(config, folder, record)
+    training = _prepare(config, folder, record, last)
     guard = InterruptionGuard()
     # The table comes first: Lightning keeps the order of those that it calls after the task.
     callbacks: list[Callback] = [
@@ -131,7 +131,9 @@ def _finished_epochs(checkpoint: Path | None) -> int:
     return 0 if checkpoint is None else int(read_checkpoint(checkpoint)["epoch"]) + 1
 
 
-def _prepare(config: DictConfig, folder: Path, record: RunRecord | None) -> Training:
+def _prepare(
+    config: DictConfig, folder: Path, record: RunRecord | None, last: Path | None
+) -> Training:
     """Data, network and task, with what is known of them in the record."""
     choices = machine.choose(config.trainer)
     machine.apply(choices)
@@ -148,10 +150,12 @@ def _prepare(config: DictConfig, folder: Path, record: RunRecord | None) -> Trai
         choices=choices,
     )
     task = building.build_task(config, built.network, data)
+    if last is not None:
+        restore_network(task.network, read_checkpoint(last), path=last)
     if record is not None:
         _record_inputs(record, config, data, built.weights, choices)
     return Training(
-        config, folder, record, data, task, choices, EpochTable(folder / RunFiles.EPOCHS)
+        config, folder, record, data, task, choices, EpochTable(folder / RunFiles.EPOCHS, first_epoch=_finished_epochs(last))
     )
 
 
