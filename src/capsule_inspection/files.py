@@ -28,17 +28,22 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write text so that readers see the old content or the new, never a part."""
+    """Write text so that readers see the old content or the new, never a part.
+
+    Names of files may hold bytes that are no UTF-8; those are written as JSON would escape them.
+    """
     with whole_file(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def is_disk_full(error: BaseException) -> bool:
+def is_disk_full(error: BaseException | None) -> bool:
     """Whether an exception, or what it came from, says that there is no room left."""
-    while error is not None:
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
         if isinstance(error, OSError) and error.errno in NO_SPACE:
             return True
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+        seen.append(error)
+        error = error.__cause__ or error.__context__
     return False
 
 

@@ -92,7 +92,7 @@ def test_a_killed_training_ends_with_the_figures_of_an_undisturbed_one(
     process = start(killed, drawn_folder, *settings_for(killed, drawn_folder), *extra)
     wait_for_epochs(process, killed, 2)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()
     done = len(table(killed))
     assert done < 6
     assert record(killed)["status"] == "running"

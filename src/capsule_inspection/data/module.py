@@ -158,6 +158,7 @@ class InspectionDataModule(L.LightningDataModule):
             image = image.contiguous()
         mask, valid = raw["mask"], raw["valid"]
         if training:
+            self._seed_batch(raw, epoch)
             uniform = uniform_numbers(
                 seed=self.settings.seed, epoch=epoch, index=raw["index"], draw=raw["draw"]
             )
@@ -174,6 +175,12 @@ class InspectionDataModule(L.LightningDataModule):
         if training and self.mix is not None:
             batch["image"], batch["label_weight"] = self.mix(batch["image"], batch["label"])
         return batch
+
+
+    def _seed_batch(self, raw: Mapping[str, Tensor], epoch: int) -> None:
+        """Make torch's random numbers (mixup, noise, dropout) depend on seed, epoch and images."""
+        first = (self.settings.seed, epoch, int(raw["index"][0]), int(raw["draw"][0]))
+        torch.manual_seed(int(np.random.SeedSequence(first).generate_state(1, np.uint64)[0] >> 1))
 
 
 def mixup(alpha: float, num_classes: int) -> v2.MixUp | None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.callbacks.weight_averaging import EMAWeightAveraging
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
@@ -23,6 +27,7 @@ from capsule_inspection.contracts import (
     VAL,
     ConfigurationError,
     DataIndex,
+    InspectionError,
     Normalisation,
     WeightsError,
     WeightsRecord,
@@ -30,6 +35,7 @@ from capsule_inspection.contracts import (
 from capsule_inspection.data.augmentation import AugmentationSettings
 from capsule_inspection.data.cache import DecodedCache
 from capsule_inspection.data.module import BatchSettings, InspectionDataModule
+from capsule_inspection.files import whole_file
 from capsule_inspection.networks.classifier import BuiltNetwork
 from capsule_inspection.networks.losses import ClassificationLoss, class_weights, log_prior
 from capsule_inspection.runs.machine import Choices
@@ -55,7 +61,22 @@ def build_network(
         settings["weights"] = weights
     if "options" in settings:
         settings["image_size"] = list(config.data.image_size)
-    return instantiate(settings, num_classes=num_classes, _convert_="all")
+    with own_errors():
+        return instantiate(settings, num_classes=num_classes, _convert_="all")
+
+
+@contextmanager
+def own_errors() -> Iterator[None]:
+    """Let our own errors through as they are; Hydra wraps all that a target raises."""
+    own: InspectionError | None = None
+    try:
+        yield
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, InspectionError):
+            raise
+        own = error.__cause__
+    if own is not None:  # outside of the handler, where it would become its own context
+        raise own
 
 
 def refuse_seen_images(weights: WeightsRecord, index: DataIndex) -> None:
@@ -96,6 +117,8 @@ def build_task(
     """The LightningModule of the configured task."""
     task = config.task
     counts = data.class_counts(TRAIN)
+    if not any(counts):  # other images are evaluated: nobody asks for the loss
+        counts = [1] * len(counts)
     loss = ClassificationLoss(
         kind=task.loss,
         class_weights=class_weights(counts, task.class_weights),
@@ -138,7 +161,6 @@ def build_learning(config: DictConfig) -> Learning:
         monitor=config.task.monitor,
         mode=config.task.monitor_mode,
         smoothing=config.task.monitor_smoothing,
-        seed=config.seed,
     )
 
 
@@ -160,6 +182,22 @@ def build_callbacks(config: DictConfig, task: InspectionTask, folder: Path) -> l
         callbacks.append(RichProgressBar(leave=False))
     best = _checkpoint(folder, "best", monitor=monitor, mode=mode)
     return [*callbacks, best, _checkpoint(folder, "last")]
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes checkpoints beside their place and renames them.
+
+    Lightning's own writes to the folder of temporary files and moves, which on another disk is a
+    copy: cut short where the disk is full or the process is killed.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        content = io.BytesIO()  # torch's own writer hides what the operating system says
+        torch.save(checkpoint, content)
+        with whole_file(Path(path)) as part:
+            part.write_bytes(content.getbuffer())
 
 
 class MovableCheckpoint(ModelCheckpoint):
@@ -250,6 +288,7 @@ def make_trainer(choices: Choices, **settings: Any) -> L.Trainer:  # Lightning's
             accelerator=choices.device,
             precision=choices.precision,  # type: ignore[arg-type]
             enable_model_summary=False,
+            plugins=[WholeCheckpoints()],
             **settings,
         )
     except (ValueError, TypeError, RuntimeError) as error:

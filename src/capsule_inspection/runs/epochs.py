@@ -40,7 +40,7 @@ class EpochTable(Checkpoint):
             if len(self.rows) < len(rows):
                 self._write()
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._epoch_began = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -58,6 +58,7 @@ class EpochTable(Checkpoint):
         }
         self.rows.append({key: str(value) for key, value in row.items()})
         self._write()
+        self._epoch_began = time.perf_counter()
         log.info(epoch_line(trainer.current_epoch, trainer.max_epochs, seconds, figures))
 
     def _write(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from capsule_inspection.configuration.resume import load_stored
 from capsule_inspection.contracts import (
     FORMAT_VERSION,
     TEST,
@@ -98,7 +99,7 @@ def evaluate(config: DictConfig) -> None:
     run, output = Path(config.run), Path(HydraConfig.get().runtime.output_dir)
     record = read_record(run)
     _refuse_unfit(run, record, output)
-    stored = _stored(run)
+    stored = load_stored(run / RunFiles.CONFIG)
     stored.data = _data_settings(config, stored)
     classes = tuple(record["data"]["classes"])
     index, cache = _find_images(config, stored, run, classes)
@@ -138,12 +139,6 @@ def _refuse_unfit(run: Path, record: dict[str, Any], output: Path) -> None:
             f"output={output}: expected a new or empty folder, found {len(in_use)} files, such as "
             f"{in_use[0]}. Nothing is overwritten: name another folder."
         )
-
-
-def _stored(run: Path) -> DictConfig:
-    stored = OmegaConf.load(run / RunFiles.CONFIG)
-    assert isinstance(stored, DictConfig)
-    return stored
 
 
 def _data_settings(config: DictConfig, stored: DictConfig) -> DictConfig:

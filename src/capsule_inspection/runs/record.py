@@ -6,6 +6,7 @@ The lock is the operating system's: it is free as soon as the process is gone, h
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from capsule_inspection.contracts import FORMAT_VERSION, RunError, RunFiles
 from capsule_inspection.files import write_whole
 from capsule_inspection.reports.run_folder import read_record
 
+log = logging.getLogger(__name__)
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
 
 
@@ -89,6 +91,8 @@ class RunRecord:
         try:
             if self._begun:
                 self.update(status=status, finished=_now())
+        except OSError as error:
+            log.warning("%s: status %s cannot be written (%s).", self.folder, status, error)
         finally:
             self._lock.release()
 

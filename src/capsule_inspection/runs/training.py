@@ -155,7 +155,13 @@ def _prepare(
     if record is not None:
         _record_inputs(record, config, data, built.weights, choices)
     return Training(
-        config, folder, record, data, task, choices, EpochTable(folder / RunFiles.EPOCHS, first_epoch=_finished_epochs(last))
+        config,
+        folder,
+        record,
+        data,
+        task,
+        choices,
+        EpochTable(folder / RunFiles.EPOCHS, first_epoch=_finished_epochs(last)),
     )
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
-import torch
 from torch import nn
 from torch.optim import Optimizer
 
@@ -34,7 +33,6 @@ class Learning:
     monitor: str
     mode: str
     smoothing: float
-    seed: int
 
     @property
     def monitor_key(self) -> str:
@@ -78,12 +76,10 @@ class InspectionTask(L.LightningModule):
     """A scheduler that steps with the monitored figure: here, and not in Lightning, which would
     step it after the checkpoint of the epoch has been written, and a resumed run would differ."""
 
-    def on_train_epoch_start(self) -> None:
-        """Random numbers of the epoch (dropout, mixup) depend on seed, epoch and rank alone."""
-        torch.manual_seed(
-            (self.learning.seed * 1_000_003 + self.current_epoch) * 1009 + self.global_rank
-        )
-        self.freeze_backbone(self.is_head_only(self.current_epoch))
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Freezes or frees with the first batch: Lightning skips the epoch's hook on a resume."""
+        if batch_idx == 0:
+            self.freeze_backbone(self.is_head_only(self.current_epoch))
 
     def is_head_only(self, epoch: int) -> bool:
         """Whether the head alone learns in this epoch."""
