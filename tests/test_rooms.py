@@ -21,7 +21,16 @@ ALLOWED: dict[str, set[str]] = {
     "tasks": {"networks", "metrics"},
     "reports": {"metrics"},
     "inference": {"networks", "metrics", "data"},
-    "runs": {"networks", "metrics", "data", "synthesis", "tasks", "reports", "inference"},
+    "runs": {
+        "configuration",
+        "networks",
+        "metrics",
+        "data",
+        "synthesis",
+        "tasks",
+        "reports",
+        "inference",
+    },
 }
 FORBIDDEN_LIBRARIES = {
     "configuration": {"torch", "lightning", "torchvision", "timm"},

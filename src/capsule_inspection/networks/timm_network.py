@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import timm
+import torch
 from timm.models import group_parameters
 from torch import Tensor, nn
 
@@ -158,11 +159,15 @@ def make_timm(
 
 def _double_vector(backbone: TimmBackbone, name: str) -> None:
     """Average and max behind each other, where the head stands right behind the pooling."""
-    if backbone.vector_size != backbone.map_channels:
+    try:
+        with torch.no_grad():
+            vector = backbone.eval().to_vector(torch.zeros(1, backbone.map_channels, 2, 2))
+    except RuntimeError as error:
         raise ConfigurationError(
             f"model.pool=concat: {name} has layers behind its pooling. Choose average or max."
-        )
-    backbone.vector_size *= 2
+        ) from error
+    backbone.train()
+    backbone.vector_size = vector.shape[1]
 
 
 def _check_name(name: str) -> None:

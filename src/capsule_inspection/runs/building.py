@@ -134,7 +134,7 @@ def build_task(
         "model": config.model.name,
         "classes": list(data.index.classes),
     }
-    built.seen_sha256 = sorted({r.sha256 for r in data.index.records if r.split in (TRAIN, VAL)})
+    built.seen_sha256 = sorted({r.sha256 for r in data.index.records if r.split == TRAIN})
     return built
 
 

@@ -177,8 +177,7 @@ def _warn_of_seen_images(images: set[str], checkpoint: dict[str, Any]) -> None:
     seen = images & set(checkpoint["seen_sha256"])
     if seen:
         log.warning(
-            "%d of the %d images were seen in training or chose the epoch: these figures are "
-            "optimistic.",
+            "%d of the %d images were seen in training: these figures are optimistic.",
             len(seen),
             len(images),
         )

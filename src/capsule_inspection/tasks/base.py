@@ -50,7 +50,7 @@ class InspectionTask(L.LightningModule):
         self.extra_state: dict[str, Any] = {}
         """Plain values that every checkpoint carries, such as the names of the classes."""
         self.seen_sha256: list[str] = []
-        """Photographs that the weights have been trained on or chosen with."""
+        """SHA-256 of the photographs that the weights have been trained on."""
 
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(
