@@ -167,6 +167,7 @@ def test_a_sweep_names_its_jobs_and_survives_a_failing_one(door: Door, tmp_path:
         "train", "-m", *SMALL, *SMALL_NETWORK[1:], "model=custom_resnet", "seed=3",
         "optimizer.lr=0.001,0.01", "data.image_size=[32,96],[4000,12]",
     )  # fmt: skip
+    assert (tmp_path / "outputs" / "sweeps").is_dir(), answer.err
     (sweep,) = (tmp_path / "outputs" / "sweeps").iterdir()
     jobs = sorted(path.name for path in sweep.iterdir() if path.is_dir())
     assert jobs[0] == "00_lr0.001_image_size-32-96"

@@ -28,6 +28,7 @@ from capsule_inspection.configuration.schema import register_schemas
 from capsule_inspection.contracts import InspectionError, RunError
 
 INTERRUPTED_STATUS = 130
+MULTIRUN = ("-m", "--multirun")
 
 
 def open_door(action: Callable[[DictConfig], object], *, config_folder: Path, name: str) -> None:
@@ -71,12 +72,14 @@ def run_door(action: Callable[[DictConfig], object], *, config_folder: Path, nam
 
 
 def _prepare(arguments: list[str]) -> list[str]:
+    """The arguments as Hydra takes them: -m first, which argparse does not find among values."""
     values = [argument for argument in arguments if not argument.startswith("-")]
-    if any(argument in ("-m", "--multirun") for argument in arguments):
+    rest = [argument for argument in arguments if argument not in MULTIRUN]
+    if len(rest) < len(arguments):
         note_swept_keys(values)
-    else:
-        require_run(values)
-    return arguments + resume.extra_arguments(values)
+        return ["-m", *rest, *resume.extra_arguments(values)]
+    require_run(values)
+    return rest + resume.extra_arguments(values)
 
 
 class Job:
