@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from small import SMALL, SMALL_NETWORK, Door
+from small import REPOSITORY, SMALL, SMALL_NETWORK, Door
 
 RUN = "outputs/classification"
 
@@ -212,3 +214,24 @@ def test_tensorboard_has_curves_pictures_configuration_and_hparams(
     )
     assert "hparams/test/balanced_accuracy" in tags["scalars"]
     assert any(tag.startswith("configuration") for tag in tags["tensors"])
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_run(tmp_path: Path, drawn_folder: Path) -> None:
+    run = tmp_path / "run"
+    data = [f"data.root={drawn_folder / 'drawn'}", f"data.cache_folder={drawn_folder / 'cache'}"]
+    settings = [setting for setting in SMALL if setting != "trainer=cpu"]
+    answer = subprocess.run(
+        [sys.executable, REPOSITORY / "train.py", *settings, *SMALL_NETWORK, *data]
+        + ["trainer=ddp", "trainer.accelerator=cpu", f"hydra.run.dir={run}"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=300,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert len(rows(run / "metrics.csv")) == 2
+    split = rows(run / "split.csv")
+    held_out = [row for row in split if row["split"] in ("val", "test")]
+    assert len(rows(run / "predictions.csv")) == len(held_out)

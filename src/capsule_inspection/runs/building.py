@@ -47,6 +47,7 @@ EXPECTED_WARNINGS = (
     ".*does not have many workers.*",  # the cache is memory-mapped: workers would only cost
     ".*The number of training batches.*is smaller than the log.*",
     ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run
+    ".*recommended to use .self.log.*sync_dist=True.*",  # torchmetrics has summed them already
     ".*isinstance.treespec, LeafSpec.* is deprecated.*",  # within Lightning
 )
 OWN_TRAINER_KEYS = ("channels_last", "threads", "precision", "accelerator")
