@@ -221,9 +221,9 @@ def test_two_processes_train_one_run(tmp_path: Path, drawn_folder: Path) -> None
     run = tmp_path / "run"
     data = [f"data.root={drawn_folder / 'drawn'}", f"data.cache_folder={drawn_folder / 'cache'}"]
     settings = [setting for setting in SMALL if setting != "trainer=cpu"]
+    device = ["trainer=ddp", "trainer.accelerator=cpu", f"hydra.run.dir={run}"]
     answer = subprocess.run(
-        [sys.executable, REPOSITORY / "train.py", *settings, *SMALL_NETWORK, *data]
-        + ["trainer=ddp", "trainer.accelerator=cpu", f"hydra.run.dir={run}"],
+        [sys.executable, REPOSITORY / "train.py", *settings, *SMALL_NETWORK, *data, *device],
         capture_output=True,
         text=True,
         cwd=tmp_path,
