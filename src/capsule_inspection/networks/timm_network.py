@@ -161,7 +161,8 @@ def _double_vector(backbone: TimmBackbone, name: str) -> None:
     """Average and max behind each other, where the head stands right behind the pooling."""
     try:
         with torch.no_grad():
-            vector = backbone.eval().to_vector(torch.zeros(1, backbone.map_channels, 2, 2))
+            channels = int(backbone.model.num_features)
+            vector = backbone.eval().to_vector(torch.zeros(1, channels, 2, 2))
     except RuntimeError as error:
         raise ConfigurationError(
             f"model.pool=concat: {name} has layers behind its pooling. Choose average or max."
