@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all. Standard library only; every room may import it."""
+"""Files that are there whole or not at all, and locks. Every room may import it; no torch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -34,6 +36,19 @@ def write_whole(path: Path, text: str) -> None:
     """
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds this lock file now; nothing is left behind by looking."""
+    if not path.is_file():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a copy that may only be read: whoever trains elsewhere has its own
+        return False
 
 
 def is_disk_full(error: BaseException | None) -> bool:

@@ -155,12 +155,30 @@ def test_a_run_that_is_not_there_is_named_and_not_made(door: Door, tmp_path: Pat
     assert not run.parent.exists()
 
 
-def test_a_running_run_is_not_evaluated(door: Door, finished: Path) -> None:
+def test_a_live_run_is_not_evaluated(door: Door, finished: Path) -> None:
+    before, inner = content(finished), folders(finished)
+    with FileLock(finished / "run.lock"):
+        answer = door("evaluate", f"run={finished}")
+    check_refusal(answer, str(finished), "being trained by another process")
+    check_untouched(finished, before)
+    assert folders(finished) == inner
+
+
+def test_a_killed_run_is_evaluated_at_its_best_epoch(
+    door: Door, finished: Path, tmp_path: Path
+) -> None:
     record = record_of(finished) | {"status": "running"}
     (finished / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    answer = door("evaluate", f"run={finished}", f"output={tmp_path / 'out'}")
+    assert answer.status == 0, answer.err + answer.out
+    assert record_of(tmp_path / "out")["status"] == "finished"
+
+
+def test_a_run_without_a_finished_epoch_is_not_evaluated(door: Door, finished: Path) -> None:
+    (finished / BEST).unlink()
     before, inner = content(finished), folders(finished)
     answer = door("evaluate", f"run={finished}")
-    check_refusal(answer, str(finished), "not finished", f"resume={finished}")
+    check_refusal(answer, str(finished), "no epoch", f"resume={finished}")
     check_untouched(finished, before)
     assert folders(finished) == inner
 

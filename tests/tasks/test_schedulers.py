@@ -43,6 +43,20 @@ def test_one_cycle_takes_a_single_step() -> None:
     one_cycle(optimizer, total_steps=1, mode="max", warmup=0.25, initial=0.1, final=0.01)
 
 
+def test_one_cycle_goes_on_in_a_longer_training() -> None:
+    settings = {"mode": "max", "warmup": 0.25, "initial": 0.1, "final": 0.01}
+    first, optimizer = (
+        torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0) for _ in range(2)
+    )
+    short = one_cycle(first, total_steps=4, **settings).scheduler
+    longer = one_cycle(optimizer, total_steps=8, **settings).scheduler
+    longer.load_state_dict(short.state_dict())
+    for _ in range(8):
+        optimizer.step()
+        longer.step()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.01, rel=0.1)
+
+
 def test_constant_is_constant() -> None:
     assert set(rates(constant)) == {1.0}
 

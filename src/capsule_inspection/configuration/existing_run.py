@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 from capsule_inspection.configuration.paths import named_folder
 from capsule_inspection.contracts import ConfigurationError, RunError, RunFiles
+from capsule_inspection.files import is_locked
 
 FIXED_KEYS = ("data.image_size", "data.roi", "data.roi_margin")
 
 
 def require_run(arguments: list[str]) -> None:
-    """Raise RunError where `run=` names no run, or one that is not finished.
+    """Raise RunError where `run=` names no run, or one that is being trained or has no checkpoint.
 
     Raises ConfigurationError for settings that are the run's own.
     """
@@ -31,16 +29,12 @@ def require_run(arguments: list[str]) -> None:
             f"run={folder}: expected a run folder with {RunFiles.RECORD} and {RunFiles.CONFIG}, "
             f"found {found}. Name the folder that train.py printed."
         )
-    if _status(folder) == "running":
+    if is_locked(folder / RunFiles.LOCK):
         raise RunError(
-            f"run={folder}: this run is not finished. Wait for it, or if it was stopped go on with "
-            f"python train.py resume={folder}"
+            f"run={folder}: this run is being trained by another process. Wait for it to end."
         )
-
-
-def _status(folder: Path) -> object:
-    """What run.json says; a damaged one is reported by whoever reads all of it."""
-    try:
-        return json.loads((folder / RunFiles.RECORD).read_bytes())["status"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
+    if not (folder / RunFiles.BEST).is_file():
+        raise RunError(
+            f"{folder / RunFiles.BEST}: there is no such checkpoint: no epoch of this run was "
+            f"finished. Go on with python train.py resume={folder}"
+        )

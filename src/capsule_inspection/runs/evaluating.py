@@ -29,7 +29,7 @@ from capsule_inspection.data.module import InspectionDataModule
 from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
 from capsule_inspection.reports.run_folder import read_record
 from capsule_inspection.runs import building, inputs, machine, predicting
-from capsule_inspection.runs.record import RUNNING, write_record
+from capsule_inspection.runs.record import FINISHED, RUNNING, write_record
 from capsule_inspection.tasks.base import InspectionTask
 
 log = logging.getLogger(__name__)
@@ -92,13 +92,13 @@ def tell(folder: Path, figures: Mapping[str, Figure], *, optimistic: bool) -> No
 
 
 def evaluate(config: DictConfig) -> None:
-    """Evaluate a finished run as `conf/evaluate.yaml` says.
+    """Evaluate a run as `conf/evaluate.yaml` says.
 
-    Raises RunError where the run is not finished or the output folder is in use.
+    Raises RunError where the run is unreadable or the output folder is in use.
     """
     run, output = Path(config.run), Path(HydraConfig.get().runtime.output_dir)
     record = read_record(run)
-    _refuse_unfit(run, record, output)
+    _refuse_used(output)
     stored = load_stored(run / RunFiles.CONFIG)
     stored.data = _data_settings(config, stored)
     classes = tuple(record["data"]["classes"])
@@ -116,7 +116,7 @@ def evaluate(config: DictConfig) -> None:
         choices=choices,
     )
     task = building.build_task(stored, built.network, data)
-    _write_inputs(output, record, config, index)
+    evaluation = _write_inputs(output, record, config, index)
     _warn_of_seen_images(task_images(data, config.stage), checkpoint)
     figures = evaluate_stages(
         output,
@@ -126,13 +126,12 @@ def evaluate(config: DictConfig) -> None:
         choices=choices,
         config=stored,
     )
+    write_record(output, {**evaluation, "status": FINISHED})
     optimistic = bool(record.get("optimistic")) and config.split.name == "as_trained"
     tell(output, figures, optimistic=optimistic)
 
 
-def _refuse_unfit(run: Path, record: dict[str, Any], output: Path) -> None:
-    if record["status"] == RUNNING:
-        raise RunError(f"{run}: this run is not finished. Wait, or go on with resume={run}.")
+def _refuse_used(output: Path) -> None:
     in_use = [path.name for path in output.iterdir() if path.name != RunFiles.LOG]
     if in_use:
         raise RunError(
@@ -185,7 +184,8 @@ def _warn_of_seen_images(images: set[str], checkpoint: dict[str, Any]) -> None:
 
 def _write_inputs(
     output: Path, record: dict[str, Any], config: DictConfig, index: DataIndex
-) -> None:
+) -> dict[str, Any]:
+    """What is known before the figures are; returns the record, which says running as yet."""
     write_split_csv(index, output / RunFiles.SPLIT)
     (output / RunFiles.CONFIG).write_text(OmegaConf.to_yaml(config), encoding="utf-8")
     kept: dict[str, Any] = {
@@ -193,5 +193,7 @@ def _write_inputs(
     }
     data = {**record["data"], "root": str(index.root)}
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    evaluated = {"format_version": FORMAT_VERSION, "status": "finished", "evaluated": now}
-    write_record(output, {**evaluated, **kept, "data": data, "run": str(config.run)})
+    evaluated = {"format_version": FORMAT_VERSION, "status": RUNNING, "evaluated": now}
+    values = {**evaluated, **kept, "data": data, "run": str(config.run)}
+    write_record(output, values)
+    return values

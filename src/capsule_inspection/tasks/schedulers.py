@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
@@ -55,7 +56,7 @@ def one_cycle(
 ) -> Schedule:
     """Up to the rate and down again (Smith and Topin 2018); momentum stays as it is."""
     steps = max(total_steps, 2) + 1  # Lightning steps once more after the last batch
-    scheduler = OneCycleLR(
+    scheduler = _OneCycle(
         optimizer,
         max_lr=[group["lr"] for group in optimizer.param_groups],
         total_steps=steps,
@@ -65,6 +66,14 @@ def one_cycle(
         cycle_momentum=False,
     )
     return Schedule(scheduler)
+
+
+class _OneCycle(OneCycleLR):
+    """torch's, whose length is that of the training at hand: a resumed one may be longer."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        length = {"total_steps": self.total_steps, "_schedule_phases": self._schedule_phases}
+        super().load_state_dict({**state_dict, **length})
 
 
 def plateau(
