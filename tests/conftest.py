@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import sys
@@ -82,15 +83,20 @@ def door(
     return call
 
 
+ACTIONS = {
+    "train": ("training", "train"),
+    "evaluate": ("evaluating", "evaluate"),
+    "compare": ("comparing", "compare_runs"),
+}
+"""What each door calls: module of `runs/` and function, imported when called, as doors do."""
+
+
 def _action(name: str) -> Callable[..., object]:
+    module, function = ACTIONS[name]
+
     def action(config: object) -> object:
-        if name == "train":
-            from capsule_inspection.runs.training import train
-
-            return train(config)  # type: ignore[arg-type]
-        from capsule_inspection.runs.evaluating import evaluate
-
-        return evaluate(config)  # type: ignore[arg-type]
+        found = importlib.import_module(f"capsule_inspection.runs.{module}")
+        return getattr(found, function)(config)
 
     return action
 

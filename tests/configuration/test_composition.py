@@ -32,7 +32,7 @@ NEEDED = {
 
 def test_all_files_are_found() -> None:
     assert len(CHOICES) == 43
-    assert len(list(CONF.rglob("*.yaml"))) == len(CHOICES) + 5
+    assert len(list(CONF.rglob("*.yaml"))) == len(CHOICES) + 6
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)

@@ -21,9 +21,9 @@ _CHOICES_WITHOUT_KEY = ("model", "experiment")
 
 
 def register_resolvers() -> None:
-    """Make `run_folder`, `evaluation_folder` and `job_name` known to OmegaConf; may be repeated."""
+    """Make `run_folder`, `output_folder` and `job_name` known to OmegaConf; may be repeated."""
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    OmegaConf.register_new_resolver("evaluation_folder", evaluation_folder, replace=True)
+    OmegaConf.register_new_resolver("output_folder", output_folder, replace=True)
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
 
 
@@ -54,9 +54,9 @@ def _claim(base: Path) -> str:
     raise FileExistsError(f"{base}: a thousand runs were started at {stamp}")
 
 
-def evaluation_folder(run: str, output: str | None) -> str:
-    """Where an evaluation goes: the folder that the user named, or a new one in the run."""
-    return output if output else run_folder(f"{run}/evaluation")
+def output_folder(output: str | None, base: str) -> str:
+    """Where results go: the folder that the user named, or a new one in `base`."""
+    return output if output else run_folder(base)
 
 
 def job_name(number: int) -> str:

@@ -44,6 +44,15 @@ class Evaluate:
 
 
 @dataclass
+class Compare:
+    """The whole configuration of `compare.py`."""
+
+    runs: list[str] = MISSING
+    output: str | None = None
+    reference: str | None = None
+
+
+@dataclass
 class ClassificationTask:
     name: str = MISSING
     image_size: list[int] = MISSING
@@ -342,3 +351,4 @@ def register_schemas() -> None:
         store.store(group=f"schema/{group}", name=name, node=schema)
     store.store(group="schema", name="train", node=Train, package="_global_")
     store.store(group="schema", name="evaluate", node=Evaluate, package="_global_")
+    store.store(group="schema", name="compare", node=Compare, package="_global_")

@@ -12,6 +12,7 @@ import numpy as np
 
 from capsule_inspection.contracts import GOOD_LABEL, Figure
 from capsule_inspection.metrics import intervals, names
+from capsule_inspection.metrics.detection import detection_figures
 
 
 def classification_figures(
@@ -36,8 +37,7 @@ def classification_figures(
         names.MACRO_F1: macro_f1(label, prediction, len(classes), seed=seed),
     }
     score = 1.0 - probabilities[:, GOOD_LABEL].astype(np.float64)
-    figures |= _separation(label != GOOD_LABEL, score)
-    figures |= _good_against_defect(matrix)
+    figures |= detection_figures(label != GOOD_LABEL, prediction != GOOD_LABEL, score)
     return figures | _per_class(matrix, classes)
 
 
@@ -97,28 +97,6 @@ def _f1_limits(matrix: np.ndarray) -> tuple[float, float]:
     overlap = np.stack([correct / union, *intervals.exact_limits(correct, union)])
     _, low, high = intervals.combine(*(2 * overlap / (1 + overlap)))
     return low, high
-
-
-def _separation(is_defect: np.ndarray, score: np.ndarray) -> dict[str, Figure]:
-    """How well the score parts defects from good images; empty where one side is missing."""
-    if is_defect.all() or not is_defect.any():
-        return {}
-    return {
-        names.AUROC: intervals.auroc(score[~is_defect], score[is_defect]),
-        names.AVERAGE_PRECISION: intervals.average_precision(is_defect, score),
-    }
-
-
-def _good_against_defect(matrix: np.ndarray) -> dict[str, Figure]:
-    """Shares of defects that were called good, and of good images that were called a defect."""
-    good, defects = matrix[GOOD_LABEL], np.delete(matrix, GOOD_LABEL, axis=0)
-    rejected = int(good.sum() - good[GOOD_LABEL])
-    missed = int(defects[:, GOOD_LABEL].sum())
-    counted = {
-        names.DEFECTS_MISSED: (missed, int(defects.sum())),
-        names.GOOD_REJECTED: (rejected, int(good.sum())),
-    }
-    return {name: intervals.proportion(hits, n) for name, (hits, n) in counted.items() if n}
 
 
 def _per_class(matrix: np.ndarray, classes: Sequence[str]) -> dict[str, Figure]:

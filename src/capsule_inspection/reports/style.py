@@ -82,7 +82,7 @@ def _settings() -> Any:
 
 
 @contextmanager
-def _applied() -> Iterator[None]:
+def applied() -> Iterator[None]:
     with matplotlib.rc_context(_settings()), warnings.catch_warnings():
         # A letter that no font has is drawn as a box: not worth failing a finished training for.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
@@ -94,7 +94,7 @@ def styled(draw: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
 
     @functools.wraps(draw)
     def drawn_in_style(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        with _applied():
+        with applied():
             return draw(*args, **kwargs)
 
     return drawn_in_style

@@ -19,7 +19,6 @@ from capsule_inspection.contracts import (
     ConfigurationError,
     DataIndex,
     Figure,
-    RunError,
     RunFiles,
 )
 from capsule_inspection.data import splits
@@ -29,6 +28,7 @@ from capsule_inspection.data.module import InspectionDataModule
 from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
 from capsule_inspection.reports.run_folder import read_record
 from capsule_inspection.runs import building, inputs, machine, predicting
+from capsule_inspection.runs.output_folder import refuse_used
 from capsule_inspection.runs.record import FINISHED, RUNNING, write_record
 from capsule_inspection.tasks.base import InspectionTask
 
@@ -98,7 +98,7 @@ def evaluate(config: DictConfig) -> None:
     """
     run, output = Path(config.run), Path(HydraConfig.get().runtime.output_dir)
     record = read_record(run)
-    _refuse_used(output)
+    refuse_used(output)
     stored = load_stored(run / RunFiles.CONFIG)
     stored.data = _data_settings(config, stored)
     classes = tuple(record["data"]["classes"])
@@ -129,15 +129,6 @@ def evaluate(config: DictConfig) -> None:
     write_record(output, {**evaluation, "status": FINISHED})
     optimistic = bool(record.get("optimistic")) and config.split.name == "as_trained"
     tell(output, figures, optimistic=optimistic)
-
-
-def _refuse_used(output: Path) -> None:
-    in_use = [path.name for path in output.iterdir() if path.name != RunFiles.LOG]
-    if in_use:
-        raise RunError(
-            f"output={output}: expected a new or empty folder, found {len(in_use)} files, such as "
-            f"{in_use[0]}. Nothing is overwritten: name another folder."
-        )
 
 
 def _data_settings(config: DictConfig, stored: DictConfig) -> DictConfig:

@@ -6,8 +6,10 @@ import ctypes
 import os
 import platform
 import resource
+import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -196,3 +198,29 @@ def measure_network(network: torch.nn.Module, image_size: Sequence[int]) -> dict
     network.train(was_training)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     return {"parameters": parameters, "flops": int(counter.get_total_flops())}
+
+
+def measure_latency_ms(
+    network: torch.nn.Module, image_size: Sequence[int], *, choices: Choices, repeats: int = 20
+) -> float:
+    """Median time of one image of size (H, W) through the network, batch of one, in milliseconds.
+
+    As the run predicts: same device, precision and threads. The network is left as it was found.
+    """
+    parameter = next(network.parameters())
+    device, was_training = torch.device(choices.device), network.training
+    layout = torch.channels_last if choices.channels_last else torch.contiguous_format
+    image = torch.zeros(1, 3, *image_size, device=device, dtype=parameter.dtype)
+    image = image.to(memory_format=layout)
+    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(choices.precision)
+    network.eval().to(device)
+    times_s = []
+    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
+        for _ in range(repeats + 3):
+            began = time.perf_counter()
+            network(image)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            times_s.append(time.perf_counter() - began)
+    network.train(was_training).to(parameter.device)
+    return 1000 * statistics.median(times_s[3:])

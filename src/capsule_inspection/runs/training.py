@@ -32,7 +32,7 @@ from capsule_inspection.inference.checkpoints import read_checkpoint, restore_ne
 from capsule_inspection.runs import building, evaluating, inputs, machine, tensorboard
 from capsule_inspection.runs.epochs import EpochTable
 from capsule_inspection.runs.interruption import InterruptionGuard, TrainingInterrupted
-from capsule_inspection.runs.machine import measure_network
+from capsule_inspection.runs.machine import measure_latency_ms, measure_network
 from capsule_inspection.runs.record import FAILED, FINISHED, INTERRUPTED, RunRecord
 from capsule_inspection.tasks.base import InspectionTask
 
@@ -278,4 +278,10 @@ def _record_cost(training: Training, best_epoch: int, best: float | None) -> Non
         images_per_second=round(images / seconds, 2) if seconds > 0 else None,
         peak_memory_bytes=machine.peak_memory_bytes(),
         network=measure_network(training.task.network, training.config.data.image_size),
+        inference_ms_per_image=round(
+            measure_latency_ms(
+                training.task.network, training.config.data.image_size, choices=training.choices
+            ),
+            3,
+        ),
     )

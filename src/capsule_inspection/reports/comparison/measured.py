@@ -1,0 +1,204 @@
+"""What a contestant reached and what it cost: the numbers of the report, before they are words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from capsule_inspection.contracts import VAL, Figure
+from capsule_inspection.metrics import names
+from capsule_inspection.metrics.classification import classification_figures
+from capsule_inspection.metrics.detection import detection_figures
+from capsule_inspection.reports.comparison.contestants import Contestant, fold_of, seed_of
+from capsule_inspection.reports.comparison.convergence import converged_at
+from capsule_inspection.reports.run_folder import RunFolder
+
+BEST_EPOCH = "best_epoch"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A number that each run has, over the runs of a contestant: mean, least, most, how many."""
+
+    mean: float
+    least: float
+    most: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A contestant with its figures on the compared images; `figures` have no stage in the keys."""
+
+    contestant: Contestant
+    figures: dict[str, Figure]
+
+    @property
+    def name(self) -> str:
+        return self.contestant.name
+
+    def value(self, metric: str) -> float | None:
+        """A figure's value, if there is one."""
+        return self.figures[metric].value if metric in self.figures else None
+
+    def cost(self, of_run: Callable[[RunFolder], float | None]) -> Spread | None:
+        """A number of each run, over the runs that have it; None where none has."""
+        found = [number for run in self.contestant.runs if (number := of_run(run)) is not None]
+        if not found:
+            return None
+        return Spread(float(np.mean(found)), min(found), max(found), len(found))
+
+    def total(self, of_run: Callable[[RunFolder], float | None]) -> float:
+        """The sum of a number over all runs."""
+        return sum(of_run(run) or 0.0 for run in self.contestant.runs)
+
+    @property
+    def weights(self) -> str:
+        """Where the first weights came from."""
+        found = (run.record.get("weights") or {} for run in self.contestant.runs)
+        return ", ".join(sorted({str(of_run.get("source", "unknown")) for of_run in found}))
+
+    @cached_property
+    def by_seed(self) -> dict[int, dict[str, float]]:
+        """Accuracy, balanced accuracy and AUROC of each seed, its folds pooled."""
+        figures = [_figures_of_seed(self.contestant, row) for row in _rows(self.contestant)]
+        shown = (names.ACCURACY, names.BALANCED_ACCURACY, names.AUROC)
+        return {
+            seed: {metric: of_seed[metric].value for metric in shown if metric in of_seed}
+            for seed, of_seed in zip(self.contestant.seeds, figures, strict=True)
+        }
+
+
+def measure(contestant: Contestant) -> Measured:
+    """The figures of all test images of a contestant, each with its 95% interval.
+
+    Of several seeds the values and the limits are averaged: a photograph that was judged three
+    times is one photograph, so seeds must not make intervals narrower.
+    """
+    if len(contestant.runs) == 1:
+        stored = names.of_stage(contestant.runs[0].figures, contestant.stage)
+        if stored:
+            return Measured(contestant, stored)
+    return Measured(
+        contestant, _mean([_figures_of_seed(contestant, row) for row in _rows(contestant)])
+    )
+
+
+def _rows(contestant: Contestant) -> range:
+    return range(len(contestant.seeds))
+
+
+def _figures_of_seed(contestant: Contestant, row: int) -> dict[str, Figure]:
+    if contestant.probabilities is None:
+        return detection_figures(
+            contestant.is_defect,
+            contestant.prediction[row] != contestant.good,
+            contestant.score[row],
+        )
+    index_of = {name: index for index, name in enumerate(contestant.classes)}
+    label = np.array([index_of[name] for name in contestant.label.tolist()])
+    return classification_figures(label, contestant.probabilities[row], classes=contestant.classes)
+
+
+def _mean(of_seeds: Sequence[dict[str, Figure]]) -> dict[str, Figure]:
+    shared = [key for key in of_seeds[0] if all(key in figures for figures in of_seeds)]
+    return {key: _mean_figure([figures[key] for figures in of_seeds]) for key in shared}
+
+
+def _mean_figure(figures: Sequence[Figure]) -> Figure:
+    def mean(values: Iterable[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return float(np.mean(known)) if len(known) == len(figures) else None
+
+    value = mean(figure.value for figure in figures)
+    assert value is not None
+    return Figure(
+        value,
+        mean(figure.low for figure in figures),
+        mean(figure.high for figure in figures),
+        min(figure.n for figure in figures),
+    )
+
+
+# What a run cost, for Measured.cost
+
+
+def from_record(*path: str) -> Callable[[RunFolder], float | None]:
+    """A number of run.json, by the names that lead to it."""
+
+    def read(run: RunFolder) -> float | None:
+        node: Any = run.record
+        for name in path:
+            node = node.get(name) if isinstance(node, dict) else None
+        return None if node is None or isinstance(node, dict) else float(node)
+
+    return read
+
+
+def peak_memory_bytes(run: RunFolder) -> float | None:
+    """Most memory that a training held, of the device where it has its own."""
+    found = run.record.get("peak_memory_bytes") or {}
+    held = found.get("gpu") or found.get("resident")
+    return None if held is None else float(held)
+
+
+def epoch_time_s(run: RunFolder) -> float | None:
+    """Seconds of an epoch, validation included."""
+    seconds, epochs = run.record.get("training_time_s"), run.record.get("epochs")
+    return float(seconds) / float(epochs) if seconds and epochs else None
+
+
+def of_epoch(column: str, *, last: bool = False) -> Callable[[RunFolder], float | None]:
+    """A column of metrics.csv in the chosen epoch, or the last."""
+
+    def read(run: RunFolder) -> float | None:
+        if column not in run.epochs:
+            return None
+        rows = run.epochs if last else run.epochs[run.epochs["epoch"] == run.record.get(BEST_EPOCH)]
+        value = float(rows[column].iloc[-1]) if len(rows) else float("nan")
+        return value if np.isfinite(value) else None
+
+    return read
+
+
+def monitored(run: RunFolder) -> str | None:
+    """The figure that chose the epoch, without its stage, such as balanced_accuracy."""
+    key = (run.record.get("monitor") or {}).get("key")
+    return str(key).removeprefix(f"{VAL}/").removesuffix("_smoothed") if key else None
+
+
+def gap(run: RunFolder) -> float | None:
+    """How much better the monitored figure is in training than in validation, chosen epoch."""
+    metric = monitored(run)
+    train, val = of_epoch(f"train/{metric}")(run), of_epoch(f"{VAL}/{metric}")(run)
+    if train is None or val is None:
+        return None
+    return val - train if metric in names.LOWER_IS_BETTER else train - val
+
+
+def converged_epoch(run: RunFolder) -> float | None:
+    """The epoch at which a run converged; None where it did not."""
+    column = f"{VAL}/{monitored(run)}"
+    if column not in run.epochs:
+        return None
+    found = converged_at(run.epochs[column].to_numpy(np.float64))
+    return None if found is None else float(run.epochs["epoch"].iloc[found])
+
+
+def validation_figure(metric: str) -> Callable[[RunFolder], float | None]:
+    """A final validation figure of metrics.json."""
+
+    def read(run: RunFolder) -> float | None:
+        figure = run.figures.get(names.figure_key(VAL, metric))
+        return None if figure is None else figure.value
+
+    return read
+
+
+def units_of(contestant: Contestant) -> dict[tuple[int, int | None], RunFolder]:
+    """The runs of a contestant by seed and fold."""
+    return {(seed_of(run), fold_of(run)): run for run in contestant.runs}

@@ -1,0 +1,135 @@
+"""Which runs are one model trained several times, and what each model is called.
+
+From the dotted settings of config.yaml; reads no files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from capsule_inspection.reports.run_folder import RunFolder
+
+Settings = Mapping[str, Any]
+
+LONGEST = 36
+SEED, FOLD = "seed", "split.fold"
+MODEL, DATA = "model.name", "data.name"
+_NOT_OF_THE_MODEL = (
+    SEED,
+    FOLD,
+    "resume",
+    "data.root",
+    "data.cache_folder",
+    "data.workers",
+    "data.verify",
+    "logger",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.strategy",
+    "trainer.num_nodes",
+    "trainer.threads",
+    "trainer.enable_progress_bar",
+    "trainer.log_every_n_steps",
+    "trainer.profiler",
+)
+"""Which data, machine and repetition a run had: none of it makes another model."""
+
+
+def model_settings(run: RunFolder) -> dict[str, Any]:
+    """What makes a run's model and its data; equal for runs that differ in fold or seed only."""
+    settings = {
+        key: value
+        for key, value in run.settings.items()
+        if not any(key == name or key.startswith(f"{name}.") for name in _NOT_OF_THE_MODEL)
+    }
+    return settings | {
+        MODEL: run.record.get("model", run.settings.get(MODEL, "model")),
+        "images": run.record.get("data", {}).get("fingerprint"),
+        "evaluation of": run.record.get("run"),
+    }
+
+
+def as_key(settings: Settings) -> str:
+    """Equal for equal settings, whatever their order."""
+    return json.dumps(settings, sort_keys=True, default=str)
+
+
+def names_of(models: Sequence[Settings]) -> list[str]:
+    """A name for each model: that of its network, and the settings that tell namesakes apart.
+
+    Where those are many the namesakes get letters, and `told_apart` says what they stand for. Two
+    models of equal settings get a number behind their name.
+    """
+    names = [_name(settings, _namesakes(settings, models)) for settings in models]
+    names = [
+        _lettered(settings, models) if _has_long(settings, models, names) else name
+        for name, settings in zip(names, models, strict=True)
+    ]
+    return [
+        f"{name} ({names[: i + 1].count(name)})" if names[:i].count(name) else name
+        for i, name in enumerate(names)
+    ]
+
+
+def told_apart(settings: Settings, models: Sequence[Settings]) -> str:
+    """The settings of a model in which its namesakes differ; empty where it has none."""
+    keys = _shown(differing(_namesakes(settings, models)))
+    return ", ".join(f"{key}={_text(settings.get(key))}" for key in keys)
+
+
+def differing(models: Sequence[Settings]) -> list[str]:
+    """The settings in which models differ, in the order of their files."""
+    keys = list(dict.fromkeys(key for settings in models for key in settings))
+    return [key for key in keys if len({_text(settings.get(key)) for settings in models}) > 1]
+
+
+def _namesakes(settings: Settings, models: Sequence[Settings]) -> list[Settings]:
+    return [other for other in models if other[MODEL] == settings[MODEL]]
+
+
+def _has_long(settings: Settings, models: Sequence[Settings], names: Sequence[str]) -> bool:
+    """Whether any namesake's name is too long for a table; then all of them get letters."""
+    return any(
+        len(name) > LONGEST
+        for name, other in zip(names, models, strict=True)
+        if other[MODEL] == settings[MODEL]
+    )
+
+
+def _lettered(settings: Settings, models: Sequence[Settings]) -> str:
+    alike = [as_key(other) for other in _namesakes(settings, models)]
+    number = list(dict.fromkeys(alike)).index(as_key(settings))
+    letter = chr(ord("A") + number) if number < 26 else str(number + 1)
+    return f"{settings[MODEL]} {letter}"
+
+
+def _name(settings: Settings, namesakes: Sequence[Settings]) -> str:
+    keys = _shown(differing(namesakes))
+    parts = [f"{_short(key, keys)}={_text(settings.get(key))}" for key in keys]
+    return ", ".join([str(settings[MODEL]), *parts])
+
+
+_FROM_ANOTHER = {"trainer.max_epochs": "task.epochs", "data.image_size": "task.image_size"}
+"""Settings that take another's value unless the user says otherwise."""
+
+
+def _shown(keys: list[str]) -> list[str]:
+    """Settings that need to be told: without the fingerprint where the data's name says it."""
+    hidden = {follower for follower, leader in _FROM_ANOTHER.items() if leader in keys}
+    if DATA in keys:
+        hidden.add("images")
+    return [key for key in keys if key not in hidden]
+
+
+def _short(key: str, keys: Sequence[str]) -> str:
+    """The last part of a dotted name, with the part before it where that is not enough."""
+    last = key.rpartition(".")[2]
+    alike = [other for other in keys if other.rpartition(".")[2] == last]
+    return last if len(alike) == 1 and last != "name" else key.removesuffix(".name")
+
+
+def _text(value: Any) -> str:
+    text = json.dumps(value, default=str) if isinstance(value, list | dict) else str(value)
+    return text if len(text) <= 24 else f"{text[:12]}…{text[-8:]}"

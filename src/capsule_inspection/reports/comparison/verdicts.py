@@ -1,0 +1,265 @@
+"""Is one model better than another? Every pair on the images that both were asked about.
+
+The tests are those of `metrics.paired`; here it is decided which are made, on which images, and
+corrected for how many there are. The words are in `words`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from capsule_inspection.contracts import TRAIN, VAL
+from capsule_inspection.metrics import names
+from capsule_inspection.metrics.paired import (
+    PairedDifference,
+    auroc_difference,
+    corrected_resampled_t,
+    holm,
+    images_needed,
+    mean_recall_difference,
+    proportion_difference,
+)
+from capsule_inspection.reports.comparison.contestants import Contestant
+from capsule_inspection.reports.comparison.measured import Measured, units_of
+
+SIGNIFICANCE = 0.05
+MOST_IN_ALL_PAIRS = 8
+"""With more contestants than this, each is compared with a reference only."""
+FEWEST_FOLDS = 3
+"""Trainings needed for a test over trainings; with two it has one degree of freedom."""
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """What the folds say of a difference if both models were trained anew, for one figure."""
+
+    difference: PairedDifference
+    trainings: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Two contestants on the images that they share.
+
+    `differences` are first minus second by figure; `corrected` are their p values for the number of
+    pairs (Holm). `images` are shared, `first_images` and `second_images` are those of each.
+    `right` counts the images that each got right and `only_first` those that only the first did (of
+    several seeds: their mean shares). `refused` says why there is no comparison; all else is empty.
+    """
+
+    first: str
+    second: str
+    images: int
+    first_images: int
+    second_images: int
+    differences: dict[str, PairedDifference]
+    corrected: dict[str, float]
+    right: tuple[float, float] | None = None
+    only_first: float = 0.0
+    only_second: float = 0.0
+    needed: int | None = None
+    retrained: dict[str, Retrained] | None = None
+    pairs: int = 1
+    refused: str | None = None
+
+    @property
+    def main(self) -> str:
+        """The figure that the verdict is spoken of first."""
+        return names.ACCURACY if names.ACCURACY in self.differences else names.AUROC
+
+    def differs(self, metric: str) -> bool:
+        """Whether the two can be told apart by a figure, on these images."""
+        return self.corrected.get(metric, 1.0) < SIGNIFICANCE
+
+    def holds_when_retrained(self, metric: str) -> bool | None:
+        """Whether the difference is larger than what training anew changes; None: not known."""
+        found = (self.retrained or {}).get(metric)
+        if found is None or found.difference.p_value is None:
+            return None
+        return found.difference.p_value < SIGNIFICANCE
+
+
+def judge(measured: Sequence[Measured], *, reference: str | None = None) -> list[Verdict]:
+    """The verdict of every pair, or of each against a reference.
+
+    Above eight models the reference is the best on validation unless another is named.
+    """
+    pairs = _pairs(measured, reference)
+    verdicts = [_judge_pair(first.contestant, second.contestant) for first, second in pairs]
+    return _corrected(verdicts)
+
+
+def best_on_validation(measured: Sequence[Measured]) -> Measured:
+    """The one whose validation figure is best: the choice that no test image had a part in."""
+
+    def validation(one: Measured) -> float:
+        for metric in (names.BALANCED_ACCURACY, names.AUROC):
+            values = [
+                run.figures[key].value
+                for run in one.contestant.runs
+                if (key := names.figure_key(VAL, metric)) in run.figures
+            ]
+            if values:
+                return float(np.mean(values))
+        return -1.0
+
+    return max(measured, key=validation)
+
+
+def _pairs(measured: Sequence[Measured], reference: str | None) -> list[tuple[Measured, Measured]]:
+    if reference is None and len(measured) <= MOST_IN_ALL_PAIRS:
+        return list(itertools.combinations(measured, 2))
+    against = (
+        best_on_validation(measured)
+        if reference is None
+        else next(one for one in measured if one.name == reference)
+    )
+    return [(against, other) for other in measured if other is not against]
+
+
+def _judge_pair(first: Contestant, second: Contestant) -> Verdict:
+    shared = [image for image in first.image.tolist() if image in second.row_of]
+    blank = Verdict(
+        first.name, second.name, len(shared), len(first.image), len(second.image), {}, {}
+    )
+    rows = (
+        np.array([first.row_of[image] for image in shared], dtype=np.int64),
+        np.array([second.row_of[image] for image in shared], dtype=np.int64),
+    )
+    refused = _refusal(first, second, *rows)
+    if refused:
+        return replace(blank, refused=refused)
+    differences = _differences(first, second, *rows)
+    if not (first.names_defects and second.names_defects):
+        return replace(blank, differences=differences)
+    right = first.correct[rows[0]], second.correct[rows[1]]
+    return replace(
+        blank,
+        differences=differences,
+        right=(float(right[0].sum()), float(right[1].sum())),
+        only_first=float(np.maximum(right[0] - right[1], 0).sum()),
+        only_second=float(np.maximum(right[1] - right[0], 0).sum()),
+        needed=images_needed(*right),
+        retrained=_retrained(first, second),
+    )
+
+
+def _refusal(
+    first: Contestant, second: Contestant, first_rows: np.ndarray, second_rows: np.ndarray
+) -> str | None:
+    """Why two cannot be compared, in words; None where they can."""
+    if not len(first_rows):
+        return (
+            "they were tested on different images and share none, so only their intervals stand "
+            "beside each other. Train or evaluate both with the same split (split=manifest "
+            "split.path=<run>/split.csv)"
+        )
+    if first.names_defects and second.names_defects:
+        labels = first.label[first_rows], second.label[second_rows]
+    else:
+        labels = first.is_defect[first_rows], second.is_defect[second_rows]
+    differing = int((labels[0] != labels[1]).sum())
+    if differing:
+        return (
+            f"{differing} of the {len(first_rows)} images that they share have another label in "
+            "one than in the other. Bring the labels into agreement and evaluate both again"
+        )
+    return None
+
+
+def _differences(
+    first: Contestant, second: Contestant, first_rows: np.ndarray, second_rows: np.ndarray
+) -> dict[str, PairedDifference]:
+    is_defect = first.is_defect[first_rows]
+    called = first.called_defect[first_rows], second.called_defect[second_rows]
+    found: dict[str, PairedDifference] = {}
+    if first.names_defects and second.names_defects:
+        right = first.correct[first_rows], second.correct[second_rows]
+        label = np.unique(first.label[first_rows], return_inverse=True)[1]
+        found[names.ACCURACY] = proportion_difference(*right)
+        found[names.BALANCED_ACCURACY] = mean_recall_difference(*right, label)
+    if is_defect.any():
+        missed = (1.0 - of_one[is_defect] for of_one in called)
+        found[names.DEFECTS_MISSED] = proportion_difference(*missed)
+    if not is_defect.all():
+        found[names.GOOD_REJECTED] = proportion_difference(*(c[~is_defect] for c in called))
+    if is_defect.any() and not is_defect.all():
+        found[names.AUROC] = auroc_difference(
+            first.score[:, first_rows], second.score[:, second_rows], is_defect
+        )
+    return found
+
+
+def _retrained(first: Contestant, second: Contestant) -> dict[str, Retrained] | None:
+    """Nadeau and Bengio's test over the trainings of equal seed and fold; None without folds."""
+    units = units_of(first), units_of(second)
+    shared = [unit for unit in units[0] if unit in units[1] and unit[1] is not None]
+    if len({fold for _, fold in shared}) < FEWEST_FOLDS:
+        return None
+    runs = [(units[0][unit], units[1][unit]) for unit in shared]
+    counts = [run.record.get("data", {}).get("images", {}) for pair in runs for run in pair]
+    if not all(TRAIN in count for count in counts):
+        return None
+    train = float(np.mean([count[TRAIN] for count in counts]))
+    test = float(np.mean([len(run.rows_of(first.stage)) for pair in runs for run in pair]))
+    found: dict[str, Retrained] = {}
+    for metric in (names.ACCURACY, names.BALANCED_ACCURACY, names.AUROC):
+        key = names.figure_key(first.stage, metric)
+        if all(key in run.figures for pair in runs for run in pair):
+            values = np.array([a.figures[key].value - b.figures[key].value for a, b in runs])
+            difference = corrected_resampled_t(values, test_images=test, train_images=train)
+            found[metric] = Retrained(difference, len(runs))
+    return found
+
+
+def _corrected(verdicts: list[Verdict]) -> list[Verdict]:
+    """The verdicts with p values that know how many pairs there are; each figure by itself."""
+    corrected: list[dict[str, float]] = [{} for _ in verdicts]
+    retrained = [dict(verdict.retrained or {}) for verdict in verdicts]
+    for metric in dict.fromkeys(key for verdict in verdicts for key in verdict.differences):
+        p_values = _p_values(verdicts, partial(_difference, metric=metric))
+        for row, p_value in _holm(p_values).items():
+            corrected[row][metric] = p_value
+    for metric in dict.fromkeys(key for found in retrained for key in found):
+        p_values = _p_values(verdicts, partial(_again, metric=metric))
+        for row, p_value in _holm(p_values).items():
+            known = retrained[row][metric]
+            retrained[row][metric] = replace(
+                known, difference=replace(known.difference, p_value=p_value)
+            )
+    compared = sum(verdict.refused is None for verdict in verdicts)
+    return [
+        replace(verdict, corrected=of_pair, retrained=again or None, pairs=max(1, compared))
+        for verdict, of_pair, again in zip(verdicts, corrected, retrained, strict=True)
+    ]
+
+
+def _difference(verdict: Verdict, metric: str) -> PairedDifference | None:
+    return verdict.differences.get(metric)
+
+
+def _again(verdict: Verdict, metric: str) -> PairedDifference | None:
+    found = (verdict.retrained or {}).get(metric)
+    return None if found is None else found.difference
+
+
+def _p_values(
+    verdicts: Sequence[Verdict], of: Callable[[Verdict], PairedDifference | None]
+) -> dict[int, float]:
+    found = {row: of(verdict) for row, verdict in enumerate(verdicts)}
+    return {
+        row: difference.p_value
+        for row, difference in found.items()
+        if difference is not None and difference.p_value is not None
+    }
+
+
+def _holm(p_values: dict[int, float]) -> dict[int, float]:
+    if not p_values:
+        return {}
+    return dict(zip(p_values, holm(list(p_values.values())).tolist(), strict=True))

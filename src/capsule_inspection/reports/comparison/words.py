@@ -1,0 +1,185 @@
+"""Numbers and verdicts as sentences: plain text, escaped by whoever puts them on a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from capsule_inspection.contracts import Figure
+from capsule_inspection.metrics import names
+from capsule_inspection.metrics.paired import PairedDifference
+from capsule_inspection.reports.comparison.measured import Spread
+from capsule_inspection.reports.comparison.verdicts import Retrained, Verdict
+
+METRICS = {
+    names.ACCURACY: "accuracy",
+    names.BALANCED_ACCURACY: "balanced accuracy",
+    names.MACRO_F1: "macro F1",
+    names.AUROC: "AUROC",
+    names.AVERAGE_PRECISION: "average precision of defects",
+    names.DEFECTS_MISSED: "defects missed",
+    names.GOOD_REJECTED: "good ones rejected",
+}
+
+
+def metric(name: str) -> str:
+    """What people call a figure."""
+    group, _, class_name = name.partition("/")
+    return f"{group} of {class_name}" if class_name else METRICS.get(name, name.replace("_", " "))
+
+
+def figure(of: Figure | None) -> str:
+    """`.909 (.816 to .958)`; a dash where there is none."""
+    if of is None:
+        return "–"
+    if of.low is None or of.high is None:
+        return share(of.value)
+    return f"{share(of.value)} ({share(of.low)} to {share(of.high)})"
+
+
+def share(value: float) -> str:
+    """Three digits behind the point, and none before it where it is zero."""
+    return f"{value:.3f}".removeprefix("0") if 0 <= value < 1 else f"{value:.3f}"
+
+
+def points(value: float) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    return f"{100 * value:+.1f}".replace("-", "−")
+
+
+def p(value: float | None) -> str:
+    """A p value as it is usually printed."""
+    if value is None:
+        return "not known"
+    return "< .001" if value < 0.001 else f"= {value:.3f}".replace("= 0.", "= .")
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, whichever reads best."""
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def quantity(value: float) -> str:
+    """A large number with its thousand, million or billion."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.3g}"
+
+
+def spread(of: Spread | None, *, as_text=quantity) -> str:  # type: ignore[no-untyped-def]
+    """A mean over runs, with the least and the most of them where they differ."""
+    if of is None:
+        return "–"
+    text = str(as_text(of.mean))
+    least, most = str(as_text(of.least)), str(as_text(of.most))
+    return text if of.count == 1 or least == most else f"{text} ({least} to {most})"
+
+
+def count(value: float) -> str:
+    """A number of images; with a digit behind the point where seeds were averaged."""
+    return f"{value:.0f}" if abs(value - round(value)) < 1e-9 else f"{value:.1f}"
+
+
+def listed(items: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def headline(verdict: Verdict) -> str:
+    """Who is better, in one sentence, or that nobody can tell."""
+    both = f"{verdict.first} and {verdict.second}"
+    if verdict.refused:
+        return f"{both} cannot be compared."
+    better = {metric_: _better(verdict, metric_) for metric_ in _spoken(verdict)}
+    winners = list(dict.fromkeys(name for name in better.values() if name))
+    if not winners:
+        return f"{both}: not distinguishable on these {verdict.images} images."
+    told = [
+        f"{winner} has the better {listed([metric(m) for m in better if better[m] == winner])}"
+        for winner in winners
+    ]
+    return f"{both}: {', but '.join(told)}."
+
+
+def _spoken(verdict: Verdict) -> list[str]:
+    wanted = (names.ACCURACY, names.BALANCED_ACCURACY, names.AUROC)
+    return [name for name in wanted if name in verdict.differences]
+
+
+def _better(verdict: Verdict, metric_: str) -> str | None:
+    if not verdict.differs(metric_):
+        return None
+    ahead = verdict.differences[metric_].value > 0
+    return verdict.first if ahead != (metric_ in names.LOWER_IS_BETTER) else verdict.second
+
+
+def details(verdict: Verdict) -> list[str]:
+    """The sentences behind a headline: counts, test, how many images, trained anew."""
+    if verdict.refused:
+        return [f"{verdict.refused[0].upper()}{verdict.refused[1:]}."]
+    told = [_shared(verdict), _counts(verdict), _needed(verdict)]
+    told += [_retrained(verdict, name, found) for name, found in (verdict.retrained or {}).items()]
+    return [sentence for sentence in told if sentence]
+
+
+def _shared(verdict: Verdict) -> str:
+    counts = {verdict.first_images, verdict.second_images}
+    if counts == {verdict.images}:
+        return ""
+    return (
+        f"Compared on the {verdict.images} images that both were tested on, of "
+        f"{verdict.first_images} and {verdict.second_images}; on all of them either may differ."
+    )
+
+
+def _counts(verdict: Verdict) -> str:
+    if verdict.right is None:
+        return ""
+    difference = verdict.differences[names.ACCURACY]
+    first, second = (count(right) for right in verdict.right)
+    return (
+        f"{first} against {second} of the same {verdict.images} images are named correctly, "
+        f"{points(difference.value)} points{interval(difference)}. Only {verdict.first} is right "
+        f"on {count(verdict.only_first)}, only {verdict.second} on {count(verdict.only_second)}: "
+        f"{tested(difference, verdict, names.ACCURACY)}."
+    )
+
+
+def interval(difference: PairedDifference) -> str:
+    """The interval of a difference in points, in brackets."""
+    if difference.low is None or difference.high is None:
+        return ""
+    return f" ({points(difference.low)} to {points(difference.high)})"
+
+
+def tested(difference: PairedDifference, verdict: Verdict, name: str) -> str:
+    """The test with its p value, and the corrected one where there are several pairs."""
+    text = f"{difference.test} p {p(difference.p_value)}"
+    if verdict.pairs > 1 and name in verdict.corrected:
+        text += f", corrected for {verdict.pairs} pairs p {p(verdict.corrected[name])}"
+    return text
+
+
+def _needed(verdict: Verdict) -> str:
+    if verdict.right is None or verdict.differs(names.ACCURACY):
+        return ""
+    if verdict.needed is None:
+        return "Equally many are right: there is no difference that more images could show."
+    return (
+        f"To tell a difference of this size apart, about {verdict.needed:,} test images would be "
+        f"needed where there are {verdict.images} (power 80%)."
+    )
+
+
+def _retrained(verdict: Verdict, name: str, found: Retrained) -> str:
+    holds = verdict.holds_when_retrained(name)
+    says = {True: "it holds", False: "not shown to hold", None: "cannot be told"}[holds]
+    difference = found.difference
+    return (
+        f"Trained anew on other images of the kind, {metric(name)}: {says}. Over "
+        f"{found.trainings} pairs of trainings {points(difference.value)} points"
+        f"{interval(difference)}; t test that knows that training sets overlap (Nadeau and Bengio) "
+        f"p {p(difference.p_value)}."
+    )
