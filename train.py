@@ -18,5 +18,13 @@ def main(config: DictConfig) -> float | None:
     return train(config)
 
 
+def report(sweep_folder: Path) -> None:
+    """Compare the finished jobs of a sweep."""
+    from capsule_inspection.runs.comparing import report_sweep
+
+    report_sweep(sweep_folder)
+
+
 if __name__ == "__main__":
-    open_door(main, config_folder=Path(__file__).parent / "conf", name="train")
+    folder = Path(__file__).parent / "conf"
+    open_door(main, config_folder=folder, name="train", after_sweep=report)

@@ -72,11 +72,13 @@ def door(
         shared = []
         if name == "train" and not any(a.startswith(("data=", "resume=")) for a in arguments):
             shared.append(f"data.root={drawn_folder / 'drawn'}")
-        if name == "train" and not any("cache_folder=" in a for a in arguments):
+        if name == "train" and not any("cache_folder=" in a or a == "-m" for a in arguments):
             shared.append(f"data.cache_folder={drawn_folder / 'cache'}")
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *shared, *arguments])
         capfd.readouterr()
-        status = run_door(_action(name), config_folder=REPOSITORY / "conf", name=name)
+        report = _after_sweep if name == "train" else None
+        conf = REPOSITORY / "conf"
+        status = run_door(_action(name), config_folder=conf, name=name, after_sweep=report)
         printed = capfd.readouterr()
         return Answer(status, printed.out, printed.err)
 
@@ -99,6 +101,12 @@ def _action(name: str) -> Callable[..., object]:
         return getattr(found, function)(config)
 
     return action
+
+
+def _after_sweep(folder: Path) -> None:
+    from capsule_inspection.runs.comparing import report_sweep
+
+    report_sweep(folder)
 
 
 @pytest.fixture

@@ -179,6 +179,15 @@ class RunFiles:
     LOCK = "run.lock"
 
 
+class SweepFiles:
+    """Names in the folder of a sweep and of its jobs."""
+
+    SWEEP = "sweep.json"
+    JOB = "job.json"
+    COMPARISON = "comparison"
+    EARLIER = "earlier_attempts"
+
+
 SPLIT_COLUMNS = (
     "index",
     "path",

@@ -31,7 +31,7 @@ NEEDED = {
 
 
 def test_all_files_are_found() -> None:
-    assert len(CHOICES) == 43
+    assert len(CHOICES) == 44
     assert len(list(CONF.rglob("*.yaml"))) == len(CHOICES) + 6
 
 

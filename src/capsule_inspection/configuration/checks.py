@@ -96,6 +96,22 @@ def refuse_additions(overrides: list[str]) -> None:
             )
 
 
+def refuse_many_processes(config: DictConfig) -> None:
+    """Refuse a training over several processes within a sweep.
+
+    Lightning starts the other processes with the command line of the first, -m included: each of
+    them would begin the sweep again.
+    """
+    strategy = str(OmegaConf.select(config, "trainer.strategy", default="auto"))
+    if strategy.startswith(("ddp", "fsdp", "deepspeed")) and str(config.trainer.devices) != "1":
+        raise ConfigurationError(
+            f"trainer.strategy={strategy} with trainer.devices={config.trainer.devices} cannot be "
+            "used in a sweep: its processes would each begin the sweep again. Train the models one "
+            "by one without -m, or give each job a device of its own "
+            "(hydra/launcher=local_parallel trainer.devices=1)."
+        )
+
+
 def _is_open(key: str) -> bool:
     return ".options." in key or ".extra." in key or key.startswith("hydra.")
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from capsule_inspection.configuration.paths import named_folder, quote
-from capsule_inspection.contracts import ConfigurationError, RunError, RunFiles
+from capsule_inspection.contracts import ConfigurationError, RunError, RunFiles, SweepFiles
 
 ALLOWED_KEYS = (
     "task.epochs",
@@ -76,6 +76,11 @@ def stored_configuration(config: DictConfig, overrides: list[str]) -> DictConfig
 def _require_run(folder: Path) -> None:
     if not (folder / RunFiles.CONFIG).is_file():
         found = "an existing folder" if folder.is_dir() else "no such folder"
+        if (folder / SweepFiles.SWEEP).is_file():
+            raise RunError(
+                f"resume={folder}: this is a sweep. To go on with it: "
+                f"python train.py -m resume={folder}"
+            )
         raise RunError(
             f"resume={folder}: expected a run folder with {RunFiles.CONFIG}, found {found}. "
             "Name the folder that train.py printed, such as outputs/classification/resnet18/<time>."

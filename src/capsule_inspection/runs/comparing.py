@@ -10,7 +10,8 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from capsule_inspection.contracts import RunError, RunFiles
+from capsule_inspection.configuration.sweeps import job_in
+from capsule_inspection.contracts import RunError, RunFiles, SweepFiles
 from capsule_inspection.reports.comparison.terminal import print_comparison
 from capsule_inspection.reports.comparison.writing import (
     PAGE,
@@ -23,8 +24,6 @@ from capsule_inspection.runs.output_folder import refuse_used
 from capsule_inspection.runs.record import FINISHED
 
 log = logging.getLogger(__name__)
-COMPARISON = "comparison"
-"""Folder of a sweep that holds the report."""
 
 
 def compare_runs(config: DictConfig) -> None:
@@ -50,29 +49,34 @@ def report_sweep(folder: Path) -> None:
         return
     comparison = compare(runs, failures=failures)
     with tempfile.TemporaryDirectory(prefix=".comparison.", dir=folder) as made:
-        write_comparison(comparison, Path(made) / COMPARISON)
-        place = folder / COMPARISON
+        write_comparison(comparison, Path(made) / SweepFiles.COMPARISON)
+        place = folder / SweepFiles.COMPARISON
         if place.exists():
             place.rename(Path(made) / "former")
-        (Path(made) / COMPARISON).rename(place)
+        (Path(made) / SweepFiles.COMPARISON).rename(place)
     print_comparison(comparison)
-    log.info("Comparison: %s", folder / COMPARISON / PAGE)
+    log.info("Comparison: %s", folder / SweepFiles.COMPARISON / PAGE)
 
 
 def read_jobs(folder: Path) -> tuple[list[RunFolder], list[str]]:
-    """The finished runs of a sweep, in the order of their jobs, and why others are left out."""
+    """The finished runs of a folder, in the order of their names, and why others are left out."""
     runs, failures = [], []
-    for job in sorted(path for path in folder.iterdir() if (path / RunFiles.RECORD).is_file()):
+    for job in sorted(path for path in folder.iterdir() if _is_run(path)):
+        known = job_in(job)
         try:
+            if known is not None and known.status != FINISHED:
+                raise RunError(f"{known.status}. {known.error or ''}".strip())
             run = read_finished(job)
-            status = run.record.get("status")
-            if status == FINISHED:
-                runs.append(run)
-            else:
-                failures.append(f"{job.name}: {status}. {run.record.get('error') or ''}".strip())
+            if run.record.get("status") != FINISHED:
+                raise RunError(f"{run.record.get('status')}. {run.record.get('error') or ''}")
+            runs.append(run)
         except RunError as error:
-            failures.append(f"{job.name}: {error}")
+            failures.append(f"{job.name}: {error}".strip())
     return runs, failures
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (RunFiles.RECORD, SweepFiles.JOB))
 
 
 def _read(names: Sequence[str]) -> tuple[list[RunFolder], list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -127,13 +128,35 @@ def _device(accelerator: str) -> str:
     return "cpu" if accelerator == "auto" else accelerator
 
 
+def reset_peak_memory() -> None:
+    """Begin to measure anew, for a run that is not the first of its process.
+
+    Where the system cannot (other than Linux), the peak is that of the whole process.
+    """
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
 def peak_memory_bytes() -> dict[str, int]:
-    """Largest resident memory of the process so far, and of the GPU."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = {"resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    """Largest resident memory since `reset_peak_memory`, and of the GPU."""
+    peak = {"resident": _peak_resident_bytes()}
     if torch.cuda.is_available():
         peak["gpu"] = torch.cuda.max_memory_allocated()
     return peak
+
+
+def _peak_resident_bytes() -> int:
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        if line.startswith("VmHWM:"):
+            return 1024 * int(line.split()[1])
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def describe(choices: Choices) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from capsule_inspection.data.manifest import write_split_csv
 from capsule_inspection.data.module import InspectionDataModule
 from capsule_inspection.files import is_disk_full, write_whole
 from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
+from capsule_inspection.reports.run_folder import read_record
 from capsule_inspection.runs import building, evaluating, inputs, machine, tensorboard
 from capsule_inspection.runs.epochs import EpochTable
 from capsule_inspection.runs.interruption import InterruptionGuard, TrainingInterrupted
@@ -119,7 +120,8 @@ def _checkpoint_to_resume(config: DictConfig, folder: Path) -> Path | None:
     if not config.resume or not path.is_file():
         return None
     finished = _finished_epochs(path)
-    if finished >= config.trainer.max_epochs:
+    is_whole = read_record(folder)["status"] == FINISHED or finished > config.trainer.max_epochs
+    if is_whole and finished >= config.trainer.max_epochs:
         raise RunError(
             f"{folder}: all {finished} epochs of this run are done. For more of them, say so: "
             f"python train.py resume={folder} task.epochs={2 * finished}"
@@ -135,6 +137,7 @@ def _prepare(
     config: DictConfig, folder: Path, record: RunRecord | None, last: Path | None
 ) -> Training:
     """Data, network and task, with what is known of them in the record."""
+    machine.reset_peak_memory()
     choices = machine.choose(config.trainer)
     machine.apply(choices)
     L.seed_everything(config.seed, verbose=False)

@@ -20,6 +20,10 @@ _NOT_OF_THE_MODEL = (
     SEED,
     FOLD,
     "resume",
+    # Defaults that trainer.max_epochs, optimizer.lr and data.image_size take up.
+    "task.epochs",
+    "task.learning_rate",
+    "task.image_size",
     "data.root",
     "data.cache_folder",
     "data.workers",
@@ -34,7 +38,7 @@ _NOT_OF_THE_MODEL = (
     "trainer.log_every_n_steps",
     "trainer.profiler",
 )
-"""Which data, machine and repetition a run had: none of it makes another model."""
+"""Data's place, machine, repetition, and what stands elsewhere: none of it makes another model."""
 
 
 def model_settings(run: RunFolder) -> dict[str, Any]:
@@ -111,16 +115,9 @@ def _name(settings: Settings, namesakes: Sequence[Settings]) -> str:
     return ", ".join([str(settings[MODEL]), *parts])
 
 
-_FROM_ANOTHER = {"trainer.max_epochs": "task.epochs", "data.image_size": "task.image_size"}
-"""Settings that take another's value unless the user says otherwise."""
-
-
 def _shown(keys: list[str]) -> list[str]:
     """Settings that need to be told: without the fingerprint where the data's name says it."""
-    hidden = {follower for follower, leader in _FROM_ANOTHER.items() if leader in keys}
-    if DATA in keys:
-        hidden.add("images")
-    return [key for key in keys if key not in hidden]
+    return [key for key in keys if key != "images" or DATA not in keys]
 
 
 def _short(key: str, keys: Sequence[str]) -> str:
