@@ -83,6 +83,10 @@ def run_door(
     except CONFIGURATION_EXCEPTIONS as error:
         composed = _compose_without_values(config_folder, name)
         return _report(explain(error, composed=composed), 2, show=show_traceback)
+    except ValueError:  # a search of which no trial was finished
+        if not sweeps.nothing_finished():
+            raise
+        return _end_sweep(after_sweep)
     except KeyboardInterrupt:
         return _report(_interrupted(), INTERRUPTED_STATUS, show=show_traceback)
     except SystemExit as stop:  # argparse, --help
@@ -104,6 +108,9 @@ def _end_sweep(after_sweep: AfterSweep | None) -> int:
     except InspectionError as error:
         status = _report(str(error), error.exit_status, show=False)
     finally:
+        best = sweeps.best_trial_command(folder)
+        if best:
+            print(best)  # noqa: T201
         failed = sweeps.tell_failures(folder)
     return 1 if failed else status
 
@@ -112,7 +119,7 @@ def _interrupted() -> str:
     folder = sweeps.begun_sweep()
     if folder is None:
         return "Interrupted."
-    return f"Interrupted. To go on with the sweep: python train.py -m resume={folder}"
+    return f"Interrupted. To go on with the sweep: {sweeps.how_to_go_on(folder)}"
 
 
 def _prepare(arguments: list[str]) -> list[str]:

@@ -13,6 +13,13 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+EXTRAS = {
+    "hydra/launcher/submitit_slurm": "slurm",
+    "hydra/launcher/submitit_local": "slurm",
+    "hydra/launcher/ray": "ray",
+    "hydra/sweeper/optuna": "hparams",
+}
+"""Choices of Hydra's plugins, and the extra of this package that brings each."""
 CONFIGURATION_EXCEPTIONS = (HydraException, OmegaConfBaseException)
 
 
@@ -87,6 +94,11 @@ def _explain_choice(text: str) -> str:
     group, _, choice = found[1].rpartition("/")
     options = re.search(r"Available options in '[^']*':\n((?:\t.*\n?)+)", text)
     valid = [line.strip() for line in options[1].splitlines()] if options else []
+    extra = EXTRAS.get(f"{group.removeprefix('/')}/{choice}")
+    if extra:
+        return (
+            f"{group}={choice} needs packages that are not installed: pip install -e '.[{extra}]'"
+        )
     near = nearest(choice, valid)
     hint = f" Did you mean {group}={' or '.join(near)}?" if near else ""
     return f"{group}={choice}: there is no such choice.{hint} Valid are: {', '.join(valid)}."

@@ -25,6 +25,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     OmegaConf.register_new_resolver("output_folder", output_folder, replace=True)
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
+    OmegaConf.register_new_resolver("search_direction", search_direction, replace=True)
 
 
 def run_folder(base: str) -> str:
@@ -57,6 +58,11 @@ def _claim(base: Path) -> str:
 def output_folder(output: str | None, base: str) -> str:
     """Where results go: the folder that the user named, or a new one in `base`."""
     return output if output else run_folder(base)
+
+
+def search_direction(mode: str) -> str:
+    """What Optuna calls a monitored figure's mode, max or min."""
+    return {"max": "maximize", "min": "minimize"}[mode]
 
 
 def job_name(number: int) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +20,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict, read_write
 
 from capsule_inspection.configuration.paths import named_folder, quote
 from capsule_inspection.configuration.resolvers import note_swept_keys
@@ -61,6 +62,9 @@ class SweepNotes(Callback):
         """Called once, in the process that the sweep was started in."""
         folder = Path(str(config.hydra.sweep.dir))
         os.environ[_FOLDER_VARIABLE] = str(folder)
+        # Jobs on other machines compose their configuration anew, and must come to the same folder.
+        with open_dict(config), read_write(config):
+            config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quote(folder.as_posix())}")
         params = config.hydra.sweeper.get("params") or {}
         swept = [f"{key}={params[key]}" for key in map(str, params)]
         note_swept_keys([*list(config.hydra.overrides.task), *swept])
@@ -69,6 +73,7 @@ class SweepNotes(Callback):
                 "format_version": FORMAT_VERSION,
                 "started": datetime.now(UTC).isoformat(timespec="seconds"),
                 "arguments": json.loads(os.environ.get(_ARGUMENTS_VARIABLE, "[]")),
+                "direction": config.hydra.sweeper.get("direction"),
             }
             _write(folder / SweepFiles.SWEEP, values)
 
@@ -83,6 +88,13 @@ def begun_sweep() -> Path | None:
     """The folder of the sweep that this process began; None where it began none."""
     folder = os.environ.get(_FOLDER_VARIABLE)
     return Path(folder) if folder else None
+
+
+def nothing_finished() -> bool:
+    """Whether a sweep was begun and has jobs, none of which finished."""
+    folder = begun_sweep()
+    jobs = [] if folder is None else read_jobs(folder)
+    return bool(jobs) and all(job.status != FINISHED for _, job in jobs)
 
 
 def note_arguments(arguments: Sequence[str]) -> None:
@@ -112,6 +124,23 @@ def arguments_to_resume(arguments: list[str]) -> list[str]:
             "storage: begin it again with the same hydra.sweeper.storage and study_name."
         )
     return [*begun, f"hydra.sweep.dir={quote(folder.as_posix())}"]
+
+
+def best_trial_command(folder: Path) -> str | None:
+    """How to train with what a search found best; None where a sweep was no search."""
+    direction = json.loads((folder / SweepFiles.SWEEP).read_text(encoding="utf-8"))["direction"]
+    finished = [job for _, job in read_jobs(folder) if job.value is not None]
+    if not isinstance(direction, str) or not finished:
+        return None
+    values = {job.number: job.value or 0.0 for job in finished}
+    choose = max if direction.endswith("maximize") else min
+    best = choose(finished, key=lambda job: values[job.number])
+    settings = [setting for setting in best.overrides if not setting.startswith(_SEARCHES)]
+    command = shlex.join(["python", "train.py", *settings])
+    return (
+        f"Best of {len(finished)} finished trials: {best.name}, {best.value:.4g}. To train it "
+        f"anew: {command}"
+    )
 
 
 def _read_sweep(folder: Path) -> list[str]:
@@ -205,9 +234,14 @@ def tell_failures(folder: Path) -> int:
         cause = job.error or job.status
         lines.append(f"  {path.name} ({' '.join(job.overrides)}): {cause}")
         lines.append(f"    see {path / RunFiles.LOG}")
-    lines.append(f"To repeat them, and keep the others: python train.py -m resume={folder}")
+    lines.append(f"To repeat them, and keep the others: {how_to_go_on(folder)}")
     print("\n".join(lines), file=sys.stderr)  # noqa: T201 - the door's own voice
     return len(failed)
+
+
+def how_to_go_on(folder: Path) -> str:
+    """The command that goes on with a sweep."""
+    return f"python train.py -m resume={shlex.quote(str(folder))}"
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:

@@ -284,6 +284,8 @@ def make_trainer(choices: Choices, **settings: Any) -> L.Trainer:  # Lightning's
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message)
+    if choices.gpu is not None:
+        settings = {**settings, "devices": [choices.gpu]}
     try:
         return L.Trainer(
             accelerator=choices.device,

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
+from capsule_inspection.runs import sharing
+
 PACKAGES = (
     "torch",
     "torchvision",
@@ -39,9 +41,11 @@ class Choices:
     precision: str
     channels_last: bool
     threads: int
+    gpu: int | None = None
+    """Number of the GPU that a job of a sweep has to itself; None leaves it to Lightning."""
 
 
-def choose(trainer: DictConfig) -> Choices:
+def choose(trainer: DictConfig, *, gpu: int | None = None) -> Choices:
     """Choices for a trainer's settings; `auto` means what is quickest on this machine."""
     device = _device(str(trainer.accelerator))
     precision = str(trainer.precision)
@@ -52,13 +56,17 @@ def choose(trainer: DictConfig) -> Choices:
         channels_last = device in ("cpu", "cuda")
     threads = trainer.threads
     if threads == "auto":
-        threads = max(1, available_cores() // processes(trainer, device))
-    return Choices(device, precision, bool(channels_last), int(threads))
+        cores = sharing.cores_of_job(available_cores())
+        threads = max(1, cores // processes(trainer, device))
+    own_gpu = gpu if device == "cuda" and str(trainer.devices) == "auto" else None
+    return Choices(device, precision, bool(channels_last), int(threads), own_gpu)
 
 
 def apply(choices: Choices) -> None:
     """Set what is global to the process."""
     torch.set_num_threads(choices.threads)
+    if choices.gpu is not None:
+        torch.cuda.set_device(choices.gpu)
     torch.set_float32_matmul_precision("high")
     keep_freed_memory()
 

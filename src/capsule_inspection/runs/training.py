@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import lightning as L
+import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -30,7 +31,7 @@ from capsule_inspection.data.module import InspectionDataModule
 from capsule_inspection.files import is_disk_full, write_whole
 from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
 from capsule_inspection.reports.run_folder import read_record
-from capsule_inspection.runs import building, evaluating, inputs, machine, tensorboard
+from capsule_inspection.runs import building, evaluating, inputs, machine, sharing, tensorboard
 from capsule_inspection.runs.epochs import EpochTable
 from capsule_inspection.runs.interruption import InterruptionGuard, TrainingInterrupted
 from capsule_inspection.runs.machine import measure_latency_ms, measure_network
@@ -70,6 +71,9 @@ def train(config: DictConfig) -> float | None:
     except (TrainingInterrupted, KeyboardInterrupt) as error:
         status = INTERRUPTED
         raise KeyboardInterrupt from error
+    except SystemExit:  # a scheduler takes the machine away
+        status = INTERRUPTED
+        raise
     except Exception as error:
         record.values["error"] = str(error)
         if not is_disk_full(error):
@@ -90,8 +94,15 @@ def _claim(config: DictConfig, folder: Path) -> RunRecord:
 
 
 def _train_in(config: DictConfig, folder: Path, record: RunRecord | None) -> float | None:
+    with sharing.gpu_of_job(torch.cuda.device_count()) as gpu:
+        return _train_on(config, folder, record, gpu)
+
+
+def _train_on(
+    config: DictConfig, folder: Path, record: RunRecord | None, gpu: int | None
+) -> float | None:
     last = _checkpoint_to_resume(config, folder)
-    training = _prepare(config, folder, record, last)
+    training = _prepare(config, folder, record, last, gpu=gpu)
     guard = InterruptionGuard()
     # The table comes first: Lightning keeps the order of those that it calls after the task.
     callbacks: list[Callback] = [
@@ -134,11 +145,16 @@ def _finished_epochs(checkpoint: Path | None) -> int:
 
 
 def _prepare(
-    config: DictConfig, folder: Path, record: RunRecord | None, last: Path | None
+    config: DictConfig,
+    folder: Path,
+    record: RunRecord | None,
+    last: Path | None,
+    *,
+    gpu: int | None = None,
 ) -> Training:
     """Data, network and task, with what is known of them in the record."""
     machine.reset_peak_memory()
-    choices = machine.choose(config.trainer)
+    choices = machine.choose(config.trainer, gpu=gpu)
     machine.apply(choices)
     L.seed_everything(config.seed, verbose=False)
     index, cache = _find_images(config, folder)
