@@ -31,8 +31,8 @@ NEEDED = {
 
 
 def test_all_files_are_found() -> None:
-    assert len(CHOICES) == 44
-    assert len(list(CONF.rglob("*.yaml"))) == len(CHOICES) + 6
+    assert len(CHOICES) == 46
+    assert len(list(CONF.rglob("*.yaml"))) == len(CHOICES) + 9
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)

@@ -94,17 +94,22 @@ def has_bf16(device: str) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def suits_channels_last(network: torch.nn.Module) -> bool:
-    """False where the channels-last gradient is wrong on processors without AVX-512.
+FEWEST_CHANNELS = 16
+"""Input channels that a strided 1x1 convolution needs to be safe in channels-last layout."""
 
-    Seen with torch 2.15 (oneDNN): strided 1x1 convolutions of fewer than 8 input channels read
-    beyond their memory, which gives random gradients or a crash (docs/experiments.md).
+
+def suits_channels_last(network: torch.nn.Module) -> bool:
+    """False where the channels-last gradient is wrong or crashes on a CPU.
+
+    Seen with torch 2.15 (oneDNN): strided 1x1 convolutions of fewer than 16 input channels read
+    beyond their memory, which gives random gradients or a segmentation fault; without AVX-512
+    that was seen below 8 channels (docs/experiments.md).
     """
     return not any(
         isinstance(module, torch.nn.Conv2d)
         and module.kernel_size == (1, 1)
         and max(module.stride) > 1
-        and module.in_channels // module.groups < 8
+        and module.in_channels // module.groups < FEWEST_CHANNELS
         for module in network.modules()
     )
 

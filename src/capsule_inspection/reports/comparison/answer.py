@@ -40,10 +40,9 @@ class Answer:
 
 def answer(measured: Sequence[Measured], verdicts: Sequence[Verdict]) -> Answer:
     """Which model may be trusted, as far as these runs say."""
-    metric = ranking_metric(measured)
-    candidates = _candidates(measured, verdicts, metric)
+    candidates = _candidates(measured, verdicts)
     return Answer(
-        recommendation=_recommendation(measured, candidates, verdicts, metric),
+        recommendation=_recommendation(measured, candidates, verdicts),
         best=_best(measured),
         reasons=[_reasons(one) for one in measured],
         caveats=_caveats(measured),
@@ -81,32 +80,25 @@ def _best(measured: Sequence[Measured]) -> list[str]:
     return told
 
 
-def _candidates(
-    measured: Sequence[Measured], verdicts: Sequence[Verdict], metric: str
-) -> list[Measured]:
-    """Those that nobody was shown to be better than."""
-    beaten = {
-        loser
-        for verdict in verdicts
-        for name in (metric, verdict.main)
-        if (loser := _loser(verdict, name)) is not None
-    }
+def _candidates(measured: Sequence[Measured], verdicts: Sequence[Verdict]) -> list[Measured]:
+    """Those that nobody was shown to be better than, in any figure in which they are not better."""
+    beaten = {loser for verdict in verdicts if (loser := _loser(verdict)) is not None}
     left = [one for one in measured if one.name not in beaten]
     return left or list(measured)
 
 
-def _loser(verdict: Verdict, metric: str) -> str | None:
-    if verdict.refused or metric not in verdict.differences or not verdict.differs(metric):
+def _loser(verdict: Verdict) -> str | None:
+    """The one that is worse in a figure and better in none."""
+    winners = set(words.winners(verdict).values())
+    if len(winners) != 1:
         return None
-    first_ahead = verdict.differences[metric].value > 0
-    return verdict.second if first_ahead else verdict.first
+    return verdict.second if winners == {verdict.first} else verdict.first
 
 
 def _recommendation(
     measured: Sequence[Measured],
     candidates: Sequence[Measured],
     verdicts: Sequence[Verdict],
-    metric: str,
 ) -> str:
     if len(measured) == 1:
         return f"One model only, {measured[0].name}: there is nothing to compare it with."
@@ -116,7 +108,7 @@ def _recommendation(
             "comparison. The verdicts below say why."
         )
     if len(candidates) == 1:
-        return _winner(candidates[0], verdicts, metric)
+        return _winner(candidates[0], verdicts)
     cheapest = _cheapest(candidates)
     told = [
         f"No choice is justified between {words.listed([one.name for one in candidates])}: these "
@@ -130,21 +122,23 @@ def _recommendation(
     return " ".join(told)
 
 
-def _winner(winner: Measured, verdicts: Sequence[Verdict], metric: str) -> str:
-    own = [v for v in verdicts if winner.name in (v.first, v.second) and not v.refused]
-    others = [v.second if v.first == winner.name else v.first for v in own]
-    shown = [
-        v.second if v.first == winner.name else v.first
+def _winner(winner: Measured, verdicts: Sequence[Verdict]) -> str:
+    own = [v for v in verdicts if winner.name in (v.first, v.second) and _loser(v) is not None]
+    told = [
+        f"the better {words.listed([words.metric(m) for m in words.winners(v)])} than {_loser(v)}"
         for v in own
-        if _loser(v, metric) not in (None, winner.name)
-        or _loser(v, v.main) not in (None, winner.name)
     ]
-    text = f"{winner.name} is recommended: it is better than {words.listed(shown or others)}."
-    holds = [v.holds_when_retrained(metric) for v in own]
-    if any(found is False for found in holds):
+    text = f"{winner.name} is recommended: it has {words.listed(told)}."
+    doubtful = [
+        words.metric(metric)
+        for v in own
+        for metric in words.winners(v)
+        if v.holds_when_retrained(metric) is False
+    ]
+    if doubtful:
         text += (
-            " On these images; that it would win again if all were trained anew is not shown, see "
-            "the verdicts."
+            " So it is on these images; that it would be so again if all were trained anew is not "
+            f"shown for {words.listed(list(dict.fromkeys(doubtful)))}, see the verdicts."
         )
     return text
 

@@ -92,15 +92,23 @@ def headline(verdict: Verdict) -> str:
     both = f"{verdict.first} and {verdict.second}"
     if verdict.refused:
         return f"{both} cannot be compared."
-    better = {metric_: _better(verdict, metric_) for metric_ in _spoken(verdict)}
-    winners = list(dict.fromkeys(name for name in better.values() if name))
-    if not winners:
+    better = winners(verdict)
+    if not better:
         return f"{both}: not distinguishable on these {verdict.images} images."
+    names_ = list(dict.fromkeys(better.values()))
     told = [
         f"{winner} has the better {listed([metric(m) for m in better if better[m] == winner])}"
-        for winner in winners
+        for winner in names_
     ]
     return f"{both}: {', but '.join(told)}."
+
+
+def winners(verdict: Verdict) -> dict[str, str]:
+    """Who is better, by each figure in which the two can be told apart."""
+    if verdict.refused:
+        return {}
+    found = {name: _better(verdict, name) for name in _spoken(verdict)}
+    return {name: better for name, better in found.items() if better}
 
 
 def _spoken(verdict: Verdict) -> list[str]:
