@@ -107,6 +107,47 @@ def test_a_killed_training_ends_with_the_figures_of_an_undisturbed_one(
     assert scalar_steps(killed) == list(range(6))
 
 
+@pytest.mark.slow
+def test_a_killed_sweep_ends_with_the_table_of_an_undisturbed_one(
+    door: Door, drawn_folder: Path, tmp_path: Path
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    jobs = ["00_seed0", "01_seed1", "02_seed2"]
+    assert door("train", *sweep_settings(whole, drawn_folder)).status == 0
+
+    process = start(killed, drawn_folder, *sweep_settings(killed, drawn_folder))
+    wait_for_epochs(process, killed / jobs[1], 2)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert record(killed / jobs[0])["status"] == "finished"
+    assert record(killed / jobs[1])["status"] == "running"
+    assert not (killed / jobs[2]).exists()
+    finished = (killed / jobs[0] / "run.json").stat().st_mtime_ns
+
+    answer = door("train", "-m", f"resume={killed}")
+    assert answer.status == 0, answer.err
+    assert (killed / jobs[0] / "run.json").stat().st_mtime_ns == finished
+    assert record(killed / jobs[1])["attempts"] == 2
+    for job in jobs:
+        for name in ("metrics.json", "predictions.csv"):
+            assert (killed / job / name).read_bytes() == (whole / job / name).read_bytes()
+    assert figures_of_report(killed) == figures_of_report(whole)
+
+
+def sweep_settings(sweep: Path, drawn_folder: Path) -> list[str]:
+    settings = settings_for(sweep, drawn_folder)
+    without_run = [setting for setting in settings if not setting.startswith("hydra.run.dir=")]
+    return ["-m", *without_run, "seed=0,1,2", f"hydra.sweep.dir={sweep}"]
+
+
+def figures_of_report(sweep: Path) -> list[dict[str, str]]:
+    """The rows of the comparison, without what time they took."""
+    with (sweep / "comparison" / "comparison.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    timed = ("time", "second", "memory")
+    return [{k: v for k, v in row.items() if not any(t in k for t in timed)} for row in rows]
+
+
 def scalar_steps(run: Path) -> list[int]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
