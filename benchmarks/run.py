@@ -20,6 +20,8 @@ SUBJECTS = {
     "overhead": 5,
     "epoch": 5,
     "flops": 5,
+    "report": 3,
+    "sweep": 3,
     "gpu": 3,
 }
 """Each subject with its rounds, unless --rounds says otherwise."""

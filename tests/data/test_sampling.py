@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from capsule_inspection.data.sampling import EpochSampler, number_draws
+from capsule_inspection.data.sampling import EpochSampler, Share, number_draws
 
 INDICES = list(range(100, 130))
 LABELS = [0] * 20 + [1] * 7 + [2] * 3
@@ -46,3 +46,36 @@ def test_an_epoch_is_as_long_as_the_training_part() -> None:
 
 def test_repeated_draws_of_an_image_are_numbered() -> None:
     assert number_draws([5, 7, 5, 5]) == [(5, 0), (7, 0), (5, 1), (5, 2)]
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("kind", ["natural", "balanced"])
+def test_processes_share_the_draws_of_one(kind: str, processes: int) -> None:
+    shared = []
+    for rank in range(processes):
+        share = Share(rank, processes)
+        sampler = EpochSampler(INDICES[:-1], LABELS[:-1], kind=kind, seed=0, share=share)
+        sampler.set_epoch(4)
+        shared.append(list(sampler))
+        assert len(shared[-1]) == len(sampler) == 29 // processes
+    whole = EpochSampler(INDICES[:-1], LABELS[:-1], kind=kind, seed=0)
+    whole.set_epoch(4)
+    together = [draw for step in zip(*shared, strict=True) for draw in step]
+    assert together == list(whole)[: len(together)]
+    assert 29 - len(together) < processes
+
+
+@pytest.mark.parametrize("images", [4, 7, 8, 9, 16, 17, 64])
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+@pytest.mark.parametrize("processes", [2, 3, 4])
+def test_processes_evaluate_each_image_once_in_equally_many_batches(
+    images: int, batch_size: int, processes: int
+) -> None:
+    all_draws = [(index, 0) for index in range(images)]
+    shares = [
+        Share(rank, processes).of_evaluation(all_draws, batch_size=batch_size)
+        for rank in range(processes)
+    ]
+    assert sorted(draw for share in shares for batch in share for draw in batch) == all_draws
+    assert len({len(share) for share in shares}) == 1
+    assert all(batch for share in shares for batch in share)

@@ -44,10 +44,10 @@ def fails_for_seed_1(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     broken = [True]
     original = training._prepare
 
-    def prepare(config: Any, *rest: Any) -> Any:
+    def prepare(config: Any, *rest: Any, **named: Any) -> Any:
         if config.seed == 1 and broken[0]:
             raise RunError("the lamp went out")
-        return original(config, *rest)
+        return original(config, *rest, **named)
 
     monkeypatch.setattr(training, "_prepare", prepare)
     return broken
@@ -113,7 +113,7 @@ def test_a_job_cut_short_goes_on_from_its_last_checkpoint(
 def test_ctrl_c_ends_the_sweep_and_says_how_to_go_on(
     sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*given: Any) -> None:
+    def interrupted(*given: Any, **named: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "_prepare", interrupted)

@@ -171,7 +171,7 @@ def test_a_sweep_names_its_jobs_and_survives_a_failing_one(door: Door, tmp_path:
     )  # fmt: skip
     assert (tmp_path / "outputs" / "sweeps").is_dir(), answer.err
     (sweep,) = (tmp_path / "outputs" / "sweeps").iterdir()
-    jobs = sorted(path.name for path in sweep.iterdir() if path.is_dir())
+    jobs = sorted(path.parent.name for path in sweep.glob("*/job.json"))
     assert jobs[0] == "00_lr0.001_image_size-32-96"
     assert len(jobs) == 4
     statuses = [
@@ -181,7 +181,7 @@ def test_a_sweep_names_its_jobs_and_survives_a_failing_one(door: Door, tmp_path:
     ]
     assert statuses == ["finished", "finished"]
     assert answer.status == 1
-    assert "2 jobs of the sweep failed" in answer.err
+    assert "2 of the 4 jobs of this sweep did not finish" in answer.err
 
 
 def test_weights_of_a_run_are_refused_where_they_have_seen_the_test_images(

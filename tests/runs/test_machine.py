@@ -1,8 +1,14 @@
 from __future__ import annotations
 
-import torch
+import mmap
+from typing import Any
 
-from capsule_inspection.runs import machine
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from capsule_inspection.configuration.schema import Trainer
+from capsule_inspection.runs import building, machine
 
 
 def test_narrow_strided_convolutions_rule_channels_last_out() -> None:
@@ -15,9 +21,10 @@ def test_narrow_strided_convolutions_rule_channels_last_out() -> None:
 
 
 def test_peak_memory_is_that_of_the_present_run() -> None:
-    held = torch.ones(200_000_000, dtype=torch.uint8)
-    high = machine.peak_memory_bytes()["resident"]
-    del held
+    machine.reset_peak_memory()
+    with mmap.mmap(-1, 200_000_000) as held:
+        held.write(bytes(200_000_000))
+        high = machine.peak_memory_bytes()["resident"]
     machine.reset_peak_memory()
     assert machine.peak_memory_bytes()["resident"] < high - 100_000_000
 
@@ -29,3 +36,25 @@ def test_latency_leaves_the_network_as_it_was() -> None:
     assert machine.measure_latency_ms(network, (16, 16), choices=choices, repeats=2) > 0
     assert network.training
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("devices", [1, "auto"])
+def test_a_job_trains_on_the_gpu_that_it_has_to_itself(
+    devices: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(building.L, "Trainer", lambda **settings: given.update(settings))
+    settings = Trainer(accelerator="gpu", precision="32-true", devices=devices, threads=1)
+    choices = machine.choose(OmegaConf.structured(settings), gpu=1)
+    building.make_trainer(choices, devices=devices)
+    assert choices.gpu == 1
+    assert given["devices"] == [1]
+
+
+def test_a_run_that_asks_for_several_gpus_is_given_no_single_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    settings = Trainer(accelerator="gpu", precision="32-true", devices=2, threads=1)
+    assert machine.choose(OmegaConf.structured(settings), gpu=1).gpu is None

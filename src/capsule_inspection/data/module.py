@@ -28,12 +28,12 @@ from capsule_inspection.contracts import (
 )
 from capsule_inspection.data.augmentation import AugmentationSettings, augment, uniform_numbers
 from capsule_inspection.data.cache import DecodedCache
-from capsule_inspection.data.sampling import Draw, EpochSampler
+from capsule_inspection.data.sampling import Draw, EpochSampler, Share
 
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """How batches are made."""
+    """How batches are made; `batch_size` is that of all processes of a training together."""
 
     batch_size: int
     sampling: str
@@ -112,16 +112,31 @@ class InspectionDataModule(L.LightningDataModule):
         draws = [(index, 0) for index in self.indices(stage)]
         if not draws:
             raise DataError(f"the split has no {stage} images. Choose another stage or split.")
-        return self._loader(draws)
+        share, batch_size = self._share(), self.settings.batch_size
+        if share.processes == 1:
+            return self._loader(sampler=draws, batch_size=batch_size)
+        if len(draws) < share.processes:
+            raise DataError(
+                f"{len(draws)} {stage} images are too few for {share.processes} processes: set "
+                "trainer.devices=1."
+            )
+        return self._loader(batch_sampler=share.of_evaluation(draws, batch_size=batch_size))
 
     def train_dataloader(self) -> DataLoader:
-        members = self.indices(TRAIN)
-        settings = self.settings
-        return self._loader(
-            EpochSampler(
-                members, self.labels[members].tolist(), kind=settings.sampling, seed=settings.seed
-            )
+        members, share, settings = self.indices(TRAIN), self._share(), self.settings
+        sampler = EpochSampler(
+            members,
+            self.labels[members].tolist(),
+            kind=settings.sampling,
+            seed=settings.seed,
+            share=share,
         )
+        return self._loader(sampler=sampler, batch_size=settings.batch_size // share.processes)
+
+    def _share(self) -> Share:
+        if self.trainer is None:
+            return Share()
+        return Share(self.trainer.global_rank, self.trainer.world_size)
 
     def val_dataloader(self) -> DataLoader:
         return self.loader(VAL)
@@ -132,14 +147,8 @@ class InspectionDataModule(L.LightningDataModule):
     def predict_dataloader(self) -> DataLoader:
         return self.loader(self.predict_stage)
 
-    def _loader(self, draws: Any) -> DataLoader:
-        return DataLoader(
-            self.dataset,
-            batch_size=self.settings.batch_size,
-            sampler=draws,
-            collate_fn=lambda batch: batch,
-            num_workers=0,
-        )
+    def _loader(self, **batches: Any) -> DataLoader:  # torch's own argument names
+        return DataLoader(self.dataset, collate_fn=lambda batch: batch, num_workers=0, **batches)
 
     def on_after_batch_transfer(self, batch: Mapping[str, Tensor], dataloader_idx: int) -> Batch:
         training = bool(self.trainer and self.trainer.training)
@@ -176,7 +185,6 @@ class InspectionDataModule(L.LightningDataModule):
             batch["image"], batch["label_weight"] = self.mix(batch["image"], batch["label"])
         return batch
 
-
     def _seed_batch(self, raw: Mapping[str, Tensor], epoch: int) -> None:
         """Make torch's random numbers (mixup, noise, dropout) depend on seed, epoch and images."""
         first = (self.settings.seed, epoch, int(raw["index"][0]), int(raw["draw"][0]))
@@ -186,5 +194,3 @@ class InspectionDataModule(L.LightningDataModule):
 def mixup(alpha: float, num_classes: int) -> v2.MixUp | None:
     """torchvision's mixup (Zhang et al. 2018), or None where alpha is 0."""
     return v2.MixUp(alpha=alpha, num_classes=num_classes) if alpha > 0 else None
-
-

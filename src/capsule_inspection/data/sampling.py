@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -11,27 +12,62 @@ Draw = tuple[int, int]
 """Index into the data index, and how often this epoch has drawn it before."""
 
 
+@dataclass(frozen=True)
+class Share:
+    """Which of the processes of a training this is; each takes its part of every batch.
+
+    Lightning's own samplers would repeat images until all processes have equally many, and so count
+    them twice; and they would hide `EpochSampler` from `set_epoch`.
+    """
+
+    rank: int = 0
+    processes: int = 1
+
+    def of_training(self, draws: list[Draw]) -> list[Draw]:
+        """This process's draws. What does not go round is left out: other draws each epoch."""
+        whole = len(draws) - len(draws) % self.processes
+        return draws[self.rank : whole : self.processes]
+
+    def of_evaluation(self, draws: list[Draw], *, batch_size: int) -> list[list[Draw]]:
+        """This process's batches; those of all processes hold every draw once.
+
+        All have equally many, since they wait for each other at each one; in size these differ by
+        one. There must be a draw for each process.
+        """
+        batches = -(-len(draws) // batch_size)
+        count = min(batches, len(draws) // self.processes)
+        own = np.array_split(np.arange(self.rank, len(draws), self.processes), count)
+        return [[draws[number] for number in part] for part in own]
+
+
 class EpochSampler(Sampler[Draw]):
-    """Draws of one epoch, as many as there are images.
+    """Draws of one epoch, as many as there are images, shared by all processes.
 
     `natural`: each image once. `balanced`: each class equally often, its images in turn, so that
     rare ones are seen several times and none is left out for another. Lightning calls `set_epoch`.
     """
 
     def __init__(
-        self, indices: Sequence[int], labels: Sequence[int], *, kind: str, seed: int
+        self,
+        indices: Sequence[int],
+        labels: Sequence[int],
+        *,
+        kind: str,
+        seed: int,
+        share: Share = Share(),
     ) -> None:
         self.indices = np.asarray(indices)
         self.labels = np.asarray(labels)
         self.kind = kind
         self.seed = seed
+        self.share = share
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self.indices) // self.share.processes
 
     def __iter__(self) -> Iterator[Draw]:
         generator = np.random.default_rng([self.seed, self.epoch])
@@ -39,7 +75,7 @@ class EpochSampler(Sampler[Draw]):
             order = generator.permutation(self.indices)
         else:
             order = balanced_order(self.indices, self.labels, generator)
-        return iter(number_draws(order.tolist()))
+        return iter(self.share.of_training(number_draws(order.tolist())))
 
 
 def balanced_order(

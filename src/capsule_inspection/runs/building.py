@@ -269,13 +269,20 @@ def build_trainer(
     settings = {**settings, "enable_progress_bar": _has_bar(callbacks)}
     if settings.get("strategy") == "ddp" and config.finetune.head_epochs != 0:
         settings["strategy"] = "ddp_find_unused_parameters_true"
-    return make_trainer(
+    trainer = make_trainer(
         choices,
         callbacks=callbacks,
         logger=loggers,
         num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # data/sampling.py shares the images, none twice
         **settings,
     )
+    if config.task.batch_size % trainer.world_size:
+        raise ConfigurationError(
+            f"task.batch_size={config.task.batch_size}: {trainer.world_size} processes share each "
+            f"batch equally, so it must be a multiple of {trainer.world_size}."
+        )
+    return trainer
 
 
 def make_trainer(choices: Choices, **settings: Any) -> L.Trainer:  # Lightning's own argument names

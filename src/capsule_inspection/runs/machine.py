@@ -58,7 +58,7 @@ def choose(trainer: DictConfig, *, gpu: int | None = None) -> Choices:
     if threads == "auto":
         cores = sharing.cores_of_job(available_cores())
         threads = max(1, cores // processes(trainer, device))
-    own_gpu = gpu if device == "cuda" and str(trainer.devices) == "auto" else None
+    own_gpu = gpu if device == "cuda" and str(trainer.devices) in ("1", "auto") else None
     return Choices(device, precision, bool(channels_last), int(threads), own_gpu)
 
 
