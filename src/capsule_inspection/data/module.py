@@ -22,8 +22,8 @@ from capsule_inspection.contracts import (
     TRAIN,
     VAL,
     Batch,
-    DataIndex,
     DataError,
+    DataIndex,
     Normalisation,
 )
 from capsule_inspection.data.augmentation import AugmentationSettings, augment, uniform_numbers
@@ -192,5 +192,5 @@ class InspectionDataModule(L.LightningDataModule):
 
 
 def mixup(alpha: float, num_classes: int) -> v2.MixUp | None:
-    """torchvision's mixup (Zhang et al. 2018), or None where alpha is 0."""
+    """Torchvision's mixup (Zhang et al. 2018), or None where alpha is 0."""
     return v2.MixUp(alpha=alpha, num_classes=num_classes) if alpha > 0 else None
