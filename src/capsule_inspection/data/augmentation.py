@@ -126,7 +126,10 @@ def _adjust_colours(
 def _colour_map(
     image: Tensor, numbers: dict[str, Tensor], settings: AugmentationSettings
 ) -> tuple[Tensor, Tensor]:
-    """Matrix (N, 3, 3) and offset (N, 3): x -> contrast * brightness * C x + (1 - contrast) * mean."""
+    """Matrix (N, 3, 3) and offset (N, 3): x -> contrast * brightness * C x + (1 - contrast) * m.
+
+    m is the mean.
+    """
     luma = torch.tensor(_LUMA, device=image.device, dtype=image.dtype)
     grey = luma.expand(3, 3)
     saturation = 1 + settings.saturation * _signed(numbers["saturation"])
