@@ -23,7 +23,7 @@ class Sizes:
     growth_drawn: int
     gpu_images: int
     gpu_batch_size: int
-    report_runs: tuple[int, int] = (20, 100)
+    report_runs: tuple[int, int, int] = (50, 100, 200)
     report_images: int = 300
     memory_overrides: tuple[str, ...] = ()
 
@@ -53,7 +53,7 @@ QUICK = Sizes(
     batch_size=8,
     product_sizes=(256, 512),
     growth=(30, 100, 300),
-    report_runs=(5, 10),
+    report_runs=(5, 10, 20),
     report_images=60,
     growth_drawn=30,
     gpu_images=200,
