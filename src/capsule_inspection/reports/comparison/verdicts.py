@@ -90,7 +90,10 @@ def judge(measured: Sequence[Measured], *, reference: str | None = None) -> list
     Above eight models the reference is the best on validation unless another is named.
     """
     pairs = _pairs(measured, reference)
-    verdicts = [_judge_pair(first.contestant, second.contestant) for first, second in pairs]
+    alpha = SIGNIFICANCE / max(1, len(pairs))
+    verdicts = [
+        _judge_pair(first.contestant, second.contestant, alpha=alpha) for first, second in pairs
+    ]
     return _corrected(verdicts)
 
 
@@ -122,7 +125,8 @@ def _pairs(measured: Sequence[Measured], reference: str | None) -> list[tuple[Me
     return [(against, other) for other in measured if other is not against]
 
 
-def _judge_pair(first: Contestant, second: Contestant) -> Verdict:
+def _judge_pair(first: Contestant, second: Contestant, *, alpha: float) -> Verdict:
+    """`alpha` is what one of all pairs must reach, for the number of images that it would take."""
     shared = [image for image in first.image.tolist() if image in second.row_of]
     blank = Verdict(
         first.name, second.name, len(shared), len(first.image), len(second.image), {}, {}
@@ -144,7 +148,7 @@ def _judge_pair(first: Contestant, second: Contestant) -> Verdict:
         right=(float(right[0].sum()), float(right[1].sum())),
         only_first=float(np.maximum(right[0] - right[1], 0).sum()),
         only_second=float(np.maximum(right[1] - right[0], 0).sum()),
-        needed=images_needed(*right),
+        needed=images_needed(*right, alpha=alpha),
         retrained=_retrained(first, second),
     )
 

@@ -177,8 +177,12 @@ def _needed(verdict: Verdict) -> str:
         return "Equally many are right: there is no difference that more images could show."
     return (
         f"To tell a difference of this size apart, about {verdict.needed:,} test images would be "
-        f"needed where there are {verdict.images} (power 80%)."
+        f"needed where there are {verdict.images} (power 80%{_for_pairs(verdict)})."
     )
+
+
+def _for_pairs(verdict: Verdict) -> str:
+    return f", corrected for {verdict.pairs} pairs" if verdict.pairs > 1 else ""
 
 
 def _retrained(verdict: Verdict, name: str, found: Retrained) -> str:
