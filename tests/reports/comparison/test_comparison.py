@@ -50,7 +50,7 @@ def test_one_image_of_66_is_no_difference(tmp_path: Path, errors: dict[str, rang
 def test_nested_errors_show_thirteen_images_to_be_a_difference(tmp_path: Path) -> None:
     verdict = verdict_of(compare_errors(tmp_path, NESTED), "sixty", "forty_seven")
     assert verdict.corrected["accuracy"] == pytest.approx(3 * 2 * 0.5**13)
-    assert "sixty has the better accuracy" in words.headline(verdict)
+    assert "sixty is better in accuracy" in words.headline(verdict)
 
 
 def test_disjoint_errors_show_it_too_but_seven_against_nineteen_no_more(tmp_path: Path) -> None:

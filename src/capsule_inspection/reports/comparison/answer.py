@@ -124,11 +124,19 @@ def _recommendation(
 
 def _winner(winner: Measured, verdicts: Sequence[Verdict]) -> str:
     own = [v for v in verdicts if winner.name in (v.first, v.second) and _loser(v) is not None]
-    told = [
-        f"the better {words.listed([words.metric(m) for m in words.winners(v)])} than {_loser(v)}"
-        for v in own
+    by_figures: dict[str, list[str]] = {}
+    for verdict in own:
+        figures = words.listed([words.metric(metric) for metric in words.winners(verdict)])
+        by_figures.setdefault(figures, []).append(str(_loser(verdict)))
+    told = [f"than {words.listed(worse)} in {figures}" for figures, worse in by_figures.items()]
+    text = f"{winner.name} is recommended: it is better {', and '.join(told)}."
+    same = [
+        words.metric(metric)
+        for metric in (names.ACCURACY, names.BALANCED_ACCURACY)
+        if own and not any(metric in words.winners(v) for v in own)
     ]
-    text = f"{winner.name} is recommended: it has {words.listed(told)}."
+    if same:
+        text += f" In {words.listed(same)} these images do not tell them apart."
     doubtful = [
         words.metric(metric)
         for v in own

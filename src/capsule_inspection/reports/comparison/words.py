@@ -97,7 +97,7 @@ def headline(verdict: Verdict) -> str:
         return f"{both}: not distinguishable on these {verdict.images} images."
     names_ = list(dict.fromkeys(better.values()))
     told = [
-        f"{winner} has the better {listed([metric(m) for m in better if better[m] == winner])}"
+        f"{winner} is better in {listed([metric(m) for m in better if better[m] == winner])}"
         for winner in names_
     ]
     return f"{both}: {', but '.join(told)}."
@@ -112,7 +112,13 @@ def winners(verdict: Verdict) -> dict[str, str]:
 
 
 def _spoken(verdict: Verdict) -> list[str]:
-    wanted = (names.ACCURACY, names.BALANCED_ACCURACY, names.AUROC)
+    wanted = (
+        names.ACCURACY,
+        names.BALANCED_ACCURACY,
+        names.AUROC,
+        names.DEFECTS_MISSED,
+        names.GOOD_REJECTED,
+    )
     return [name for name in wanted if name in verdict.differences]
 
 
