@@ -76,3 +76,42 @@ def test_a_value_on_the_command_line_wins_over_an_experiment(
     config = compose("train", "experiment=quickstart", "task.epochs=3", "model=resnet18")
     assert config.task.epochs == 3
     assert config.model.name == "resnet18"
+
+
+@pytest.mark.parametrize(
+    ("choice", "settings"),
+    [
+        ("local_parallel", {"n_jobs": 2}),
+        ("slurm", {"gpus_per_node": 1, "mem_gb": 32, "timeout_min": 240, "max_num_timeout": 10}),
+        ("ray_cluster", {"ray.init.include_dashboard": False, "ray.remote.num_cpus": 1}),
+    ],
+)
+def test_each_launcher_composes_and_its_settings_can_be_said(
+    clean_hydra: None, choice: str, settings: dict[str, object]
+) -> None:
+    import hydra
+
+    from capsule_inspection.configuration.resolvers import register_resolvers
+    from capsule_inspection.configuration.schema import register_schemas
+
+    register_schemas()
+    register_resolvers()
+    (first, *_) = settings
+    overrides = [f"hydra/launcher={choice}", f"hydra.launcher.{first}={settings[first]}"]
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("train", overrides=overrides, return_hydra_config=True)
+    for key, value in settings.items():
+        assert OmegaConf.select(config.hydra.launcher, key) == value
+
+
+def test_a_launcher_without_its_packages_names_what_to_install() -> None:
+    from hydra.errors import MissingConfigException
+
+    from capsule_inspection.configuration.messages import explain
+
+    error = MissingConfigException(
+        "Could not find 'hydra/launcher/submitit_slurm'\n\nAvailable options in "
+        "'hydra/launcher':\n\tbasic\n",
+        missing_cfg_file="x",
+    )
+    assert "pip install -e '.[slurm]'" in explain(error, composed=None)
