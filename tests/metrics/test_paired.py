@@ -102,6 +102,32 @@ def test_the_difference_of_balanced_accuracies_is_that_of_scikit_learn() -> None
     assert found.value == pytest.approx(expected[0] - expected[1])
 
 
+def test_agreement_on_few_rare_images_is_no_certainty_about_them() -> None:
+    """Nine good images tell two models apart, but not their balanced accuracies."""
+    label = np.repeat([0, 1, 2, 3, 4, 5], [44, 5, 4, 4, 4, 4])
+    first = np.concatenate([np.ones(41), np.zeros(3), np.zeros(21)])
+    second = np.concatenate([np.ones(32), np.zeros(12), np.zeros(21)])
+    assert paired.proportion_difference(first, second).p_value == pytest.approx(2 * 0.5**9)
+    found = paired.mean_recall_difference(first, second, label)
+    assert found.p_value is not None
+    assert found.p_value > 0.3
+    assert found.low is not None
+    assert found.low < 0
+
+
+def test_the_p_value_of_balanced_accuracy_agrees_with_its_interval() -> None:
+    generator = np.random.default_rng(6)
+    label = np.repeat([0, 1, 2], [40, 20, 20])
+    for gain in (0.0, 0.15, 0.3, 0.45):
+        first = (generator.random(80) < 0.5 + gain).astype(float)
+        second = (generator.random(80) < 0.5).astype(float)
+        found = paired.mean_recall_difference(first, second, label)
+        assert found.low is not None
+        assert found.high is not None
+        assert found.p_value is not None
+        assert (found.p_value < 0.05) == (not found.low <= 0 <= found.high)
+
+
 def test_the_difference_of_areas_is_that_of_scikit_learn() -> None:
     generator = np.random.default_rng(2)
     is_defect = np.arange(80) < 25

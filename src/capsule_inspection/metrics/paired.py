@@ -62,22 +62,52 @@ def mean_recall_difference(
 ) -> PairedDifference:
     """Difference of two balanced accuracies on the same images.
 
-    Limits of the difference within each class, combined by their distances (MOVER: Zou and Donner
-    2008); permutation test, in which the two models change places image by image.
+    Newcombe's limits within each class, combined by their distances (MOVER: Zou and Donner 2008);
+    p is the level at which they reach zero. A permutation test would not do: where two models err
+    on the same few images of the rare classes it takes their recalls there for certain.
     Shapes: first and second (N,) in [0, 1], how far an image was named correctly; label (N,) int.
     Raises ValueError as `proportion_difference` does.
     """
     first, second = _checked(first, second)
-    rows_of = [np.flatnonzero(label == name) for name in np.unique(label)]
-    of_class = [_class_limits(first[rows], second[rows]) for rows in rows_of]
-    value, low, high = intervals.combine(*(np.array(part) for part in zip(*of_class, strict=True)))
-    weighted = np.zeros(len(first))
-    for rows in rows_of:
-        weighted[rows] = (first[rows] - second[rows]) / (len(rows_of) * len(rows))
-    p_value = _permutation(weighted)
+    of_class = [label == name for name in np.unique(label)]
+    tables = [_table(first[rows], second[rows]) for rows in of_class]
+    value, low, high = _combined_limits(tables, 0.95)
+    p_value = _level_at_zero(tables, value)
     return PairedDifference(
-        value, max(-1.0, low), min(1.0, high), p_value, len(first), "paired permutation"
+        value, max(-1.0, low), min(1.0, high), p_value, len(first), "score test by class"
     )
+
+
+Counts = tuple[float, float, float, float]
+"""How many images both got right, only the first, only the second, neither."""
+
+
+def _combined_limits(tables: Sequence[Counts], confidence: float) -> tuple[float, float, float]:
+    """Mean difference of the classes, and its limits."""
+    values = [(only_first - only_second) / (both + only_first + only_second + neither)
+              for both, only_first, only_second, neither in tables]  # fmt: skip
+    limits = [newcombe_limits(*table, confidence=confidence) for table in tables]
+    low, high = zip(*limits, strict=True)
+    return intervals.combine(np.array(values), np.array(low), np.array(high))
+
+
+def _level_at_zero(tables: Sequence[Counts], value: float) -> float:
+    """The two-sided level at which the limits of a difference touch zero."""
+    from scipy.optimize import brentq
+
+    if abs(value) < 1e-12:
+        return 1.0
+
+    def beyond_zero(confidence: float) -> float:
+        _, low, high = _combined_limits(tables, confidence)
+        return low if value > 0 else -high
+
+    surest, least = 1 - 1e-9, 1e-6
+    if beyond_zero(surest) > 0:
+        return 1 - surest
+    if beyond_zero(least) <= 0:
+        return 1.0
+    return float(1 - brentq(beyond_zero, least, surest))
 
 
 def auroc_difference(
@@ -170,16 +200,21 @@ def corrected_resampled_t(
 
 
 def newcombe_limits(
-    both: int, only_first: int, only_second: int, neither: int
+    both: float,
+    only_first: float,
+    only_second: float,
+    neither: float,
+    *,
+    confidence: float = 0.95,
 ) -> tuple[float, float]:
-    """95% limits of a difference of paired proportions, from how many images fell where.
+    """Limits of a difference of paired proportions, from how many images fell where.
 
     Source: Newcombe 1998, "Improved confidence intervals for the difference between binomial
     proportions based on paired data", method 10: Wilson limits of both, with their correlation.
     """
-    n = both + only_first + only_second + neither
-    one: Figure = intervals.proportion(both + only_first, n)
-    two: Figure = intervals.proportion(both + only_second, n)
+    n = round(both + only_first + only_second + neither)
+    one: Figure = intervals.proportion(min(both + only_first, n), n, confidence=confidence)
+    two: Figure = intervals.proportion(min(both + only_second, n), n, confidence=confidence)
     assert one.low is not None
     assert one.high is not None
     assert two.low is not None
@@ -198,7 +233,7 @@ def newcombe_limits(
     return max(-1.0, low), min(1.0, high)
 
 
-def _phi(both: int, only_first: int, only_second: int, neither: int) -> float:
+def _phi(both: float, only_first: float, only_second: float, neither: float) -> float:
     """Newcombe's correlation, corrected for continuity where it is positive; 0 at an empty edge."""
     edges = (
         (both + only_first)
@@ -214,25 +249,11 @@ def _phi(both: int, only_first: int, only_second: int, neither: int) -> float:
     return corrected / math.sqrt(edges)
 
 
-def _class_limits(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
-    found = _interval_of(first, second)
-    value = float(first.mean() - second.mean())
-    low, high = found
-    return value, value if low is None else low, value if high is None else high
-
-
-def _interval_of(first: np.ndarray, second: np.ndarray) -> tuple[float | None, float | None]:
-    if _is_binary(first, second):
-        return newcombe_limits(*_table(first, second))
-    drawn = intervals.bootstrap(_mean_difference, [first, second], resamples=RESAMPLES)
-    return drawn.low, drawn.high
-
-
 def _mean_difference(first: np.ndarray, second: np.ndarray) -> float:
     return float(first.mean() - second.mean())
 
 
-def _mcnemar(only_first: int, only_second: int) -> float:
+def _mcnemar(only_first: float, only_second: float) -> float:
     from statsmodels.stats.contingency_tables import mcnemar
 
     if only_first + only_second == 0:
@@ -258,14 +279,16 @@ def _permutation(difference: np.ndarray) -> float:
     return float(found.pvalue)
 
 
-def _table(first: np.ndarray, second: np.ndarray) -> tuple[int, int, int, int]:
-    """How many images both got right, only the first, only the second, neither."""
-    one, two = first > 0.5, second > 0.5
+def _table(first: np.ndarray, second: np.ndarray) -> Counts:
+    """How many images both got right, only the first, only the second, neither.
+
+    Of several seeds: the mean over all pairs of a seed of the one and a seed of the other.
+    """
     return (
-        int((one & two).sum()),
-        int((one & ~two).sum()),
-        int((~one & two).sum()),
-        int((~one & ~two).sum()),
+        float((first * second).sum()),
+        float((first * (1 - second)).sum()),
+        float(((1 - first) * second).sum()),
+        float(((1 - first) * (1 - second)).sum()),
     )
 
 
