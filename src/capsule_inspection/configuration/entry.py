@@ -160,8 +160,12 @@ class Job:
             self.failure = failure
             return None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "notes": sweeps.notes()}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         """In another process, before its configuration is composed."""
+        sweeps.take_over(state.pop("notes"))
         self.__dict__.update(state)
         register_schemas()
         register_resolvers()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import platform
 import shlex
 import sys
 from collections.abc import Sequence
@@ -76,6 +77,35 @@ class SweepNotes(Callback):
                 "direction": config.hydra.sweeper.get("direction"),
             }
             _write(folder / SweepFiles.SWEEP, values)
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What a process must know to run a job of a sweep as the one that began the sweep would."""
+
+    folder: str
+    environment: dict[str, str]
+
+
+def notes() -> Notes:
+    """Those of this process: its working folder, and what was noted of the sweep."""
+    own = {key: value for key, value in os.environ.items() if key.startswith("CAPSULE_")}
+    return Notes(str(Path.cwd()), own)
+
+
+def take_over(notes: Notes) -> None:
+    """Be where the sweep was begun, and know what was noted there.
+
+    A cluster that was running already has neither its folder nor its environment. Raises RunError
+    where the folder is not on this machine.
+    """
+    if not Path(notes.folder).is_dir():
+        raise RunError(
+            f"{notes.folder}: there is no such folder on {platform.node()}. Begin the sweep in a "
+            "folder that all machines see."
+        )
+    os.chdir(notes.folder)
+    os.environ.update(notes.environment)
 
 
 def forget_sweep() -> None:

@@ -24,10 +24,17 @@ class InterruptionGuard(Callback):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Listen to signals within the block; does nothing outside of the main thread."""
+        """Listen to signals within the block; does nothing outside of the main thread.
+
+        A SIGTERM that somebody listens to already is left alone: a scheduler's, which warns with it
+        and queues the job again.
+        """
         previous: dict[signal.Signals, Any] = {}
+        wanted = [signal.SIGINT]
+        if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+            wanted.append(signal.SIGTERM)
         try:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in wanted:
                 previous[number] = signal.signal(number, self._on_signal)
         except ValueError:  # not the main thread
             pass
