@@ -7,7 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
+from quick import check_refusal
+from small import Door
 
 from capsule_inspection.configuration.checks import check
 from capsule_inspection.configuration.schema import Trainer
@@ -104,14 +108,23 @@ def test_each_launcher_composes_and_its_settings_can_be_said(
         assert OmegaConf.select(config.hydra.launcher, key) == value
 
 
-def test_a_launcher_without_its_packages_names_what_to_install() -> None:
-    from hydra.errors import MissingConfigException
-
-    from capsule_inspection.configuration.messages import explain
-
-    error = MissingConfigException(
-        "Could not find 'hydra/launcher/submitit_slurm'\n\nAvailable options in "
-        "'hydra/launcher':\n\tbasic\n",
-        missing_cfg_file="x",
-    )
-    assert "pip install -e '.[slurm]'" in explain(error, composed=None)
+@pytest.mark.parametrize(
+    ("argument", "missing", "extra"),
+    [
+        ("hydra/launcher=slurm", "launcher/submitit_slurm", "slurm"),
+        ("hydra/launcher=submitit_local", "launcher/submitit_local", "slurm"),
+        ("hydra/launcher=ray_cluster", "launcher/ray", "ray"),
+        ("hparams=optimizer", "sweeper/optuna", "hparams"),
+        ("hparams=stored", "sweeper/optuna", "hparams"),
+    ],
+)
+def test_what_is_not_installed_is_named_with_what_to_install(
+    door: Door, monkeypatch: pytest.MonkeyPatch, argument: str, missing: str, extra: str
+) -> None:
+    Plugins.instance()  # which registers what is installed
+    group, name = missing.split("/")
+    known = ConfigStore.instance().repo["hydra"][group]
+    monkeypatch.delitem(known, f"{name}.yaml", raising=False)
+    answer = door("train", "-m", argument, "seed=0")
+    check_refusal(answer, f"not installed: pip install -e '.[{extra}]'", status=2)
+    assert len(answer.err.splitlines()) == 1

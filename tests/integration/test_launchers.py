@@ -245,11 +245,15 @@ def test_a_search_survives_a_failed_trial_and_tells_the_best(command, sweep_fold
 def test_a_stored_search_goes_on_in_its_database(command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     needs("optuna", "hparams")
     storage = f"sqlite:///{tmp_path / 'search.db'}"
-    stored = (f"hydra.sweeper.storage={storage}", "hydra.sweeper.n_trials=1")
-    for number in range(2):
+    parallel = ("hydra/launcher=local_parallel", "hydra.sweeper.n_jobs=2")
+    for number, launcher in ((1, ()), (2, parallel)):
         folder = f"hydra.sweep.dir={tmp_path / f'search{number}'}"
-        answer = command("hparams=stored", *stored, folder)
+        trials = f"hydra.sweeper.n_trials={number}"
+        answer = command(
+            "hparams=stored", f"hydra.sweeper.storage={storage}", trials, folder, *launcher
+        )
         assert answer.status == 0, answer.err
+        assert list(statuses(tmp_path / f"search{number}").values()) == ["finished"] * number
     with contextlib.closing(sqlite3.connect(tmp_path / "search.db")) as database:
         states = database.execute("select state from trials").fetchall()
-    assert states == [("COMPLETE",), ("COMPLETE",)]
+    assert states == [("COMPLETE",)] * 3

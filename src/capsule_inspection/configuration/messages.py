@@ -51,6 +51,11 @@ def explain(error: BaseException, *, composed: DictConfig | None) -> str:
     """
     chain = [str(link) for link in _chain(error)]
     text = "\n".join(chain)
+    plugin = re.search(r"Could not (?:find|load) '/?([^']+)'", text)
+    if plugin and plugin[1] in EXTRAS:
+        group, _, choice = plugin[1].rpartition("/")
+        install = f"pip install -e '.[{EXTRAS[plugin[1]]}]'"
+        return f"{group}={choice} needs packages that are not installed: {install}"
     if isinstance(error, MissingConfigException) or "Could not find '" in text:
         return _explain_choice(text)
     missing = re.search(r"Missing mandatory value: (\S+)", text)
@@ -94,11 +99,6 @@ def _explain_choice(text: str) -> str:
     group, _, choice = found[1].rpartition("/")
     options = re.search(r"Available options in '[^']*':\n((?:\t.*\n?)+)", text)
     valid = [line.strip() for line in options[1].splitlines()] if options else []
-    extra = EXTRAS.get(f"{group.removeprefix('/')}/{choice}")
-    if extra:
-        return (
-            f"{group}={choice} needs packages that are not installed: pip install -e '.[{extra}]'"
-        )
     near = nearest(choice, valid)
     hint = f" Did you mean {group}={' or '.join(near)}?" if near else ""
     return f"{group}={choice}: there is no such choice.{hint} Valid are: {', '.join(valid)}."

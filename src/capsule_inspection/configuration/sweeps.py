@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import platform
 import shlex
@@ -158,8 +159,10 @@ def arguments_to_resume(arguments: list[str]) -> list[str]:
 
 def best_trial_command(folder: Path) -> str | None:
     """How to train with what a search found best; None where a sweep was no search."""
-    direction = json.loads((folder / SweepFiles.SWEEP).read_text(encoding="utf-8"))["direction"]
-    finished = [job for _, job in read_jobs(folder) if job.value is not None]
+    sweep = json.loads((folder / SweepFiles.SWEEP).read_text(encoding="utf-8"))
+    direction = sweep.get("direction")
+    jobs = [job for _, job in read_jobs(folder)]
+    finished = [job for job in jobs if job.value is not None and math.isfinite(job.value)]
     if not isinstance(direction, str) or not finished:
         return None
     values = {job.number: job.value or 0.0 for job in finished}
