@@ -21,6 +21,7 @@ SUBJECTS = {
     "epoch": 5,
     "flops": 5,
     "report": 3,
+    "localisation": 3,
     "sweep": 3,
     "gpu": 3,
 }

@@ -25,6 +25,8 @@ class Sizes:
     gpu_batch_size: int
     report_runs: tuple[int, int, int] = (50, 100, 200)
     report_images: int = 300
+    localisation_images: int = 150
+    localisation_size_px: int = 512
     memory_overrides: tuple[str, ...] = ()
 
 
@@ -55,6 +57,8 @@ QUICK = Sizes(
     growth=(30, 100, 300),
     report_runs=(5, 10, 20),
     report_images=60,
+    localisation_images=8,
+    localisation_size_px=64,
     growth_drawn=30,
     gpu_images=200,
     gpu_batch_size=32,

@@ -131,14 +131,17 @@ def auroc_difference(
         len(defect), np.full(len(defect), 1 / len(defect)), RESAMPLES
     )
     drawn = np.einsum("rd,dg,rg->r", defect_weight, wins, good_weight, optimize=True) / wins.size
+    return bootstrap_difference(value, drawn, n=len(is_defect), test="paired bootstrap")
+
+
+def bootstrap_difference(value: float, drawn: np.ndarray, *, n: int, test: str) -> PairedDifference:
+    """A difference with limits and p value from its resamples (R,), as `auroc_difference` says."""
     if np.ptp(drawn) == 0:
-        return PairedDifference(value, None, None, 1.0, len(is_defect), "paired bootstrap")
+        return PairedDifference(value, None, None, 1.0, n, test)
     low, high = np.quantile(drawn, [0.025, 0.975])
     smaller = min((drawn <= 0).sum(), (drawn >= 0).sum())
-    p_value = min(1.0, 2 * (int(smaller) + 1) / (RESAMPLES + 1))
-    return PairedDifference(
-        value, float(low), float(high), p_value, len(is_defect), "paired bootstrap"
-    )
+    p_value = min(1.0, 2 * (int(smaller) + 1) / (len(drawn) + 1))
+    return PairedDifference(value, float(low), float(high), p_value, n, test)
 
 
 def _wins(scores: np.ndarray, good: np.ndarray, defect: np.ndarray) -> np.ndarray:
