@@ -32,7 +32,7 @@ DEFECTS = tuple(_PAINTERS)
 
 _VISIBLE_LEVELS = 3.0
 _ATTEMPTS = 12
-_GAP_UNITS = {"scratch": 13, "faulty_imprint": 8, "squeeze": 18, "poke": 5, "crack": 5}
+_GAP_UNITS = {"scratch": 13, "faulty_imprint": 8, "squeeze": 60, "poke": 5, "crack": 5}
 _SMALLEST_UNITS = {"scratch": 400, "faulty_imprint": 300, "squeeze": 900, "poke": 150, "crack": 150}
 _RIM_UNITS = 2.5
 _BORDER = 40

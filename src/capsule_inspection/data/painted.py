@@ -1,0 +1,372 @@
+"""The pool of painted defects: good images spoilt ahead, once, and kept for all runs.
+
+Only the changed rectangle of each variant is kept. The file is an .npy table with one slot for
+each variant, then the pixels; it is named by what decides its bytes and appears when whole.
+How a defect is painted is the concern of synthesis/.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from multiprocessing import get_context
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from capsule_inspection.contracts import DataError
+from capsule_inspection.data.cache import Progress, locked, reporting
+from capsule_inspection.files import whole_file
+from capsule_inspection.synthesis.version import PAINTING_VERSION
+
+log = logging.getLogger(__name__)
+
+NATURAL = "natural"
+"""The kind of a patch of another good image; the other kinds are those of synthesis.defects."""
+
+_SLOT = np.dtype(
+    [
+        ("row", "<i4"),
+        ("kind", "S16"),
+        ("y0", "<i4"),
+        ("x0", "<i4"),
+        ("height", "<i4"),
+        ("width", "<i4"),
+        ("offset", "<i8"),
+    ]
+)
+_CHANNELS = 4
+_SMALL_JOB = 200
+"""Paintings that are made sooner than processes have started."""
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class PaintingSettings:
+    """How many variants of each image, which share of them natural patches, and the seed."""
+
+    variants: int
+    natural_share: float
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class PaintedPool:
+    """Painted variants of good images, read-only.
+
+    Shapes: entries (M,), in the order of their rows: the row of the decoded cache, the kind, the
+    changed rectangle in pixels, and where its pixels begin; pixels (P,) uint8, memory-mapped: red,
+    green, blue and mask (0 or 1) of each pixel of each rectangle.
+    """
+
+    path: Path
+    entries: np.ndarray
+    pixels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @cached_property
+    def kinds(self) -> dict[str, int]:
+        """How many variants of each kind there are."""
+        counts = Counter(self.entries["kind"].tolist())
+        return {kind.decode(): counts[kind] for kind in sorted(counts)}
+
+    @cached_property
+    def _rows(self) -> np.ndarray:
+        return np.ascontiguousarray(self.entries["row"])
+
+    def of_row(self, row: int) -> np.ndarray:
+        """Entries of one row; none for a row on which nothing was painted."""
+        first, end = np.searchsorted(self._rows, [row, row + 1])
+        return self.entries[first:end]
+
+    def paint(
+        self, image: np.ndarray, mask: np.ndarray, row: int, uniform: float | Sequence[float]
+    ) -> bool:
+        """Paste one variant of the row for each uniform number, in place; whether there was one.
+
+        Shapes: image (H, W, 3) uint8, the row's own; mask (H, W) uint8, becomes 1 where the
+        image was changed. The numbers are in [0, 1); two that choose the same variant paste one.
+        """
+        entries = self.of_row(row)
+        if len(entries) == 0:
+            return False
+        for number in np.atleast_1d(np.asarray(uniform, np.float64)):
+            self._paste(image, mask, entries[int(number * len(entries))])
+        return True
+
+    def _paste(self, image: np.ndarray, mask: np.ndarray, entry: np.void) -> None:
+        y0, x0, height, width = (int(entry[name]) for name in ("y0", "x0", "height", "width"))
+        start, size = int(entry["offset"]), height * width * _CHANNELS
+        patch = self.pixels[start : start + size].reshape(height, width, _CHANNELS)
+        window = (slice(y0, y0 + height), slice(x0, x0 + width))
+        changed = patch[..., 3] > 0
+        np.copyto(image[window], patch[..., :3], where=changed[..., None])
+        mask[window][changed] = 1
+
+
+@dataclass(frozen=True)
+class _Good:
+    """The decoded images and foregrounds, which rows are painted, and which lend patches."""
+
+    images: np.ndarray
+    foregrounds: np.ndarray
+    rows: list[int]
+    sources: list[int]
+    names: Sequence[str] | None
+
+    def has_part(self, row: int) -> bool:
+        return bool(self.foregrounds[row].any())
+
+    def list_names(self, rows: Sequence[int]) -> str:
+        names = [self.names[row] if self.names else f"row {row}" for row in rows[:_SHOWN]]
+        more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
+        return ", ".join(names) + more
+
+
+@dataclass(frozen=True)
+class _Order:
+    """One image to be painted; for each variant its kind, and who lends a natural patch."""
+
+    image: np.ndarray
+    foreground: np.ndarray
+    kinds: list[str]
+    lenders: list[tuple[np.ndarray, np.ndarray] | None]
+    seed: int
+    digest: int
+
+
+@dataclass(frozen=True)
+class _Patch:
+    """The changed rectangle of one variant; pixels uint8 (h, w, 4), red, green, blue, mask."""
+
+    kind: str
+    y0: int
+    x0: int
+    pixels: np.ndarray
+
+
+def open_painted(
+    images: np.ndarray,
+    foregrounds: np.ndarray,
+    rows: Sequence[int] | np.ndarray,
+    *,
+    sources: Sequence[int] | np.ndarray,
+    key: str,
+    settings: PaintingSettings,
+    folder: Path,
+    workers: int,
+    progress: Progress | None = None,
+    names: Sequence[str] | None = None,
+) -> PaintedPool:
+    """Open the pool of these images and settings, and paint it first where there is none.
+
+    Shapes: images (N, H, W, 3) uint8 RGB, that of the decoded cache; foregrounds (N, H, W),
+    nonzero on the part. `rows` are painted, `sources` lend natural patches: training images, so
+    that none of a validation image gets into training. `key` tells the images' content; `names`
+    (N,) are for messages. What is painted on an image depends on the seed, its pixels and those
+    that lend, neither on its row nor on `workers`. `progress` hears of (done, all) rows.
+    Raises DataError where nothing at all could be painted, or where the folder cannot be written.
+    """
+    good = _Good(images, foregrounds, _in_order(rows), _in_order(sources), names)
+    path = folder / f"{_key(good, key, settings)}.painted"
+    slots = len(good.rows) * settings.variants
+    pool = _load(path, slots=slots)
+    if pool is None:
+        with locked(path):
+            pool = _load(path, slots=slots)
+            if pool is None:
+                _write(path, good, settings, workers=workers, progress=progress)
+                pool = _load(path, slots=slots)
+    assert pool is not None, f"{path} was written and cannot be read"
+    _report_clean(pool, good)
+    return pool
+
+
+def _in_order(rows: Sequence[int] | np.ndarray) -> list[int]:
+    return [int(row) for row in np.unique(np.asarray(rows, np.int64))]
+
+
+def _key(good: _Good, key: str, settings: PaintingSettings) -> str:
+    """SHA-256 of all that decides the pool's bytes, in hexadecimal digits."""
+    content = [PAINTING_VERSION, key, good.rows, good.sources, asdict(settings)]
+    digest = hashlib.sha256(json.dumps([*content, good.images.shape]).encode())
+    for row in sorted({*good.rows, *good.sources}):
+        digest.update(np.packbits(good.foregrounds[row] != 0).tobytes())
+    return digest.hexdigest()
+
+
+def _load(path: Path, *, slots: int) -> PaintedPool | None:
+    """Map a finished pool; None where there is none, or (with a warning) a damaged one."""
+    if not path.exists():
+        return None
+    try:
+        with path.open("rb") as file:
+            table = np.load(file)
+            pixels = np.memmap(path, np.uint8, "r", offset=file.tell())
+    except (ValueError, OSError, EOFError) as error:
+        log.warning("%s: the painted defects are damaged (%s); they are painted anew.", path, error)
+        return None
+    if table.dtype != _SLOT or table.shape != (slots,) or len(pixels) != _count_bytes(table):
+        log.warning("%s: the painted defects are of another form; they are painted anew.", path)
+        return None
+    return PaintedPool(path, table[table["height"] > 0], pixels.view(np.ndarray))
+
+
+def _count_bytes(table: np.ndarray) -> int:
+    return int((table["height"].astype(np.int64) * table["width"]).sum()) * _CHANNELS
+
+
+def _write(
+    path: Path,
+    good: _Good,
+    settings: PaintingSettings,
+    *,
+    workers: int,
+    progress: Progress | None,
+) -> None:
+    """Paint under a temporary name, and give the file its name when it is whole."""
+    with reporting(path), whole_file(path) as part, part.open("wb") as file:
+        table = np.zeros(len(good.rows) * settings.variants, _SLOT)
+        np.save(file, table)  # its place; filled in when all is painted
+        patches = _painted(_orders(good, settings), settings, workers=workers, rows=len(good.rows))
+        filled, offset = 0, 0
+        for done, (row, variants) in enumerate(zip(good.rows, patches, strict=True), start=1):
+            for patch in variants:
+                height, width = patch.pixels.shape[:2]
+                table[filled] = (row, patch.kind, patch.y0, patch.x0, height, width, offset)
+                filled, offset = filled + 1, offset + file.write(patch.pixels.tobytes())
+            if progress is not None:
+                progress(done, len(good.rows))
+        _check_any(filled, good)
+        _fill_in(file, table)
+
+
+def _fill_in(file: BinaryIO, table: np.ndarray) -> None:
+    file.seek(0)
+    np.save(file, table)
+
+
+def _check_any(filled: int, good: _Good) -> None:
+    if filled == 0:
+        missing = sum(not good.has_part(row) for row in good.rows)
+        raise DataError(
+            f"no defect could be painted on any of {len(good.rows)} good images "
+            f"({good.list_names(good.rows)}): on {missing} of them no part was found. Take "
+            "model.corruption=cutout, noise or none, which need no part, or another data.roi."
+        )
+
+
+def _orders(good: _Good, settings: PaintingSettings) -> Iterator[_Order]:
+    """What is to be painted on each row, in the order of the rows.
+
+    Who lends is drawn from the sources in the order of their digests, not of their rows.
+    """
+    lenders = sorted((_digest(good, row), row) for row in good.sources if good.has_part(row))
+    for row in good.rows:
+        digest = _digest(good, row)
+        rng = np.random.default_rng([settings.seed, 0, digest])
+        kinds = _choose_kinds(settings, rng) if good.has_part(row) else []
+        lent: list[tuple[np.ndarray, np.ndarray] | None] = []
+        for kind in kinds:
+            lender = _choose_lender(lenders, (digest, row), rng)
+            pair = (good.images[lender], good.foregrounds[lender])
+            lent.append(pair if kind == NATURAL else None)
+        image, foreground = good.images[row], good.foregrounds[row]
+        yield _Order(image, foreground, kinds, lent, settings.seed, digest)
+
+
+def _digest(good: _Good, row: int) -> int:
+    return int.from_bytes(hashlib.sha256(good.images[row].tobytes()).digest(), "big")
+
+
+def _choose_kinds(settings: PaintingSettings, rng: np.random.Generator) -> list[str]:
+    """Kinds of an image's variants: natural ones in their share, the others in turn."""
+    # Here, so that a warm start imports no OpenCV.
+    from capsule_inspection.synthesis.defects import DEFECTS
+
+    natural = int(settings.variants * settings.natural_share + rng.random())
+    natural = min(natural, settings.variants)
+    turn = int(rng.integers(len(DEFECTS)))
+    others = [DEFECTS[(turn + n) % len(DEFECTS)] for n in range(settings.variants - natural)]
+    return [NATURAL] * natural + others
+
+
+def _choose_lender(
+    lenders: list[tuple[int, int]], own: tuple[int, int], rng: np.random.Generator
+) -> int:
+    """Row of another image than the own one, which lends to itself where it is alone."""
+    if not lenders:
+        return own[1]
+    choice = int(rng.integers(len(lenders)))
+    if lenders[choice][0] == own[0]:
+        choice = (choice + 1) % len(lenders)
+    return lenders[choice][1]
+
+
+def _painted(
+    orders: Iterator[_Order], settings: PaintingSettings, *, workers: int, rows: int
+) -> Iterator[list[_Patch]]:
+    """The patches of each order, in order, from processes where that is worth starting them."""
+    if workers <= 1 or rows * settings.variants < _SMALL_JOB:
+        yield from map(_paint, orders)
+        return
+    with ProcessPoolExecutor(
+        min(workers, rows), mp_context=get_context("spawn"), initializer=_one_thread
+    ) as pool:
+        yield from pool.map(_paint, orders)
+
+
+def _one_thread() -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def _paint(order: _Order) -> list[_Patch]:
+    patches = []
+    for number in range(len(order.kinds)):
+        rng = np.random.default_rng([order.seed, number + 1, order.digest])
+        try:
+            patches.append(_paint_one(order, number, rng))
+        except DataError:  # nothing to be seen: the image has one variant less
+            continue
+    return patches
+
+
+def _paint_one(order: _Order, number: int, rng: np.random.Generator) -> _Patch:
+    import cv2
+
+    from capsule_inspection.synthesis.defects import paint
+    from capsule_inspection.synthesis.patches import paste_patch
+
+    kind, lent = order.kinds[number], order.lenders[number]
+    if lent is not None:
+        painted = paste_patch(order.image, order.foreground, *lent, rng)
+    else:
+        painted = paint(order.image, order.foreground, kind, rng)
+    x0, y0, width, height = cv2.boundingRect(painted.mask)
+    pixels = np.dstack([painted.image, painted.mask])[y0 : y0 + height, x0 : x0 + width]
+    return _Patch(kind, y0, x0, pixels)
+
+
+def _report_clean(pool: PaintedPool, good: _Good) -> None:
+    painted = set(pool.entries["row"].tolist())
+    clean = [row for row in good.rows if row not in painted]
+    if clean:
+        log.warning(
+            "nothing could be painted on %d of %d good images (%s), which are shown as they are: "
+            "on %d of them no part was found. See data.roi.",
+            len(clean),
+            len(good.rows),
+            good.list_names(clean),
+            sum(not good.has_part(row) for row in clean),
+        )
