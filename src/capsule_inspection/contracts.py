@@ -19,6 +19,9 @@ FORMAT_VERSION = 1
 GOOD_LABEL = 0
 """Class index of flawless parts, in every task and data set."""
 
+DEFECT = "defect"
+"""What a model calls an image that it rejects, where it cannot name the defect."""
+
 TRAIN, VAL, TEST, CALIBRATION = "train", "val", "test", "calibration"
 STAGES = (TRAIN, VAL, TEST, CALIBRATION)
 
@@ -107,6 +110,7 @@ class Batch(TypedDict):
     mask: Tensor
     index: Tensor
     valid: Tensor
+    foreground: NotRequired[Tensor]
     target: NotRequired[Tensor]
     label_weight: NotRequired[Tensor]
 
@@ -150,14 +154,20 @@ Figures = Mapping[str, Figure]
 class Predictions:
     """What a run said of a set of images, as arrays of one length N.
 
-    Shapes: index (N,) int64; label (N,) int64; probabilities (N, C) float64, rows sum to 1;
-    score (N,) float64, high for defects.
+    Shapes: index (N,) int64; label (N,) int64; probabilities (N, C) float64, rows sum to 1, None
+    where the model names no defects; score (N,) float64, high for defects. `threshold` is the score
+    above which an image is rejected, None where the probabilities decide; maps (N, H, W) float16,
+    high on defects, None where a task has none or they were not asked for; reconstructions
+    (N, H, W, 3) uint8 likewise.
     """
 
     index: np.ndarray
     label: np.ndarray
-    probabilities: np.ndarray
+    probabilities: np.ndarray | None
     score: np.ndarray
+    threshold: float | None = None
+    maps: np.ndarray | None = None
+    reconstructions: np.ndarray | None = None
 
 
 class RunFiles:
@@ -170,7 +180,12 @@ class RunFiles:
     FIGURES = "metrics.json"
     PREDICTIONS = "predictions.csv"
     MAPS = "maps.npz"
+    """Arrays of the test images: index (T,) int64; maps (T, H, W) float16, high on defects;
+    masks (T, H, W) uint8, 0 or the class index; inside (T, 4) int32, x0, y0, x1, y1 of what is not
+    padding."""
     IMAGES = "images"
+    """`<index>.jpg`, and `<index>_reconstruction.jpg` where a task has one."""
+    PAGE = "report.html"
     CHECKPOINTS = "checkpoints"
     BEST = "checkpoints/best.ckpt"
     LAST = "checkpoints/last.ckpt"

@@ -102,7 +102,8 @@ def test_the_mask_moves_with_the_image() -> None:
     mask[:, 8:14, 20:40] = 4
     settings = AugmentationSettings(8.0, 0.1, 0.1, 1.0, 0.0, 0, 0, 0, 0, 0)
     uniform = torch.rand(1, 10, generator=torch.Generator().manual_seed(1))
-    changed, warped, valid = augment(image, mask, torch.ones(1, 32, 96).bool(), uniform, settings)
+    whole = torch.ones(1, 32, 96).bool()
+    changed, warped, valid, _ = augment(image, mask, whole, uniform, settings)
     assert set(warped.unique().tolist()) == {0, 4}
     agreement = ((changed[:, 0] > 0.5) == (warped == 4)).float().mean()
     assert agreement > 0.98

@@ -301,3 +301,60 @@ def test_plain_manifest_is_matched_by_path(tmp_path: Path) -> None:
     (tmp_path / "split.csv").write_text("\n".join(lines))
     split = splits.from_manifest(index, tmp_path / "split.csv")
     assert [record.split for record in split.records] == ["train", "val", "test"]
+
+
+@pytest.mark.parametrize("fold", range(5))
+def test_one_class_tests_every_defect_and_a_fold_of_the_good(fold: int) -> None:
+    index = splits.one_class(make_index(REAL), folds=5, fold=fold, val_fraction=0.1, seed=0)
+    assert counts_of(index, "test") == Counter(dict(enumerate((35, *REAL[1:]))))
+    assert counts_of(index, "val") == Counter({0: 14})
+    assert counts_of(index, "train") == Counter({0: 126})
+
+
+def test_one_class_folds_hold_every_good_image_once() -> None:
+    index = make_index(REAL)
+    tested = [
+        {
+            record.sha256
+            for record in splits.one_class(
+                index, folds=5, fold=fold, val_fraction=0.1, seed=3
+            ).records
+            if record.split == "test" and record.label == 0
+        }
+        for fold in range(5)
+    ]
+    assert sum(map(len, tested)) == 175 == len(set().union(*tested))
+
+
+def test_good_images_that_stay_together_with_a_defect_are_test_images() -> None:
+    index = make_index((20, 3), groups={0: "both", 20: "both", 5: "good", 6: "good"})
+    split = splits.one_class(index, folds=4, fold=1, val_fraction=0.2, seed=0)
+    assert split.records[0].split == "test"
+    assert_groups_whole(split)
+
+
+def test_too_few_good_images_for_the_folds_are_named_with_how_many_it_takes() -> None:
+    with pytest.raises(DataError, match=r"at least 5 good images.*found 4"):
+        splits.one_class(make_index((4, 9)), folds=5, fold=0, val_fraction=0.1, seed=0)
+
+
+def test_a_set_aside_stage_comes_from_the_good_training_images_alone() -> None:
+    index = splits.kfold(make_index(REAL), folds=5, fold=0, val_fraction=0.15, seed=0)
+    aside = splits.set_aside(index, stage="calibration", share=0.2, seed=0)
+    good = counts_of(index, "train")[0]
+    assert counts_of(aside, "calibration") == Counter({0: round(0.2 * good)})
+    assert counts_of(aside, "test") == counts_of(index, "test")
+    assert counts_of(aside, "val") == counts_of(index, "val")
+    assert splits.set_aside(aside, stage="calibration", share=0.5, seed=0) is aside
+
+
+def test_groups_stay_whole_when_a_stage_is_set_aside() -> None:
+    index = make_index((30, 4), groups={1: "a", 2: "a", 3: "b", 4: "b", 5: "b"})
+    split = splits.one_class(index, folds=5, fold=0, val_fraction=0.1, seed=0)
+    assert_groups_whole(splits.set_aside(split, stage="calibration", share=0.3, seed=0))
+
+
+def test_one_good_training_image_cannot_be_shared() -> None:
+    index = splits.all_test(make_index((3, 3)))
+    with pytest.raises(DataError, match="0 good training images; at least 2"):
+        splits.set_aside(index, stage="calibration", share=0.2, seed=0)

@@ -10,6 +10,7 @@ warp and the colours, which differ from image to image, are torch operations on 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -47,37 +48,110 @@ class AugmentationSettings:
     noise: float
 
 
+class Window(NamedTuple):
+    """The part of an image that is shown: size (h, w) in pixels; centre (N, 2), x and y in [0, 1].
+
+    A window that would reach beyond its image is moved back into it.
+    """
+
+    size: tuple[int, int]
+    centre: Tensor
+
+
+class Augmented(NamedTuple):
+    """What was changed together; see `augment`."""
+
+    image: Tensor
+    mask: Tensor
+    valid: Tensor
+    target: Tensor | None
+
+
+def generators(
+    *, seed: int, epoch: int, index: Tensor, draw: Tensor, stream: int = 0
+) -> list[np.random.Generator]:
+    """A generator for each image, a function of the arguments alone.
+
+    Shapes: index and draw (N,), how often the image was drawn before in this epoch. Streams are
+    independent of each other, for purposes that shall not disturb each other.
+    """
+    return [
+        np.random.Generator(
+            np.random.Philox(
+                key=[(seed << 32) + epoch, (int(i) << 32) + int(d)], counter=[0, 0, 0, stream]
+            )
+        )
+        for i, d in zip(index.tolist(), draw.tolist(), strict=True)
+    ]
+
+
 def uniform_numbers(*, seed: int, epoch: int, index: Tensor, draw: Tensor) -> Tensor:
     """Uniform numbers in [0, 1) for each image, a function of the arguments alone.
 
-    Shapes: index and draw (N,), how often the image was drawn before in this epoch. Returns
-    (N, 10), one column for each name in `_COLUMNS`.
+    Shapes: as in `generators`. Returns (N, 10), one column for each name in `_COLUMNS`.
     """
-    rows = [
-        np.random.Generator(np.random.Philox(key=[(seed << 32) + epoch, (int(i) << 32) + int(d)]))
-        for i, d in zip(index.tolist(), draw.tolist(), strict=True)
-    ]
+    rows = generators(seed=seed, epoch=epoch, index=index, draw=draw)
     return torch.from_numpy(np.stack([row.random(len(_COLUMNS), np.float32) for row in rows]))
 
 
 def augment(
-    image: Tensor, mask: Tensor, valid: Tensor, uniform: Tensor, settings: AugmentationSettings
-) -> tuple[Tensor, Tensor, Tensor]:
-    """A changed copy of image, mask and valid.
+    image: Tensor,
+    mask: Tensor,
+    valid: Tensor,
+    uniform: Tensor,
+    settings: AugmentationSettings,
+    *,
+    target: Tensor | None = None,
+    window: Window | None = None,
+) -> Augmented:
+    """A changed copy of image, mask and valid, and of the clean image where there is a `target`.
 
-    Shapes: image (N, 3, H, W) in [0, 1]; mask (N, H, W) uint8; valid (N, H, W) bool; uniform
-    (N, 10) on the same device. What is warped in from outside repeats the border.
+    Shapes: image and target (N, 3, H, W) in [0, 1]; mask (N, H, W) uint8; valid (N, H, W) bool;
+    uniform (N, 10) on the same device. With a window what comes back is of its size. What is warped
+    in from outside repeats the border.
     """
     numbers = dict(zip(_COLUMNS, uniform.unbind(1), strict=True))
     matrix = _affine(numbers, settings, height=image.shape[2], width=image.shape[3])
-    grid = F.affine_grid(matrix, list(image.shape), align_corners=False).to(image.dtype)
-    layout = _layout_of(image)
-    image = F.grid_sample(image, grid, "bilinear", "border", align_corners=False)
-    image = _adjust_colours(image, numbers, settings)
+    size = image.shape[2:]
+    if window is not None:
+        matrix = _looking_at(matrix, window, height=image.shape[2], width=image.shape[3])
+        size = torch.Size(window.size)
+    shape = [*image.shape[:2], *size]
+    grid = F.affine_grid(matrix, shape, align_corners=False).to(image.dtype)
+    warped = _warp(image, grid)
+    colours = _colour_map(warped, numbers, settings)
+    changed = _recolour(warped, colours)
     if settings.noise > 0:
-        image = image + settings.noise * torch.randn_like(image)
-    image = image.clamp_(0, 1).contiguous(memory_format=layout)
-    return image, _warp_labels(mask, grid), _warp_labels(valid, grid)
+        changed = changed + settings.noise * torch.randn_like(changed)
+    layout = _layout_of(image)
+    clean = None
+    if target is not None:
+        clean = _recolour(_warp(target, grid), colours).clamp_(0, 1)
+    return Augmented(
+        changed.clamp_(0, 1).contiguous(memory_format=layout),
+        _warp_labels(mask, grid),
+        _warp_labels(valid, grid),
+        clean,
+    )
+
+
+def _warp(image: Tensor, grid: Tensor) -> Tensor:
+    return F.grid_sample(image, grid, "bilinear", "border", align_corners=False)
+
+
+def _recolour(image: Tensor, colours: tuple[Tensor, Tensor]) -> Tensor:
+    """Brightness, contrast, saturation and hue as one affine map of the colours of each image."""
+    matrix, offset = colours
+    return torch.einsum("nij,njhw->nihw", matrix, image).add_(offset[:, :, None, None])
+
+
+def _looking_at(matrix: Tensor, window: Window, *, height: int, width: int) -> Tensor:
+    """The matrices (N, 2, 3) followed by a look at a window of the image."""
+    share = matrix.new_tensor([window.size[1] / width, window.size[0] / height])
+    centre = (2 * window.centre.to(matrix) - 1).clamp(share - 1, 1 - share)
+    linear = matrix[:, :, :2] * share
+    # What lies at the window's centre after the change is what was asked for before it.
+    return torch.cat([linear, (matrix[:, :, 2] + centre)[:, :, None]], 2)
 
 
 def _warp_labels(labels: Tensor, grid: Tensor) -> Tensor:
@@ -112,15 +186,6 @@ def _affine(
     row_x = torch.stack([cosine * flip_x, -sine * height / width * flip_x, shift_x], dim=1)
     row_y = torch.stack([sine * width / height * flip_y, cosine * flip_y, shift_y], dim=1)
     return torch.stack([row_x, row_y], dim=1)
-
-
-def _adjust_colours(
-    image: Tensor, numbers: dict[str, Tensor], settings: AugmentationSettings
-) -> Tensor:
-    """Brightness, contrast, saturation and hue as one affine map of the colours of each image."""
-    matrix, offset = _colour_map(image, numbers, settings)
-    mixed = torch.einsum("nij,njhw->nihw", matrix, image)
-    return mixed.add_(offset[:, :, None, None])
 
 
 def _colour_map(

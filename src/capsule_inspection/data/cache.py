@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 """Raise it whenever the same files and settings would give other pixels."""
 
 Progress = Callable[[int, int], None]
@@ -48,7 +48,8 @@ class DecodedCache:
     Shapes: images (N, H, W, 3) uint8 RGB; masks (N, H, W) uint8, 0 or the image's label;
     boxes (N, 4) float32, x0, y0, x1, y1 of what was cut out, in source pixels, may reach beyond
     the image; inside (N, 4) int32, the part of the target that shows the image (the rest is its
-    border, repeated); found (N,) bool, false where roi=auto saw no part and took the whole image.
+    border, repeated); found (N,) bool, false where roi=auto saw no part and took the whole image;
+    foregrounds (N, H, W) uint8, 1 on the part, or everywhere on the image where none is seen.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class DecodedCache:
     boxes: np.ndarray
     inside: np.ndarray
     found: np.ndarray
+    foregrounds: np.ndarray
 
     def __len__(self) -> int:
         return len(self.images)
@@ -88,6 +90,7 @@ class _Recipe:
                 ("box", "<f4", (4,)),
                 ("inside", "<i4", (4,)),
                 ("found", "?"),
+                ("foreground", "u1", (height, width)),
             ]
         )
 
@@ -131,6 +134,7 @@ def _views(path: Path, rows: np.ndarray) -> DecodedCache:
         boxes=rows["box"],
         inside=rows["inside"],
         found=rows["found"],
+        foregrounds=rows["foreground"],
     )
 
 
@@ -331,7 +335,7 @@ def _decode(index: DataIndex, record: ImageRecord, recipe: _Recipe) -> np.ndarra
     path = index.path_of(record.path)
     image = read_image(path, max_pixels=record.width * record.height)
     size = (image.shape[0], image.shape[1])
-    foreground = find_foreground(image) if recipe.roi == "auto" else None
+    foreground = find_foreground(image)
     crop = crop_box(
         size,
         roi=recipe.roi,
@@ -342,6 +346,8 @@ def _decode(index: DataIndex, record: ImageRecord, recipe: _Recipe) -> np.ndarra
     row = np.zeros((), recipe.dtype)
     row["image"], row["inside"] = cut_out(image, box=crop.box, image_size=recipe.image_size)
     row["box"], row["found"] = crop.box, crop.found
+    part = np.ones(size, np.uint8) if foreground is None else foreground
+    row["foreground"] = cut_out_mask(part, box=crop.box, image_size=recipe.image_size)
     if record.mask is not None:
         mask = read_mask(index.path_of(record.mask), expected_size=size, label=1)
         row["mask"] = record.label * cut_out_mask(mask, box=crop.box, image_size=recipe.image_size)

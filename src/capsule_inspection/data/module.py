@@ -26,14 +26,27 @@ from capsule_inspection.contracts import (
     DataIndex,
     Normalisation,
 )
-from capsule_inspection.data.augmentation import AugmentationSettings, augment, uniform_numbers
+from capsule_inspection.data.augmentation import (
+    AugmentationSettings,
+    Window,
+    augment,
+    uniform_numbers,
+)
 from capsule_inspection.data.cache import DecodedCache
+from capsule_inspection.data.corruption import Corruption
 from capsule_inspection.data.sampling import Draw, EpochSampler, Share
+
+_WINDOW_SHIFT = 0.7
+"""Of a window's size: how far what was spoilt lies from its centre at most, on both sides."""
 
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """How batches are made; `batch_size` is that of all processes of a training together."""
+    """How batches are made; `batch_size` is that of all processes of a training together.
+
+    In training each image is drawn `views` times an epoch, of which a `window` (h, w) in pixels is
+    shown, None for the whole; in validation `val_views` times.
+    """
 
     batch_size: int
     sampling: str
@@ -41,13 +54,16 @@ class BatchSettings:
     seed: int
     channels_last: bool
     augmentation: AugmentationSettings
+    views: int = 1
+    val_views: int = 1
+    window: tuple[int, int] | None = None
 
 
 class CachedImages(Dataset[dict[str, Tensor]]):
     """Raw batches from the decoded cache; asked for whole batches of draws.
 
-    Returns uint8 image (N, H, W, 3), mask (N, H, W), bool valid (N, H, W), int64 label, index and
-    draw (N,).
+    Returns uint8 image (N, H, W, 3) and mask (N, H, W), bool valid and foreground (N, H, W), int64
+    label, index and draw (N,).
     """
 
     def __init__(self, cache: DecodedCache, labels: np.ndarray) -> None:
@@ -63,6 +79,7 @@ class CachedImages(Dataset[dict[str, Tensor]]):
             "image": torch.from_numpy(self.cache.images[index]),
             "mask": torch.from_numpy(self.cache.masks[index]),
             "valid": torch.from_numpy(self.cache.valid(index)),
+            "foreground": torch.from_numpy(self.cache.foregrounds[index] > 0),
             "label": torch.from_numpy(self.labels[index]),
             "index": torch.from_numpy(index),
             "draw": torch.tensor([draw for _, draw in draws]),
@@ -80,24 +97,30 @@ class InspectionDataModule(L.LightningDataModule):
         normalisation: Normalisation,
         settings: BatchSettings,
         select: Callable[[str, int], bool] | None = None,
+        corruption: Corruption | None = None,
     ) -> None:
-        """`select(stage, label)` says which images a task uses; None uses all."""
+        """`select(stage, label)` says which images a task uses; None uses all.
+
+        With a `corruption` the images of training and validation are spoilt.
+        """
         super().__init__()
         self.index = index
         self.settings = settings
         self.labels = np.array([record.label for record in index.records], np.int64)
         self.stages = np.array([record.split for record in index.records])
         self.select = select
+        self.corruption = corruption
         self.dataset = CachedImages(cache, self.labels)
         self.normalise = v2.Normalize(list(normalisation.mean), list(normalisation.std))
         self.normalisation = normalisation
         self.predict_stage = TEST
+        self.predict_every_label = False
         self.mix = mixup(settings.mixup, len(index.classes))
 
-    def indices(self, stage: str) -> list[int]:
-        """Which rows of the data index belong to a stage."""
+    def indices(self, stage: str, *, every_label: bool = False) -> list[int]:
+        """Which rows of the data index belong to a stage, of those that the task uses or of all."""
         members = np.flatnonzero(self.stages == stage).tolist()
-        if self.select is None:
+        if self.select is None or every_label:
             return members
         return [index for index in members if self.select(stage, int(self.labels[index]))]
 
@@ -107,9 +130,10 @@ class InspectionDataModule(L.LightningDataModule):
         counts: list[int] = np.bincount(labels, minlength=len(self.index.classes)).tolist()
         return counts
 
-    def loader(self, stage: str) -> DataLoader:
-        """Each image of the stage once, in order, without augmentation."""
-        draws = [(index, 0) for index in self.indices(stage)]
+    def loader(self, stage: str, *, views: int = 1, every_label: bool = False) -> DataLoader:
+        """Each image of the stage `views` times, in order, without augmentation."""
+        members = self.indices(stage, every_label=every_label)
+        draws = [(index, view) for index in members for view in range(views)]
         if not draws:
             raise DataError(f"the split has no {stage} images. Choose another stage or split.")
         share, batch_size = self._share(), self.settings.batch_size
@@ -130,6 +154,7 @@ class InspectionDataModule(L.LightningDataModule):
             kind=settings.sampling,
             seed=settings.seed,
             share=share,
+            views=settings.views,
         )
         return self._loader(sampler=sampler, batch_size=settings.batch_size // share.processes)
 
@@ -139,16 +164,29 @@ class InspectionDataModule(L.LightningDataModule):
         return Share(self.trainer.global_rank, self.trainer.world_size)
 
     def val_dataloader(self) -> DataLoader:
-        return self.loader(VAL)
+        return self.loader(VAL, views=self.settings.val_views)
 
     def test_dataloader(self) -> DataLoader:
         return self.loader(TEST)
 
     def predict_dataloader(self) -> DataLoader:
-        return self.loader(self.predict_stage)
+        return self.loader(self.predict_stage, every_label=self.predict_every_label)
 
     def _loader(self, **batches: Any) -> DataLoader:  # torch's own argument names
         return DataLoader(self.dataset, collate_fn=lambda batch: batch, num_workers=0, **batches)
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        if self.trainer is None or not (self.trainer.training or self.trainer.validating):
+            return batch
+        return self.spoil(batch, training=bool(self.trainer.training), epoch=self._epoch())
+
+    def spoil(
+        self, raw: Mapping[str, Tensor], *, training: bool, epoch: int
+    ) -> Mapping[str, Tensor]:
+        """The raw batch, spoilt where this task wants it."""
+        if self.corruption is None:
+            return raw
+        return self.corruption.spoil(raw, training=training, epoch=epoch)
 
     def on_after_batch_transfer(self, batch: Mapping[str, Tensor], dataloader_idx: int) -> Batch:
         training = bool(self.trainer and self.trainer.training)
@@ -158,21 +196,23 @@ class InspectionDataModule(L.LightningDataModule):
         return int(self.trainer.current_epoch) if self.trainer else 0
 
     def transform(self, raw: Mapping[str, Tensor], *, training: bool, epoch: int) -> Batch:
-        """A raw batch on the device made into what tasks see.
-
-        The cache has the layout that torch calls channels-last.
-        """
-        image = raw["image"].permute(0, 3, 1, 2).float().div_(255)
-        if not self.settings.channels_last:
-            image = image.contiguous()
-        mask, valid = raw["mask"], raw["valid"]
+        """A raw batch on the device made into what tasks see."""
+        image, mask, valid = self._as_float(raw["image"]), raw["mask"], raw["valid"]
+        target = self._as_float(raw["target"]) if "target" in raw else None
+        foreground = raw["foreground"]
         if training:
             self._seed_batch(raw, epoch)
             uniform = uniform_numbers(
                 seed=self.settings.seed, epoch=epoch, index=raw["index"], draw=raw["draw"]
             )
-            image, mask, valid = augment(
-                image, mask, valid, uniform.to(image.device), self.settings.augmentation
+            image, mask, valid, target = augment(
+                image,
+                mask,
+                valid,
+                uniform.to(image.device),
+                self.settings.augmentation,
+                target=target,
+                window=self._window(raw),
             )
         batch = Batch(
             image=self.normalise(image),
@@ -181,9 +221,27 @@ class InspectionDataModule(L.LightningDataModule):
             index=raw["index"],
             valid=valid,
         )
+        if target is not None:
+            batch["target"] = self.normalise(target)
+        if not training:
+            batch["foreground"] = foreground
         if training and self.mix is not None:
             batch["image"], batch["label_weight"] = self.mix(batch["image"], batch["label"])
         return batch
+
+    def _as_float(self, image: Tensor) -> Tensor:
+        """uint8 (N, H, W, 3) as (N, 3, H, W) in [0, 1]; the cache's layout is channels-last."""
+        image = image.permute(0, 3, 1, 2).float().div_(255)
+        return image if self.settings.channels_last else image.contiguous()
+
+    def _window(self, raw: Mapping[str, Tensor]) -> Window | None:
+        """What is shown of each image in training: what was spoilt, though not in its middle."""
+        if self.settings.window is None:
+            return None
+        size = self.settings.window
+        height, width = raw["mask"].shape[1:]
+        reach = raw["centre"].new_tensor([size[1] / width, size[0] / height])
+        return Window(size, raw["centre"] + _WINDOW_SHIFT * reach * raw["shift"])
 
     def _seed_batch(self, raw: Mapping[str, Tensor], epoch: int) -> None:
         """Make torch's random numbers (mixup, noise, dropout) depend on seed, epoch and images."""

@@ -41,10 +41,11 @@ class Share:
 
 
 class EpochSampler(Sampler[Draw]):
-    """Draws of one epoch, as many as there are images, shared by all processes.
+    """Draws of one epoch, `views` times as many as there are images, shared by all processes.
 
-    `natural`: each image once. `balanced`: each class equally often, its images in turn, so that
-    rare ones are seen several times and none is left out for another. Lightning calls `set_epoch`.
+    `natural`: each image equally often. `balanced`: each class equally often, its images in turn,
+    so that rare ones are seen several times and none is left out for another. Lightning calls
+    `set_epoch`.
     """
 
     def __init__(
@@ -55,27 +56,31 @@ class EpochSampler(Sampler[Draw]):
         kind: str,
         seed: int,
         share: Share = Share(),
+        views: int = 1,
     ) -> None:
         self.indices = np.asarray(indices)
         self.labels = np.asarray(labels)
         self.kind = kind
         self.seed = seed
         self.share = share
+        self.views = views
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.indices) // self.share.processes
+        return self.views * len(self.indices) // self.share.processes
 
     def __iter__(self) -> Iterator[Draw]:
         generator = np.random.default_rng([self.seed, self.epoch])
-        if self.kind == "natural":
-            order = generator.permutation(self.indices)
-        else:
-            order = balanced_order(self.indices, self.labels, generator)
+        order = np.concatenate([self._order(generator) for _ in range(self.views)])
         return iter(self.share.of_training(number_draws(order.tolist())))
+
+    def _order(self, generator: np.random.Generator) -> np.ndarray:
+        if self.kind == "natural":
+            return generator.permutation(self.indices)
+        return balanced_order(self.indices, self.labels, generator)
 
 
 def balanced_order(

@@ -62,11 +62,7 @@ def kfold(index: DataIndex, *, folds: int, fold: int, val_fraction: float, seed:
     The test parts of all folds are the same for each `fold`, and together all images. Raises
     ConfigurationError for a fold that does not exist, DataError where a class has too few groups.
     """
-    if folds < 2 or not 0 <= fold < folds or not 0 <= val_fraction < 1:
-        raise ConfigurationError(
-            f"split.folds={folds} split.fold={fold} split.val={val_fraction}: expected two folds "
-            "or more, a fold from 0 to folds - 1, and val from 0 to below 1."
-        )
+    _check_folds(folds=folds, fold=fold, val_fraction=val_fraction)
     groups = _shuffled(index, seed=seed, purpose="kfold")
     # With two folds of a class of three, the larger would leave one image for train and val.
     needed = 4 if folds == 2 and val_fraction > 0 else folds
@@ -103,6 +99,69 @@ def origin(index: DataIndex, *, seed: int) -> DataIndex:
     chosen = set(val)
     train = [row for row in range(len(index)) if row not in chosen]
     return _with_stages(index, {TRAIN: train, VAL: val})
+
+
+def one_class(
+    index: DataIndex, *, folds: int, fold: int, val_fraction: float, seed: int
+) -> DataIndex:
+    """Cross-validation over the good images: the test part is one of `folds`, and every defect.
+
+    `val_fraction` of the other good images are val, the rest is for training. Good images that stay
+    together with a defect are test images too. Raises ConfigurationError for a fold that does not
+    exist, DataError where there are too few good images.
+    """
+    _check_folds(folds=folds, fold=fold, val_fraction=val_fraction)
+    groups = _shuffled(index, seed=seed, purpose="one_class")
+    good = [group for group in groups if set(group.labels) == {GOOD_LABEL}]
+    if len(good) < max(folds, 4):
+        raise DataError(
+            f"{index.root}: split=one_class with split.folds={folds} needs at least "
+            f"{max(folds, 4)} good images (groups of them that stay together), found {len(good)}. "
+            "Add good images, or use fewer folds."
+        )
+    parts = _divide(index, good, [1 / folds] * folds)
+    test = set(parts[fold])
+    rest = [group for group in good if test.isdisjoint(group.rows)]
+    train, val = _divide(index, rest, [1 - val_fraction, val_fraction])
+    chosen = {row for group in good for row in group.rows}
+    defects = [row for row in range(len(index)) if row not in chosen]
+    return _with_stages(index, {TRAIN: train, VAL: val, TEST: [*parts[fold], *defects]})
+
+
+def set_aside(index: DataIndex, *, stage: str, share: float, seed: int) -> DataIndex:
+    """The index with a share of the good training images moved to a stage of their own.
+
+    An index that has images in this stage already comes back as it is. Raises DataError where there
+    are too few good training images to share.
+    """
+    if any(record.split == stage for record in index.records):
+        return index
+    groups = [
+        group
+        for group in _shuffled(index, seed=seed, purpose=stage)
+        if set(group.labels) == {GOOD_LABEL}
+        and all(index.records[row].split == TRAIN for row in group.rows)
+    ]
+    if len(groups) < 2:
+        raise DataError(
+            f"{index.root}: {len(groups)} good training images; at least 2 are needed, one to "
+            f"train on and one for {stage}. Add good images, or make val and test smaller."
+        )
+    _, moved = _divide(index, groups, [1 - share, share])
+    chosen = set(moved)
+    records = tuple(
+        replace(record, split=stage) if row in chosen else record
+        for row, record in enumerate(index.records)
+    )
+    return replace(index, records=records)
+
+
+def _check_folds(*, folds: int, fold: int, val_fraction: float) -> None:
+    if folds < 2 or not 0 <= fold < folds or not 0 <= val_fraction < 1:
+        raise ConfigurationError(
+            f"split.folds={folds} split.fold={fold} split.val={val_fraction}: expected two folds "
+            "or more, a fold from 0 to folds - 1, and val from 0 to below 1."
+        )
 
 
 def all_test(index: DataIndex) -> DataIndex:

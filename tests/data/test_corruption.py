@@ -1,0 +1,117 @@
+"""Spoilt batches: repeatable, only where the numbers say so, and never the target."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from capsule_inspection.data.corruption import (
+    Corruption,
+    CorruptionSettings,
+    add_noise,
+    cut_holes,
+    point_of_interest,
+)
+
+
+def raw(count: int = 6, *, draw: int = 0) -> dict[str, torch.Tensor]:
+    generator = np.random.default_rng(0)
+    image = generator.integers(100, 150, (count, 24, 40, 3), dtype=np.uint8)
+    foreground = torch.zeros(count, 24, 40, dtype=torch.bool)
+    foreground[:, 4:20, 10:30] = True
+    return {
+        "image": torch.from_numpy(image),
+        "mask": torch.full((count, 24, 40), 3, dtype=torch.uint8),
+        "valid": torch.ones(count, 24, 40, dtype=torch.bool),
+        "foreground": foreground,
+        "label": torch.zeros(count, dtype=torch.int64),
+        "index": torch.arange(count),
+        "draw": torch.full((count,), draw),
+    }
+
+
+def spoil(kind: str, *, share: float = 1.0, epoch: int = 3, **changed: torch.Tensor) -> dict:
+    corruption = Corruption(CorruptionSettings(kind, share), seed=1)
+    return corruption.spoil({**raw(), **changed}, training=True, epoch=epoch)
+
+
+@pytest.mark.parametrize("kind", ["noise", "cutout"])
+def test_the_image_is_spoilt_and_the_target_is_clean(kind: str) -> None:
+    found = spoil(kind)
+    assert torch.equal(found["target"], raw()["image"])
+    for n in range(6):
+        assert not torch.equal(found["image"][n], found["target"][n])
+
+
+def test_the_mask_of_a_hole_is_where_the_image_changed() -> None:
+    found = spoil("cutout")
+    changed = (found["image"] != found["target"]).any(-1)
+    assert bool((found["mask"][changed] == 1).all())
+    assert set(found["mask"].unique().tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize("kind", ["none", "cutout"])
+def test_without_a_share_nothing_is_spoilt_and_the_data_sets_own_masks_are_not_shown(
+    kind: str,
+) -> None:
+    found = spoil(kind, share=0.0)
+    assert torch.equal(found["image"], found["target"])
+    assert not found["mask"].any()
+
+
+def test_numbers_belong_to_seed_epoch_image_and_draw() -> None:
+    once, again = spoil("cutout"), spoil("cutout")
+    assert torch.equal(once["image"], again["image"])
+    assert torch.equal(once["centre"], again["centre"])
+    assert not torch.equal(once["image"], spoil("cutout", epoch=4)["image"])
+    other = spoil("cutout", draw=torch.ones(6, dtype=torch.int64))
+    assert not torch.equal(once["image"], other["image"])
+    alone = Corruption(CorruptionSettings("cutout", 1.0), seed=1).spoil(
+        {key: value[4:5] for key, value in raw().items()}, training=True, epoch=3
+    )
+    assert torch.equal(alone["image"][0], once["image"][4])
+
+
+def test_about_the_share_of_images_that_was_asked_for_is_spoilt() -> None:
+    corruption = Corruption(CorruptionSettings("cutout", 0.6), seed=0)
+    spoilt = [
+        bool(corruption.spoil(raw(1), training=True, epoch=epoch)["mask"].any())
+        for epoch in range(300)
+    ]
+    assert 0.5 < np.mean(spoilt) < 0.7
+
+
+def test_in_validation_every_second_draw_is_spoilt_always_in_the_same_way() -> None:
+    corruption = Corruption(CorruptionSettings("cutout", 0.0), seed=0)
+    clean = corruption.spoil(raw(draw=0), training=False, epoch=1)
+    first = corruption.spoil(raw(draw=1), training=False, epoch=1)
+    later = corruption.spoil(raw(draw=1), training=False, epoch=9)
+    assert torch.equal(clean["image"], clean["target"])
+    assert not torch.equal(first["image"], first["target"])
+    assert torch.equal(first["image"], later["image"])
+
+
+def test_the_centre_lies_on_what_was_spoilt_else_on_the_part_else_anywhere() -> None:
+    rng = np.random.default_rng(0)
+    mask, foreground = np.zeros((20, 40), np.uint8), np.zeros((20, 40), bool)
+    foreground[10:, 20:] = True
+    for _ in range(20):
+        x, y = point_of_interest(mask, foreground, rng)
+        assert x > 0.5
+        assert y > 0.5
+    mask[2, 3] = 1
+    assert point_of_interest(mask, foreground, rng) == (3.5 / 40, 2.5 / 20)
+    x, y = point_of_interest(mask * 0, foreground & False, rng)
+    assert 0 <= x < 1
+    assert 0 <= y < 1
+
+
+@pytest.mark.parametrize("size", [(24, 40), (3, 3), (64, 9)])
+def test_holes_and_noise_fit_images_of_any_size(size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(10):
+        image, mask = np.full((*size, 3), 128, np.uint8), np.zeros(size, np.uint8)
+        cut_holes(image, mask, rng)
+        assert mask.any()
+        add_noise(image, rng)
