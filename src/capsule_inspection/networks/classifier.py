@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from capsule_inspection.contracts import ConfigurationError, Normalisation, WeightsRecord
+from capsule_inspection.contracts import ConfigurationError, Normalisation
+from capsule_inspection.networks.base import BuiltNetwork, Network
 
 POOLS = ("own", "average", "max", "average_max", "concat")
 
@@ -52,7 +52,7 @@ class Backbone(nn.Module, ABC):
         return {f"backbone.{key}": value for key, value in state.items()}
 
 
-class Classifier(nn.Module):
+class Classifier(Network):
     """Backbone, pool and head.
 
     `pool` is a module from maps (N, C, h, w) to vectors (N, D); None stands for the backbone's
@@ -155,14 +155,6 @@ def parameters_by_child(module: nn.Module) -> list[list[nn.Parameter]]:
         else:
             groups.append([*child.parameters()])
     return [group for group in groups if group]
-
-
-@dataclass(frozen=True)
-class BuiltNetwork:
-    """A network ready to be trained, and where its weights came from."""
-
-    network: Classifier
-    weights: WeightsRecord
 
 
 def build_custom_resnet(

@@ -32,7 +32,7 @@ def fit_weights(network: Classifier, state: Mapping[str, Tensor], *, where: str)
     if not has_head:
         state = {key: value for key, value in state.items() if not key.startswith("head.")}
         logger.info("%s: its classes are not this data set's; the head starts anew.", where)
-    _check(own, state, ignored=set() if has_head else head, where=where)
+    check_fit(own, state, ignored=set() if has_head else head, where=where)
     # Updated, not merged into a new dict: it carries the versions that some networks ask for.
     own.update(state)
     network.load_state_dict(own)
@@ -49,9 +49,10 @@ def _with_our_names(network: Classifier, state: Mapping[str, Tensor]) -> dict[st
         return {f"backbone.model.{key}": value for key, value in state.items()}
 
 
-def _check(
+def check_fit(
     own: Mapping[str, Tensor], state: Mapping[str, Tensor], *, ignored: set[str], where: str
 ) -> None:
+    """Raise WeightsError, naming layers, where `state` has other layers or shapes than `own`."""
     # Files older than torch 0.4.1 have no such counters, and they may stay at zero.
     counters = {key for key in own if key.endswith("num_batches_tracked")}
     missing = [key for key in own if key not in state and key not in ignored | counters]

@@ -15,6 +15,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from capsule_inspection.contracts import ConfigurationError, WeightsError, WeightsRecord
@@ -48,17 +49,17 @@ def load_weights(network: Classifier, *, choice: str, published: PublishedWeight
         return _load_imagenet(network, published)
     if choice == "auto":
         return _load_auto(network, published)
-    _check_choice(choice)
+    check_choice(choice)
     return _load(network, Path(choice).expanduser(), source="file")
 
 
-def _check_choice(choice: str) -> None:
-    """Tell a mistyped name from a path."""
+def check_choice(choice: str, *, choices: Sequence[str] = CHOICES) -> None:
+    """Raise ConfigurationError where `choice` is a mistyped name and no path."""
     if Path(choice).exists() or "/" in choice or Path(choice).suffix in SUFFIXES:
         return
-    near = difflib.get_close_matches(choice, CHOICES, n=1) or ["auto"]
+    near = difflib.get_close_matches(choice, choices, n=1) or [choices[0]]
     raise ConfigurationError(
-        f"model.weights={choice}: expected {', '.join(CHOICES)} or the path of a file "
+        f"model.weights={choice}: expected {', '.join(choices)} or the path of a file "
         f"({', '.join(SUFFIXES)}), and there is no such file. Did you mean {near[0]}?"
     )
 

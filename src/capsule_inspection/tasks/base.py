@@ -49,6 +49,8 @@ class InspectionTask(L.LightningModule):
         self.smoothed = SmoothedFigure(learning.smoothing)
         self.extra_state: dict[str, Any] = {}
         """Plain values that every checkpoint carries, such as the names of the classes."""
+        self.fitted: dict[str, Any] = {}
+        """What was fitted to the trained network, such as a threshold: tensors and plain values."""
         self.seen_sha256: list[str] = []
         """SHA-256 of the photographs that the weights have been trained on."""
 
@@ -133,6 +135,7 @@ class InspectionTask(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["inspection"]
         self.smoothed.restore(state["smoothed"])
+        self.fitted = {}  # it was fitted to the weights of another epoch
         self._plateau_state = state.get("plateau")
 
     _plateau_state: dict[str, Any] | None = None

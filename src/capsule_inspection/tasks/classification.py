@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
@@ -89,8 +88,3 @@ class EpochFigures(nn.Module):
         for metric in metrics.values():
             metric.reset()
         return values
-
-
-def stack_predictions(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Joins what `predict_step` returned, in the order of the batches."""
-    return {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}

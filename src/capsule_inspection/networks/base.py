@@ -1,0 +1,31 @@
+"""What tasks know of every network, whatever it answers; and a network with its first weights.
+
+Pure torch; the answers themselves are those of classifier.py and autoencoder.py.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import nn
+
+from capsule_inspection.contracts import Normalisation, WeightsRecord
+
+
+class Network(nn.Module, ABC):
+    """Takes images (N, 3, H, W), normalised as `normalisation` says."""
+
+    normalisation: Normalisation
+
+    @abstractmethod
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """Trainable parameters, each once, in groups from the input to the head, which is last."""
+
+
+@dataclass(frozen=True)
+class BuiltNetwork:
+    """A network ready to be trained, and where its weights came from."""
+
+    network: Network
+    weights: WeightsRecord
