@@ -158,3 +158,128 @@ def _write_epochs(folder: Path, epochs: int) -> None:
 def _write_csv(path: Path, header: list[str], rows: list[list[Any]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([header, *rows])
+
+
+def draw_anomaly_run(
+    folder: Path,
+    *,
+    classes: Sequence[str] = CLASSES,
+    images: Sequence[int] = (12, 5, 4),
+    calibration: int = 20,
+    threshold: Mapping[str, Any] | None = None,
+    record: Mapping[str, Any] | None = None,
+    maps: bool = True,
+    masks: bool = True,
+    thumbnails: bool = True,
+    reconstructions: bool = True,
+    separation: float = 2.0,
+) -> Path:
+    """A one-class run: so many test images of each class, scores that part by `separation`.
+
+    Maps have padding of one pixel at the left, and are high where the mask is.
+    """
+    folder.mkdir(parents=True)
+    label = np.repeat(np.arange(len(images)), images)
+    set_by = {
+        "value": 1.0,
+        "rule": "conformal",
+        "good_images": calibration,
+        "defect_images": 0,
+        "false_alarm_rate": 0.1,
+        "enough": True,
+        "needed": 9,
+        **(threshold or {}),
+    }
+    counts = {"train": 100, "val": 4, "calibration": calibration, "test": len(label)}
+    data = {"name": "drawn", "classes": list(classes), "images": counts, "fingerprint": "f" * 8}
+    changed = {"task": "reconstruction", "data": data, "threshold": set_by, "corruption": "painted",
+               "monitor": None, "command": ["train.py", "model=autoencoder"]}  # fmt: skip
+    _write_record(folder, "autoencoder", 0, classes, len(label), {**changed, **(record or {})})
+    score = 0.5 + 0.04 * (np.arange(len(label)) % 7) + separation * 0.4 * (label > 0)
+    score[0] = 1.2  # one good image is rejected
+    score[-1] = 0.7  # one defect is missed
+    rows = [
+        row
+        for stage, first, of_stage, scores in (
+            ("val", 200, np.zeros(4, int), np.full(4, 0.6)),
+            ("calibration", 300, np.zeros(calibration, int), np.linspace(0.4, 0.9, calibration)),
+            ("test", 0, label, score if len(label) else np.zeros(0)),
+        )
+        for row in _anomaly_rows(stage, first, of_stage, scores, classes, set_by["value"])
+    ]
+    header = ["index", "path", "sha256", "split", "fold", "label", "prediction", "score"]
+    _write_csv(folder / "predictions.csv", [*header, "threshold"], rows)
+    if maps:
+        _write_maps(folder, label, masks=masks)
+    _write_anomaly_figures(folder, label, score, classes, set_by["value"], masks=maps and masks)
+    header = ["epoch", "seconds", "train/loss", "train/reconstruction", "val/loss"]
+    _write_csv(
+        folder / "metrics.csv", header, [[e, 5.0, 3 / (e + 1), 2 / (e + 1), 1.2] for e in range(4)]
+    )
+    kinds = ["", "_reconstruction"] if reconstructions else [""]
+    (folder / "images").mkdir()
+    for number in range(len(label) if thumbnails else 0):
+        for kind in kinds:
+            picture = np.full((20, 60, 3), 100 + number % 150, np.uint8)
+            Image.fromarray(picture).save(folder / "images" / f"{number}{kind}.jpg")
+    return folder
+
+
+def _anomaly_rows(
+    stage: str,
+    first: int,
+    label: np.ndarray,
+    score: np.ndarray,
+    classes: Sequence[str],
+    threshold: float,
+) -> list[list[Any]]:
+    return [
+        [
+            *(first + i, f"x/{first + i}.png", f"{first + i:064x}", stage, ""),
+            *(classes[label[i]], "defect" if score[i] > threshold else classes[0]),
+            *(score[i], threshold),
+        ]
+        for i in range(len(label))
+    ]
+
+
+def _write_maps(folder: Path, label: np.ndarray, *, masks: bool) -> None:
+    generator = np.random.default_rng(0)
+    mask = np.zeros((len(label), 10, 31), np.uint8)
+    mask[label > 0, 3:6, 10:20] = 1
+    anomaly_map = generator.random(mask.shape) + 1.5 * mask
+    np.savez(
+        folder / "maps.npz",
+        index=np.arange(len(label)),
+        maps=anomaly_map.astype(np.float16),
+        masks=mask * label[:, np.newaxis, np.newaxis].astype(np.uint8) * np.uint8(masks),
+        inside=np.tile(np.array([1, 0, 31, 10], np.int32), (len(label), 1)),
+    )
+
+
+def _write_anomaly_figures(
+    folder: Path,
+    label: np.ndarray,
+    score: np.ndarray,
+    classes: Sequence[str],
+    threshold: float,
+    *,
+    masks: bool,
+) -> None:
+    from capsule_inspection.metrics.detection import anomaly_figures
+    from capsule_inspection.metrics.localisation import localisation_figures
+    from capsule_inspection.metrics.names import with_stage
+    from capsule_inspection.metrics.pixel_counts import count_pixels
+
+    figures = anomaly_figures(
+        label > 0,
+        score > threshold,
+        score,
+        class_names_of_images=np.array(classes)[label],
+        false_alarm_rate=0.05,
+    )
+    if masks:
+        with np.load(folder / "maps.npz") as stored:
+            figures |= localisation_figures(count_pixels(stored["maps"], stored["masks"]))
+    values = {key: vars(figure) for key, figure in with_stage(figures, "test").items()}
+    (folder / "metrics.json").write_text(json.dumps(values), encoding="utf-8")

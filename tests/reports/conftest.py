@@ -1,15 +1,20 @@
-"""A small finished run folder, made of drawn numbers."""
+"""A small finished run folder, made of drawn numbers, and what there is to see in pictures."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn_runs import draw_anomaly_run
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
+
+from capsule_inspection.reports import style
 
 CLASSES = ("good", "007", "膠囊 $x$")
 LABELS = (0, 0, 0, 1, 1, 2)
@@ -58,3 +63,33 @@ def write_predictions(folder: Path, *, prediction: Sequence[int] = (0, 0, 2, 0, 
 def _write(path: Path, header: list[str], rows: list[list[object]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([header, *rows])
+
+
+@pytest.fixture
+def anomaly_run(tmp_path: Path) -> Path:
+    return draw_anomaly_run(tmp_path / "one class")
+
+
+@pytest.fixture
+def words() -> Callable[[Figure], str]:
+    """Everything that is written in a figure; drawing it fails on any warning."""
+
+    def written_in(figure: Figure) -> str:
+        style.figure_to_array(figure)
+        return "\n".join(text.get_text() for text in figure.findobj(Text) if text.get_visible())
+
+    return written_in
+
+
+@pytest.fixture
+def inside() -> Callable[[Figure], bool]:
+    """Whether nothing that is drawn sticks out of the page, by more than a hair."""
+
+    def is_inside(figure: Figure) -> bool:
+        style.figure_to_array(figure)
+        box = figure.get_tightbbox()
+        width, height = figure.get_size_inches()
+        low, high = min(box.x0, box.y0), max(box.x1 - width, box.y1 - height)
+        return low > -0.05 and high < 0.05
+
+    return is_inside

@@ -16,21 +16,6 @@ GENERATOR = np.random.default_rng(0)
 LONG = ["good", *(f"an exceedingly long name of a defect, number {i}" for i in range(14))]
 
 
-def words(figure: Figure) -> str:
-    """Everything that is written in a figure; drawing it fails on any warning."""
-    style.figure_to_array(figure)
-    found = figure.findobj(matplotlib.text.Text)
-    return "\n".join(text.get_text() for text in found if text.get_visible())
-
-
-def inside(figure: Figure) -> bool:
-    """Whether nothing that is drawn sticks out of the page, by more than a hair."""
-    style.figure_to_array(figure)
-    box = figure.get_tightbbox()
-    width, height = figure.get_size_inches()
-    return box.x0 > -0.05 and box.y0 > -0.05 and box.x1 < width + 0.05 and box.y1 < height + 0.05
-
-
 # --- style
 
 
@@ -63,7 +48,7 @@ def test_settings_of_the_machine_do_not_change_a_picture():
 
 def test_pyplot_and_torch_are_never_imported():
     program = (
-        "import sys; import capsule_inspection.reports.run_pictures;"
+        "import sys; import capsule_inspection.reports.run_page;"
         "import capsule_inspection.reports.summary;"
         "sys.exit('matplotlib.pyplot' in sys.modules or 'torch' in sys.modules)"
     )
@@ -97,7 +82,7 @@ def test_short_names_keep_what_tells_them_apart():
 # --- training
 
 
-def test_curves_have_a_panel_for_each_kind_and_name_the_best_epoch():
+def test_curves_have_a_panel_for_each_kind_and_name_the_best_epoch(words, inside):
     columns = {
         "epoch": [0, 1, 2],
         "step": [1, 2, 3],
@@ -120,7 +105,7 @@ def test_curves_have_a_panel_for_each_kind_and_name_the_best_epoch():
 
 
 @pytest.mark.parametrize("loss", [[0.0], [1e9], [-1.0]])
-def test_curves_of_a_single_epoch_show_its_point(loss):
+def test_curves_of_a_single_epoch_show_its_point(loss, inside):
     figure = training.curves({"epoch": [0], "train/loss": loss}, 0)
 
     low, high = figure.axes[0].get_ylim()
@@ -129,35 +114,50 @@ def test_curves_of_a_single_epoch_show_its_point(loss):
     assert inside(figure)
 
 
-def test_curves_without_any_epoch_say_so():
+def test_curves_without_any_epoch_say_so(words):
     assert "Nothing has been measured" in words(training.curves({"epoch": [], "val/loss": []}))
+
+
+def test_parts_of_a_loss_share_its_panel_and_what_is_no_share_has_its_own():
+    columns = {
+        "epoch": [0, 1],
+        "train/loss": [3.0, 2.0],
+        "train/reconstruction": [0.5, 0.4],
+        "val/auroc": [0.5, 0.6],
+        "val/distance": [40.0, 30.0],
+    }
+    figure = training.curves(columns)
+
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["Loss", "Figures", "Other values"]
+    assert len(figure.axes[0].lines) == 2
 
 
 # --- classification
 
 
-def test_confusion_matrix_writes_counts_shares_and_totals():
+def test_confusion_matrix_writes_counts_shares_and_totals(words):
     text = words(classification.confusion_matrix(np.array([[3, 1], [0, 2]]), ["good", "poke"], "T"))
 
     assert all(cell in text for cell in ("3\n75%", "1\n25%", "2\n100%"))
     assert "good  (4)" in text
 
 
-def test_confusion_matrix_shows_a_class_that_was_never_found():
+def test_confusion_matrix_shows_a_class_that_was_never_found(words):
     text = words(classification.confusion_matrix(np.array([[3, 0], [2, 0]]), ["good", "poke"]))
 
     assert "0\n0%" in text
 
 
 @pytest.mark.slow
-def test_confusion_matrix_of_fifteen_long_names_stays_on_its_page():
+def test_confusion_matrix_of_fifteen_long_names_stays_on_its_page(inside):
     matrix = GENERATOR.integers(0, 5, (15, 15))
 
     assert inside(classification.confusion_matrix(matrix, LONG))
 
 
 @pytest.mark.parametrize("names", [["_a", "$x_1$"], ["膠囊", "a\nb"], ["%", "\\frac"]])
-def test_odd_class_names_are_drawn_as_they_are(names):
+def test_odd_class_names_are_drawn_as_they_are(names, words, inside):
     label = np.array([0, 1, 1])
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
 
@@ -167,7 +167,7 @@ def test_odd_class_names_are_drawn_as_they_are(names):
     assert inside(classification.confusion_matrix(np.eye(2, dtype=int), names))
 
 
-def test_precision_recall_says_average_precision_and_which_class_has_no_images():
+def test_precision_recall_says_average_precision_and_which_class_has_no_images(words):
     label = np.array([0, 0, 1, 1])
     probabilities = np.array([[0.9, 0.1, 0], [0.4, 0.6, 0], [0.5, 0.5, 0], [0.1, 0.9, 0]])
 
@@ -190,14 +190,14 @@ def test_precision_recall_steps_have_the_average_precision_as_area():
 
 
 @pytest.mark.slow
-def test_precision_recall_of_fifteen_long_names_stays_on_its_page():
+def test_precision_recall_of_fifteen_long_names_stays_on_its_page(inside):
     label = np.arange(45) % 15
     probabilities = GENERATOR.dirichlet(np.ones(15), 45)
 
     assert inside(classification.precision_recall(label, probabilities, LONG))
 
 
-def test_recall_by_class_counts_the_images_and_draws_each_interval():
+def test_recall_by_class_counts_the_images_and_draws_each_interval(words, inside):
     figures = {
         "accuracy": Measured(0.9, 0.8, 1.0, 10),
         "recall/good": Measured(0.75, 0.5, 0.9, 8),
@@ -213,19 +213,8 @@ def test_recall_by_class_counts_the_images_and_draws_each_interval():
     assert inside(figure)
 
 
-def test_recall_by_class_without_recalls_says_so():
+def test_recall_by_class_without_recalls_says_so(words):
     assert "there is no recall" in words(classification.recall_by_class({}))
-
-
-@pytest.mark.parametrize("score", [[0.5, 0.5, 0.5], [0.1, 0.2, 0.9]])
-def test_score_histogram_counts_both_sides(score):
-    figure = classification.score_histogram(np.array(score), np.array([0, 0, 3]), 0.5)
-
-    text = words(figure)
-    assert "good (2 images)" in text
-    assert "defect (1 images)" in text
-    assert "threshold 0.5" in text
-    assert inside(figure)
 
 
 # --- images
@@ -235,7 +224,7 @@ def images(count, height=20, width=60):
     return [np.full((height, width, 3), 10 * i, np.uint8) for i in range(count)]
 
 
-def test_worst_mistakes_come_surest_first_and_without_what_was_right():
+def test_worst_mistakes_come_surest_first_and_without_what_was_right(words, inside):
     label = np.array([0, 1, 1, 0])
     prediction = np.array([1, 0, 1, 1])
     probabilities = np.array([[0.4, 0.6], [0.95, 0.05], [0.0, 1.0], [0.2, 0.8]])
@@ -250,7 +239,7 @@ def test_worst_mistakes_come_surest_first_and_without_what_was_right():
     assert inside(figure)
 
 
-def test_no_mistakes_are_good_news():
+def test_no_mistakes_are_good_news(words):
     label = np.zeros(3, int)
 
     text = words(mistakes.worst_mistakes(images(3), label, label, np.ones((3, 1)), ["good"]))
@@ -261,7 +250,7 @@ def test_no_mistakes_are_good_news():
 @pytest.mark.parametrize(
     ("height", "width", "count"), [(20, 60, 1), (20, 60, 3), (30, 30, 5), (60, 20, 7), (7, 100, 3)]
 )
-def test_captions_and_images_of_any_shape_stay_on_their_page(height, width, count):
+def test_captions_and_images_of_any_shape_stay_on_their_page(height, width, count, inside):
     label, prediction = np.arange(count) % 15, (np.arange(count) + 1) % 15
     figure = mistakes.worst_mistakes(
         images(count, height, width), label, prediction, np.full((count, 15), 1 / 15), LONG
@@ -283,5 +272,5 @@ def test_wide_images_stand_in_fewer_columns_than_tall_ones():
     assert columns(90, 30) == 6
 
 
-def test_grid_without_images_says_so():
+def test_grid_without_images_says_so(words):
     assert "No images" in words(mistakes.image_grid([], []))

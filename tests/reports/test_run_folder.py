@@ -52,7 +52,64 @@ def test_run_without_probabilities_is_read(run_folder):
         "index,split,label,prediction,score\n0,test,good,defect,0.5\n"
     )
 
-    assert read_run(run_folder).classes == ()
+    run = read_run(run_folder)
+
+    assert run.classes == ()
+    assert not run.has_threshold
+    with pytest.raises(RunError, match="names no defects"):
+        run.arrays_of("test")
+    with pytest.raises(RunError, match=r"expected data\.classes"):
+        run.scores_of("test")
+
+
+def test_one_class_run_gives_scores_and_what_was_decided(anomaly_run):
+    run = read_run(anomaly_run)
+    scores = run.scores_of("test")
+
+    assert run.good == "good"
+    assert run.has_threshold
+    assert run.stages() == ("val", "calibration", "test")
+    assert scores.threshold == 1.0
+    assert scores.is_defect.tolist() == [False] * 12 + [True] * 9
+    assert scores.called_defect.tolist() == [True] + [False] * 11 + [True] * 8 + [False]
+    assert set(scores.class_name) == {"good", "crack", "poke"}
+    assert len(run.scores_of("calibration").score) == 20
+    assert len(run.scores_of("train").score) == 0
+
+
+def test_threshold_of_the_record_is_read_back(anomaly_run):
+    threshold = read_run(anomaly_run).threshold
+
+    assert threshold is not None
+    assert (threshold.rule, threshold.good_images, threshold.needed) == ("conformal", 20, 9)
+
+
+@pytest.mark.parametrize("stored", [{"value": 1.0}, [1, 2], {"value": 1.0, "rules": "sigma"}])
+def test_threshold_that_is_not_as_expected_is_named(anomaly_run, stored):
+    record = json.loads((anomaly_run / "run.json").read_text())
+    (anomaly_run / "run.json").write_text(json.dumps({**record, "threshold": stored}))
+
+    with pytest.raises(RunError, match="threshold is not as expected"):
+        _ = read_run(anomaly_run).threshold
+
+
+def test_classification_gives_scores_too_and_has_no_threshold(run_folder):
+    run = read_run(run_folder)
+    scores = run.scores_of("test")
+
+    assert not run.has_threshold
+    assert run.threshold is None
+    assert scores.threshold is None
+    assert scores.is_defect.tolist() == [False, False, False, True, True, True]
+    assert scores.called_defect.tolist() == [False, False, True, False, True, True]
+
+
+def test_score_that_is_missing_is_refused(anomaly_run):
+    path = anomaly_run / "predictions.csv"
+    path.write_text(path.read_text().replace(",1.2,", ",,"))
+
+    with pytest.raises(RunError, match="1 of 21 scores of test are missing"):
+        read_run(anomaly_run).scores_of("test")
 
 
 def test_missing_folder_is_named(tmp_path):

@@ -37,3 +37,18 @@ def test_table_holds_the_figures_of_its_stage_and_recalls_without_markup():
 
 def test_stage_without_figures_says_so():
     assert "nothing was measured" in printed(summary_table({}, stage="test"))
+
+
+def test_figures_of_one_class_runs_have_words():
+    one = Figure(0.5, 0.25, 0.75, 4)
+    names = ("f1", "f1_best", "recall_at_false_alarm_rate", "pixel_auroc", "aupro")
+
+    text = printed(summary_table({f"test/{name}": one for name in names}, stage="test"))
+
+    for said in (
+        "F1 of defects at the threshold",
+        "optimistic",
+        "at the false-alarm rate",
+        "AUPRO",
+    ):
+        assert said in text

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from capsule_inspection.contracts import GOOD_LABEL, Figures
+from capsule_inspection.contracts import Figures
 from capsule_inspection.metrics import names
 from capsule_inspection.reports import style
 
@@ -162,36 +162,4 @@ def recall_by_class(figures: Figures, *, title: str = "") -> Figure:
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0, pad=9)
     axes.set_title(title or "How many of each class are named correctly")
-    return figure
-
-
-@style.styled
-def score_histogram(score: np.ndarray, label: np.ndarray, threshold: float | None = None) -> Figure:
-    """How the scores of good images and of defects are spread, and where the threshold cuts.
-
-    Shapes: score (N,) finite, high for defects; label (N,) int.
-    """
-    figure = style.new_figure(8.0, 3.6)
-    axes = figure.subplots()
-    edges = np.histogram_bin_edges(score, bins=30)
-    groups = {
-        "good": (label == GOOD_LABEL, style.BLUE),
-        "defect": (label != GOOD_LABEL, style.ORANGE),
-    }
-    for name, (rows, colour) in groups.items():
-        named = f"{name} ({rows.sum()} images)"
-        axes.hist(score[rows], bins=list(edges), color=colour, alpha=0.7, label=named)
-    if threshold is not None:
-        axes.axvline(threshold, color=style.BLACK, linewidth=1.5, linestyle=(0, (4, 2)))
-        axes.annotate(
-            f"threshold {threshold:.3g}",
-            (threshold, 1.0),
-            xycoords=("data", "axes fraction"),
-            xytext=(0, 3),
-            textcoords="offset points",
-            ha="center",
-            fontsize=10,
-        )
-    axes.set(xlabel="score (higher: more like a defect)", ylabel="images")
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

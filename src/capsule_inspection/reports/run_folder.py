@@ -7,9 +7,9 @@ trust it. Knows no pictures and no models. pandas is imported when a folder is r
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +22,36 @@ from capsule_inspection.contracts import (
     RunError,
     RunFiles,
 )
+from capsule_inspection.metrics.thresholds import Threshold
+from capsule_inspection.reports.run_maps import RunMaps, read_maps
+from capsule_inspection.reports.run_tables import (
+    PROBABILITY,
+    THRESHOLD,
+    check_class_names,
+    column_names,
+    missing,
+    read_epochs,
+    read_predictions,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PROBABILITY = "p_"
-"""Columns of predictions.csv that hold the probability of a class begin so."""
 
-_TEXT_COLUMNS = ("path", "sha256", "split", "fold", "label", "prediction")
-_NEEDED_COLUMNS = ("index", "split", "label", "prediction", "score")
+@dataclass(frozen=True)
+class Scores:
+    """What a run said of the images of one part, where only good and defect count.
+
+    Shapes, all (N,): index int64; class_name str; is_defect and called_defect bool; score float64,
+    finite, high for defects. `threshold` is None where the scores did not decide.
+    """
+
+    index: np.ndarray
+    class_name: np.ndarray
+    is_defect: np.ndarray
+    called_defect: np.ndarray
+    score: np.ndarray
+    threshold: float | None
 
 
 @dataclass(frozen=True)
@@ -38,9 +59,9 @@ class RunFolder:
     """What a run left behind.
 
     `epochs` has a row an epoch, NaN where nothing was measured, and is empty where the folder holds
-    an evaluation. `predictions` has a row an image of val and test. `classes` are in the order of
-    their class indices, and empty where the run gives no probabilities. `settings` are those of
-    config.yaml by their dotted names, and empty where there is none.
+    an evaluation. `predictions` has a row an image of each part that was predicted. `classes` are
+    in the order of their class indices, and empty where the run gives no probabilities. `settings`
+    are those of config.yaml by their dotted names, and empty where there is none.
     """
 
     path: Path
@@ -60,7 +81,12 @@ class RunFolder:
         return self.predictions[self.predictions["split"] == stage]
 
     def arrays_of(self, stage: str) -> tuple[Predictions, np.ndarray]:
-        """The predictions of one part as arrays, and the class that was predicted, (N,) int64."""
+        """The predictions of one part as arrays, and the class that was predicted, (N,) int64.
+
+        Raises RunError where the run gives no probabilities: `scores_of` serves every run.
+        """
+        if not self.classes:
+            raise RunError(f"{self.path}: this run names no defects, so it has no probabilities.")
         rows = self.rows_of(stage)
         columns = [PROBABILITY + name for name in self.classes]
         predictions = Predictions(
@@ -71,13 +97,95 @@ class RunFolder:
         )
         return predictions, self._class_indices(rows["prediction"])
 
+    def scores_of(self, stage: str) -> Scores:
+        """The scores of one part and what was decided by them, whether or not defects have names.
+
+        Raises RunError where a score is missing or no class is known to be the good one.
+        """
+        rows = self.rows_of(stage)
+        score = rows["score"].to_numpy(np.float64)
+        if not np.isfinite(score).all():
+            raise RunError(
+                f"{self.path / RunFiles.PREDICTIONS}: {int((~np.isfinite(score)).sum())} of "
+                f"{len(score)} scores of {stage} are missing or not finite. Evaluate the run again."
+            )
+        class_name = rows["label"].to_numpy(dtype=str)
+        return Scores(
+            index=rows["index"].to_numpy(np.int64),
+            class_name=class_name,
+            is_defect=class_name != self.good,
+            called_defect=rows["prediction"].to_numpy(dtype=str) != self.good,
+            score=score,
+            threshold=_threshold_of(rows),
+        )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of all classes, the good one first, also where there are no probabilities.
+
+        Raises RunError where neither predictions nor record name them.
+        """
+        data = self.record.get("data")
+        known = self.classes or tuple(data.get("classes", ()) if isinstance(data, dict) else ())
+        if not known:
+            raise RunError(
+                f"{self.path / RunFiles.RECORD}: expected data.classes, the good one first; "
+                "found none, so good images cannot be told from defects."
+            )
+        return tuple(map(str, known))
+
+    @property
+    def good(self) -> str:
+        """Name of the good class. Raises RunError where it is not known."""
+        return self.class_names[0]
+
+    @property
+    def has_threshold(self) -> bool:
+        """Whether scores and a threshold decide: a one-class run, not a classification."""
+        return not self.classes and _threshold_of(self.predictions) is not None
+
+    @property
+    def threshold(self) -> Threshold | None:
+        """The threshold and what it stands on; None where the record does not say.
+
+        Raises RunError where the record of it is not as expected.
+        """
+        stored = self.record.get(THRESHOLD)
+        if stored is None:
+            return None
+        try:
+            return Threshold.from_dict(stored)
+        except TypeError as error:
+            raise RunError(
+                f"{self.path / RunFiles.RECORD}: threshold is not as expected ({error})."
+            ) from None
+
+    @cached_property
+    def maps(self) -> RunMaps | None:
+        """Anomaly maps of the test images, read when first asked for; None where none were kept.
+
+        Raises RunError where the file is damaged.
+        """
+        return read_maps(self.path / RunFiles.MAPS)
+
     def image_path(self, index: int) -> Path:
         """Where the thumbnail of an image lies, if it was kept."""
         return self.path / RunFiles.IMAGES / f"{index}.jpg"
 
+    def reconstruction_path(self, index: int) -> Path:
+        """Where the thumbnail of what the model made of an image lies, if it was kept."""
+        return self.path / RunFiles.IMAGES / f"{index}_reconstruction.jpg"
+
     def _class_indices(self, class_names: pd.Series) -> np.ndarray:
         index_of = {name: index for index, name in enumerate(self.classes)}
         return np.array([index_of[name] for name in class_names], dtype=np.int64)
+
+
+def _threshold_of(rows: pd.DataFrame) -> float | None:
+    if THRESHOLD not in rows:
+        return None
+    known = rows[THRESHOLD].dropna().to_numpy(np.float64)
+    return float(known[0]) if len(known) else None
 
 
 def read_run(folder: Path) -> RunFolder:
@@ -90,17 +198,17 @@ def read_run(folder: Path) -> RunFolder:
             f"{folder}: no such run folder. Give the folder that holds {RunFiles.RECORD}."
         )
     record = read_record(folder)
-    predictions = _read_predictions(folder / RunFiles.PREDICTIONS)
+    predictions = read_predictions(folder / RunFiles.PREDICTIONS)
     classes = tuple(
         name.removeprefix(PROBABILITY)
-        for name in _column_names(predictions)
+        for name in column_names(predictions)
         if name.startswith(PROBABILITY)
     )
-    _check_class_names(folder / RunFiles.PREDICTIONS, predictions, classes)
+    check_class_names(folder / RunFiles.PREDICTIONS, predictions, classes)
     return RunFolder(
         path=folder,
         record=record,
-        epochs=_read_epochs(folder / RunFiles.EPOCHS),
+        epochs=read_epochs(folder / RunFiles.EPOCHS),
         predictions=predictions,
         figures=read_figures(folder),
         classes=classes,
@@ -145,7 +253,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise _missing(path) from None
+        raise missing(path) from None
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: cannot be read as JSON ({error}).") from error
     if not isinstance(content, dict):
@@ -174,86 +282,3 @@ def _dotted(node: object, prefix: str) -> Iterator[tuple[str, Any]]:
         return
     for key, value in node.items():
         yield from _dotted(value, f"{prefix}.{key}" if prefix else str(key))
-
-
-def _read_epochs(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    if not path.exists():
-        return pd.DataFrame()
-    try:
-        # A file without any line is a training that ended within its first epoch.
-        epochs = pd.read_csv(path) if path.stat().st_size else pd.DataFrame()
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read as a table ({error}).") from error
-    column_names = _column_names(epochs)
-    words = [name for name in column_names if not pd.api.types.is_numeric_dtype(epochs[name])]
-    if words:
-        raise RunError(f"{path}: expected numbers only, found words in {', '.join(words)}.")
-    if column_names and "epoch" not in column_names:
-        raise RunError(f"{path}: the column epoch is missing; it has {', '.join(column_names)}.")
-    return epochs
-
-
-def _read_predictions(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    try:
-        # Words first: a class may be called "007", "NA" or "true".
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except FileNotFoundError:
-        raise _missing(path) from None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read as a table ({error}).") from error
-    found = _column_names(table)
-    absent = [name for name in _NEEDED_COLUMNS if name not in found]
-    if absent:
-        raise RunError(f"{path}: columns missing: {', '.join(absent)}; it has {', '.join(found)}.")
-    for name in found:
-        if name not in _TEXT_COLUMNS:
-            table[name] = _numbers(path, table[name])
-    return _with_whole_index(path, table)
-
-
-def _column_names(table: pd.DataFrame) -> list[str]:
-    return [str(name) for name in table.columns]
-
-
-def _numbers(path: Path, column: pd.Series) -> pd.Series:
-    """The column as numbers, NaN where a cell is empty."""
-    import pandas as pd
-
-    try:
-        numbers = [float(cell) if cell else math.nan for cell in column]
-    except ValueError as error:
-        raise RunError(f"{path}: column {column.name} must hold numbers ({error}).") from None
-    return pd.Series(numbers, index=column.index, dtype=np.float64)
-
-
-def _with_whole_index(path: Path, table: pd.DataFrame) -> pd.DataFrame:
-    if not np.isfinite(table["index"]).all():
-        raise RunError(f"{path}: column index has empty cells; the file seems cut short.")
-    return table.astype({"index": np.int64})
-
-
-def _check_class_names(path: Path, predictions: pd.DataFrame, classes: tuple[str, ...]) -> None:
-    if not classes:
-        return
-    unknown = {*predictions["label"], *predictions["prediction"]} - set(classes)
-    if unknown:
-        raise RunError(
-            f"{path}: no column of probabilities for {', '.join(map(repr, sorted(unknown)))}; "
-            f"it has {', '.join(classes)}."
-        )
-    broken = [
-        name for name in classes if not all(map(math.isfinite, predictions[PROBABILITY + name]))
-    ]
-    if broken:
-        raise RunError(f"{path}: probabilities are missing or not finite for {', '.join(broken)}.")
-
-
-def _missing(path: Path) -> RunError:
-    return RunError(
-        f"{path}: missing, so {path.parent} is not a finished run. "
-        "Wait for it, or finish it with train.py resume=<run folder>."
-    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from capsule_inspection.contracts import Figure, Figures
 from capsule_inspection.metrics import names
+from capsule_inspection.reports import figure_words
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,7 +32,7 @@ def summary_table(figures: Figures, *, stage: str) -> Table:
         table.add_row("none", "nothing was measured here")
     whole = [name for name in of_stage if not _is_per_class(name)]
     for name in whole:
-        table.add_row(_words(name), as_text(of_stage[name]))
+        table.add_row(figure_words.name_of(name), as_text(of_stage[name]))
     if whole:
         table.add_section()
     # As Text, since a class called "[red]" is no colour. Precisions stay in metrics.json.
@@ -49,13 +50,3 @@ def as_text(figure: Figure) -> str:
 
 def _is_per_class(name: str) -> bool:
     return name.partition("/")[0] in names.PER_CLASS and "/" in name
-
-
-def _words(name: str) -> str:
-    return {
-        names.AUROC: "AUROC, good against defect",
-        names.AVERAGE_PRECISION: "average precision of defects",
-        names.MACRO_F1: "macro F1",
-        names.DEFECTS_MISSED: "defects called good (lower is better)",
-        names.GOOD_REJECTED: "good called a defect (lower is better)",
-    }.get(name, name.replace("_", " "))

@@ -19,6 +19,7 @@ EPOCH = "epoch"
 RATE = "lr"
 _DASHES = {TRAIN: (0, (4, 2)), VAL: "solid", TEST: (0, (1, 1))}
 _NOT_CURVES = {EPOCH, "step", "seconds"}
+_PARTS_OF_LOSS = {"reconstruction", "segmentation"}
 
 Columns = Mapping[str, Sequence[float] | np.ndarray]
 
@@ -27,9 +28,9 @@ Columns = Mapping[str, Sequence[float] | np.ndarray]
 def curves(columns: Columns, best_epoch: int | None = None) -> Figure:
     """Losses, figures and learning rate over the epochs, one panel each, the best epoch marked.
 
-    `columns` are those of metrics.csv, of one length; NaN where nothing was measured. What is named
-    `.../loss` shares a panel, what begins with `lr` another, everything else is taken for a figure
-    between 0 and 1. Raises KeyError without the column `epoch`.
+    `columns` are those of metrics.csv, of one length; NaN where nothing was measured. Losses and
+    their parts share a panel, what begins with `lr` another, figures between 0 and 1 a third,
+    and what is neither a fourth. Raises KeyError without the column `epoch`.
     """
     epoch = np.asarray(columns[EPOCH], dtype=float)
     panels = {title: names for title, names in _panels(columns).items() if names}
@@ -50,17 +51,27 @@ def curves(columns: Columns, best_epoch: int | None = None) -> Figure:
 
 
 def _panels(columns: Columns) -> dict[str, list[str]]:
-    panels: dict[str, list[str]] = {"Loss": [], "Figures": [], "Learning rate": []}
+    panels: dict[str, list[str]] = {
+        "Loss": [],
+        "Figures": [],
+        "Other values": [],
+        "Learning rate": [],
+    }
     for name in columns:
         if name in _NOT_CURVES or not np.isfinite(np.asarray(columns[name], dtype=float)).any():
             continue
         if name.startswith((RATE, "optimizer/")):
             panels["Learning rate"].append(name)
-        elif "loss" in name:
+        elif "loss" in name or name.rpartition("/")[2] in _PARTS_OF_LOSS:
             panels["Loss"].append(name)
         else:
-            panels["Figures"].append(name)
+            panels["Figures" if _is_share(columns[name]) else "Other values"].append(name)
     return panels
+
+
+def _is_share(column: Sequence[float] | np.ndarray) -> bool:
+    values = np.asarray(column, dtype=float)
+    return bool(np.nanmin(values) >= 0 and np.nanmax(values) <= 1)
 
 
 def _panel(axes: Axes, title: str, epoch: np.ndarray, columns: Columns) -> None:

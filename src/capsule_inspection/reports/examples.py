@@ -1,0 +1,242 @@
+"""Rows of pictures: what the camera saw, what the model expected, where the two differ.
+
+From arrays that are handed over; reads no files. One colour scale serves all maps of a run, so that
+bright means the same in every row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from capsule_inspection.reports import style
+
+MAP_COLOURS = "inferno"
+FOUND, TRUE = style.YELLOW, style.SKY
+"""Outlines of what the map marks and of the true defect: apart for every eye, on dark and light."""
+
+GOOD_PIXELS_ABOVE = 0.005
+"""Share of the pixels of good images above the level of the outline."""
+
+_INPUT, _RECONSTRUCTION, _MAP, _MASK, _OVERLAY = range(5)
+_HEADINGS = (
+    "what the camera saw",
+    "what the model made of it",
+    "anomaly map",
+    "true defect",
+    "marked on the image",
+)
+
+
+@dataclass(frozen=True)
+class MapScale:
+    """The scores from dark to bright, and the level at which a map is outlined."""
+
+    low: float
+    high: float
+    level: float
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row; None for what was not kept, or is not known.
+
+    Shapes: image and reconstruction (H, W, 3) uint8; anomaly_map (h, w) float; mask (h, w) bool.
+    All show the same part of the scene, sizes may differ.
+    """
+
+    caption: str
+    is_wrong: bool
+    image: np.ndarray | None
+    reconstruction: np.ndarray | None = None
+    anomaly_map: np.ndarray | None = None
+    mask: np.ndarray | None = None
+
+
+def map_scale(good_pixels: np.ndarray, all_pixels: np.ndarray) -> MapScale:
+    """The scale for all maps of a run, outlined where hardly any good pixel reaches.
+
+    Shapes: (P,) and (Q,), Q > 0. Without good pixels the level is a share of all of them.
+    """
+    level = np.quantile(good_pixels if len(good_pixels) else all_pixels, 1 - GOOD_PIXELS_ABOVE)
+    low, high = np.quantile(all_pixels, [0.01, 0.999])
+    step = max(abs(float(level)), 1.0) * 1e-3
+    return MapScale(float(low), max(float(high), float(max(level, low)) + step), float(level))
+
+
+@style.styled
+def example_rows(examples: Sequence[Example], scale: MapScale | None, *, title: str = "") -> Figure:
+    """A row for each example; a column that no row has is left out."""
+    if not examples:
+        return style.message("No images to show.")
+    columns = _columns(examples)
+    page = _Page(len(columns), len(examples), _aspect(examples), has_legend=scale is not None)
+    for place, column in enumerate(columns):
+        page.write(place, _HEADINGS[column])
+    for row, example in enumerate(examples):
+        panels = [page.panel(row, place) for place in range(len(columns))]
+        _draw_row(panels, columns, example, scale)
+    if scale is not None:
+        split = max(1, len(columns) - 2)
+        _draw_scale(page.below(0, split), scale, page.figure)
+        _draw_legend(page.below(split, len(columns)), knows_masks=_MASK in columns)
+    page.figure.suptitle(title, x=0.005, ha="left", fontweight="bold", fontsize=12)
+    return page.figure
+
+
+class _Page:
+    """Where everything stands, in inches: images of one size need no layout engine."""
+
+    GAP, CAPTION, HEAD, FOOT, COLUMN = 0.12, 0.3, 0.6, 0.8, 2.55
+
+    def __init__(self, columns: int, rows: int, aspect: float, *, has_legend: bool) -> None:
+        self.image = float(np.clip(self.COLUMN / aspect, 0.5, 1.6 * self.COLUMN))
+        self.foot = self.FOOT if has_legend else self.GAP
+        self.width = max(columns * (self.COLUMN + self.GAP) + self.GAP, 7.0)
+        self.height = self.HEAD + rows * (self.image + self.CAPTION) + self.foot
+        self.figure = style.new_figure(self.width, self.height)
+        self.figure.set_layout_engine("none")
+
+    def left(self, place: int) -> float:
+        return self.GAP + place * (self.COLUMN + self.GAP)
+
+    def panel(self, row: int, place: int) -> Axes:
+        """The place of one image; its caption goes above it."""
+        from_top = self.HEAD + (row + 1) * (self.image + self.CAPTION)
+        return self._axes(self.left(place), self.height - from_top, self.COLUMN, self.image)
+
+    def below(self, first: int, last: int) -> Axes:
+        """A strip below some columns."""
+        width = self.left(last) - self.left(first) - self.GAP
+        return self._axes(self.left(first), self.foot - 0.32, width, 0.14)
+
+    def write(self, place: int, heading: str) -> None:
+        x, y = self.left(place) / self.width, 1 - (self.HEAD - 0.08) / self.height
+        self.figure.text(x, y, heading, color=style.GREY, fontsize=10)
+
+    def _axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
+        return self.figure.add_axes(
+            (left / self.width, bottom / self.height, width / self.width, height / self.height)
+        )
+
+
+def _columns(examples: Sequence[Example]) -> list[int]:
+    columns = [_INPUT]
+    if any(example.reconstruction is not None for example in examples):
+        columns.append(_RECONSTRUCTION)
+    has_map = any(example.anomaly_map is not None for example in examples)
+    if has_map:
+        columns.append(_MAP)
+    if any(example.mask is not None and example.mask.any() for example in examples):
+        columns.append(_MASK)
+    return [*columns, _OVERLAY] if has_map else columns
+
+
+def _aspect(examples: Sequence[Example]) -> float:
+    """Width by height of the pictures."""
+    shapes = [
+        shown.shape
+        for example in examples
+        for shown in (example.image, example.anomaly_map)
+        if shown is not None
+    ]
+    return float(np.median([shape[1] / shape[0] for shape in shapes])) if shapes else 3.0
+
+
+def _draw_row(
+    panels: Sequence[Axes], columns: Sequence[int], example: Example, scale: MapScale | None
+) -> None:
+    for axes, column in zip(panels, columns, strict=True):
+        style.bare(axes)
+        if column == _MAP and scale is not None:
+            _show(axes, example.anomaly_map, scale=scale)
+        elif column == _MASK:
+            _show_mask(axes, example.mask)
+        elif column == _OVERLAY and scale is not None:
+            _show_overlay(axes, example, scale)
+        else:
+            _show(axes, example.image if column == _INPUT else example.reconstruction)
+    colour = style.VERMILION if example.is_wrong else style.BLACK
+    panels[0].set_title(example.caption, fontsize=10, fontweight="normal", color=colour)
+
+
+def _show(axes: Axes, shown: np.ndarray | None, *, scale: MapScale | None = None) -> None:
+    if shown is None:
+        _write(axes, "not kept")
+        return
+    if scale is None:
+        axes.imshow(shown, interpolation="antialiased")
+    else:
+        axes.imshow(shown, cmap=MAP_COLOURS, vmin=scale.low, vmax=scale.high)
+
+
+def _write(axes: Axes, text: str) -> None:
+    axes.set_facecolor(style.PALE)
+    axes.text(0.5, 0.5, text, ha="center", va="center", color=style.GREY, transform=axes.transAxes)
+
+
+def _show_mask(axes: Axes, mask: np.ndarray | None) -> None:
+    if mask is None:
+        _write(axes, "not known")
+    else:
+        axes.imshow(mask, cmap="gray", vmin=0, vmax=1, interpolation="antialiased")
+
+
+def _show_overlay(axes: Axes, example: Example, scale: MapScale) -> None:
+    if example.image is None or example.anomaly_map is None:
+        _write(axes, "not kept")
+        return
+    height, width = example.anomaly_map.shape
+    axes.imshow(
+        example.image, interpolation="antialiased", extent=(-0.5, width - 0.5, height - 0.5, -0.5)
+    )
+    if example.mask is not None and example.mask.any() and not example.mask.all():
+        _outline(axes, example.mask.astype(float), 0.5, TRUE, width=1.8)
+    if example.anomaly_map.min() < scale.level < example.anomaly_map.max():
+        _outline(axes, example.anomaly_map, scale.level, FOUND, width=1.3)
+
+
+def _outline(axes: Axes, values: np.ndarray, level: float, colour: str, *, width: float) -> None:
+    drawn = axes.contour(values, levels=[level], colors=[colour], linewidths=[width])
+    drawn.set_path_effects([_rim(width + 1.4)])
+
+
+def _draw_scale(axes: Axes, scale: MapScale, figure: Figure) -> None:
+    """What dark and bright mean."""
+    colours = ScalarMappable(Normalize(scale.low, scale.high), MAP_COLOURS)
+    figure.colorbar(colours, cax=axes, orientation="horizontal")
+    axes.axvline(scale.level, color=FOUND, linewidth=2.5, path_effects=[_rim(4.5)])
+    share = f"{100 * GOOD_PIXELS_ABOVE:g}%"
+    axes.tick_params(labelsize=8)
+    corner = axes.get_position()
+    figure.text(
+        corner.x0,
+        corner.y0 - 0.36 / figure.get_figheight(),
+        f"Dark: as expected. Bright: unlike good parts. Yellow mark: {share} of good pixels are "
+        "above it.",
+        fontsize=9.5,
+    )
+
+
+def _draw_legend(axes: Axes, *, knows_masks: bool) -> None:
+    """Which outline is which."""
+    axes.set_axis_off()
+    named = {"above the yellow mark": FOUND, **({"true defect": TRUE} if knows_masks else {})}
+    handles = [
+        Line2D([], [], color=colour, linewidth=2.2, label=name, path_effects=[_rim(4.0)])
+        for name, colour in named.items()
+    ]
+    axes.legend(handles=handles, loc="upper right", ncols=2, borderaxespad=0)
+
+
+def _rim(width: float) -> patheffects.withStroke:
+    """A dark rim: the capsule has white parts, on which yellow would vanish."""
+    return patheffects.withStroke(linewidth=width, foreground="#000000A0")

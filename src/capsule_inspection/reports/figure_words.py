@@ -1,0 +1,85 @@
+"""What figures are called, and what they mean to somebody who has never heard of them.
+
+Plain text, escaped by whoever puts it on a page. Computes nothing.
+"""
+
+from __future__ import annotations
+
+from capsule_inspection.metrics import names
+
+_NAMES = {
+    names.AUROC: "AUROC, good against defect",
+    names.AVERAGE_PRECISION: "average precision of defects",
+    names.MACRO_F1: "macro F1",
+    names.DEFECTS_MISSED: "defects called good (lower is better)",
+    names.GOOD_REJECTED: "good called a defect (lower is better)",
+    names.F1: "F1 of defects at the threshold",
+    names.F1_BEST: "F1 at the best threshold (optimistic)",
+    names.RECALL_AT_RATE: "defects found at the false-alarm rate",
+    names.PIXEL_AUROC: "pixel AUROC",
+    names.PIXEL_AVERAGE_PRECISION: "pixel average precision",
+    names.AUPRO: "AUPRO, regions up to 30% false alarms",
+}
+
+_MEANINGS = {
+    names.ACCURACY: "Share of all images that got the right name.",
+    names.BALANCED_ACCURACY: (
+        "The same with each class counting equally, however few images it has. A model that calls "
+        "everything good does badly here."
+    ),
+    names.MACRO_F1: (
+        "For each class two questions in one: how many of its images are found, and how many that "
+        "got its name are of it. The mean over the classes; 1 is perfect."
+    ),
+    names.GOOD_REJECTED: "Good parts that would be thrown out, or looked at for nothing.",
+    names.DEFECTS_MISSED: "Defective parts that would reach the customer.",
+    names.AUROC: (
+        "Take one good and one defective part at random: how often the defective one has the "
+        "higher score. 1 is perfect, 0.5 is guessing; no threshold plays a part."
+    ),
+    names.AVERAGE_PRECISION: (
+        "Sort all parts by score, the most suspicious first: how many in the upper part of the "
+        "list are defective. 1 is perfect; guessing gives the share of defects among the images."
+    ),
+    names.F1: (
+        "Two questions in one: how many defects are rejected, and how many of the rejected parts "
+        "are defective. 1 only where both are perfect."
+    ),
+    names.F1_BEST: (
+        "The same with the threshold that suits these very test images best: what could be reached "
+        "at most, not what you will get."
+    ),
+    names.RECALL_AT_RATE: (
+        "Share of the defects that would be found with the threshold placed so that false alarms "
+        "on these test images just keep to {rate}."
+    ),
+    names.PIXEL_AUROC: (
+        "AUROC for single pixels: how often a pixel on a defect is brighter in the map than one "
+        "beside it. Most of an image is easy background, so even a poor map may have 0.9."
+    ),
+    names.PIXEL_AVERAGE_PRECISION: (
+        "How many of the brightest pixels lie on a defect. Stricter than pixel AUROC, since "
+        "defects are small; guessing gives about their share of all pixels."
+    ),
+    names.AUPRO: (
+        "How much of each defect the map covers, small defects counting as much as large ones, "
+        "while it marks at most 30% of the good pixels by mistake. 1 is perfect, a map at random "
+        "has 0.15."
+    ),
+}
+
+
+def name_of(metric: str) -> str:
+    """What people call a figure; `metric` has no stage."""
+    return _NAMES.get(metric, metric.replace("_", " "))
+
+
+def meaning_of(metric: str, *, false_alarm_rate: float | None = None) -> str:
+    """What a figure says, in a sentence or two; "" where nothing is known of it."""
+    rate = "the rate asked for" if false_alarm_rate is None else percent(false_alarm_rate)
+    return _MEANINGS.get(metric, "").replace("{rate}", rate)
+
+
+def percent(share: float) -> str:
+    """`5%`, `2.5%`."""
+    return f"{100 * share:.3g}%"

@@ -1,0 +1,119 @@
+"""maps.npz of a finished run: anomaly maps and true masks of the test images, read and checked.
+
+The arrays are described by `contracts.RunFiles.MAPS`. They are the largest file of a run, so they
+are read only when a picture needs them.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from capsule_inspection.contracts import RunError
+
+_ARRAYS = {"index": 1, "maps": 3, "masks": 3, "inside": 2}
+"""Names of the arrays and how many axes each has."""
+
+
+@dataclass(frozen=True)
+class RunMaps:
+    """Maps of T images. Shapes: index (T,); maps and masks (T, H, W); inside (T, 4).
+
+    `inside` is x0, y0, x1, y1 of what is not padding; nothing that is handed out has any.
+    """
+
+    index: np.ndarray
+    maps: np.ndarray
+    masks: np.ndarray
+    inside: np.ndarray
+
+    def row_of(self, index: int) -> int | None:
+        """The row of an image; None where its map was not kept."""
+        return self._rows.get(index)
+
+    def map_of(self, row: int) -> np.ndarray:
+        """The map of one image: (h, w) float32."""
+        return self.maps[row][self._cut(row)].astype(np.float32)
+
+    def mask_of(self, row: int) -> np.ndarray:
+        """Where one image has a defect: (h, w) bool."""
+        return self.masks[row][self._cut(row)] != 0
+
+    def share_inside(self, row: int) -> tuple[float, float, float, float]:
+        """`inside` of one image as shares of width and height, for pictures of another size."""
+        height, width = self.maps.shape[1:]
+        x0, y0, x1, y1 = self.inside[row].tolist()
+        return x0 / width, y0 / height, x1 / width, y1 / height
+
+    def _cut(self, row: int) -> tuple[slice, slice]:
+        x0, y0, x1, y1 = self.inside[row].tolist()
+        return slice(y0, y1), slice(x0, x1)
+
+    @cached_property
+    def _rows(self) -> dict[int, int]:
+        return {index: row for row, index in enumerate(self.index.tolist())}
+
+
+def read_maps(path: Path) -> RunMaps | None:
+    """The maps of a run; None where there is no file.
+
+    Raises RunError where it cannot be read, or its arrays are not as expected.
+    """
+    if not path.exists():
+        return None
+    try:
+        # Opened here, since numpy leaves a file open that turns out to be no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in _ARRAYS if name in stored}
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise _broken(path, f"cannot be read ({error})") from error
+    absent = [name for name in _ARRAYS if name not in arrays]
+    if absent:
+        raise _broken(path, f"arrays missing: {', '.join(absent)}")
+    _check_shapes(path, arrays)
+    _check_values(path, arrays)
+    return RunMaps(**arrays)
+
+
+def _check_shapes(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    shapes = {name: array.shape for name, array in arrays.items()}
+    fit = (
+        all(len(shapes[name]) == axes for name, axes in _ARRAYS.items())
+        and len({shape[0] for shape in shapes.values()}) == 1
+        and shapes["maps"] == shapes["masks"]
+        and shapes["inside"][1] == 4
+    )
+    if not fit:
+        found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise _broken(
+            path,
+            "expected index (T,), maps and masks (T, H, W) of one shape and inside (T, 4), "
+            f"found {found}",
+        )
+
+
+def _check_values(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    for name in ("index", "masks", "inside"):
+        if not np.issubdtype(arrays[name].dtype, np.integer):
+            raise _broken(path, f"expected whole numbers in {name}, found {arrays[name].dtype}")
+    maps = arrays["maps"]
+    if not np.issubdtype(maps.dtype, np.floating) or not np.isfinite(maps).all():
+        raise _broken(path, "expected finite numbers in maps")
+    if len(np.unique(arrays["index"])) != len(arrays["index"]):
+        raise _broken(path, "an image stands there twice")
+    height, width = maps.shape[1:]
+    x0, y0, x1, y1 = arrays["inside"].T
+    if not ((x0 >= 0) & (x0 < x1) & (x1 <= width) & (y0 >= 0) & (y0 < y1) & (y1 <= height)).all():
+        raise _broken(path, f"expected boxes within {width} x {height} in inside")
+
+
+def _broken(path: Path, reason: str) -> RunError:
+    return RunError(
+        f"{path}: {reason}. Evaluate the run again with evaluate.py run={path.parent}, or remove "
+        "this file: the report then goes without maps."
+    )
