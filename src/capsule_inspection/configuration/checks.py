@@ -23,8 +23,13 @@ CHOICES = {
     "data.near_duplicates": ("off", "report", "group"),
     "model.pool": ("own", "average", "max", "average_max", "concat"),
     "model.block": ("basic", "bottleneck"),
+    "model.corruption": ("none", "noise", "cutout", "painted"),
+    "model.skips": ("auto", True, False),
+    "model.head": ("auto", True, False),
+    "task.map.source": ("auto", "residual", "head", "both"),
     "stage": (TRAIN, VAL, TEST),
 }
+LOSSES = ("l1", "l2", "ssim", "ms_ssim", "gradient", "spoilt")
 RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**32 - 1),
     "task.batch_size": (1, 65536),
@@ -34,6 +39,18 @@ RANGES: dict[str, tuple[float, float]] = {
     "task.focal_gamma": (0, 100),
     "task.logit_adjustment": (0, 100),
     "task.mixup": (0, 100),
+    "task.views": (1, 10_000),
+    "task.calibration": (0.001, 0.9),
+    "task.corrupted": (0, 1),
+    "task.painting.variants": (1, 10_000),
+    "task.painting.natural": (0, 1),
+    **{f"task.loss_weights.{name}": (0, 1e6) for name in LOSSES},
+    **{f"task.map.{name}": (0, 1e6) for name in ("l1", "ms_ssim", "gradient")},
+    "task.head_weight": (0, 1e6),
+    "task.map.smoothing": (0, 0.5),
+    "task.map.margin": (0, 1),
+    "task.map.top_share": (0, 1),
+    "threshold.sigmas": (0, 100),
     "data.roi_margin": (0, 10),
     "data.workers": (1, 1024),
     "data.max_pixels": (64, 2**40),
@@ -55,6 +72,9 @@ RANGES: dict[str, tuple[float, float]] = {
     "split.fold": (0, 999),
     "split.seed": (0, 2**32 - 1),
     "model.width": (1, 4096),
+    "model.depth": (1, 12),
+    "model.bottleneck": (1, 65536),
+    "model.head_width": (1, 4096),
     "model.dropout": (0, 0.99),
     "optimizer.lr": (1e-12, 1000),
     "optimizer.weight_decay": (0, 100),
@@ -73,7 +93,8 @@ def check(config: DictConfig) -> None:
     for key, choices in CHOICES.items():
         value = OmegaConf.select(config, key)
         if value is not None and value not in choices:
-            raise ConfigurationError(f"{key}={value}: not a choice. {suggestion(value, choices)}")
+            near = suggestion(str(value), [str(choice).lower() for choice in choices])
+            raise ConfigurationError(f"{key}={value}: not a choice. {near}")
     for key, (low, high) in RANGES.items():
         value = OmegaConf.select(config, key)
         if value is not None and not low <= value <= high:
@@ -183,6 +204,24 @@ def _check_split(config: DictConfig) -> None:
         )
 
 
+def _check_false_alarm_rate(config: DictConfig) -> None:
+    rate = OmegaConf.select(config, "threshold.false_alarm_rate")
+    if rate is not None and not 0 < rate < 1:
+        raise ConfigurationError(
+            f"threshold.false_alarm_rate={rate:g}: expected a share of the good images between 0 "
+            "and 1, such as 0.05 for one in twenty."
+        )
+
+
+def _check_window(config: DictConfig) -> None:
+    window = OmegaConf.select(config, "task.window")
+    if window is not None and (len(window) != 2 or min(window) < 16):
+        raise ConfigurationError(
+            f"task.window={list(window)}: expected [height,width] of at least 16 pixels each, or "
+            "null for the whole image."
+        )
+
+
 def _check_monitor(config: DictConfig) -> None:
     monitor = OmegaConf.select(config, "task.monitor")
     if monitor is not None and not monitor.startswith("val/"):
@@ -206,6 +245,8 @@ RULES: tuple[Callable[[DictConfig], None], ...] = (
     _check_roi,
     _check_model_name,
     _check_split,
+    _check_false_alarm_rate,
+    _check_window,
     _check_monitor,
     _check_precision,
 )

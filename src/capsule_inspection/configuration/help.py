@@ -24,7 +24,7 @@ def help_text(config_folder: Path, name: str) -> str:
     sections = [header(config_folder / f"{name}.yaml")]
     defaults = (config_folder / f"{name}.yaml").read_text(encoding="utf-8")
     for group in sorted(path for path in config_folder.iterdir() if path.is_dir()):
-        of_model = "- model:" in defaults and group.name in ("split", "task")
+        of_model = "- model:" in defaults and group.name in ("split", "task", "threshold")
         is_used = f"- {group.name}:" in defaults or of_model
         if group.name not in HIDDEN_GROUPS and is_used:
             sections.append(_describe_group(group))

@@ -61,6 +61,12 @@ def explain(error: BaseException, *, composed: DictConfig | None) -> str:
     missing = re.search(r"Missing mandatory value: (\S+)", text)
     if missing:
         return f"{missing[1]} is needed: say {missing[1]}=<value> on the command line."
+    group = re.search(r"Could not override '([^']+)'. *\n?No match in the defaults list", text)
+    if group:
+        return (
+            f"{group[1]}=...: the chosen model's task has no such group of settings. "
+            "python train.py --help lists the groups."
+        )
     key = _key_in(text)
     if key and composed is not None and ("not in" in text or "No match" in text):
         return f"{key}: there is no such setting. {suggestion(key, all_keys(composed))}".strip()

@@ -22,6 +22,7 @@ class Train:
     task: Any = MISSING
     data: Any = MISSING
     split: Any = MISSING
+    threshold: Any = None
     model: Any = MISSING
     optimizer: Any = MISSING
     scheduler: Any = MISSING
@@ -69,6 +70,55 @@ class ClassificationTask:
     logit_adjustment: float = MISSING
     label_smoothing: float = MISSING
     mixup: float = MISSING
+
+
+@dataclass
+class Painting:
+    variants: int = MISSING
+    natural: float = MISSING
+
+
+@dataclass
+class LossWeights:
+    l1: float = MISSING
+    l2: float = MISSING
+    ssim: float = MISSING
+    ms_ssim: float = MISSING
+    gradient: float = MISSING
+    spoilt: float = MISSING
+
+
+@dataclass
+class AnomalyMap:
+    source: str = MISSING
+    l1: float = MISSING
+    ms_ssim: float = MISSING
+    gradient: float = MISSING
+    normalise: bool = MISSING
+    smoothing: float = MISSING
+    foreground: bool = MISSING
+    margin: float = MISSING
+    top_share: float = MISSING
+
+
+@dataclass
+class ReconstructionTask:
+    name: str = MISSING
+    image_size: list[int] = MISSING
+    window: list[int] | None = None
+    batch_size: int = MISSING
+    views: int = MISSING
+    epochs: int = MISSING
+    learning_rate: float = MISSING
+    monitor: str = MISSING
+    monitor_mode: str = MISSING
+    monitor_smoothing: float = MISSING
+    calibration: float = MISSING
+    corrupted: float = MISSING
+    painting: Painting = MISSING
+    loss_weights: LossWeights = MISSING
+    head_weight: float = MISSING
+    map: AnomalyMap = MISSING
 
 
 @dataclass
@@ -171,17 +221,43 @@ class SplitManifest:
 
 
 @dataclass
+class Conformal:
+    name: str = MISSING
+    false_alarm_rate: float = MISSING
+
+
+@dataclass
+class Sigma(Conformal):
+    sigmas: float = MISSING
+
+
+@dataclass
 class Network:
     """What all networks have in common; `_target_` builds them."""
 
     _target_: str = MISSING
     name: str = MISSING
     weights: str = MISSING
+
+
+@dataclass
+class ClassifierNetwork(Network):
     pool: str = MISSING
 
 
 @dataclass
-class CustomResNet(Network):
+class Autoencoder(Network):
+    corruption: str = MISSING
+    width: int = MISSING
+    depth: int = MISSING
+    bottleneck: int = MISSING
+    skips: Any = MISSING
+    head: Any = MISSING
+    head_width: int = MISSING
+
+
+@dataclass
+class CustomResNet(ClassifierNetwork):
     block: str = MISSING
     depths: list[int] = MISSING
     width: int = MISSING
@@ -189,7 +265,7 @@ class CustomResNet(Network):
 
 
 @dataclass
-class LibraryNetwork(Network):
+class LibraryNetwork(ClassifierNetwork):
     options: dict[str, Any] = MISSING
 
 
@@ -318,6 +394,7 @@ class Logger:
 
 SCHEMAS: dict[tuple[str, str], type] = {
     ("task", "classification"): ClassificationTask,
+    ("task", "reconstruction"): ReconstructionTask,
     ("data", "synthetic"): Synthetic,
     ("data", "mvtec"): Mvtec,
     ("data", "folder"): Folder,
@@ -330,6 +407,10 @@ SCHEMAS: dict[tuple[str, str], type] = {
     ("split", "manifest"): SplitManifest,
     ("model", "custom_resnet"): CustomResNet,
     ("model", "library"): LibraryNetwork,
+    ("model", "autoencoder"): Autoencoder,
+    ("threshold", "conformal"): Conformal,
+    ("threshold", "sigma"): Sigma,
+    ("threshold", "f1"): Conformal,
     ("optimizer", "adamw"): AdamW,
     ("optimizer", "sgd"): SGD,
     ("optimizer", "library"): LibraryOptimizer,

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import io
-import logging
+import inspect
 import sys
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from hydra.utils import get_method, instantiate
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.callbacks.weight_averaging import EMAWeightAveraging
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from capsule_inspection.contracts import (
+    CALIBRATION,
     TEST,
     TRAIN,
     VAL,
@@ -32,24 +29,15 @@ from capsule_inspection.contracts import (
     WeightsError,
     WeightsRecord,
 )
-from capsule_inspection.data.augmentation import AugmentationSettings
 from capsule_inspection.data.cache import DecodedCache
-from capsule_inspection.data.module import BatchSettings, InspectionDataModule
-from capsule_inspection.files import whole_file
-from capsule_inspection.networks.classifier import BuiltNetwork
-from capsule_inspection.networks.losses import ClassificationLoss, class_weights, log_prior
+from capsule_inspection.data.corruption import Corruption
+from capsule_inspection.data.module import InspectionDataModule
+from capsule_inspection.networks.base import BuiltNetwork, Network
+from capsule_inspection.runs.kinds import kind_of
 from capsule_inspection.runs.machine import Choices
-from capsule_inspection.tasks.base import InspectionTask, Learning
-from capsule_inspection.tasks.classification import ClassificationTask
-from capsule_inspection.tasks.optimizers import FineTuning
+from capsule_inspection.runs.trainers import make_trainer
+from capsule_inspection.tasks.base import InspectionTask
 
-EXPECTED_WARNINGS = (
-    ".*does not have many workers.*",  # the cache is memory-mapped: workers would only cost
-    ".*The number of training batches.*is smaller than the log.*",
-    ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run
-    ".*recommended to use .self.log.*sync_dist=True.*",  # torchmetrics has summed them already
-    ".*isinstance.treespec, LeafSpec.* is deprecated.*",  # within Lightning
-)
 OWN_TRAINER_KEYS = ("channels_last", "threads", "precision", "accelerator")
 
 
@@ -60,10 +48,11 @@ def build_network(
     settings = dict(OmegaConf.to_container(config.model, resolve=True))  # type: ignore[arg-type]
     if weights is not None:
         settings["weights"] = weights
-    if "options" in settings:
-        settings["image_size"] = list(config.data.image_size)
+    known = {"num_classes": num_classes, "image_size": list(config.data.image_size)}
+    asked = inspect.signature(get_method(config.model._target_)).parameters
+    settings |= {name: value for name, value in known.items() if name in asked}
     with own_errors():
-        return instantiate(settings, num_classes=num_classes, _convert_="all")
+        return instantiate(settings, _convert_="all")
 
 
 @contextmanager
@@ -82,13 +71,13 @@ def own_errors() -> Iterator[None]:
 
 def refuse_seen_images(weights: WeightsRecord, index: DataIndex) -> None:
     """Raise WeightsError where weights were trained on images that are to judge them."""
-    held_out = {r.sha256: r.path for r in index.records if r.split in (VAL, TEST)}
+    held_out = {r.sha256: r.path for r in index.records if r.split in (VAL, TEST, CALIBRATION)}
     seen = sorted(held_out[sha256] for sha256 in weights.seen & held_out.keys())
     if seen:
         raise WeightsError(
             f"model.weights={weights.path}: these weights were trained on {len(seen)} images that "
-            f"are in val or test here, such as {seen[0]}. Use the split of the run they come from "
-            "(split=manifest split.path=<run>/split.csv), or other weights."
+            f"are in val, calibration or test here, such as {seen[0]}. Use the split of the run "
+            "they come from (split=manifest split.path=<run>/split.csv), or other weights."
         )
 
 
@@ -99,70 +88,30 @@ def build_data_module(
     *,
     normalisation: Normalisation,
     choices: Choices,
+    corruption: Corruption | None = None,
 ) -> InspectionDataModule:
-    """Batches as the task and the augmentation settings say."""
-    settings = BatchSettings(
-        batch_size=config.task.batch_size,
-        sampling=config.task.sampling,
-        mixup=config.task.mixup,
-        seed=config.seed,
-        channels_last=choices.channels_last,
-        augmentation=AugmentationSettings(**config.data.augmentation),
+    """Batches as the task and the augmentation settings say; a training may spoil its images."""
+    kind = kind_of(config)
+    return InspectionDataModule(
+        index,
+        cache,
+        normalisation=normalisation,
+        settings=kind.batch_settings(config, choices),
+        select=kind.select,
+        corruption=corruption,
     )
-    return InspectionDataModule(index, cache, normalisation=normalisation, settings=settings)
 
 
-def build_task(
-    config: DictConfig, network: torch.nn.Module, data: InspectionDataModule
-) -> InspectionTask:
+def build_task(config: DictConfig, network: Network, data: InspectionDataModule) -> InspectionTask:
     """The LightningModule of the configured task."""
-    task = config.task
-    counts = data.class_counts(TRAIN)
-    if not any(counts):  # other images are evaluated: nobody asks for the loss
-        counts = [1] * len(counts)
-    loss = ClassificationLoss(
-        kind=task.loss,
-        class_weights=class_weights(counts, task.class_weights),
-        label_smoothing=task.label_smoothing,
-        log_prior=decision_offset(counts, sampling=task.sampling, tau=task.logit_adjustment),
-        gamma=task.focal_gamma,
-    )
-    built = ClassificationTask(
-        network, loss=loss, num_classes=len(data.index.classes), learning=build_learning(config)
-    )
+    built = kind_of(config).build_task(config, network, data)
     built.extra_state = {
-        "task": task.name,
+        "task": config.task.name,
         "model": config.model.name,
         "classes": list(data.index.classes),
     }
-    built.seen_sha256 = sorted({r.sha256 for r in data.index.records if r.split == TRAIN})
+    built.seen_sha256 = sorted({data.index.records[row].sha256 for row in data.indices(TRAIN)})
     return built
-
-
-def decision_offset(counts: Sequence[int], *, sampling: str, tau: float) -> torch.Tensor:
-    """What is added to the logits in training, so that decisions suit a prior of one's choice.
-
-    Without it the network learns the frequencies that it is shown: the natural ones, or equal ones
-    with balanced sampling. The prior it shall decide by is natural ** (1 - tau): tau 0 aims at
-    accuracy, 1 at balanced accuracy. With natural sampling this is Menon et al. 2021 exactly.
-    """
-    natural = log_prior(counts)
-    shown = natural if sampling == "natural" else torch.zeros_like(natural)
-    return shown - (1 - tau) * natural
-
-
-def build_learning(config: DictConfig) -> Learning:
-    """Optimizer, schedule and fine-tuning as configured."""
-    tuning = config.finetune
-    return Learning(
-        optimizer=instantiate(config.optimizer, _partial_=True, _convert_="all"),
-        learning_rate=config.optimizer.lr,
-        schedule=instantiate(config.scheduler, _partial_=True, _convert_="all"),
-        tuning=FineTuning(tuning.head_epochs, tuning.layer_decay, tuning.head_lr_factor),
-        monitor=config.task.monitor,
-        mode=config.task.monitor_mode,
-        smoothing=config.task.monitor_smoothing,
-    )
 
 
 def build_callbacks(config: DictConfig, task: InspectionTask, folder: Path) -> list[Callback]:
@@ -183,22 +132,6 @@ def build_callbacks(config: DictConfig, task: InspectionTask, folder: Path) -> l
         callbacks.append(RichProgressBar(leave=False))
     best = _checkpoint(folder, "best", monitor=monitor, mode=mode)
     return [*callbacks, best, _checkpoint(folder, "last")]
-
-
-class WholeCheckpoints(TorchCheckpointIO):
-    """Writes checkpoints beside their place and renames them.
-
-    Lightning's own writes to the folder of temporary files and moves, which on another disk is a
-    copy: cut short where the disk is full or the process is killed.
-    """
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
-    ) -> None:
-        content = io.BytesIO()  # torch's own writer hides what the operating system says
-        torch.save(checkpoint, content)
-        with whole_file(Path(path)) as part:
-            part.write_bytes(content.getbuffer())
 
 
 class MovableCheckpoint(ModelCheckpoint):
@@ -283,30 +216,6 @@ def build_trainer(
             f"batch equally, so it must be a multiple of {trainer.world_size}."
         )
     return trainer
-
-
-def make_trainer(choices: Choices, **settings: Any) -> L.Trainer:  # Lightning's own argument names
-    """A Trainer that keeps quiet about what was decided on purpose."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in EXPECTED_WARNINGS:
-        warnings.filterwarnings("ignore", message)
-    if choices.gpu is not None:
-        settings = {**settings, "devices": [choices.gpu]}
-    try:
-        return L.Trainer(
-            accelerator=choices.device,
-            precision=choices.precision,  # type: ignore[arg-type]
-            enable_model_summary=False,
-            plugins=[WholeCheckpoints()],
-            **settings,
-        )
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ConfigurationError(f"trainer: {str(error).splitlines()[0]}") from error
-    except Exception as error:
-        if type(error).__name__ == "MisconfigurationException":
-            raise ConfigurationError(f"trainer: {str(error).splitlines()[0]}") from error
-        raise
 
 
 def _has_bar(callbacks: list[Callback]) -> bool:

@@ -28,6 +28,7 @@ from capsule_inspection.data.module import InspectionDataModule
 from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
 from capsule_inspection.reports.run_folder import read_record
 from capsule_inspection.runs import building, inputs, machine, predicting
+from capsule_inspection.runs.kinds import kind_of
 from capsule_inspection.runs.output_folder import refuse_used
 from capsule_inspection.runs.record import FINISHED, RUNNING, write_record
 from capsule_inspection.tasks.base import InspectionTask
@@ -41,7 +42,7 @@ OPTIMISTIC = (
 
 def final_stages(config: DictConfig, data: InspectionDataModule) -> dict[str, str]:
     """Which part of the split is reported as which stage: validation also as test for `origin`."""
-    stages = {VAL: VAL}
+    stages = {VAL: VAL, **{stage: stage for stage in kind_of(config).kept_out}}
     if config.split.name == "origin":
         stages[TEST] = VAL
     elif data.indices(TEST):
@@ -59,18 +60,23 @@ def evaluate_stages(
     config: DictConfig,
 ) -> dict[str, Figure]:
     """Predict each stage and write figures, predictions, thumbnails and pictures into `folder`."""
+    from capsule_inspection.reports.run_page import write_run_page
     from capsule_inspection.reports.run_pictures import write_run_pictures
 
-    predictions = {
-        stage: predicting.predict(task, data, part, choices=choices)
-        for stage, part in stages.items()
-    }
-    figures = predicting.figures_of(predictions, classes=data.index.classes, seed=config.seed)
+    kind = kind_of(config)
+    predictions = {}
+    for stage, part in stages.items():
+        data.predict_stage = part
+        predictions[stage] = kind.predict(task, data, stage, choices=choices)
+    figures = kind.figures(predictions, data, config)
     fold = config.split.get("fold")
     predicting.write_predictions(folder, data.index, predictions, fold=fold)
     predicting.write_thumbnails(folder, data, predictions)
+    if TEST in predictions:
+        predicting.write_maps(folder, data, predictions[TEST])
     predicting.write_figures(folder, figures)
     write_run_pictures(folder)
+    write_run_page(folder)
     return figures
 
 
@@ -87,7 +93,7 @@ def tell(folder: Path, figures: Mapping[str, Figure], *, optimistic: bool) -> No
     )
     if optimistic:
         log.warning(OPTIMISTIC)
-    log.info("Run folder: %s (figures/, predictions.csv, metrics.json)", folder)
+    log.info("Run folder: %s (report.html, figures/, predictions.csv, metrics.json)", folder)
     log.info("Curves:     make tensorboard")
 
 
@@ -116,6 +122,7 @@ def evaluate(config: DictConfig) -> None:
         choices=choices,
     )
     task = building.build_task(stored, built.network, data)
+    kind_of(stored).restore(task, checkpoint, where=str(run / RunFiles.BEST))
     evaluation = _write_inputs(output, record, config, index)
     _warn_of_seen_images(task_images(data, config.stage), checkpoint)
     figures = evaluate_stages(
@@ -180,7 +187,9 @@ def _write_inputs(
     write_split_csv(index, output / RunFiles.SPLIT)
     (output / RunFiles.CONFIG).write_text(OmegaConf.to_yaml(config), encoding="utf-8")
     kept: dict[str, Any] = {
-        key: record[key] for key in ("task", "model", "seed", "weights") if key in record
+        key: record[key]
+        for key in ("task", "model", "seed", "weights", "threshold", "corruption")
+        if key in record
     }
     data = {**record["data"], "root": str(index.root)}
     now = datetime.now(UTC).isoformat(timespec="seconds")

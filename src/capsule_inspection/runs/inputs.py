@@ -87,6 +87,10 @@ def assign_split(index: DataIndex, split: DictConfig) -> DataIndex:
         return splits.kfold(
             index, folds=split.folds, fold=split.fold, val_fraction=split.val, seed=split.seed
         )
+    if split.name == "one_class":
+        return splits.one_class(
+            index, folds=split.folds, fold=split.fold, val_fraction=split.val, seed=split.seed
+        )
     if split.name == "origin":
         return splits.origin(index, seed=split.seed)
     if split.name == "all_test":

@@ -10,57 +10,49 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from capsule_inspection.contracts import (
+    DEFECT,
+    GOOD_LABEL,
     DataIndex,
     Figure,
     Predictions,
     RunFiles,
 )
 from capsule_inspection.data.module import InspectionDataModule
-from capsule_inspection.files import write_whole
-from capsule_inspection.runs.building import make_trainer
+from capsule_inspection.files import whole_file, write_whole
+from capsule_inspection.metrics.thresholds import exceeds
 from capsule_inspection.runs.machine import Choices
+from capsule_inspection.runs.trainers import make_trainer
 from capsule_inspection.tasks.base import InspectionTask
-from capsule_inspection.tasks.classification import stack_predictions
 
 MAX_THUMBNAILS = 500
 THUMBNAIL_PX = 256
 
 
-def predict(
-    task: InspectionTask, data: InspectionDataModule, stage: str, *, choices: Choices
-) -> Predictions:
-    """What the task's network says of the images of a stage, on one device."""
+def batches(
+    task: InspectionTask, data: InspectionDataModule, *, choices: Choices, every_label: bool = False
+) -> list[dict[str, Any]]:
+    """What the task's `predict_step` says of the images of `data.predict_stage`, on one device.
+
+    `every_label` takes images too that the task does not train on.
+    """
     trainer = make_trainer(
         choices, devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False
     )
-    data.predict_stage = stage
-    batches = trainer.predict(task, datamodule=data)
-    stacked = stack_predictions(batches)  # type: ignore[arg-type]
-    return Predictions(
-        index=stacked["index"].numpy(),
-        label=stacked["label"].numpy(),
-        probabilities=stacked["probabilities"].double().numpy(),
-        score=stacked["score"].double().numpy(),
-    )
+    data.predict_every_label = every_label
+    return trainer.predict(task, datamodule=data)  # type: ignore[return-value]
 
 
-def figures_of(
-    predictions: Mapping[str, Predictions], *, classes: Sequence[str], seed: int
-) -> dict[str, Figure]:
-    """Figures of each stage, with the stage in their keys."""
-    from capsule_inspection.metrics.classification import classification_figures
-    from capsule_inspection.metrics.names import with_stage
-
-    figures: dict[str, Figure] = {}
-    for stage, of_stage in predictions.items():
-        measured = classification_figures(
-            of_stage.label, of_stage.probabilities, classes=classes, seed=seed
-        )
-        figures |= with_stage(measured, stage)
-    return figures
+def run(
+    task: InspectionTask, data: InspectionDataModule, *, choices: Choices, every_label: bool = False
+) -> dict[str, Tensor]:
+    """The same joined, in the order of the images."""
+    found = batches(task, data, choices=choices, every_label=every_label)
+    return {key: torch.cat([batch[key] for batch in found]) for key in found[0]}
 
 
 def write_predictions(
@@ -69,8 +61,11 @@ def write_predictions(
     """predictions.csv: a row for each image of each stage."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    columns = ("index", "path", "sha256", "split", "fold", "label", "prediction", "score")
-    writer.writerow([*columns, *(f"p_{name}" for name in index.classes)])
+    columns = ["index", "path", "sha256", "split", "fold", "label", "prediction", "score"]
+    columns.append("threshold")
+    if all(found.probabilities is not None for found in predictions.values()):
+        columns += [f"p_{name}" for name in index.classes]
+    writer.writerow(columns)
     for stage, of_stage in predictions.items():
         for row in range(len(of_stage.index)):
             writer.writerow(_prediction_row(index, of_stage, row, stage=stage, fold=fold))
@@ -82,7 +77,14 @@ def _prediction_row(
 ) -> list[Any]:
     number = int(predictions.index[row])
     record = index.records[number]
-    probabilities = predictions.probabilities[row]
+    probabilities: Sequence[float] = ()
+    if predictions.probabilities is not None:
+        probabilities = predictions.probabilities[row].tolist()
+        called = index.classes[int(np.argmax(probabilities))]
+    else:
+        assert predictions.threshold is not None
+        is_defect = exceeds(predictions.score[row], predictions.threshold)
+        called = DEFECT if is_defect else index.classes[GOOD_LABEL]
     return [
         number,
         record.path,
@@ -90,8 +92,9 @@ def _prediction_row(
         stage,
         "" if fold is None else fold,
         index.classes[record.label],
-        index.classes[int(probabilities.argmax())],
+        called,
         f"{predictions.score[row]:.9g}",
+        "" if predictions.threshold is None else f"{predictions.threshold:.9g}",
         *(f"{probability:.9g}" for probability in probabilities),
     ]
 
@@ -102,13 +105,41 @@ def write_figures(folder: Path, figures: Mapping[str, Figure]) -> None:
     write_whole(folder / RunFiles.FIGURES, json.dumps(values, indent=2) + "\n")
 
 
+def write_maps(folder: Path, data: InspectionDataModule, found: Predictions) -> None:
+    """maps.npz: anomaly maps and masks of the test images, at the size that the network saw."""
+    if found.maps is None:
+        return
+    cache = data.dataset.cache
+    with whole_file(folder / RunFiles.MAPS) as part, part.open("wb") as file:
+        np.savez_compressed(
+            file,
+            index=found.index,
+            maps=found.maps,
+            masks=cache.masks[found.index],
+            inside=cache.inside[found.index],
+        )
+
+
 def write_thumbnails(
     folder: Path, data: InspectionDataModule, predictions: Mapping[str, Predictions]
 ) -> None:
-    """images/<index>.jpg of the images that were predicted, as the network saw them."""
-    numbers = np.unique(np.concatenate([of.index for of in predictions.values()]))
+    """images/<index>.jpg of the images that were predicted, as the network saw them.
+
+    Where there are reconstructions, images/<index>_reconstruction.jpg too.
+    """
+    numbers = np.unique(np.concatenate([of.index for of in predictions.values()]))[:MAX_THUMBNAILS]
     (folder / RunFiles.IMAGES).mkdir(parents=True, exist_ok=True)
-    for number in numbers[:MAX_THUMBNAILS].tolist():
-        image = Image.fromarray(np.asarray(data.dataset.cache.images[number]))
-        image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-        image.save(folder / RunFiles.IMAGES / f"{number}.jpg", quality=85)
+    for number in numbers.tolist():
+        _write_thumbnail(folder, f"{number}", data.dataset.cache.images[number])
+    for of_stage in predictions.values():
+        if of_stage.reconstructions is None:
+            continue
+        for row in np.flatnonzero(np.isin(of_stage.index, numbers)):
+            name = f"{of_stage.index[row]}_reconstruction"
+            _write_thumbnail(folder, name, of_stage.reconstructions[row])
+
+
+def _write_thumbnail(folder: Path, name: str, pixels: np.ndarray) -> None:
+    image = Image.fromarray(np.asarray(pixels))
+    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    image.save(folder / RunFiles.IMAGES / f"{name}.jpg", quality=85)

@@ -95,9 +95,10 @@ def _add_curves(writer: Any, folder: Path, epoch: int) -> None:
     from capsule_inspection.reports.run_folder import read_run
 
     run = read_run(folder)
-    if TEST not in run.stages():
+    if TEST not in run.stages() or not run.classes:
         return
     predictions, _ = run.arrays_of(TEST)
+    assert predictions.probabilities is not None
     for label, name in enumerate(run.classes):
         writer.add_pr_curve(
             f"test/{name}", predictions.label == label, predictions.probabilities[:, label], epoch

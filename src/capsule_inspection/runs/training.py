@@ -6,6 +6,7 @@ import logging
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -34,8 +35,10 @@ from capsule_inspection.reports.run_folder import read_record
 from capsule_inspection.runs import building, evaluating, inputs, machine, sharing, tensorboard
 from capsule_inspection.runs.epochs import EpochTable
 from capsule_inspection.runs.interruption import InterruptionGuard, TrainingInterrupted
+from capsule_inspection.runs.kinds import kind_of
 from capsule_inspection.runs.machine import measure_latency_ms, measure_network
 from capsule_inspection.runs.record import FAILED, FINISHED, INTERRUPTED, RunRecord
+from capsule_inspection.runs.trainers import write_checkpoint
 from capsule_inspection.tasks.base import InspectionTask
 
 log = logging.getLogger(__name__)
@@ -167,6 +170,7 @@ def _prepare(
         cache,
         normalisation=built.network.normalisation,
         choices=choices,
+        corruption=kind_of(config).corruption(config, index, cache),
     )
     task = building.build_task(config, built.network, data)
     if last is not None:
@@ -191,7 +195,7 @@ def _find_images(config: DictConfig, folder: Path) -> tuple[DataIndex, DecodedCa
     if config.resume and frozen.is_file():
         index = splits.from_manifest(index, frozen)
     else:
-        index = inputs.assign_split(index, config.split)
+        index = kind_of(config).arrange(index, config)
     for stage in (TRAIN, VAL):
         if not any(record.split == stage for record in index.records):
             raise DataError(
@@ -209,7 +213,8 @@ def _record_inputs(
     weights: WeightsRecord,
     choices: machine.Choices,
 ) -> None:
-    counts = {stage: len(data.indices(stage)) for stage in (TRAIN, VAL, TEST)}
+    stages = (TRAIN, VAL, TEST, *kind_of(config).kept_out)
+    counts = {stage: len(data.indices(stage)) for stage in stages}
     index = data.index
     found = fingerprint(index, index_folder=Path(config.data.cache_folder) / "index")
     known = record.values.get("data", {}).get("fingerprint", found)
@@ -256,6 +261,7 @@ def _finish(training: Training, trainer: L.Trainer) -> float | None:
     restore_network(training.task.network, checkpoint, path=best_path)
     best = monitored_value(training, int(checkpoint["epoch"]))
     _record_cost(training, int(checkpoint["epoch"]), best)
+    _calibrate(training, checkpoint, best_path)
     figures = evaluating.evaluate_stages(
         training.folder,
         training.task,
@@ -275,6 +281,18 @@ def _finish(training: Training, trainer: L.Trainer) -> float | None:
         logger.finalize("success")
     evaluating.tell(training.folder, figures, optimistic=training.config.split.name == "origin")
     return best
+
+
+def _calibrate(training: Training, checkpoint: dict[str, Any], path: Path) -> None:
+    """Fit what belongs to the best epoch's network, and keep it in that epoch's checkpoint."""
+    assert training.record is not None
+    found = kind_of(training.config).calibrate(
+        training.task, training.data, choices=training.choices, config=training.config
+    )
+    if found:
+        checkpoint["inspection"]["fitted"] = training.task.fitted
+        write_checkpoint(checkpoint, path)
+        training.record.update(**found)
 
 
 def monitored_value(training: Training, epoch: int) -> float | None:

@@ -1,0 +1,93 @@
+"""What differs between the tasks in the one workflow of training and evaluating.
+
+Each kind has the same furniture, described by `Kind`; `training.py` and `evaluating.py` know no
+more of a task than this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from omegaconf import DictConfig
+
+from capsule_inspection.contracts import DataIndex, Figure, Predictions
+from capsule_inspection.data.cache import DecodedCache
+from capsule_inspection.data.corruption import Corruption
+from capsule_inspection.data.module import BatchSettings, InspectionDataModule
+from capsule_inspection.networks.base import Network
+from capsule_inspection.runs.machine import Choices
+from capsule_inspection.tasks.base import InspectionTask
+
+
+class Kind(Protocol):
+    """One task: what it takes from the data, how it is built, judged and recorded."""
+
+    kept_out: Sequence[str]
+    """Stages beside val and test whose images are predicted at the end of a training."""
+
+    def arrange(self, index: DataIndex, config: DictConfig) -> DataIndex:
+        """The index with the split, and what this task takes out of its training part."""
+        ...
+
+    def select(self, stage: str, label: int) -> bool:
+        """Whether the task uses images of a label in a stage while it trains."""
+        ...
+
+    def batch_settings(self, config: DictConfig, choices: Choices) -> BatchSettings:
+        """How batches are made."""
+        ...
+
+    def corruption(
+        self, config: DictConfig, index: DataIndex, cache: DecodedCache
+    ) -> Corruption | None:
+        """What spoils the images of a training, if anything does."""
+        ...
+
+    def build_task(
+        self, config: DictConfig, network: Network, data: InspectionDataModule
+    ) -> InspectionTask:
+        """The LightningModule."""
+        ...
+
+    def calibrate(
+        self,
+        task: InspectionTask,
+        data: InspectionDataModule,
+        *,
+        choices: Choices,
+        config: DictConfig,
+    ) -> dict[str, Any]:
+        """Fit what belongs to the trained network and is not learnt by it, such as a threshold.
+
+        Kept in the task, and written into its checkpoint as `InspectionTask.fitted`; what comes
+        back is for run.json.
+        """
+        ...
+
+    def restore(self, task: InspectionTask, checkpoint: Mapping[str, Any], *, where: str) -> None:
+        """Take what `calibrate` fitted from a checkpoint. Raises RunError where it is missing."""
+        ...
+
+    def predict(
+        self, task: InspectionTask, data: InspectionDataModule, stage: str, *, choices: Choices
+    ) -> Predictions:
+        """What the network says of the images of `data.predict_stage`, reported as `stage`."""
+        ...
+
+    def figures(
+        self, predictions: Mapping[str, Predictions], data: InspectionDataModule, config: DictConfig
+    ) -> dict[str, Figure]:
+        """Figures of each stage, with the stage in their keys."""
+        ...
+
+
+def kind_of(config: DictConfig) -> Kind:
+    """The kind of a configuration's task."""
+    if config.task.name == "reconstruction":
+        from capsule_inspection.runs.kinds.reconstruction import Reconstruction
+
+        return Reconstruction()
+    from capsule_inspection.runs.kinds.classification import Classification
+
+    return Classification()

@@ -1,0 +1,122 @@
+"""Which defect is it? What classifiers need of the workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from capsule_inspection.contracts import TRAIN, DataIndex, Figure, Predictions
+from capsule_inspection.data.augmentation import AugmentationSettings
+from capsule_inspection.data.cache import DecodedCache
+from capsule_inspection.data.corruption import Corruption
+from capsule_inspection.data.module import BatchSettings, InspectionDataModule
+from capsule_inspection.networks.base import Network
+from capsule_inspection.networks.losses import ClassificationLoss, class_weights, log_prior
+from capsule_inspection.runs import predicting
+from capsule_inspection.runs.inputs import assign_split
+from capsule_inspection.runs.learning import build_learning
+from capsule_inspection.runs.machine import Choices
+from capsule_inspection.tasks.base import InspectionTask
+from capsule_inspection.tasks.classification import ClassificationTask
+
+
+class Classification:
+    """All images of all classes, each with its label."""
+
+    kept_out: Sequence[str] = ()
+
+    def arrange(self, index: DataIndex, config: DictConfig) -> DataIndex:
+        return assign_split(index, config.split)
+
+    def select(self, stage: str, label: int) -> bool:
+        return True
+
+    def batch_settings(self, config: DictConfig, choices: Choices) -> BatchSettings:
+        return BatchSettings(
+            batch_size=config.task.batch_size,
+            sampling=config.task.sampling,
+            mixup=config.task.mixup,
+            seed=config.seed,
+            channels_last=choices.channels_last,
+            augmentation=AugmentationSettings(**config.data.augmentation),
+        )
+
+    def corruption(
+        self, config: DictConfig, index: DataIndex, cache: DecodedCache
+    ) -> Corruption | None:
+        return None
+
+    def build_task(
+        self, config: DictConfig, network: Network, data: InspectionDataModule
+    ) -> InspectionTask:
+        task = config.task
+        counts = data.class_counts(TRAIN)
+        if not any(counts):  # other images are evaluated: nobody asks for the loss
+            counts = [1] * len(counts)
+        loss = ClassificationLoss(
+            kind=task.loss,
+            class_weights=class_weights(counts, task.class_weights),
+            label_smoothing=task.label_smoothing,
+            log_prior=decision_offset(counts, sampling=task.sampling, tau=task.logit_adjustment),
+            gamma=task.focal_gamma,
+        )
+        return ClassificationTask(
+            network, loss=loss, num_classes=len(data.index.classes), learning=build_learning(config)
+        )
+
+    def calibrate(
+        self,
+        task: InspectionTask,
+        data: InspectionDataModule,
+        *,
+        choices: Choices,
+        config: DictConfig,
+    ) -> dict[str, Any]:
+        return {}
+
+    def restore(self, task: InspectionTask, checkpoint: Mapping[str, Any], *, where: str) -> None:
+        pass
+
+    def predict(
+        self, task: InspectionTask, data: InspectionDataModule, stage: str, *, choices: Choices
+    ) -> Predictions:
+        stacked = predicting.run(task, data, choices=choices)
+        return Predictions(
+            index=stacked["index"].numpy(),
+            label=stacked["label"].numpy(),
+            probabilities=stacked["probabilities"].double().numpy(),
+            score=stacked["score"].double().numpy(),
+        )
+
+    def figures(
+        self, predictions: Mapping[str, Predictions], data: InspectionDataModule, config: DictConfig
+    ) -> dict[str, Figure]:
+        from capsule_inspection.metrics.classification import classification_figures
+        from capsule_inspection.metrics.names import with_stage
+
+        figures: dict[str, Figure] = {}
+        for stage, of_stage in predictions.items():
+            assert of_stage.probabilities is not None
+            measured = classification_figures(
+                of_stage.label,
+                of_stage.probabilities,
+                classes=data.index.classes,
+                seed=config.seed,
+            )
+            figures |= with_stage(measured, stage)
+        return figures
+
+
+def decision_offset(counts: Sequence[int], *, sampling: str, tau: float) -> torch.Tensor:
+    """What is added to the logits in training, so that decisions suit a prior of one's choice.
+
+    Without it the network learns the frequencies that it is shown: the natural ones, or equal ones
+    with balanced sampling. The prior it shall decide by is natural ** (1 - tau): tau 0 aims at
+    accuracy, 1 at balanced accuracy. With natural sampling this is Menon et al. 2021 exactly.
+    """
+    natural = log_prior(counts)
+    shown = natural if sampling == "natural" else torch.zeros_like(natural)
+    return shown - (1 - tau) * natural

@@ -1,0 +1,284 @@
+"""Is it unlike the good ones? What autoencoders need of the workflow.
+
+Only good images of the training part are trained on. Of those a share is set aside, `calibration`,
+for the threshold and nothing else; the good ones of `val` decide on the epoch and say how much
+reconstructions vary. Defects are test images, unless threshold=f1 asks for those of val.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from capsule_inspection.contracts import (
+    CALIBRATION,
+    DEFECT,
+    GOOD_LABEL,
+    TEST,
+    TRAIN,
+    VAL,
+    DataError,
+    DataIndex,
+    Figure,
+    Predictions,
+    RunError,
+)
+from capsule_inspection.data import splits
+from capsule_inspection.data.augmentation import AugmentationSettings
+from capsule_inspection.data.cache import DecodedCache
+from capsule_inspection.data.corruption import Corruption, CorruptionSettings
+from capsule_inspection.data.module import BatchSettings, InspectionDataModule
+from capsule_inspection.data.painted import PaintedPool, PaintingSettings, open_painted
+from capsule_inspection.metrics import names, thresholds
+from capsule_inspection.metrics.detection import anomaly_figures
+from capsule_inspection.metrics.localisation import localisation_figures
+from capsule_inspection.metrics.pixel_counts import count_pixels
+from capsule_inspection.metrics.thresholds import Threshold
+from capsule_inspection.networks.anomaly import MapSettings, spread
+from capsule_inspection.networks.base import Network
+from capsule_inspection.networks.reconstruction_losses import HeadLoss, ReconstructionLoss
+from capsule_inspection.runs import predicting
+from capsule_inspection.runs.inputs import assign_split, progress
+from capsule_inspection.runs.learning import build_learning
+from capsule_inspection.runs.machine import Choices
+from capsule_inspection.tasks import reconstruction as tasks
+from capsule_inspection.tasks.base import InspectionTask
+
+log = logging.getLogger(__name__)
+_PAINTING_SEED = 0
+"""Of its own, and not the training's: runs of several seeds share the painted defects."""
+
+
+class Reconstruction:
+    """Good images to learn from, all images to be judged."""
+
+    kept_out: Sequence[str] = (CALIBRATION,)
+
+    def arrange(self, index: DataIndex, config: DictConfig) -> DataIndex:
+        index = assign_split(index, config.split)
+        return splits.set_aside(
+            index,
+            stage=CALIBRATION,
+            share=config.task.calibration,
+            seed=config.split.get("seed", 0),
+        )
+
+    def select(self, stage: str, label: int) -> bool:
+        return stage == TEST or label == GOOD_LABEL
+
+    def batch_settings(self, config: DictConfig, choices: Choices) -> BatchSettings:
+        task = config.task
+        return BatchSettings(
+            batch_size=task.batch_size,
+            sampling="natural",
+            mixup=0.0,
+            seed=config.seed,
+            channels_last=choices.channels_last,
+            augmentation=AugmentationSettings(**config.data.augmentation),
+            views=task.views,
+            val_views=1 if config.model.corruption == "none" else 2,
+            window=_window(task.window, config.data.image_size),
+        )
+
+    def corruption(
+        self, config: DictConfig, index: DataIndex, cache: DecodedCache
+    ) -> Corruption | None:
+        settings = CorruptionSettings(config.model.corruption, config.task.corrupted)
+        pool = None
+        if settings.kind == "painted":
+            pool = _paint(config, index, cache)
+        return Corruption(settings, seed=config.seed, pool=pool)
+
+    def build_task(
+        self, config: DictConfig, network: Network, data: InspectionDataModule
+    ) -> InspectionTask:
+        task = config.task
+        return tasks.ReconstructionTask(
+            network,
+            loss=ReconstructionLoss(dict(task.loss_weights), data.normalisation),
+            head_loss=HeadLoss(),
+            head_weight=task.head_weight,
+            settings=MapSettings(**task.map),
+            normalisation=data.normalisation,
+            learning=build_learning(config),
+        )
+
+    def calibrate(
+        self,
+        task: InspectionTask,
+        data: InspectionDataModule,
+        *,
+        choices: Choices,
+        config: DictConfig,
+    ) -> dict[str, Any]:
+        assert isinstance(task, tasks.ReconstructionTask)
+        _measure_spread(task, data, choices=choices)
+        threshold = _choose_threshold(task, data, choices=choices, config=config)
+        task.fitted = {"threshold": threshold.as_dict(), "spread": task.spread}
+        return {"threshold": threshold.as_dict(), "corruption": config.model.corruption}
+
+    def restore(self, task: InspectionTask, checkpoint: Mapping[str, Any], *, where: str) -> None:
+        assert isinstance(task, tasks.ReconstructionTask)
+        fitted = checkpoint["inspection"].get("fitted") or {}
+        if "threshold" not in fitted:
+            raise RunError(
+                f"{where}: this checkpoint has no threshold, so nothing can be called good or a "
+                "defect: its training was not finished. Finish it with "
+                "python train.py resume=<run folder>"
+            )
+        task.fitted = dict(fitted)
+        task.spread = fitted["spread"]
+
+    def predict(
+        self, task: InspectionTask, data: InspectionDataModule, stage: str, *, choices: Choices
+    ) -> Predictions:
+        assert isinstance(task, tasks.ReconstructionTask)
+        task.asked = tasks.MAPS if stage == TEST else tasks.SCORES
+        found = predicting.run(task, data, choices=choices, every_label=stage == TEST)
+        maps, drawn = found.get("map"), found.get("reconstruction")
+        return Predictions(
+            index=found["index"].numpy(),
+            label=found["label"].numpy(),
+            probabilities=None,
+            score=found["score"].double().numpy(),
+            threshold=Threshold.from_dict(task.fitted["threshold"]).value,
+            maps=None if maps is None else maps.numpy(),
+            reconstructions=None if drawn is None else drawn.permute(0, 2, 3, 1).numpy(),
+        )
+
+    def figures(
+        self, predictions: Mapping[str, Predictions], data: InspectionDataModule, config: DictConfig
+    ) -> dict[str, Figure]:
+        figures: dict[str, Figure] = {}
+        for stage, found in predictions.items():
+            if stage == CALIBRATION:  # the threshold was set on these very images
+                continue
+            measured = _figures(found, data, config)
+            figures |= names.with_stage(measured, stage)
+        return figures
+
+
+def _figures(
+    found: Predictions, data: InspectionDataModule, config: DictConfig
+) -> dict[str, Figure]:
+    assert found.threshold is not None
+    classes = np.array(data.index.classes)
+    figures = anomaly_figures(
+        found.label != GOOD_LABEL,
+        thresholds.exceeds(found.score, found.threshold),
+        found.score,
+        class_names_of_images=classes[found.label],
+        false_alarm_rate=config.threshold.false_alarm_rate,
+        seed=config.seed,
+    )
+    if found.maps is None:
+        return figures
+    cache = data.dataset.cache
+    counts = count_pixels(found.maps, cache.masks[found.index], cache.valid(found.index))
+    return figures | localisation_figures(counts, seed=config.seed)
+
+
+def _paint(config: DictConfig, index: DataIndex, cache: DecodedCache) -> PaintedPool:
+    """The painted defects of the good images of training and validation."""
+    rows = {
+        stage: [
+            number
+            for number, record in enumerate(index.records)
+            if record.split == stage and record.label == GOOD_LABEL
+        ]
+        for stage in (TRAIN, VAL)
+    }
+    painting = config.task.painting
+    with progress("Painting defects") as show:
+        return open_painted(
+            cache.images,
+            cache.foregrounds,
+            rows[TRAIN] + rows[VAL],
+            sources=rows[TRAIN],
+            key=cache.path.stem,
+            settings=PaintingSettings(
+                variants=painting.variants, natural_share=painting.natural, seed=_PAINTING_SEED
+            ),
+            folder=Path(config.data.cache_folder) / "painted",
+            workers=config.data.workers,
+            progress=show,
+        )
+
+
+def _window(window: Sequence[int] | None, image_size: Sequence[int]) -> tuple[int, int] | None:
+    """The part of an image that is shown in training, None for the whole; never larger than it."""
+    if window is None:
+        return None
+    return min(window[0], image_size[0]), min(window[1], image_size[1])
+
+
+def _measure_spread(
+    task: tasks.ReconstructionTask, data: InspectionDataModule, *, choices: Choices
+) -> None:
+    """How much residuals vary on the good images of val, at each pixel."""
+    task.spread = None
+    if not (task.uses_residual and task.settings.normalise):
+        return
+    task.asked = tasks.SQUARES
+    data.predict_stage = VAL
+    batches = predicting.batches(task, data, choices=choices)
+    total = torch.stack([batch["square"] for batch in batches]).sum(0)
+    task.spread = spread(total / sum(batch["count"] for batch in batches))
+
+
+def _choose_threshold(
+    task: tasks.ReconstructionTask,
+    data: InspectionDataModule,
+    *,
+    choices: Choices,
+    config: DictConfig,
+) -> Threshold:
+    rule = config.threshold
+    task.asked = tasks.SCORES
+    data.predict_stage = VAL if rule.name == thresholds.F1 else CALIBRATION
+    found = predicting.run(task, data, choices=choices, every_label=rule.name == thresholds.F1)
+    score, is_defect = found["score"].double().numpy(), found["label"].numpy() != GOOD_LABEL
+    if rule.name == thresholds.F1:
+        return _f1_threshold(is_defect, score, config)
+    if rule.name == thresholds.SIGMA:
+        if len(score) < 2:
+            raise DataError(
+                f"threshold=sigma: {len(score)} good calibration image has no spread; at least 2 "
+                "are needed. Raise task.calibration, or add good images."
+            )
+        return thresholds.sigma_threshold(score, rule.sigmas)
+    threshold = thresholds.conformal_threshold(score, rule.false_alarm_rate)
+    if not threshold.enough:
+        log.warning(
+            "threshold.false_alarm_rate=%g is finer than %d good calibration images allow: it "
+            "takes at least %d. The threshold is the largest of their scores; expect up to %.1f%% "
+            "of good images to be rejected. Raise task.calibration, add good images, or ask for a "
+            "rate of %.3g or more.",
+            rule.false_alarm_rate,
+            len(score),
+            threshold.needed,
+            100 / (len(score) + 1),
+            1 / (len(score) + 1),
+        )
+    return threshold
+
+
+def _f1_threshold(is_defect: np.ndarray, score: np.ndarray, config: DictConfig) -> Threshold:
+    if not is_defect.any() or is_defect.all():
+        raise DataError(
+            f"threshold=f1 needs good and {DEFECT} images in val to choose from; split="
+            f"{config.split.name} has {int((~is_defect).sum())} and {int(is_defect.sum())} there. "
+            "Use split=holdout or kfold, or threshold=conformal, which needs no defects."
+        )
+    log.warning(
+        "threshold=f1: the threshold was chosen with %d labelled defects. This is no longer an "
+        "inspection that has seen good images only.",
+        int(is_defect.sum()),
+    )
+    return thresholds.f1_threshold(is_defect, score)
