@@ -10,6 +10,7 @@ from capsule_inspection.data.corruption import (
     Corruption,
     CorruptionSettings,
     add_noise,
+    cut_around,
     cut_holes,
     point_of_interest,
 )
@@ -63,7 +64,7 @@ def test_without_a_share_nothing_is_spoilt_and_the_data_sets_own_masks_are_not_s
 def test_numbers_belong_to_seed_epoch_image_and_draw() -> None:
     once, again = spoil("cutout"), spoil("cutout")
     assert torch.equal(once["image"], again["image"])
-    assert torch.equal(once["centre"], again["centre"])
+    assert torch.equal(once["mask"], again["mask"])
     assert not torch.equal(once["image"], spoil("cutout", epoch=4)["image"])
     other = spoil("cutout", draw=torch.ones(6, dtype=torch.int64))
     assert not torch.equal(once["image"], other["image"])
@@ -97,14 +98,36 @@ def test_the_centre_lies_on_what_was_spoilt_else_on_the_part_else_anywhere() -> 
     mask, foreground = np.zeros((20, 40), np.uint8), np.zeros((20, 40), bool)
     foreground[10:, 20:] = True
     for _ in range(20):
-        x, y = point_of_interest(mask, foreground, rng)
-        assert x > 0.5
-        assert y > 0.5
+        row, column = point_of_interest(mask, foreground, rng)
+        assert row >= 10
+        assert column >= 20
     mask[2, 3] = 1
-    assert point_of_interest(mask, foreground, rng) == (3.5 / 40, 2.5 / 20)
-    x, y = point_of_interest(mask * 0, foreground & False, rng)
-    assert 0 <= x < 1
-    assert 0 <= y < 1
+    assert point_of_interest(mask, foreground, rng) == (2, 3)
+    row, column = point_of_interest(mask * 0, foreground & False, rng)
+    assert 0 <= row < 20
+    assert 0 <= column < 40
+
+
+def test_all_that_has_pixels_is_cut_alike_around_what_was_spoilt() -> None:
+    corruption = Corruption(CorruptionSettings("cutout", 1.0, (10, 16)), seed=1)
+    whole = Corruption(CorruptionSettings("cutout", 1.0), seed=1)
+    found = corruption.spoil(raw(), training=True, epoch=0)
+    assert found["image"].shape == (6, 13, 21, 3)
+    assert found["mask"].shape == found["foreground"].shape == (6, 13, 21)
+    assert found["index"].tolist() == list(range(6))
+    changed = (found["image"] != found["target"]).any(-1)
+    assert bool((found["mask"][changed] == 1).all())
+    assert all(bool(mask.any()) for mask in found["mask"])
+    assert whole.spoil(raw(), training=True, epoch=0)["image"].shape == (6, 24, 40, 3)
+    assert corruption.spoil(raw(), training=False, epoch=0)["image"].shape == (6, 24, 40, 3)
+
+
+def test_a_window_at_the_rim_is_moved_back_into_the_image() -> None:
+    one = {"mask": torch.arange(24 * 40).reshape(1, 24, 40), "index": torch.zeros(1)}
+    found = cut_around(one, np.array([[0.0, 39.0]]), window=(10, 10))
+    assert torch.equal(found["mask"], one["mask"][:, :13, 27:])
+    larger = cut_around(one, np.array([[5.0, 5.0]]), window=(100, 100))
+    assert torch.equal(larger["mask"], one["mask"])
 
 
 @pytest.mark.parametrize("size", [(24, 40), (3, 3), (64, 9)])

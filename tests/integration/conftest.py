@@ -19,10 +19,11 @@ def mvtec(tmp_path: Path) -> Path:
 @pytest.fixture
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves out drawing, which takes longer than all the rest of a small training."""
-    from capsule_inspection.reports import run_pictures
+    from capsule_inspection.reports import run_page, run_pictures
     from capsule_inspection.runs import tensorboard
 
     monkeypatch.setattr(run_pictures, "write_run_pictures", lambda folder: None)
+    monkeypatch.setattr(run_page, "write_run_page", lambda folder: None)
     monkeypatch.setattr(tensorboard, "show_results", lambda *given, **named: None)
 
 

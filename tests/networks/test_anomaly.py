@@ -29,6 +29,7 @@ SETTINGS = MapSettings(
     gradient=0.0,
     normalise=False,
     smoothing=0.0,
+    context=0.0,
     foreground=False,
     margin=0.0,
     top_share=0.01,
@@ -159,3 +160,17 @@ def test_an_image_smaller_than_the_window_of_ssim_is_refused() -> None:
     tiny = torch.rand(1, 3, 8, 8)
     with pytest.raises(ConfigurationError, match=r"task\.map\.ms_ssim"):
         residuals(tiny, tiny, dataclasses.replace(SETTINGS, ms_ssim=1.0), PLAIN)
+
+
+def test_near_much_that_is_wrong_all_is_suspect() -> None:
+    image, drawn = spoilt()
+    alone = image.clone()
+    alone[:, :, 10:16, 20:26] = 0.5
+    alone[:, :, 12, 22] = 0.9
+    both = torch.cat([image, alone]), torch.cat([drawn, drawn])
+    near, far = (
+        judged(*both, dataclasses.replace(SETTINGS, context=context)).map[:, 12, 30]
+        for context in (0.2, 0.0)
+    )
+    assert near[0] > 5 * near[1] > 0
+    assert far.tolist() == [0.0, 0.0]

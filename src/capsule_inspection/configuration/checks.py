@@ -48,6 +48,7 @@ RANGES: dict[str, tuple[float, float]] = {
     **{f"task.map.{name}": (0, 1e6) for name in ("l1", "ms_ssim", "gradient")},
     "task.head_weight": (0, 1e6),
     "task.map.smoothing": (0, 0.5),
+    "task.map.context": (0, 1),
     "task.map.margin": (0, 1),
     "task.map.top_share": (0, 1),
     "threshold.sigmas": (0, 100),

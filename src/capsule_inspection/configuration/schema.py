@@ -96,6 +96,7 @@ class AnomalyMap:
     gradient: float = MISSING
     normalise: bool = MISSING
     smoothing: float = MISSING
+    context: float = MISSING
     foreground: bool = MISSING
     margin: float = MISSING
     top_share: float = MISSING

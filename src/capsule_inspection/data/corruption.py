@@ -28,12 +28,22 @@ _HOLE_SHARE = (0.05, 0.3)
 _SECOND_DEFECT = 0.3
 
 
+_WINDOW_SHIFT = 0.7
+"""Of a window's size: how far what was spoilt lies from its centre at most, on both sides."""
+_ROOM = 0.15
+"""Of a window's size: what is cut out beyond it on each side, for augmentation to turn and move."""
+
+
 @dataclass(frozen=True)
 class CorruptionSettings:
-    """`kind` is none, noise, cutout or painted; `share` of the training images are spoilt."""
+    """`kind` is none, noise, cutout or painted; `share` of the training images are spoilt.
+
+    In training a `window` (h, w) in pixels of each image is seen, None for the whole.
+    """
 
     kind: str
     share: float
+    window: tuple[int, int] | None = None
 
 
 class Corruption:
@@ -49,9 +59,9 @@ class Corruption:
     def spoil(self, raw: Mapping[str, Tensor], *, training: bool, epoch: int) -> dict[str, Tensor]:
         """The batch with a clean `target`, and image and mask spoilt where the numbers say so.
 
-        In validation every second draw of an image is spoilt, always in the same way. Added are a
-        `centre` (N, 2), x and y in [0, 1] of a point that was spoilt, or else of the part, and a
-        `shift` (N, 2) of uniform numbers from -0.5 to 0.5. Shapes of raw: see `CachedImages`.
+        In validation every second draw of an image is spoilt, always in the same way. In training
+        what comes back is the surroundings of what was spoilt, or else of a point of the part,
+        somewhat larger than the window; all arrays alike. Shapes of raw: see `CachedImages`.
         """
         image, mask = raw["image"].numpy().copy(), np.zeros_like(raw["mask"].numpy())
         numbers = generators(
@@ -61,21 +71,23 @@ class Corruption:
             draw=raw["draw"],
             stream=_STREAM,
         )
-        centres, shifts = (np.empty((len(image), 2), np.float32) for _ in range(2))
+        centres = np.empty((len(image), 2))
         for n, rng in enumerate(numbers):
             chosen = rng.random() < self.settings.share
             if chosen if training else int(raw["draw"][n]) % 2 == 1:
                 self._spoil_one(image[n], mask[n], int(raw["index"][n]), rng)
             centres[n] = point_of_interest(mask[n], raw["foreground"][n].numpy(), rng)
-            shifts[n] = rng.random(2) - 0.5
-        return {
+            if self.settings.window is not None:
+                centres[n] += _WINDOW_SHIFT * (rng.random(2) - 0.5) * self.settings.window
+        spoilt = {
             **raw,
             "image": torch.from_numpy(image),
             "mask": torch.from_numpy(mask),
             "target": raw["image"],
-            "centre": torch.from_numpy(centres),
-            "shift": torch.from_numpy(shifts),
         }
+        if not training or self.settings.window is None:
+            return spoilt
+        return cut_around(spoilt, centres, window=self.settings.window)
 
     def _spoil_one(
         self, image: np.ndarray, mask: np.ndarray, row: int, rng: np.random.Generator
@@ -114,11 +126,38 @@ def add_noise(image: np.ndarray, rng: np.random.Generator) -> None:
 
 def point_of_interest(
     mask: np.ndarray, foreground: np.ndarray, rng: np.random.Generator
-) -> tuple[float, float]:
-    """A random point of the mask, else of the foreground, else of the image: x, y in [0, 1]."""
+) -> tuple[int, int]:
+    """Row and column of a random pixel of the mask, else of the foreground, else of the image."""
     for area in (mask, foreground):
         places = np.flatnonzero(area)
         if len(places):
-            y, x = divmod(int(places[rng.integers(len(places))]), mask.shape[1])
-            return (x + 0.5) / mask.shape[1], (y + 0.5) / mask.shape[0]
-    return float(rng.random()), float(rng.random())
+            row, column = divmod(int(places[rng.integers(len(places))]), mask.shape[1])
+            return row, column
+    return int(rng.integers(mask.shape[0])), int(rng.integers(mask.shape[1]))
+
+
+def cut_around(
+    raw: Mapping[str, Tensor], centres: np.ndarray, *, window: tuple[int, int]
+) -> dict[str, Tensor]:
+    """The surroundings of a window in each image: all of `raw` that has pixels, cut alike.
+
+    `centres` (N, 2) are rows and columns; what would reach beyond an image is moved back into it.
+    Cut before anything is computed: of a window a tenth of an image large, nine tenths need not be
+    made into numbers, turned and coloured.
+    """
+    height, width = raw["mask"].shape[1:]
+    rows, columns = (
+        min(side, round(part * (1 + 2 * _ROOM)))
+        for side, part in zip((height, width), window, strict=True)
+    )
+    top = np.clip(np.rint(centres[:, 0] - rows / 2), 0, height - rows).astype(int)
+    left = np.clip(np.rint(centres[:, 1] - columns / 2), 0, width - columns).astype(int)
+
+    def cut(pixels: Tensor) -> Tensor:
+        parts = [
+            of_one[y : y + rows, x : x + columns]
+            for of_one, y, x in zip(pixels, top, left, strict=True)
+        ]
+        return torch.stack(parts)
+
+    return {key: value if value.ndim < 3 else cut(value) for key, value in raw.items()}

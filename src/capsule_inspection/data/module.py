@@ -36,9 +36,6 @@ from capsule_inspection.data.cache import DecodedCache
 from capsule_inspection.data.corruption import Corruption
 from capsule_inspection.data.sampling import Draw, EpochSampler, Share
 
-_WINDOW_SHIFT = 0.7
-"""Of a window's size: how far what was spoilt lies from its centre at most, on both sides."""
-
 
 @dataclass(frozen=True)
 class BatchSettings:
@@ -212,7 +209,7 @@ class InspectionDataModule(L.LightningDataModule):
                 uniform.to(image.device),
                 self.settings.augmentation,
                 target=target,
-                window=self._window(raw),
+                window=self._window(image),
             )
         batch = Batch(
             image=self.normalise(image),
@@ -234,14 +231,11 @@ class InspectionDataModule(L.LightningDataModule):
         image = image.permute(0, 3, 1, 2).float().div_(255)
         return image if self.settings.channels_last else image.contiguous()
 
-    def _window(self, raw: Mapping[str, Tensor]) -> Window | None:
-        """What is shown of each image in training: what was spoilt, though not in its middle."""
+    def _window(self, image: Tensor) -> Window | None:
+        """What is shown in training: the middle of what the corruption has cut out."""
         if self.settings.window is None:
             return None
-        size = self.settings.window
-        height, width = raw["mask"].shape[1:]
-        reach = raw["centre"].new_tensor([size[1] / width, size[0] / height])
-        return Window(size, raw["centre"] + _WINDOW_SHIFT * reach * raw["shift"])
+        return Window(self.settings.window, image.new_full((len(image), 2), 0.5))
 
     def _seed_batch(self, raw: Mapping[str, Tensor], epoch: int) -> None:
         """Make torch's random numbers (mixup, noise, dropout) depend on seed, epoch and images."""

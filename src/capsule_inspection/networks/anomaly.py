@@ -35,8 +35,8 @@ class MapSettings:
     """How a map is made; see `conf/task/reconstruction.yaml`.
 
     `source` is one of SOURCES; `l1`, `ms_ssim` and `gradient` are the weights of the residuals;
-    `smoothing` is the standard deviation of the blur and `margin` how far the part is widened,
-    both as a share of the image's height; `top_share` of the map's pixels make the score.
+    `smoothing` and `context` are standard deviations of blurs, and `margin` is how far the part is
+    widened, all as a share of the image's height; `top_share` of the map's pixels make the score.
     """
 
     source: str
@@ -45,6 +45,7 @@ class MapSettings:
     gradient: float
     normalise: bool
     smoothing: float
+    context: float
     foreground: bool
     margin: float
     top_share: float
@@ -126,6 +127,8 @@ def anomaly(
     found = torch.stack(parts).sum(0)
     height = found.shape[1]
     found = blur(found, settings.smoothing * height)
+    if settings.context > 0:  # what lies near much that is wrong is more suspicious than elsewhere
+        found = found + blur(found, settings.context * height)
     if settings.foreground:
         found = found * widen(foreground, round(settings.margin * height))
     return Anomaly(found, top_mean(found, settings.top_share))

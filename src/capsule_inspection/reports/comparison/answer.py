@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from capsule_inspection.metrics import names
-from capsule_inspection.reports.comparison import words
+from capsule_inspection.reports.comparison import thresholds, words
 from capsule_inspection.reports.comparison.measured import (
     Measured,
     converged_epoch,
@@ -43,7 +43,7 @@ def answer(measured: Sequence[Measured], verdicts: Sequence[Verdict]) -> Answer:
     candidates = _candidates(measured, verdicts)
     return Answer(
         recommendation=_recommendation(measured, candidates, verdicts),
-        best=_best(measured),
+        best=[*_best(measured), *thresholds.sentences(measured)],
         reasons=[_reasons(one) for one in measured],
         caveats=_caveats(measured),
         candidates=[one.name for one in candidates],
@@ -133,7 +133,8 @@ def _winner(winner: Measured, verdicts: Sequence[Verdict]) -> str:
     same = [
         words.metric(metric)
         for metric in (names.ACCURACY, names.BALANCED_ACCURACY)
-        if own and not any(metric in words.winners(v) for v in own)
+        if any(metric in v.differences for v in own)
+        and not any(metric in words.winners(v) for v in own)
     ]
     if same:
         text += f" In {words.listed(same)} these images do not tell them apart."
@@ -225,6 +226,8 @@ def _caveats(measured: Sequence[Measured]) -> list[str]:
             "these figures are measured on; expect less of new images."
         )
     told += _always_good(measured)
+    told += _unordered(measured)
+    told += thresholds.caveats(measured)
     for one in measured:
         if one.contestant.dropped:
             told.append(
@@ -267,3 +270,18 @@ def _always_good(measured: Sequence[Measured]) -> list[str]:
             f"Not shown to be better than guessing, by balanced accuracy: {words.listed(guessing)}."
         )
     return told
+
+
+def _unordered(measured: Sequence[Measured]) -> list[str]:
+    """Who names no classes and does not order images better than chance."""
+    guessing = [
+        one.name
+        for one in measured
+        if not one.contestant.names_defects
+        and (area := one.figures.get(names.AUROC)) is not None
+        and area.low is not None
+        and area.low <= 1 / 2
+    ]
+    if not guessing:
+        return []
+    return [f"Not shown to be better than guessing, by AUROC: {words.listed(guessing)}."]

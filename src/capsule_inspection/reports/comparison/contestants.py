@@ -1,99 +1,32 @@
 """Runs that differ in fold or seed only, pooled into one contestant of a comparison.
 
-Folds are laid beside each other: every image is in the test part of one of them. Seeds are kept as
-rows: they say of the same images what other first weights made of them, and are no further images.
+Of classifiers, folds are laid beside each other: every image is in the test part of one of them.
+Seeds are kept as rows: they say of the same images what other first weights made of them, and are
+no further images. Of models that name no classes all judgements are kept as they are: a defect
+may be in the test part of every fold, and scores of several models have no common scale.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
 
 from capsule_inspection.contracts import TEST, VAL, RunError
 from capsule_inspection.reports.comparison import settings
-from capsule_inspection.reports.run_folder import PROBABILITY, RunFolder
+from capsule_inspection.reports.comparison.contestant import (
+    Contestant,
+    Judgements,
+    fold_of,
+    seed_of,
+)
+from capsule_inspection.reports.run_folder import RunFolder
+from capsule_inspection.reports.run_tables import PROBABILITY
 
 IMAGE = "image"
 """Column that tells images apart, also between run folders of several machines."""
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """One model and all that its runs said of their test images.
-
-    `classes` begin with the good one. `stage` is test, or val where a run has no test part.
-    Shapes, for S seeds and N images that all seeds were asked about: image (N,) str;
-    label (N,) str; prediction (S, N) str; score (S, N), high for defects; probabilities (S, N, C),
-    None where the model names no classes.
-    """
-
-    name: str
-    runs: tuple[RunFolder, ...]
-    seeds: tuple[int, ...]
-    classes: tuple[str, ...]
-    stage: str
-    image: np.ndarray
-    label: np.ndarray
-    prediction: np.ndarray
-    score: np.ndarray
-    probabilities: np.ndarray | None
-    dropped: int = 0
-    """Images left out because not every seed was asked about them."""
-
-    @property
-    def task(self) -> str:
-        return str(self.runs[0].record.get("task", "classification"))
-
-    @property
-    def good(self) -> str:
-        """Name of the class without defects."""
-        return self.classes[0]
-
-    @property
-    def names_defects(self) -> bool:
-        """Whether it says which defect it is, or only that it is one."""
-        return self.probabilities is not None
-
-    @property
-    def is_optimistic(self) -> bool:
-        """Whether these very images chose the epoch."""
-        return self.stage != TEST or any(bool(run.record.get("optimistic")) for run in self.runs)
-
-    @cached_property
-    def is_defect(self) -> np.ndarray:
-        """(N,) bool."""
-        return self.label != self.good
-
-    @cached_property
-    def correct(self) -> np.ndarray:
-        """Share of the seeds that named an image correctly, (N,) in [0, 1]."""
-        return (self.prediction == self.label).mean(axis=0)
-
-    @cached_property
-    def called_defect(self) -> np.ndarray:
-        """Share of the seeds that called an image a defect, (N,) in [0, 1]."""
-        return (self.prediction != self.good).mean(axis=0)
-
-    def places_of(self, image: str) -> list[tuple[RunFolder, int]]:
-        """The runs that were tested on an image, with its index in each."""
-        return [
-            (run, found[image]) for run, found in zip(self.runs, self._index_of, strict=True)
-            if image in found
-        ]  # fmt: skip
-
-    @cached_property
-    def _index_of(self) -> list[dict[str, int]]:
-        tables = [_rows(run, self.stage) for run in self.runs]
-        return [dict(zip(table.index, table["index"].tolist(), strict=True)) for table in tables]
-
-    @cached_property
-    def row_of(self) -> dict[str, int]:
-        """Row of each image."""
-        return {image: row for row, image in enumerate(self.image.tolist())}
 
 
 def gather(runs: Sequence[RunFolder]) -> list[Contestant]:
@@ -118,22 +51,46 @@ def _groups(runs: Sequence[RunFolder]) -> list[list[RunFolder]]:
     return list(groups.values())
 
 
-def seed_of(run: RunFolder) -> int:
-    """The seed that a run was trained with."""
-    return int(run.record.get("seed", 0))
-
-
-def fold_of(run: RunFolder) -> int | None:
-    """The fold that was a run's test part; None where the split has none."""
-    fold = run.settings.get(settings.FOLD)
-    return None if fold is None else int(fold)
-
-
 def _pool(name: str, runs: list[RunFolder]) -> Contestant:
-    seeds = sorted({seed_of(run) for run in runs})
     stage = TEST if all(TEST in run.stages() for run in runs) else VAL
+    tables = [_rows(run, stage) for run in runs]
+    classes = _classes(runs[0])
+    found = _by_seed(runs, tables, stage) if runs[0].classes else _all_judged(tables)
+    row_of = {image: row for row, image in enumerate(found["image"].tolist())}
+    return Contestant(
+        name=name,
+        runs=tuple(runs),
+        seeds=tuple(_seeds(runs)),
+        classes=classes,
+        stage=stage,
+        judgements=tuple(
+            _judgements(run, table, row_of, good=classes[0])
+            for run, table in zip(runs, tables, strict=True)
+        ),
+        **found,
+    )
+
+
+class _Pooled(TypedDict, total=False):
+    """Fields of a contestant; what is missing keeps its default."""
+
+    image: np.ndarray
+    label: np.ndarray
+    prediction: np.ndarray
+    score: np.ndarray
+    probabilities: np.ndarray
+    dropped: int
+
+
+def _seeds(runs: Sequence[RunFolder]) -> list[int]:
+    return sorted({seed_of(run) for run in runs})
+
+
+def _by_seed(runs: list[RunFolder], of_runs: list[pd.DataFrame], stage: str) -> _Pooled:
+    """A row a seed, of the images that every seed was asked about."""
     tables = [
-        pd.concat([_rows(run, stage) for run in runs if seed_of(run) == seed]) for seed in seeds
+        pd.concat([table for run, table in zip(runs, of_runs, strict=True) if seed_of(run) == seed])
+        for seed in _seeds(runs)
     ]
     tables = [table[~table.index.duplicated()] for table in tables]
     shared = tables[0].index
@@ -142,26 +99,40 @@ def _pool(name: str, runs: list[RunFolder]) -> Contestant:
     if not len(shared):
         raise RunError(
             f"{', '.join(str(run.path) for run in runs)}: no image is in the {stage} part of all "
-            f"{len(seeds)} seeds. Train every seed on the same folds."
+            f"{len(tables)} seeds. Train every seed on the same folds."
         )
     most = max(len(table) for table in tables)
     tables = [table.loc[shared] for table in tables]
-    classes = _classes(runs[0])
     columns = [PROBABILITY + class_name for class_name in runs[0].classes]
-    return Contestant(
-        name=name,
-        runs=tuple(runs),
-        seeds=tuple(seeds),
-        classes=classes,
-        stage=stage,
+    return _Pooled(
         image=shared.to_numpy(dtype=str),
         label=tables[0]["label"].to_numpy(dtype=str),
         prediction=np.stack([table["prediction"].to_numpy(dtype=str) for table in tables]),
         score=np.stack([table["score"].to_numpy(np.float64) for table in tables]),
-        probabilities=np.stack([table[columns].to_numpy(np.float64) for table in tables])
-        if columns
-        else None,
+        probabilities=np.stack([table[columns].to_numpy(np.float64) for table in tables]),
         dropped=most - len(shared),
+    )
+
+
+def _all_judged(tables: list[pd.DataFrame]) -> _Pooled:
+    """Every image that any run was asked about, in the order in which they came."""
+    table = pd.concat(tables)
+    table = table[~table.index.duplicated()]
+    return _Pooled(image=table.index.to_numpy(dtype=str), label=table["label"].to_numpy(dtype=str))
+
+
+def _judgements(
+    run: RunFolder, table: pd.DataFrame, row_of: dict[str, int], *, good: str
+) -> Judgements:
+    """What a run said of the images that count."""
+    kept = table[[image in row_of for image in table.index]]
+    return Judgements(
+        fold=fold_of(run),
+        seed=seed_of(run),
+        row=np.array([row_of[image] for image in kept.index], dtype=np.int64),
+        index=kept["index"].to_numpy(np.int64),
+        called_defect=kept["prediction"].to_numpy(dtype=str) != good,
+        score=kept["score"].to_numpy(np.float64),
     )
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from capsule_inspection.contracts import VAL, Figure
 from capsule_inspection.metrics import names
 from capsule_inspection.metrics.classification import classification_figures
-from capsule_inspection.metrics.detection import detection_figures
-from capsule_inspection.reports.comparison.contestants import Contestant, fold_of, seed_of
+from capsule_inspection.reports.comparison import one_class
+from capsule_inspection.reports.comparison.contestant import Contestant, fold_of, seed_of
 from capsule_inspection.reports.comparison.convergence import converged_at
 from capsule_inspection.reports.run_folder import RunFolder
 
@@ -64,7 +64,12 @@ class Measured:
 
     @cached_property
     def by_seed(self) -> dict[int, dict[str, float]]:
-        """Accuracy, balanced accuracy and AUROC of each seed, its folds pooled."""
+        """Accuracy, balanced accuracy and AUROC of each seed, its folds pooled.
+
+        Where classes are not named: AUROC, its mean over folds.
+        """
+        if not self.contestant.names_defects:
+            return one_class.by_seed(self.contestant)
         figures = [_figures_of_seed(self.contestant, row) for row in _rows(self.contestant)]
         shown = (names.ACCURACY, names.BALANCED_ACCURACY, names.AUROC)
         return {
@@ -77,12 +82,15 @@ def measure(contestant: Contestant) -> Measured:
     """The figures of all test images of a contestant, each with its 95% interval.
 
     Of several seeds the values and the limits are averaged: a photograph that was judged three
-    times is one photograph, so seeds must not make intervals narrower.
+    times is one photograph, so seeds must not make intervals narrower. Where classes are not named
+    they are means over runs, as `one_class` says. Raises RunError where maps are damaged.
     """
     if len(contestant.runs) == 1:
         stored = names.of_stage(contestant.runs[0].figures, contestant.stage)
         if stored:
             return Measured(contestant, stored)
+    if not contestant.names_defects:
+        return Measured(contestant, one_class.figures(contestant))
     return Measured(
         contestant, _mean([_figures_of_seed(contestant, row) for row in _rows(contestant)])
     )
@@ -93,12 +101,7 @@ def _rows(contestant: Contestant) -> range:
 
 
 def _figures_of_seed(contestant: Contestant, row: int) -> dict[str, Figure]:
-    if contestant.probabilities is None:
-        return detection_figures(
-            contestant.is_defect,
-            contestant.prediction[row] != contestant.good,
-            contestant.score[row],
-        )
+    assert contestant.probabilities is not None
     index_of = {name: index for index, name in enumerate(contestant.classes)}
     label = np.array([index_of[name] for name in contestant.label.tolist()])
     return classification_figures(label, contestant.probabilities[row], classes=contestant.classes)
@@ -172,7 +175,12 @@ def monitored(run: RunFolder) -> str | None:
 
 
 def gap(run: RunFolder) -> float | None:
-    """How much better the monitored figure is in training than in validation, chosen epoch."""
+    """How much better the monitored figure is in training than in validation, chosen epoch.
+
+    None where the model names no classes: its losses have no common scale, and no percent.
+    """
+    if not run.classes:
+        return None
     metric = monitored(run)
     train, val = of_epoch(f"train/{metric}")(run), of_epoch(f"{VAL}/{metric}")(run)
     if train is None or val is None:

@@ -5,39 +5,29 @@ Jinja2 templates beside this file; every text that came from files is escaped.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from capsule_inspection.reports import html
 from capsule_inspection.reports.comparison import words
 from capsule_inspection.reports.comparison.answer import Answer
-from capsule_inspection.reports.comparison.contestants import fold_of, seed_of
+from capsule_inspection.reports.comparison.cells import Table
+from capsule_inspection.reports.comparison.contestant import fold_of, seed_of
 from capsule_inspection.reports.comparison.measured import Measured
-from capsule_inspection.reports.comparison.tables import Table, pair_table
+from capsule_inspection.reports.comparison.tables import pair_table
 from capsule_inspection.reports.comparison.verdicts import Verdict
+from capsule_inspection.reports.html import Picture
 
+_TEMPLATES = Path(__file__).parent / "templates"
 VERDICT_NOTE = (
     "Two models are compared image by image, on the same images. “Not distinguishable” means that "
     "differences like this one come about by chance in more than one of twenty comparisons; it "
     "does not mean that the two are equal. Intervals are for a pair by itself, p values are "
     "corrected for the number of pairs (Holm)."
 )
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A PNG with what it shows; `file` is its name relative to the page."""
-
-    file: str
-    caption: str
-    content: bytes
-
-    @property
-    def base64(self) -> str:
-        return base64.b64encode(self.content).decode("ascii")
 
 
 @dataclass(frozen=True)
@@ -49,6 +39,8 @@ class Comparison:
     answer: Answer
     tables: Sequence[Table]
     failures: Sequence[str]
+    reference_note: str = ""
+    """How the one was chosen with which all others are compared, where that must be told."""
 
 
 def as_html(comparison: Comparison, pictures: Sequence[Picture], *, drawn_note: str) -> str:
@@ -65,15 +57,7 @@ def as_markdown(comparison: Comparison, pictures: Sequence[Picture]) -> str:
 
 
 def _environment(*, autoescape: bool) -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=autoescape,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = html.environment(_TEMPLATES, autoescape=autoescape)
     environment.filters["cell"] = _markdown_cell
     environment.filters["line"] = _markdown_line
     return environment
@@ -106,7 +90,7 @@ def _content(comparison: Comparison, pictures: Sequence[Picture]) -> dict[str, A
             }
             for verdict in comparison.verdicts
         ],
-        "verdict_note": VERDICT_NOTE,
+        "verdict_note": f"{VERDICT_NOTE} {comparison.reference_note}".strip(),
         "pictures": pictures,
         "runs": [_run(one, run) for one in measured for run in one.contestant.runs],
     }

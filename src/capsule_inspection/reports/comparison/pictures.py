@@ -19,20 +19,22 @@ from capsule_inspection.metrics import names
 from capsule_inspection.metrics.classification import confusion
 from capsule_inspection.reports import mistakes, style
 from capsule_inspection.reports.comparison import words
-from capsule_inspection.reports.comparison.contestants import Contestant
+from capsule_inspection.reports.comparison.contestant import Contestant
 from capsule_inspection.reports.comparison.measured import Measured, monitored
 from capsule_inspection.reports.run_folder import RunFolder
 
 MOST_SHOWN = 7
 MOST_DISAGREEMENTS = 12
 SECONDS = "seconds"
+_RECALL_TITLES = {"named": "Recall of each class", "rejected": "Defects rejected, good let pass"}
 
 
 @style.styled
-def courses(measured: Sequence[Measured]) -> Figure:
+def courses(measured: Sequence[Measured], *, colours: Sequence[str] = style.SERIES) -> Figure:
     """Validation accuracy (or the figure that all have), training and validation loss over epochs.
 
-    A thin line for each run, a strong one for their mean over the epochs that all of them have.
+    A thin line for each run, a strong one for their mean over the epochs that all of them have; a
+    colour for each contestant.
     """
     metric = _course_metric(measured)
     columns = {
@@ -40,15 +42,15 @@ def courses(measured: Sequence[Measured]) -> Figure:
         names.figure_key(TRAIN, names.LOSS): "training loss",
         names.figure_key(VAL, names.LOSS): "validation loss",
     }
-    return _lines(measured, columns, over="epoch")
+    return _lines(measured, columns, over="epoch", colours=colours)
 
 
 @style.styled
-def over_time(measured: Sequence[Measured]) -> Figure:
+def over_time(measured: Sequence[Measured], *, colours: Sequence[str] = style.SERIES) -> Figure:
     """Validation accuracy over the time of training, one line a run."""
     metric = _course_metric(measured)
     columns = {names.figure_key(VAL, metric): f"validation {words.metric(metric)}"}
-    return _lines(measured, columns, over=SECONDS)
+    return _lines(measured, columns, over=SECONDS, colours=colours)
 
 
 def _course_metric(measured: Sequence[Measured]) -> str:
@@ -59,12 +61,14 @@ def _course_metric(measured: Sequence[Measured]) -> str:
     return monitored(measured[0].contestant.runs[0]) or names.AUROC
 
 
-def _lines(measured: Sequence[Measured], columns: dict[str, str], *, over: str) -> Figure:
+def _lines(
+    measured: Sequence[Measured], columns: dict[str, str], *, over: str, colours: Sequence[str]
+) -> Figure:
     figure = style.new_figure(9.0, 0.7 + 2.9 * len(columns) + 0.22 * len(measured))
     panels = figure.subplots(len(columns), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (column, title) in zip(panels, columns.items(), strict=True):
         for i, one in enumerate(measured):
-            _draw_contestant(axes, one, column, over=over, colour=style.SERIES[i])
+            _draw_contestant(axes, one, column, over=over, colour=colours[i])
         axes.set_title(title)
         is_loss = column.endswith(names.LOSS)
         axes.set_ylim(bottom=0, top=None if is_loss else 1.02)
@@ -115,16 +119,21 @@ def _course(run: RunFolder, column: str, over: str) -> tuple[np.ndarray, np.ndar
 
 @style.styled
 def recalls(measured: Sequence[Measured]) -> Figure:
-    """Recall of each class with its interval, the contestants beside each other."""
+    """Recall of each class with its interval, the contestants beside each other.
+
+    Where some name no classes the legend says whose images were named and whose only rejected.
+    """
     of_class = {one.name: names.of_classes(one.figures, names.RECALL) for one in measured}
     classes = list(dict.fromkeys(name for found in of_class.values() for name in found))
     rows = {name: [found.get(name) for found in of_class.values()] for name in classes}
     labels = [f"{style.short(name)}  ({_images(found)})" for name, found in rows.items()]
+    counted = [words.counted(one.contestant) for one in measured]
+    contestants, title = list(of_class), _RECALL_TITLES[counted[0]]
+    if len(set(counted)) > 1:
+        contestants = [f"{one.name}: {what}" for one, what in zip(measured, counted, strict=True)]
+        title = "Recall of each class: named, or rejected"
     return _intervals(
-        list(rows.values()),
-        labels,
-        list(of_class),
-        title="Recall of each class (bar: 95% interval)",
+        list(rows.values()), labels, contestants, title=f"{title} (bar: 95% interval)"
     )
 
 
@@ -137,6 +146,8 @@ def overview(measured: Sequence[Measured]) -> Figure:
         names.AUROC,
         names.DEFECTS_MISSED,
         names.GOOD_REJECTED,
+        names.PIXEL_AUROC,
+        names.AUPRO,
     )
     shown = [name for name in wanted if any(name in one.figures for one in measured)]
     rows = [[one.figures.get(name) for one in measured] for name in shown]
@@ -208,7 +219,7 @@ def _draw_confusion(axes: Axes, contestant: Contestant) -> None:
     matrix = np.mean(
         [
             confusion(label, np.array([index_of[name] for name in row]), count)
-            for row in contestant.prediction.tolist()
+            for row in _named(contestant).tolist()
         ],
         axis=0,
     )
@@ -263,11 +274,17 @@ def _caption(contestants: Sequence[Contestant], rows: Sequence[int]) -> str:
     truth = contestants[0].label[rows[0]]
     lines = [f"is {style.short(truth, 24)}"]
     for one, row in zip(contestants, rows, strict=True):
-        called = one.prediction[:, row].tolist()
+        called = _named(one)[:, row].tolist()
         most = max(dict.fromkeys(called), key=called.count)
         mark = "✓" if most == truth else "✗"
         lines.append(f"{mark} {style.short(one.name, 20)}: {style.short(most, 18)}")
     return "\n".join(lines)
+
+
+def _named(contestant: Contestant) -> np.ndarray:
+    """What its images were called: (S, N) str. Only for contestants that name classes."""
+    assert contestant.prediction is not None
+    return contestant.prediction
 
 
 def _thumbnail(contestant: Contestant, image: str) -> np.ndarray | None:

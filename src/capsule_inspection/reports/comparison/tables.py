@@ -1,32 +1,21 @@
-"""The tables of a comparison: cells with text and a value to sort by; and all of it as CSV."""
+"""The tables of what models reached, what tells them apart, and each pair; and all of it as CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
-from capsule_inspection.contracts import TRAIN, VAL, Figure
 from capsule_inspection.metrics import names
-from capsule_inspection.reports.comparison import settings, words
-from capsule_inspection.reports.comparison.convergence import DEFINITION
-from capsule_inspection.reports.comparison.measured import (
-    Measured,
-    Spread,
-    converged_epoch,
-    epoch_time_s,
-    from_record,
-    gap,
-    of_epoch,
-    peak_memory_bytes,
-    validation_figure,
-)
+from capsule_inspection.reports.comparison import one_class, settings, words
+from capsule_inspection.reports.comparison.cells import Cell, Table, figure_cell, name_cell
+from capsule_inspection.reports.comparison.cost_tables import COST, TRAINING
+from capsule_inspection.reports.comparison.measured import Measured
 from capsule_inspection.reports.comparison.verdicts import Verdict
 
-QUALITY, TRAINING_ROWS = "Test images", "Training"
+QUALITY = "Test images"
 WHOLE = (
     names.ACCURACY,
     names.BALANCED_ACCURACY,
@@ -35,126 +24,129 @@ WHOLE = (
     names.GOOD_REJECTED,
     names.AUROC,
 )
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What is read, and what is sorted by: a number, or the text where there is none."""
-
-    text: str
-    value: float | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of as many cells as there are columns; the first column names the model."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    note: str = ""
-
-
-OfRun = Callable[..., float | None]
-Column = tuple[str, OfRun, Callable[[float], str]]
-
-
-def _whole(value: float) -> str:
-    return f"{value:.0f}"
-
-
-TRAINING: tuple[Column, ...] = (
-    ("stopped at epoch", from_record("epochs"), _whole),
-    ("training time", from_record("training_time_s"), words.duration),
-    ("training loss", of_epoch(names.figure_key(TRAIN, names.LOSS), last=True), "{:.3f}".format),
-    ("converged at", converged_epoch, _whole),
-    ("validation accuracy", validation_figure(names.ACCURACY), words.share),
-    ("validation balanced accuracy", validation_figure(names.BALANCED_ACCURACY), words.share),
-    ("validation loss", of_epoch(names.figure_key(VAL, names.LOSS)), "{:.3f}".format),
-    ("chosen epoch", from_record("best_epoch"), _whole),
-    ("gap", gap, words.points),
+OF_ONE_CLASS = (
+    names.AVERAGE_PRECISION,
+    names.F1,
+    names.RECALL_AT_RATE,
+    names.PIXEL_AUROC,
+    names.AUPRO,
 )
-COST: tuple[Column, ...] = (
-    ("parameters", from_record("network", "parameters"), words.quantity),
-    ("FLOPs an image", from_record("network", "flops"), words.quantity),
-    ("time of an image", from_record("inference_ms_per_image"), "{:.1f} ms".format),
-    ("images a second, training", from_record("images_per_second"), words.quantity),
-    ("time of an epoch", epoch_time_s, words.duration),
-    ("peak memory", peak_memory_bytes, lambda value: f"{value / 1e9:.2f} GB"),
-)
+"""Shown too where a model names no classes."""
 
 
 def quality_table(measured: Sequence[Measured]) -> Table:
     """What each model reached on its test images."""
-    shown = [name for name in WHOLE if any(name in one.figures for one in measured)]
+    wanted = WHOLE if _all_name(measured) else (*WHOLE, *OF_ONE_CLASS)
+    shown = [name for name in wanted if any(name in one.figures for one in measured)]
     lower = names.LOWER_IS_BETTER
     columns = [f"{words.metric(name)}{' ↓' if name in lower else ''}" for name in shown]
     rows = [
         (
-            _name(one),
-            *(_figure(one.figures.get(name)) for name in shown),
+            name_cell(one),
+            *(figure_cell(one.figures.get(name)) for name in shown),
             Cell(str(len(one.contestant.image)), len(one.contestant.image)),
         )
         for one in measured
     ]
-    note = (
-        "Each with its 95% interval; AUROC is that of good against defect. Folds are pooled: every "
-        "image is tested once for each seed. Of several seeds, values and limits are averaged. "
-        "↓: lower is better."
-    )
-    return Table(QUALITY, ("model", *columns, "images"), tuple(rows), note)
+    return Table(QUALITY, ("model", *columns, "images"), tuple(rows), _quality_note(measured))
+
+
+def _all_name(measured: Sequence[Measured]) -> bool:
+    return all(one.contestant.names_defects for one in measured)
+
+
+def _none_names(measured: Sequence[Measured]) -> bool:
+    return not any(one.contestant.names_defects for one in measured)
+
+
+def _quality_note(measured: Sequence[Measured]) -> str:
+    told = ["Each with its 95% interval; AUROC is that of good against defect."]
+    if not _none_names(measured):
+        told.append(
+            "Folds are pooled: every image is tested once for each seed. Of several seeds, values "
+            "and limits are averaged."
+        )
+    if not _all_name(measured):
+        told += _one_class_notes(measured)
+    return " ".join([*told, "↓: lower is better."])
+
+
+def _one_class_notes(measured: Sequence[Measured]) -> list[str]:
+    whose = "" if _none_names(measured) else " of models that name no classes"
+    told = [
+        f"Figures{whose} are means over folds and seeds: each training has a scale of its own, so "
+        "scores of several are never pooled. An image that several of them judged is one image, in "
+        "the intervals and in the number of images."
+    ]
+    if whose:
+        told.append("Verdicts on a pair of the two kinds take AUROC within folds for both.")
+    of_them = [one for one in measured if not one.contestant.names_defects]
+    rates = {one_class.false_alarm_rate(one.contestant) for one in of_them} - {None}
+    if rates and any(names.RECALL_AT_RATE in one.figures for one in of_them):
+        asked = " or ".join(f"{rate:.3g}" for rate in sorted(rate for rate in rates if rate))
+        told.append(
+            "Recall at the false-alarm rate: the defects that would be found if the threshold let "
+            f"at most {asked} of these good images be rejected."
+        )
+    if any(name in one.figures for one in of_them for name in one_class.OF_PIXELS):
+        told.append("Pixel AUROC and AUPRO hold the maps against the masks of the defects.")
+    return told
 
 
 def recall_table(measured: Sequence[Measured]) -> Table | None:
-    """Recall of each class; None where no model names classes."""
+    """Recall of each class; None where there is none.
+
+    What it means differs between those that name classes and those that do not: where both stand
+    in one table a column says which.
+    """
     found = [names.of_classes(one.figures, names.RECALL) for one in measured]
     classes = list(dict.fromkeys(name for of_one in found for name in of_one))
     if not classes:
         return None
+    mixed = not _all_name(measured) and not _none_names(measured)
     rows = [
-        (_name(one), *(_figure(of_one.get(name)) for name in classes))
+        (
+            name_cell(one),
+            *([Cell(words.counted(one.contestant))] if mixed else []),
+            *(figure_cell(of_one.get(name)) for name in classes),
+        )
         for one, of_one in zip(measured, found, strict=True)
     ]
-    note = "Share of the images of a class that are named correctly; – where it has none."
-    return Table("Recall of each class", ("model", *classes), tuple(rows), note)
+    columns = ("model", *(["what is counted"] if mixed else []), *classes)
+    return Table("Recall of each class", columns, tuple(rows), _recall_note(measured))
+
+
+def _recall_note(measured: Sequence[Measured]) -> str:
+    named = "Share of the images of a class that are named correctly; – where it has none."
+    rejected = (
+        "Share of the images of a class that are rejected, as defects should be; of "
+        f"{words.listed(_good_names(measured))}: that pass."
+    )
+    if _all_name(measured):
+        return named
+    if _none_names(measured):
+        return f"{rejected} – where it has none."
+    return (
+        "The rows do not all mean the same. Named: the share of the images of a class that got its "
+        f"very name; a defect that was taken for another is not counted. Rejected: the "
+        f"{rejected[0].lower()}{rejected[1:]} That is the easier task, so compare rows of one kind "
+        "only; defects missed and good ones rejected, above, mean the same for all."
+    )
+
+
+def _good_names(measured: Sequence[Measured]) -> list[str]:
+    return list(dict.fromkeys(one.contestant.good for one in measured))
 
 
 def settings_table(measured: Sequence[Measured]) -> Table | None:
     """What tells models of one network apart; None where their names say all."""
     models = [settings.model_settings(one.contestant.runs[0]) for one in measured]
     rows = [
-        (_name(one), Cell(told))
+        (name_cell(one), Cell(told))
         for one, model in zip(measured, models, strict=True)
         if (told := settings.told_apart(model, models))
     ]
     return Table("Settings", ("model", "what differs"), tuple(rows)) if rows else None
-
-
-def training_table(measured: Sequence[Measured]) -> Table:
-    """The origin's rows: how training went."""
-    note = (
-        f"{DEFINITION} Training loss: of the last epoch. Gap: the figure that chose the epoch, in "
-        "training less in validation, in points. Over several runs: mean (least to most). Epochs "
-        "are counted from 0, as in metrics.csv."
-    )
-    return _costs(TRAINING_ROWS, TRAINING, measured, note)
-
-
-def cost_table(measured: Sequence[Measured]) -> Table:
-    """What a model needs."""
-    table = _costs(
-        "Cost",
-        COST,
-        measured,
-        "Time of an image: forward pass, batch of one, on the device of the training; compare "
-        "times only where the hardware is the same.",
-    )
-    rows = [
-        (row[0], Cell(one.weights), *row[1:], Cell(_hardware(one)))
-        for row, one in zip(table.rows, measured, strict=True)
-    ]
-    columns = (table.columns[0], "first weights", *table.columns[1:], "hardware")
-    return Table(table.title, columns, tuple(rows), table.note)
 
 
 def seeds_table(measured: Sequence[Measured]) -> Table | None:
@@ -162,10 +154,12 @@ def seeds_table(measured: Sequence[Measured]) -> Table | None:
     with_seeds = [one for one in measured if len(one.contestant.seeds) > 1]
     if not with_seeds:
         return None
-    shown = (names.ACCURACY, names.BALANCED_ACCURACY, names.AUROC)
+    known = {metric for one in with_seeds for of_seed in one.by_seed.values() for metric in of_seed}
+    wanted = (names.ACCURACY, names.BALANCED_ACCURACY, names.AUROC)
+    shown = [metric for metric in wanted if metric in known]
     rows = []
     for one in with_seeds:
-        cells = [_name(one), Cell(", ".join(map(str, one.contestant.seeds)))]
+        cells = [name_cell(one), Cell(", ".join(map(str, one.contestant.seeds)))]
         for metric in shown:
             values = [of_seed[metric] for of_seed in one.by_seed.values() if metric in of_seed]
             cells.append(_spread_of_seeds(values))
@@ -222,53 +216,12 @@ def as_csv(measured: Sequence[Measured]) -> str:
     return text.getvalue()
 
 
-def _costs(title: str, columns: Sequence[Column], measured: Sequence[Measured], note: str) -> Table:
-    rows = []
-    for one in measured:
-        cells = [_name(one)]
-        for _, of_run, as_text in columns:
-            spread = one.cost(of_run)
-            cells.append(_spread(spread, as_text, of=len(one.contestant.runs)))
-        rows.append(tuple(cells))
-    kept = [i for i in range(1, len(columns) + 1) if any(row[i].value is not None for row in rows)]
-    labels = ("model", *(columns[i - 1][0] for i in kept))
-    return Table(title, labels, tuple((row[0], *(row[i] for i in kept)) for row in rows), note)
-
-
-def _spread(spread: Spread | None, as_text: Callable[[float], str], *, of: int) -> Cell:
-    if spread is None:
-        return Cell("not" if as_text is _whole else "–")
-    text = words.spread(spread, as_text=as_text)
-    if spread.count < of:
-        text += f", {spread.count} of {of} runs"
-    return Cell(text, spread.mean)
-
-
 def _spread_of_seeds(values: Sequence[float]) -> Cell:
     if not values:
         return Cell("–")
     least, most = words.share(min(values)), words.share(max(values))
+    if len(values) < 2:
+        return Cell(least, values[0])
     deviation = float(np.std(values, ddof=1))
     text = f"{words.share(float(np.mean(values)))} ({least} to {most}; {words.share(deviation)})"
     return Cell(text, float(np.mean(values)))
-
-
-def _figure(figure: Figure | None) -> Cell:
-    return Cell(words.figure(figure), None if figure is None else figure.value)
-
-
-def _name(one: Measured) -> Cell:
-    runs = len(one.contestant.runs)
-    return Cell(one.name if runs == 1 else f"{one.name} ({runs} runs)")
-
-
-def _hardware(one: Measured) -> str:
-    found = []
-    for run in one.contestant.runs:
-        hardware = run.record.get("hardware") or {}
-        gpus = hardware.get("gpus") or []
-        on_gpu = hardware.get("device") in ("cuda", "mps") and gpus
-        device = gpus[0] if on_gpu else hardware.get("processor", "unknown")
-        threads = "" if on_gpu else f", {hardware.get('threads', '?')} threads"
-        found.append(f"{device}{threads}, {hardware.get('precision', '')}".strip(", "))
-    return "; ".join(dict.fromkeys(found))

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from capsule_inspection.reports.comparison import words
+from capsule_inspection.reports.comparison.cells import Table
+from capsule_inspection.reports.comparison.cost_tables import TRAINING_ROWS
 from capsule_inspection.reports.comparison.page import Comparison
-from capsule_inspection.reports.comparison.tables import QUALITY, TRAINING_ROWS, Table
+from capsule_inspection.reports.comparison.tables import QUALITY
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable

@@ -13,33 +13,23 @@ from functools import partial
 
 import numpy as np
 
-from capsule_inspection.contracts import TRAIN, VAL
 from capsule_inspection.metrics import names
 from capsule_inspection.metrics.paired import (
     PairedDifference,
-    auroc_difference,
-    corrected_resampled_t,
     holm,
     images_needed,
     mean_recall_difference,
     proportion_difference,
 )
-from capsule_inspection.reports.comparison.contestants import Contestant
-from capsule_inspection.reports.comparison.measured import Measured, units_of
+from capsule_inspection.reports.comparison.contestant import Contestant
+from capsule_inspection.reports.comparison.measured import Measured
+from capsule_inspection.reports.comparison.paired_areas import Rows, area_difference, why_none
+from capsule_inspection.reports.comparison.retrained import Retrained, retrained
+from capsule_inspection.reports.comparison.validation import best_on_validation
 
 SIGNIFICANCE = 0.05
 MOST_IN_ALL_PAIRS = 8
 """With more contestants than this, each is compared with a reference only."""
-FEWEST_FOLDS = 3
-"""Trainings needed for a test over trainings; with two it has one degree of freedom."""
-
-
-@dataclass(frozen=True)
-class Retrained:
-    """What the folds say of a difference if both models were trained anew, for one figure."""
-
-    difference: PairedDifference
-    trainings: int
 
 
 @dataclass(frozen=True)
@@ -49,7 +39,8 @@ class Verdict:
     `differences` are first minus second by figure; `corrected` are their p values for the number of
     pairs (Holm). `images` are shared, `first_images` and `second_images` are those of each.
     `right` counts the images that each got right and `only_first` those that only the first did (of
-    several seeds: their mean shares). `refused` says why there is no comparison; all else is empty.
+    several seeds: their mean shares). `no_area` says why AUROC is left out, where its images were
+    there. `refused` says why there is no comparison; all else is empty.
     """
 
     first: str
@@ -65,6 +56,7 @@ class Verdict:
     needed: int | None = None
     retrained: dict[str, Retrained] | None = None
     pairs: int = 1
+    no_area: str | None = None
     refused: str | None = None
 
     @property
@@ -97,23 +89,6 @@ def judge(measured: Sequence[Measured], *, reference: str | None = None) -> list
     return _corrected(verdicts)
 
 
-def best_on_validation(measured: Sequence[Measured]) -> Measured:
-    """The one whose validation figure is best: the choice that no test image had a part in."""
-
-    def validation(one: Measured) -> float:
-        for metric in (names.BALANCED_ACCURACY, names.AUROC):
-            values = [
-                run.figures[key].value
-                for run in one.contestant.runs
-                if (key := names.figure_key(VAL, metric)) in run.figures
-            ]
-            if values:
-                return float(np.mean(values))
-        return -1.0
-
-    return max(measured, key=validation)
-
-
 def _pairs(measured: Sequence[Measured], reference: str | None) -> list[tuple[Measured, Measured]]:
     if reference is None and len(measured) <= MOST_IN_ALL_PAIRS:
         return list(itertools.combinations(measured, 2))
@@ -138,18 +113,18 @@ def _judge_pair(first: Contestant, second: Contestant, *, alpha: float) -> Verdi
     refused = _refusal(first, second, *rows)
     if refused:
         return replace(blank, refused=refused)
-    differences = _differences(first, second, *rows)
+    differences = _differences(first, second, rows)
+    found = replace(blank, differences=differences, retrained=retrained(first, second))
     if not (first.names_defects and second.names_defects):
-        return replace(blank, differences=differences)
+        has_area = names.AUROC in differences or not _both_sides(first, rows[0])
+        return replace(found, no_area=None if has_area else why_none(first, second))
     right = first.correct[rows[0]], second.correct[rows[1]]
     return replace(
-        blank,
-        differences=differences,
+        found,
         right=(float(right[0].sum()), float(right[1].sum())),
         only_first=float(np.maximum(right[0] - right[1], 0).sum()),
         only_second=float(np.maximum(right[1] - right[0], 0).sum()),
         needed=images_needed(*right, alpha=alpha),
-        retrained=_retrained(first, second),
     )
 
 
@@ -173,12 +148,36 @@ def _refusal(
             f"{differing} of the {len(first_rows)} images that they share have another label in "
             "one than in the other. Bring the labels into agreement and evaluate both again"
         )
+    if not (first.names_defects and second.names_defects):
+        return _one_sided(first, second, first_rows)
     return None
 
 
-def _differences(
-    first: Contestant, second: Contestant, first_rows: np.ndarray, second_rows: np.ndarray
-) -> dict[str, PairedDifference]:
+def _one_sided(first: Contestant, second: Contestant, first_rows: np.ndarray) -> str | None:
+    """Why two cannot be compared that share one kind of images only, though both have the other.
+
+    So it is with one-class models of different folds, which share their defects.
+    """
+    everywhere = all(_both_sides(one, np.arange(len(one.image))) for one in (first, second))
+    if not everywhere or _both_sides(first, first_rows):
+        return None
+    shared, missing = "defects", "good images"
+    if not first.is_defect[first_rows[0]]:
+        shared, missing = missing, shared
+    return (
+        f"they were tested on the same {shared} but share no {missing}, so what one misses cannot "
+        "be weighed against what it rejects. Train both on the same folds (split.fold) of the same "
+        "split"
+    )
+
+
+def _both_sides(one: Contestant, rows: np.ndarray) -> bool:
+    """Whether there are good images and defects among these."""
+    return bool(0 < one.is_defect[rows].sum() < len(rows))
+
+
+def _differences(first: Contestant, second: Contestant, rows: Rows) -> dict[str, PairedDifference]:
+    first_rows, second_rows = rows
     is_defect = first.is_defect[first_rows]
     called = first.called_defect[first_rows], second.called_defect[second_rows]
     found: dict[str, PairedDifference] = {}
@@ -192,54 +191,31 @@ def _differences(
         found[names.DEFECTS_MISSED] = proportion_difference(*missed)
     if not is_defect.all():
         found[names.GOOD_REJECTED] = proportion_difference(*(c[~is_defect] for c in called))
-    if is_defect.any() and not is_defect.all():
-        found[names.AUROC] = auroc_difference(
-            first.score[:, first_rows], second.score[:, second_rows], is_defect
-        )
-    return found
-
-
-def _retrained(first: Contestant, second: Contestant) -> dict[str, Retrained] | None:
-    """Nadeau and Bengio's test over the trainings of equal seed and fold; None without folds."""
-    units = units_of(first), units_of(second)
-    shared = [unit for unit in units[0] if unit in units[1] and unit[1] is not None]
-    if len({fold for _, fold in shared}) < FEWEST_FOLDS:
-        return None
-    runs = [(units[0][unit], units[1][unit]) for unit in shared]
-    counts = [run.record.get("data", {}).get("images", {}) for pair in runs for run in pair]
-    if not all(TRAIN in count for count in counts):
-        return None
-    train = float(np.mean([count[TRAIN] for count in counts]))
-    test = float(np.mean([len(run.rows_of(first.stage)) for pair in runs for run in pair]))
-    found: dict[str, Retrained] = {}
-    for metric in (names.ACCURACY, names.BALANCED_ACCURACY, names.AUROC):
-        key = names.figure_key(first.stage, metric)
-        if all(key in run.figures for pair in runs for run in pair):
-            values = np.array([a.figures[key].value - b.figures[key].value for a, b in runs])
-            difference = corrected_resampled_t(values, test_images=test, train_images=train)
-            found[metric] = Retrained(difference, len(runs))
+    area = area_difference(first, second, rows)
+    if area is not None:
+        found[names.AUROC] = area
     return found
 
 
 def _corrected(verdicts: list[Verdict]) -> list[Verdict]:
     """The verdicts with p values that know how many pairs there are; each figure by itself."""
     corrected: list[dict[str, float]] = [{} for _ in verdicts]
-    retrained = [dict(verdict.retrained or {}) for verdict in verdicts]
+    anew = [dict(verdict.retrained or {}) for verdict in verdicts]
     for metric in dict.fromkeys(key for verdict in verdicts for key in verdict.differences):
         p_values = _p_values(verdicts, partial(_difference, metric=metric))
         for row, p_value in _holm(p_values).items():
             corrected[row][metric] = p_value
-    for metric in dict.fromkeys(key for found in retrained for key in found):
+    for metric in dict.fromkeys(key for found in anew for key in found):
         p_values = _p_values(verdicts, partial(_again, metric=metric))
         for row, p_value in _holm(p_values).items():
-            known = retrained[row][metric]
-            retrained[row][metric] = replace(
+            known = anew[row][metric]
+            anew[row][metric] = replace(
                 known, difference=replace(known.difference, p_value=p_value)
             )
     compared = sum(verdict.refused is None for verdict in verdicts)
     return [
         replace(verdict, corrected=of_pair, retrained=again or None, pairs=max(1, compared))
-        for verdict, of_pair, again in zip(verdicts, corrected, retrained, strict=True)
+        for verdict, of_pair, again in zip(verdicts, corrected, anew, strict=True)
     ]
 
 

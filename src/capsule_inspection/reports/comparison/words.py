@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from capsule_inspection.contracts import Figure
 from capsule_inspection.metrics import names
 from capsule_inspection.metrics.paired import PairedDifference
+from capsule_inspection.reports.comparison.contestant import Contestant
 from capsule_inspection.reports.comparison.measured import Spread
-from capsule_inspection.reports.comparison.verdicts import Retrained, Verdict
+from capsule_inspection.reports.comparison.retrained import Retrained
+from capsule_inspection.reports.comparison.verdicts import Verdict
 
 METRICS = {
     names.ACCURACY: "accuracy",
@@ -18,6 +20,12 @@ METRICS = {
     names.AVERAGE_PRECISION: "average precision of defects",
     names.DEFECTS_MISSED: "defects missed",
     names.GOOD_REJECTED: "good ones rejected",
+    names.F1: "F1 of defects",
+    names.F1_BEST: "F1 of defects at the best threshold",
+    names.RECALL_AT_RATE: "recall at the false-alarm rate",
+    names.PIXEL_AUROC: "pixel AUROC",
+    names.PIXEL_AVERAGE_PRECISION: "pixel average precision",
+    names.AUPRO: "AUPRO",
 }
 
 
@@ -25,6 +33,11 @@ def metric(name: str) -> str:
     """What people call a figure."""
     group, _, class_name = name.partition("/")
     return f"{group} of {class_name}" if class_name else METRICS.get(name, name.replace("_", " "))
+
+
+def counted(contestant: Contestant) -> str:
+    """What the recall of a class counts, in a word."""
+    return "named" if contestant.names_defects else "rejected"
 
 
 def figure(of: Figure | None) -> str:
@@ -133,7 +146,7 @@ def details(verdict: Verdict) -> list[str]:
     """The sentences behind a headline: counts, test, how many images, trained anew."""
     if verdict.refused:
         return [f"{verdict.refused[0].upper()}{verdict.refused[1:]}."]
-    told = [_shared(verdict), _counts(verdict), _needed(verdict)]
+    told = [_shared(verdict), _within_folds(verdict), _counts(verdict), _needed(verdict)]
     told += [_retrained(verdict, name, found) for name, found in (verdict.retrained or {}).items()]
     return [sentence for sentence in told if sentence]
 
@@ -145,6 +158,19 @@ def _shared(verdict: Verdict) -> str:
     return (
         f"Compared on the {verdict.images} images that both were tested on, of "
         f"{verdict.first_images} and {verdict.second_images}; on all of them either may differ."
+    )
+
+
+def _within_folds(verdict: Verdict) -> str:
+    """On what AUROC is compared, where that is not all of the images at once."""
+    if verdict.no_area:
+        return f"{verdict.no_area}."
+    area = verdict.differences.get(names.AUROC)
+    if area is None or area.n == verdict.images:
+        return ""
+    return (
+        f"AUROC is compared on {area.n} of these images: those that both were asked about in the "
+        "same fold."
     )
 
 
@@ -199,5 +225,14 @@ def _retrained(verdict: Verdict, name: str, found: Retrained) -> str:
         f"Trained anew on other images of the kind, {metric(name)}: {says}. Over "
         f"{found.trainings} pairs of trainings {points(difference.value)} points"
         f"{interval(difference)}; t test that knows that training sets overlap (Nadeau and Bengio) "
-        f"p {p(difference.p_value)}."
+        f"p {p(difference.p_value)}.{_always_tested(found)}"
+    )
+
+
+def _always_tested(found: Retrained) -> str:
+    if not found.always_tested:
+        return ""
+    return (
+        f" {found.always_tested} images, the defects of one-class runs, were the same each time: "
+        "of other defects this says nothing."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -13,18 +14,21 @@ from capsule_inspection.contracts import ConfigurationError, RunError
 from capsule_inspection.files import whole_file, write_whole
 from capsule_inspection.metrics import names
 from capsule_inspection.reports import style
+from capsule_inspection.reports.comparison import cost_tables, tables
 from capsule_inspection.reports.comparison import pictures as drawing
-from capsule_inspection.reports.comparison import tables
 from capsule_inspection.reports.comparison.answer import answer
 from capsule_inspection.reports.comparison.contestants import gather
 from capsule_inspection.reports.comparison.measured import Measured, measure
 from capsule_inspection.reports.comparison.page import Comparison, Picture, as_html, as_markdown
-from capsule_inspection.reports.comparison.verdicts import best_on_validation, judge
+from capsule_inspection.reports.comparison.thresholds import threshold_table
+from capsule_inspection.reports.comparison.validation import rank_on_validation
+from capsule_inspection.reports.comparison.verdicts import MOST_IN_ALL_PAIRS, judge
 from capsule_inspection.reports.run_folder import RunFolder, read_run
 
 log = logging.getLogger(__name__)
 PAGE, MARKDOWN, TABLE, PICTURES = "comparison.html", "comparison.md", "comparison.csv", "figures"
 RUNNING = "running"
+NO_RANKING = "they share no validation figure to choose by, and no test figure may choose"
 
 
 def read_finished(folder: Path) -> RunFolder:
@@ -55,11 +59,12 @@ def compare(
     verdicts = judge(measured, reference=reference)
     found = [
         tables.quality_table(measured),
+        threshold_table(measured),
         tables.settings_table(measured),
-        tables.training_table(measured),
+        cost_tables.training_table(measured),
         tables.recall_table(measured),
         tables.seeds_table(measured),
-        tables.cost_table(measured),
+        cost_tables.cost_table(measured),
     ]
     return Comparison(
         measured=measured,
@@ -67,6 +72,7 @@ def compare(
         answer=answer(measured, verdicts),
         tables=[table for table in found if table is not None],
         failures=list(failures),
+        reference_note=_reference_note(measured, named=reference is not None),
     )
 
 
@@ -75,13 +81,7 @@ def write_comparison(comparison: Comparison, output: Path) -> Path:
 
     The page is written last and holds everything: where it stands, it is whole.
     """
-    shown = _shown(comparison.measured)
-    note = ""
-    if len(shown) < len(comparison.measured):
-        note = (
-            f"Drawn are the {len(shown)} of {len(comparison.measured)} models that are best on "
-            "validation; the tables have all."
-        )
+    shown, note = _shown(comparison.measured)
     pictures = [
         Picture(f"{PICTURES}/{name}.png", caption, _png(draw()))
         for name, caption, draw in _drawings(shown)
@@ -95,27 +95,42 @@ def write_comparison(comparison: Comparison, output: Path) -> Path:
     return output / PAGE
 
 
-def _shown(measured: Sequence[Measured]) -> list[Measured]:
-    left = list(measured)
-    best: list[Measured] = []
-    while left and len(best) < drawing.MOST_SHOWN:
-        best.append(best_on_validation(left))
-        left.remove(best[-1])
-    return [one for one in measured if one in best]
+def _shown(measured: Sequence[Measured]) -> tuple[list[Measured], str]:
+    """The models that are drawn, and a note where those are not all."""
+    if len(measured) <= drawing.MOST_SHOWN:
+        return list(measured), ""
+    ranking = rank_on_validation(measured)
+    best = ranking.order[: drawing.MOST_SHOWN]
+    which = f"the {len(best)} of {len(measured)} models that are best on validation"
+    if ranking.by is None:
+        which = f"the first {len(best)} of {len(measured)} models ({NO_RANKING})"
+    elif ranking.by == names.LOSS:
+        which += " (by their loss)"
+    return [one for one in measured if one in best], f"Drawn are {which}; the tables have all."
+
+
+def _reference_note(measured: Sequence[Measured], *, named: bool) -> str:
+    """How the model was chosen with which all others are compared, where it is not plain."""
+    if named or len(measured) <= MOST_IN_ALL_PAIRS:
+        return ""
+    ranking = rank_on_validation(measured)
+    if ranking.by is None:
+        return (
+            f"All are compared with {ranking.order[0].name}, the first of the runs: {NO_RANKING}."
+        )
+    if ranking.by == names.LOSS:
+        return (
+            f"All are compared with {ranking.order[0].name}, which has the least validation loss."
+        )
+    return ""
 
 
 def _drawings(shown: list[Measured]) -> list[tuple[str, str, Callable[[], Figure]]]:
-    contestants = [one.contestant for one in shown]
-    naming = [one for one in contestants if one.names_defects]
-    trained = [one for one in shown if all(len(run.epochs) for run in one.contestant.runs)]
+    naming = [one.contestant for one in shown if one.contestant.names_defects]
     drawings: list[tuple[str, str, Callable[[], Figure]]] = [
         ("overview", "Figures with their 95% intervals", lambda: drawing.overview(shown))
     ]
-    if trained:
-        drawings += [
-            ("courses", "Training over the epochs", lambda: drawing.courses(trained)),
-            ("over_time", "Training over time", lambda: drawing.over_time(trained)),
-        ]
+    drawings += _courses(shown)
     if any(names.of_classes(one.figures, names.RECALL) for one in shown):
         drawings.append(("recall", "Recall of each class", lambda: drawing.recalls(shown)))
     if naming:
@@ -128,6 +143,33 @@ def _drawings(shown: list[Measured]) -> list[tuple[str, str, Callable[[], Figure
                 lambda: drawing.disagreements(naming),
             )
         )
+    return drawings
+
+
+def _courses(shown: list[Measured]) -> list[tuple[str, str, Callable[[], Figure]]]:
+    """Courses of training: of classifiers and of others apart, since their losses are not alike.
+
+    A model has the same colour as in the picture of all.
+    """
+    trained = [one for one in shown if all(len(run.epochs) for run in one.contestant.runs)]
+    kinds = {
+        "": [one for one in trained if one.contestant.names_defects],
+        "_one_class": [one for one in trained if not one.contestant.names_defects],
+    }
+    whose = ", models that name no classes" if all(kinds.values()) else ""
+    drawings: list[tuple[str, str, Callable[[], Figure]]] = []
+    for kind, of_kind in kinds.items():
+        if not of_kind:
+            continue
+        told = whose if kind else ""
+        colours = [style.SERIES[shown.index(one)] for one in of_kind]
+        for name, caption, draw in (
+            ("courses", "Training over the epochs", drawing.courses),
+            ("over_time", "Training over time", drawing.over_time),
+        ):
+            drawings.append(
+                (f"{name}{kind}", f"{caption}{told}", partial(draw, of_kind, colours=colours))
+            )
     return drawings
 
 

@@ -89,7 +89,11 @@ class Reconstruction:
     def corruption(
         self, config: DictConfig, index: DataIndex, cache: DecodedCache
     ) -> Corruption | None:
-        settings = CorruptionSettings(config.model.corruption, config.task.corrupted)
+        settings = CorruptionSettings(
+            config.model.corruption,
+            config.task.corrupted,
+            _window(config.task.window, config.data.image_size),
+        )
         pool = None
         if settings.kind == "painted":
             pool = _paint(config, index, cache)
@@ -180,7 +184,11 @@ def _figures(
     if found.maps is None:
         return figures
     cache = data.dataset.cache
-    counts = count_pixels(found.maps, cache.masks[found.index], cache.valid(found.index))
+    masks, valid = cache.masks[found.index], cache.valid(found.index)
+    known = (found.label == GOOD_LABEL) | masks.any(
+        axis=(1, 2)
+    )  # a defect without a mask says nothing
+    counts = count_pixels(found.maps[known], masks[known], valid[known])
     return figures | localisation_figures(counts, seed=config.seed)
 
 
