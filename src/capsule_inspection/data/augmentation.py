@@ -127,6 +127,7 @@ def augment(
     clean = None
     if target is not None:
         clean = _recolour(_warp(target, grid), colours).clamp_(0, 1)
+        clean = clean.contiguous(memory_format=layout)
     return Augmented(
         changed.clamp_(0, 1).contiguous(memory_format=layout),
         _warp_labels(mask, grid),
