@@ -10,8 +10,10 @@ import torch
 
 from benchmarks.our_training import Parts
 from capsule_inspection.contracts import Batch
-from capsule_inspection.runs import building
+from capsule_inspection.runs.learning import build_learning
+from capsule_inspection.tasks.base import InspectionTask
 from capsule_inspection.tasks.optimizers import parameter_groups
+from capsule_inspection.tasks.reconstruction import ReconstructionTask
 
 
 class BareSteps:
@@ -22,7 +24,7 @@ class BareSteps:
         self.device = torch.device(parts.choices.device)
         self.precision = parts.choices.precision
         self.task.to(self.device)
-        learning = building.build_learning(parts.config)
+        learning = build_learning(parts.config)
         groups = parameter_groups(
             self.task.network.layer_groups(),
             learning_rate=learning.learning_rate,
@@ -41,7 +43,7 @@ class BareSteps:
 
     def step(self, batch: Batch) -> None:
         with self._autocast():
-            loss = self.task.loss(self.task.network(batch["image"]), batch["label"])
+            loss = loss_of(self.task, batch)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -56,12 +58,24 @@ class BareSteps:
             torch.cuda.synchronize()
 
 
+def loss_of(task: InspectionTask, batch: Batch) -> torch.Tensor:
+    """What a task's training step minimises, without its figures."""
+    output = task.network(batch["image"])
+    if not isinstance(task, ReconstructionTask):
+        return task.loss(output, batch["label"])
+    loss = task.loss(output.image, batch["target"], batch["mask"])
+    if output.logits is None:
+        return loss
+    return loss + task.head_weight * task.head_loss(output.logits, batch["mask"])
+
+
 def augmented_batches(parts: Parts, *, count: int | None = None) -> list[Batch]:
     """The batches of an epoch (or `count` of them) as the task sees them, on its device."""
     device = torch.device(parts.choices.device)
     batches = []
     for raw in parts.data.train_dataloader():
-        there = {key: value.to(device) for key, value in raw.items()}
+        spoilt = parts.data.spoil(raw, training=True, epoch=1)
+        there = {key: value.to(device) for key, value in spoilt.items()}
         batches.append(parts.data.transform(there, training=True, epoch=1))
         if len(batches) == count:
             break

@@ -26,6 +26,7 @@ from capsule_inspection.data.module import InspectionDataModule
 from capsule_inspection.runs import building, inputs, machine, tensorboard
 from capsule_inspection.runs.epochs import EpochTable
 from capsule_inspection.runs.interruption import InterruptionGuard
+from capsule_inspection.runs.kinds import kind_of
 from capsule_inspection.tasks.base import InspectionTask
 
 
@@ -66,14 +67,27 @@ def overrides(sizes: Sizes) -> list[str]:
 
 def data_overrides(sizes: Sizes) -> list[str]:
     """The drawn images of the benchmarks, 262 of 328 for training."""
+    return [*drawn_overrides(sizes), "split.val=0.2", "split.test=0.0"]
+
+
+def drawn_overrides(sizes: Sizes) -> list[str]:
+    """The drawn images of the benchmarks."""
     counts = json.dumps(sizes.counts).replace('"', "")
     return [
         f"data.root={DATA_FOLDER / 'drawn'}",
         f"data.cache_folder={DATA_FOLDER / 'cache'}",
         f"data.size_px={sizes.size_px}",
         f"data.counts={counts}",
-        "split.val=0.2",
-        "split.test=0.0",
+    ]
+
+
+def one_class_overrides(sizes: Sizes) -> list[str]:
+    """The autoencoder at its default settings; painting comes before the epochs that are timed."""
+    return [
+        "model=autoencoder",
+        *drawn_overrides(sizes),
+        "task.painting.variants=4",
+        *sizes.one_class_overrides,
     ]
 
 
@@ -92,12 +106,18 @@ def prepare(arguments: Sequence[str]) -> Parts:
     machine.apply(choices)
     L.seed_everything(config.seed, verbose=False)
     index, cache = inputs.find_images(config.data)
-    index = inputs.assign_split(index, config.split)
+    kind = kind_of(config)
+    index = kind.arrange(index, config)
     built = building.build_network(config, num_classes=len(index.classes))
     if choices.channels_last:
         built.network.to(memory_format=torch.channels_last)
     data = building.build_data_module(
-        config, index, cache, normalisation=built.network.normalisation, choices=choices
+        config,
+        index,
+        cache,
+        normalisation=built.network.normalisation,
+        choices=choices,
+        corruption=kind.corruption(config, index, cache),
     )
     return Parts(config, choices, data, building.build_task(config, built.network, data))
 

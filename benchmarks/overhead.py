@@ -14,8 +14,18 @@ TARGET = 1.08
 
 
 def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
-    """Rows for the training batches (the target's), and for the whole epoch."""
-    arguments = [*our_training.overrides(sizes), "trainer=cpu"]
+    """Rows for the training batches (the target's), and for the whole epoch; of both tasks."""
+    return [
+        *_rows([*our_training.overrides(sizes), "trainer=cpu"], "", rounds=rounds),
+        *_rows(
+            [*our_training.one_class_overrides(sizes), "trainer=cpu"],
+            "autoencoder: ",
+            rounds=rounds,
+        ),
+    ]
+
+
+def _rows(arguments: list[str], of: str, *, rounds: int) -> list[Row]:
     parts = our_training.prepare(arguments)
     bare = BareSteps(parts, augmented_batches(parts))
     whole: list[float] = []
@@ -29,15 +39,15 @@ def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
     seconds = interleave({"ours": ours, "bare": bare.time_epoch}, rounds=rounds)
     return [
         Row(
-            "training batches of an epoch / bare steps",
+            f"{of}training batches of an epoch / bare steps",
             ratios(seconds["ours"], seconds["bare"]),
             target=TARGET,
             note="without validation and checkpoints",
         ),
         Row(
-            "whole epoch / bare steps",
+            f"{of}whole epoch / bare steps",
             ratios(whole[-rounds:], seconds["bare"]),
             note="with validation, figures and both checkpoints",
         ),
-        Row("bare steps of an epoch", tuple(seconds["bare"]), "s"),
+        Row(f"{of}bare steps of an epoch", tuple(seconds["bare"]), "s"),
     ]

@@ -27,6 +27,7 @@ class Sizes:
     report_images: int = 300
     localisation_images: int = 150
     localisation_size_px: int = 512
+    one_class_overrides: tuple[str, ...] = ()
     memory_overrides: tuple[str, ...] = ()
 
 
@@ -62,6 +63,12 @@ QUICK = Sizes(
     growth_drawn=30,
     gpu_images=200,
     gpu_batch_size=32,
+    one_class_overrides=(
+        "task.image_size=[64,176]",
+        "task.window=[32,64]",
+        "task.batch_size=8",
+        "task.views=2",
+    ),
     memory_overrides=(
         "data.size_px=96",
         "data.counts={good: 15, crack: 5, faulty_imprint: 5, poke: 5, scratch: 5, squeeze: 5}",

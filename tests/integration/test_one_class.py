@@ -239,7 +239,7 @@ def test_without_masks_the_figures_of_pixels_are_absent(door: Door, tmp_path: Pa
     figures = figures_of(tmp_path / "run")
     assert "test/auroc" in figures
     assert "test/aupro" not in figures
-    assert "no masks" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8").lower()
+    assert "without masks" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8").lower()
 
 
 def test_too_few_good_images_for_the_split_are_named(door: Door, tmp_path: Path) -> None:

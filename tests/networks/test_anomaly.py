@@ -93,7 +93,7 @@ def test_what_varies_on_good_images_counts_less() -> None:
     image[:, :, 10:16, 40:46] = 0.9
     of_good = torch.full((8, 1, 40, 60), 0.01)
     of_good[:, :, 6:20, 36:50] = 0.2
-    known = spread(of_good)
+    known = spread(of_good.square().mean(0))
     settings = dataclasses.replace(SETTINGS, normalise=True)
     found = judged(image, drawn, settings, of_good=known).map[0]
     assert found[12, 22] > 2 * found[12, 42]

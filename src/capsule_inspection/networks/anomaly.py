@@ -36,7 +36,8 @@ class MapSettings:
 
     `source` is one of SOURCES; `l1`, `ms_ssim` and `gradient` are the weights of the residuals;
     `smoothing` and `context` are standard deviations of blurs, and `margin` is how far the part is
-    widened, all as a share of the image's height; `top_share` of the map's pixels make the score.
+    widened, all as a share of the image's height; `top_share` of the pixels make the score, from the
+    map before the `context` is added, which would blur a small defect away.
     """
 
     source: str
@@ -94,9 +95,11 @@ def residuals(
     return torch.stack([measures[name](seen, drawn) for name in settings.weights()], 1)
 
 
-def spread(of_good: Tensor) -> Tensor:
-    """Root mean square of residuals on good images, (R, H, W) from (N, R, H, W); never zero."""
-    square = of_good.square().mean(0)
+def spread(square: Tensor) -> Tensor:
+    """How much residuals vary on good images, from the mean of their squares; never zero.
+
+    Shapes: both (R, H, W).
+    """
     local = blur(square, round(_SPREAD_BLUR * square.shape[1]))
     floor = _SPREAD_FLOOR**2 * square.mean((1, 2), keepdim=True)
     return (local + floor + 1e-12).sqrt()
@@ -126,12 +129,14 @@ def anomaly(
         parts.append(certainty if not parts else 10 * certainty)
     found = torch.stack(parts).sum(0)
     height = found.shape[1]
-    found = blur(found, settings.smoothing * height)
-    if settings.context > 0:  # what lies near much that is wrong is more suspicious than elsewhere
-        found = found + blur(found, settings.context * height)
+    counted = torch.ones_like(found)
     if settings.foreground:
-        found = found * widen(foreground, round(settings.margin * height))
-    return Anomaly(found, top_mean(found, settings.top_share))
+        counted = widen(foreground, round(settings.margin * height))
+    found = blur(found, settings.smoothing * height) * counted
+    score = top_mean(found, settings.top_share)
+    if settings.context > 0:  # what lies near much that is wrong is more suspicious than elsewhere
+        found = (found + blur(found, settings.context * height)) * counted
+    return Anomaly(found, score)
 
 
 def top_mean(maps: Tensor, share: float) -> Tensor:

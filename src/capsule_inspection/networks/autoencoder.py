@@ -4,7 +4,7 @@ Sources: reconstruction, Bergmann et al. 2019 (arXiv:1807.02011); repairing a sp
 skip connections, Collin and De Vleeschouwer 2021 (arXiv:2008.12977); the head, Zavrtanik et al.
 2021 ("DRAEM", arXiv:2108.07610). Differs: all convolutions work at half the image's resolution and
 below, which is a quarter of the cost; pixels are folded into channels and back, so no detail is
-lost by it. Upsampling repeats pixels; one narrow U-Net is the head.
+lost by it. Upsampling is bilinear; one narrow U-Net is the head.
 Pure torch; its training lives in tasks/reconstruction.py, what is read from it in anomaly.py.
 """
 
@@ -119,7 +119,7 @@ class Decoder(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         features = maps[-1]
         for block, fine in zip(self.blocks, maps[-2::-1], strict=True):
-            features = F.interpolate(features, fine.shape[2:], mode="nearest")
+            features = F.interpolate(features, fine.shape[2:], mode="bilinear", align_corners=False)
             features = block(torch.cat([features, fine], 1) if self.skips else features)
         return self.last(features)
 
@@ -130,13 +130,14 @@ class Head(nn.Module):
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
         self.encoder = Encoder(6 * 4, channels)
-        self.decoder = Decoder(channels, 4, skips=True)
+        self.decoder = Decoder(channels, 1, skips=True)
 
     def forward(self, image: Tensor, reconstruction: Tensor) -> Tensor:
         """Logits (N, H, W) float32 of images (N, 3, H, W) with even H and W."""
         both = torch.cat([image, reconstruction.to(image.dtype)], 1)
         logits = self.decoder(self.encoder(F.pixel_unshuffle(both, 2)))
-        return F.pixel_shuffle(logits.float(), 2)[:, 0]
+        size = image.shape[2:]
+        return F.interpolate(logits.float(), size, mode="bilinear", align_corners=False)[:, 0]
 
 
 def double_convolution(inputs: int, outputs: int) -> nn.Sequential:

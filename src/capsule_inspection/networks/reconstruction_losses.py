@@ -1,8 +1,8 @@
 """Losses of reconstruction and of the head that reads it, as weighted sums.
 
 Sources: L1, L2, SSIM and multi-scale SSIM (Wang et al. 2003) as torchmetrics has them; the gradient
-term is the L1 distance of neighbouring differences (Mathieu et al. 2016, arXiv:1511.05440); focal
-loss (Lin et al. 2017) is torchvision's, Dice after Milletari et al. 2016.
+term is the L1 distance of neighbouring differences (Mathieu et al. 2016, arXiv:1511.05440); Dice
+after Milletari et al. 2016.
 Pure torch; which are used is decided in conf/task/reconstruction.yaml.
 """
 
@@ -18,8 +18,9 @@ from capsule_inspection.contracts import ConfigurationError, Normalisation
 
 SPOILT = "spoilt"
 _DICE_SHARE = 0.5
-_FOCAL_SCALE = 4.0
-"""Brings the focal loss of mostly empty masks to the size of the Dice loss."""
+_ENTROPY_SCALE = 2.0
+"""Brings the cross entropy of mostly empty masks to the size of the Dice loss."""
+_SPOILT_WEIGHT = 3.0
 
 
 class ReconstructionLoss(nn.Module):
@@ -62,19 +63,14 @@ class ReconstructionLoss(nn.Module):
 
 
 class HeadLoss(nn.Module):
-    """Focal loss plus Dice, for masks that are mostly empty."""
-
-    def __init__(self, gamma: float = 1.5) -> None:
-        super().__init__()
-        self.gamma = gamma
+    """Cross entropy in which a spoilt pixel counts three times, plus Dice."""
 
     def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
         """Shapes: logits (N, H, W); mask (N, H, W), nonzero on defects. Returns a scalar."""
-        from torchvision.ops import sigmoid_focal_loss
-
         logits, wanted = logits.float(), (mask > 0).float()
-        focal = sigmoid_focal_loss(logits, wanted, alpha=-1, gamma=self.gamma, reduction="mean")
-        return _FOCAL_SCALE * focal + _DICE_SHARE * dice_loss(torch.sigmoid(logits), wanted)
+        weight = 1 + (_SPOILT_WEIGHT - 1) * wanted
+        entropy = F.binary_cross_entropy_with_logits(logits, wanted, weight=weight)
+        return _ENTROPY_SCALE * entropy + _DICE_SHARE * dice_loss(torch.sigmoid(logits), wanted)
 
 
 def masked_l1(drawn: Tensor, wanted: Tensor, mask: Tensor) -> Tensor:
