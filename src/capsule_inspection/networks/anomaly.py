@@ -36,8 +36,8 @@ class MapSettings:
 
     `source` is one of SOURCES; `l1`, `ms_ssim` and `gradient` are the weights of the residuals;
     `smoothing` and `context` are standard deviations of blurs, and `margin` is how far the part is
-    widened, all as a share of the image's height; `top_share` of the pixels make the score, from the
-    map before the `context` is added, which would blur a small defect away.
+    widened, all as a share of the image's height; `top_share` of the pixels make the score, from
+    the map before the `context` is added, which would blur a small defect away.
     """
 
     source: str
