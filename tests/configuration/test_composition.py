@@ -29,13 +29,18 @@ NEEDED = {
     ("split", "manifest"): ["split.path=/x.csv"],
     ("model", "timm"): ["model.name=resnet10t"],
     ("model", "torchvision"): ["model.name=resnet18"],
+    ("task", "reconstruction"): ["model=autoencoder"],
+    ("split", "one_class"): ["model=autoencoder"],
+    ("threshold", "conformal"): ["model=autoencoder"],
+    ("threshold", "sigma"): ["model=autoencoder"],
+    ("threshold", "f1"): ["model=autoencoder"],
     ("optimizer", "timm"): ["optimizer.name=lamb"],
     ("optimizer", "torch"): ["optimizer.name=NAdam"],
 }
 
 
 def test_all_files_are_found() -> None:
-    assert len(CHOICES) == 46
+    assert len(CHOICES) == 53
     assert len(list(CONF.rglob("*.yaml"))) == len(CHOICES) + 9
 
 

@@ -122,6 +122,15 @@ def test_all_that_has_pixels_is_cut_alike_around_what_was_spoilt() -> None:
     assert corruption.spoil(raw(), training=False, epoch=0)["image"].shape == (6, 24, 40, 3)
 
 
+def test_from_an_epoch_on_fewer_images_are_seen_as_a_whole() -> None:
+    corruption = Corruption(CorruptionSettings("cutout", 1.0, (12, 20), whole_from=2), seed=1)
+    assert corruption.spoil(raw(), training=True, epoch=1)["image"].shape == (6, 16, 26, 3)
+    whole = corruption.spoil(raw(), training=True, epoch=2)
+    # 6 windows of 12 x 20 have the pixels of one and a half images of 24 x 40.
+    assert whole["image"].shape == (2, 24, 40, 3)
+    assert whole["index"].tolist() == [0, 1]
+
+
 def test_a_window_at_the_rim_is_moved_back_into_the_image() -> None:
     one = {"mask": torch.arange(24 * 40).reshape(1, 24, 40), "index": torch.zeros(1)}
     found = cut_around(one, np.array([[0.0, 39.0]]), window=(10, 10))

@@ -291,6 +291,12 @@ def test_settings_that_cannot_be_meant_are_refused(
     check_refusal(train(door, tmp_path / "run", *settings), expected, status=status)
 
 
+def test_task_model_and_split_that_do_not_go_together_are_refused(door: Door) -> None:
+    check_refusal(door("train", "split=one_class"), "a classifier learns nothing", status=2)
+    answer = door("train", "task=reconstruction")
+    check_refusal(answer, "model=custom_resnet is for task=classification", status=2)
+
+
 def test_classifiers_have_no_threshold(door: Door) -> None:
     check_refusal(door("train", "threshold=sigma"), "no such group of settings", status=2)
     answer = door("train", "threshold.false_alarm_rate=0.1")

@@ -43,6 +43,7 @@ def judged(
     settings: MapSettings = SETTINGS,
     *,
     foreground: torch.Tensor | None = None,
+    valid: torch.Tensor | None = None,
     of_good: torch.Tensor | None = None,
 ) -> Anomaly:
     """The anomaly of images against their reconstructions."""
@@ -52,6 +53,7 @@ def judged(
         residual=residuals(image, drawn, settings, PLAIN),
         residual_spread=of_good,
         foreground=everywhere if foreground is None else foreground,
+        valid=everywhere if valid is None else valid,
         settings=settings,
     )
 
@@ -119,6 +121,7 @@ def test_the_head_alone_counts_where_there_is_one() -> None:
         residual=None,
         residual_spread=None,
         foreground=torch.ones(1, 40, 60, dtype=torch.bool),
+        valid=torch.ones(1, 40, 60, dtype=torch.bool),
         settings=SETTINGS,
     )
     assert float(found.map[0, 31, 51]) == pytest.approx(1 / (1 + np.exp(-4.0)), abs=1e-5)
@@ -156,10 +159,14 @@ def test_a_part_is_widened_by_so_many_pixels() -> None:
     assert int(widen(foreground, 0).sum()) == 1
 
 
-def test_an_image_smaller_than_the_window_of_ssim_is_refused() -> None:
-    tiny = torch.rand(1, 3, 8, 8)
-    with pytest.raises(ConfigurationError, match=r"task\.map\.ms_ssim"):
-        residuals(tiny, tiny, dataclasses.replace(SETTINGS, ms_ssim=1.0), PLAIN)
+def test_padding_never_counts_and_an_image_without_a_part_counts_as_a_whole() -> None:
+    image, drawn = spoilt()
+    padded = torch.ones(1, 40, 60, dtype=torch.bool)
+    padded[:, :20] = False
+    assert float(judged(image, drawn, valid=padded).map.max()) == 0
+    settings = dataclasses.replace(SETTINGS, foreground=True)
+    none = torch.zeros(1, 40, 60, dtype=torch.bool)
+    assert float(judged(image, drawn, settings, foreground=none).map.max()) > 0.3
 
 
 def test_near_much_that_is_wrong_all_is_suspect() -> None:

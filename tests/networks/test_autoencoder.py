@@ -16,6 +16,7 @@ SETTINGS = {
     "name": "autoencoder",
     "weights": "none",
     "image_size": [32, 96],
+    "window": None,
     "corruption": "painted",
     "width": 4,
     "depth": 3,
@@ -117,9 +118,16 @@ def test_a_head_without_masks_to_learn_from_is_refused() -> None:
         build(corruption="noise", head=True)
 
 
+def test_skips_without_anything_to_repair_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"model\.skips=true with model\.corruption=none"):
+        build(corruption="none", skips=True)
+
+
 def test_an_image_that_cannot_be_halved_so_often_is_refused_with_the_nearest_that_fits() -> None:
     with pytest.raises(ConfigurationError, match=r"needs 32 pixels.*\[32, 96\].*model\.depth=4"):
         build(image_size=[20, 96], depth=5)
+    with pytest.raises(ConfigurationError, match=r"task\.window=\[16, 96\].*\[32, 96\]"):
+        build(image_size=[64, 96], window=[16, 200], depth=5)
 
 
 @pytest.mark.parametrize("settings", [{"width": 0}, {"depth": 0}, {"bottleneck": 0}])

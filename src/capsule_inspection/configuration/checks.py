@@ -40,6 +40,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "task.logit_adjustment": (0, 100),
     "task.mixup": (0, 100),
     "task.views": (1, 10_000),
+    "task.whole_from": (0, 1),
     "task.calibration": (0.001, 0.9),
     "task.corrupted": (0, 1),
     "task.painting.variants": (1, 10_000),
@@ -93,7 +94,7 @@ def check(config: DictConfig) -> None:
     _refuse_missing(config)
     for key, choices in CHOICES.items():
         value = OmegaConf.select(config, key)
-        if value is not None and value not in choices:
+        if value is not None and (value not in choices or type(value) not in map(type, choices)):
             near = suggestion(str(value), [str(choice).lower() for choice in choices])
             raise ConfigurationError(f"{key}={value}: not a choice. {near}")
     for key, (low, high) in RANGES.items():
@@ -182,10 +183,43 @@ def _check_roi(config: DictConfig) -> None:
 
 def _check_model_name(config: DictConfig) -> None:
     target = str(OmegaConf.select(config, "model._target_", default=""))
-    if target.endswith(".build_custom_resnet") and config.model.name != "custom_resnet":
+    for own in ("custom_resnet", "autoencoder"):
+        if target.endswith(f".build_{own}") and config.model.name != own:
+            raise ConfigurationError(
+                f"model.name={config.model.name}: model={own} has one network only. For another "
+                "classifier say model=timm or model=torchvision, with model.name."
+            )
+
+
+def _check_loss(config: DictConfig) -> None:
+    """Refuse a reconstruction that learns from what was spoilt alone, where no mask tells it."""
+    weights = OmegaConf.select(config, "task.loss_weights")
+    if weights is None or config.model.corruption not in ("none", "noise"):
+        return
+    if not any(weights[name] > 0 for name in LOSSES if name != "spoilt"):
         raise ConfigurationError(
-            f"model.name={config.model.name}: model=custom_resnet has one network only. For "
-            "another say model=timm or model=torchvision, with model.name."
+            f"task.loss_weights: with model.corruption={config.model.corruption} nothing is "
+            "masked, so `spoilt` alone teaches nothing. Give l1, l2, ssim, ms_ssim or gradient a "
+            "weight."
+        )
+
+
+def _check_task(config: DictConfig) -> None:
+    """The model decides the task; another one named beside it fits neither."""
+    task = OmegaConf.select(config, "task.name")
+    if task is None:
+        return
+    target = str(OmegaConf.select(config, "model._target_", default=""))
+    own = "reconstruction" if target.endswith(".build_autoencoder") else "classification"
+    if task != own:
+        raise ConfigurationError(
+            f"task={task}: model={config.model.name} is for task={own}. Leave `task` out: the "
+            "model decides it."
+        )
+    if own == "classification" and OmegaConf.select(config, "split.name") == "one_class":
+        raise ConfigurationError(
+            "split=one_class trains on good images alone, of which a classifier learns nothing. "
+            "Say model=autoencoder, or split=kfold."
         )
 
 
@@ -245,6 +279,8 @@ RULES: tuple[Callable[[DictConfig], None], ...] = (
     _check_image_size,
     _check_roi,
     _check_model_name,
+    _check_task,
+    _check_loss,
     _check_split,
     _check_false_alarm_rate,
     _check_window,

@@ -107,6 +107,7 @@ class ReconstructionTask:
     name: str = MISSING
     image_size: list[int] = MISSING
     window: list[int] | None = None
+    whole_from: float = MISSING
     batch_size: int = MISSING
     views: int = MISSING
     epochs: int = MISSING

@@ -156,10 +156,11 @@ def _looking_at(matrix: Tensor, window: Window, *, height: int, width: int) -> T
 
 
 def _warp_labels(labels: Tensor, grid: Tensor) -> Tensor:
+    size = (len(labels), *grid.shape[1:3])
     if not labels.is_floating_point() and not bool(labels.any()):
-        return labels  # two thirds of the images have no defect: nothing to warp
+        return labels.new_zeros(size)  # two thirds of the images have no defect: nothing to warp
     if labels.dtype == torch.bool and bool(labels.all()):
-        return labels
+        return labels.new_ones(size)
     warped = F.grid_sample(
         labels[:, None].to(grid.dtype), grid, "nearest", "border", align_corners=False
     )

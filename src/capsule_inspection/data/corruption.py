@@ -38,12 +38,14 @@ _ROOM = 0.15
 class CorruptionSettings:
     """`kind` is none, noise, cutout or painted; `share` of the training images are spoilt.
 
-    In training a `window` (h, w) in pixels of each image is seen, None for the whole.
+    In training a `window` (h, w) in pixels of each image is seen, None for the whole; from the
+    epoch `whole_from` on the whole, of as many images as have the pixels of a batch of windows.
     """
 
     kind: str
     share: float
     window: tuple[int, int] | None = None
+    whole_from: int | None = None
 
 
 class Corruption:
@@ -63,6 +65,10 @@ class Corruption:
         what comes back is the surroundings of what was spoilt, or else of a point of the part,
         somewhat larger than the window; all arrays alike. Shapes of raw: see `CachedImages`.
         """
+        window = self.settings.window if training else None
+        whole_from = self.settings.whole_from
+        if window is not None and whole_from is not None and epoch >= whole_from:
+            raw, window = as_many_pixels(raw, window=window), None
         image, mask = raw["image"].numpy().copy(), np.zeros_like(raw["mask"].numpy())
         numbers = generators(
             seed=self.seed,
@@ -77,17 +83,15 @@ class Corruption:
             if chosen if training else int(raw["draw"][n]) % 2 == 1:
                 self._spoil_one(image[n], mask[n], int(raw["index"][n]), rng)
             centres[n] = point_of_interest(mask[n], raw["foreground"][n].numpy(), rng)
-            if self.settings.window is not None:
-                centres[n] += _WINDOW_SHIFT * (rng.random(2) - 0.5) * self.settings.window
+            if window is not None:
+                centres[n] += _WINDOW_SHIFT * (rng.random(2) - 0.5) * window
         spoilt = {
             **raw,
             "image": torch.from_numpy(image),
             "mask": torch.from_numpy(mask),
             "target": raw["image"],
         }
-        if not training or self.settings.window is None:
-            return spoilt
-        return cut_around(spoilt, centres, window=self.settings.window)
+        return spoilt if window is None else cut_around(spoilt, centres, window=window)
 
     def _spoil_one(
         self, image: np.ndarray, mask: np.ndarray, row: int, rng: np.random.Generator
@@ -134,6 +138,13 @@ def point_of_interest(
             row, column = divmod(int(places[rng.integers(len(places))]), mask.shape[1])
             return row, column
     return int(rng.integers(mask.shape[0])), int(rng.integers(mask.shape[1]))
+
+
+def as_many_pixels(raw: Mapping[str, Tensor], *, window: tuple[int, int]) -> dict[str, Tensor]:
+    """The first images of a batch, as many as have the pixels of its windows; at least one."""
+    height, width = raw["mask"].shape[1:]
+    count = max(1, round(len(raw["mask"]) * window[0] * window[1] / (height * width)))
+    return {key: value[:count] for key, value in raw.items()}
 
 
 def cut_around(

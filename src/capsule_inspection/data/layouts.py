@@ -101,12 +101,15 @@ def make_listing(root: Path, entries: Iterable[Entry], *, good_class: str) -> Li
     return Listing(root, (good_class, *sorted(others)), tuple(ordered))
 
 
-def with_classes(listing: Listing, classes: Sequence[str]) -> Listing:
+def with_classes(listing: Listing, classes: Sequence[str], *, further: bool = False) -> Listing:
     """The same images with the classes, and their order, of a model.
 
+    With `further` other classes come after them: a model that names no defects may meet any.
     Raises DataError where the listing has a class that is not among them.
     """
     unknown = sorted({entry.class_name for entry in listing.entries} - set(classes))
+    if further:
+        return Listing(listing.root, (*classes, *unknown), listing.entries)
     if unknown:
         raise DataError(
             f"{listing.root}: the classes {_names(unknown)} are not among those of the model: "

@@ -232,8 +232,8 @@ class InspectionDataModule(L.LightningDataModule):
         return image if self.settings.channels_last else image.contiguous()
 
     def _window(self, image: Tensor) -> Window | None:
-        """What is shown in training: the middle of what the corruption has cut out."""
-        if self.settings.window is None:
+        """What is shown in training: the middle of what the corruption has cut out, if it has."""
+        if self.settings.window is None or image.shape[2:] == self.dataset.cache.images.shape[1:3]:
             return None
         return Window(self.settings.window, image.new_full((len(image), 2), 0.5))
 

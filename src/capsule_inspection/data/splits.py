@@ -111,6 +111,10 @@ def one_class(
     exist, DataError where there are too few good images.
     """
     _check_folds(folds=folds, fold=fold, val_fraction=val_fraction)
+    if val_fraction == 0:
+        raise ConfigurationError(
+            "split.val=0: split=one_class needs good images to choose the epoch on. Set it above 0."
+        )
     groups = _shuffled(index, seed=seed, purpose="one_class")
     good = [group for group in groups if set(group.labels) == {GOOD_LABEL}]
     if len(good) < max(folds, 4):
@@ -135,6 +139,7 @@ def set_aside(index: DataIndex, *, stage: str, share: float, seed: int) -> DataI
     are too few good training images to share.
     """
     if any(record.split == stage for record in index.records):
+        log.info("The split has %s images of its own; none are set aside.", stage)
         return index
     groups = [
         group

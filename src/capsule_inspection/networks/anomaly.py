@@ -19,7 +19,6 @@ from torch import Tensor
 from capsule_inspection.contracts import ConfigurationError, Normalisation
 from capsule_inspection.networks.autoencoder import Reconstruction
 
-SOURCES = ("auto", "residual", "head", "both")
 RESIDUALS = ("l1", "ms_ssim", "gradient")
 _SSIM_SCALES = 3
 _SPREAD_BLUR = 1 / 40
@@ -34,10 +33,10 @@ to be drawn well always."""
 class MapSettings:
     """How a map is made; see `conf/task/reconstruction.yaml`.
 
-    `source` is one of SOURCES; `l1`, `ms_ssim` and `gradient` are the weights of the residuals;
-    `smoothing` and `context` are standard deviations of blurs, and `margin` is how far the part is
-    widened, all as a share of the image's height; `top_share` of the pixels make the score, from
-    the map before the `context` is added, which would blur a small defect away.
+    `source` is auto, residual, head or both; `l1`, `ms_ssim` and `gradient` are the weights of the
+    residuals; `smoothing` and `context` are standard deviations of blurs, and `margin` is how far
+    the part is widened, all as a share of the image's height; `top_share` of the pixels make the
+    score, from the map before the `context` is added, which would blur a small defect away.
     """
 
     source: str
@@ -111,13 +110,15 @@ def anomaly(
     residual: Tensor | None,
     residual_spread: Tensor | None,
     foreground: Tensor,
+    valid: Tensor,
     settings: MapSettings,
 ) -> Anomaly:
     """The map of each image and its score.
 
     `residual` (N, R, H, W) is what `residuals` found, None where the head alone counts;
-    `residual_spread` (R, H, W) or None for no division; foreground (N, H, W) bool, the pixels that
-    can be wrong: elsewhere the map has its lowest value, 0.
+    `residual_spread` (R, H, W) or None for no division; foreground and valid (N, H, W) bool, the
+    part and what is not padding: elsewhere the map has its lowest value, 0. An image in which no
+    part is seen counts as a whole.
     """
     parts = []
     if residual is not None:
@@ -129,9 +130,9 @@ def anomaly(
         parts.append(certainty if not parts else 10 * certainty)
     found = torch.stack(parts).sum(0)
     height = found.shape[1]
-    counted = torch.ones_like(found)
+    counted = valid.float()
     if settings.foreground:
-        counted = widen(foreground, round(settings.margin * height))
+        counted = counted * _part(foreground, round(settings.margin * height))
     found = blur(found, settings.smoothing * height) * counted
     score = top_mean(found, settings.top_share)
     if settings.context > 0:  # what lies near much that is wrong is more suspicious than elsewhere
@@ -140,10 +141,19 @@ def anomaly(
 
 
 def top_mean(maps: Tensor, share: float) -> Tensor:
-    """Mean of the highest share of each map's pixels, at least one. (N, H, W) to (N,) float64."""
+    """Mean of the highest share of each map's pixels, at least one.
+
+    Shapes: (N, H, W) to (N,) float64, on the CPU: not every device has float64.
+    """
     flat = maps.flatten(1)
     count = max(1, round(share * flat.shape[1]))
-    return flat.topk(count, dim=1).values.double().mean(1)
+    return flat.topk(count, dim=1).values.cpu().double().mean(1)
+
+
+def _part(foreground: Tensor, reach_px: int) -> Tensor:
+    """The foreground, somewhat widened, or everything where there is none: (N, H, W) of 0 and 1."""
+    nothing = ~foreground.flatten(1).any(1)
+    return widen(foreground | nothing[:, None, None], reach_px)
 
 
 def widen(foreground: Tensor, reach_px: int) -> Tensor:
@@ -190,11 +200,6 @@ def _multi_scale_ssim(seen: Tensor, drawn: Tensor) -> Tensor:
             break
         unlike = 1 - _ssim_map(seen, drawn)
         found.append(F.interpolate(unlike, size, mode="bilinear", align_corners=False)[:, 0])
-    if not found:
-        raise ConfigurationError(
-            f"task.map.ms_ssim: an image of {size[0]}x{size[1]} pixels is smaller than its window "
-            f"of {_SMALLEST_FOR_SSIM}. Set task.map.ms_ssim=0, or a larger data.image_size."
-        )
     return torch.stack(found).mean(0).clamp_min(0)
 
 

@@ -22,7 +22,6 @@ from capsule_inspection.contracts import ConfigurationError, Normalisation, Weig
 from capsule_inspection.networks.base import BuiltNetwork, Network
 
 NORMALISATION = Normalisation(mean=(0.45, 0.45, 0.45), std=(0.25, 0.25, 0.25))
-CORRUPTIONS = ("none", "noise", "cutout", "painted")
 MASKED_CORRUPTIONS = ("cutout", "painted")
 """Corruptions that come with a mask of what was spoilt, which the head learns from."""
 _WIDEST = 8
@@ -163,6 +162,7 @@ def build_autoencoder(
     name: str,
     weights: str,
     image_size: Sequence[int],
+    window: Sequence[int] | None,
     corruption: str,
     width: int,
     depth: int,
@@ -173,12 +173,17 @@ def build_autoencoder(
 ) -> BuiltNetwork:
     """The network of `conf/model/autoencoder.yaml`; `image_size` is (H, W) in pixels.
 
+    `window` (h, w) is the part of it that is seen in training, None for the whole.
+
     `skips` and `head` may be "auto": skip connections for every corruption (without one they would
     pass the image on), a head where the corruption has a mask to learn from.
     Raises ConfigurationError for settings that do not go together or an image that cannot be halved
     `depth` times, WeightsError for unusable weights.
     """
-    check_image_size(image_size, depth=depth)
+    check_size(image_size, depth=depth, key="data.image_size")
+    if window is not None:
+        seen = [min(pair) for pair in zip(window, image_size, strict=True)]
+        check_size(seen, depth=depth, key="task.window")
     with_head = corruption in MASKED_CORRUPTIONS if head == "auto" else head is True
     with_skips = corruption != "none" if skips == "auto" else skips is True
     if with_head and corruption not in MASKED_CORRUPTIONS:
@@ -186,6 +191,11 @@ def build_autoencoder(
             f"model.head=true with model.corruption={corruption}: the head learns from masks of "
             f"what was spoilt, which only {' and '.join(MASKED_CORRUPTIONS)} have. Choose one of "
             "them, or model.head=auto."
+        )
+    if with_skips and corruption == "none":
+        raise ConfigurationError(
+            "model.skips=true with model.corruption=none: skip connections pass the image on as it "
+            "is, so nothing is learnt. Choose a corruption to repair, or model.skips=auto."
         )
     network = Autoencoder(
         width=width,
@@ -217,15 +227,15 @@ def load_own_weights(network: Network, choice: str) -> WeightsRecord:
     return WeightsRecord(source="file", path=str(path), sha256=file.sha256, seen=file.seen)
 
 
-def check_image_size(image_size: Sequence[int], *, depth: int) -> None:
+def check_size(size: Sequence[int], *, depth: int, key: str) -> None:
     """Raise ConfigurationError, naming the nearest that fits, where a side is below 2 ** depth."""
     smallest = 2**depth
-    if min(image_size) >= smallest:
+    if min(size) >= smallest:
         return
-    nearest = [max(side, smallest) for side in image_size]
-    fitting = max(1, min(image_size).bit_length() - 1)
+    nearest = [max(side, smallest) for side in size]
+    fitting = max(1, min(size).bit_length() - 1)
     raise ConfigurationError(
-        f"data.image_size={list(image_size)}: model.depth={depth} halves it {depth} times, so each "
+        f"{key}={list(size)}: model.depth={depth} halves it {depth} times, so each "
         f"side needs {smallest} pixels or more. The nearest that fits is {nearest}; or set "
         f"model.depth={fitting}."
     )

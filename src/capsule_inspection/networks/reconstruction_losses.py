@@ -21,6 +21,8 @@ _DICE_SHARE = 0.5
 _ENTROPY_SCALE = 2.0
 """Brings the cross entropy of mostly empty masks to the size of the Dice loss."""
 _SPOILT_WEIGHT = 3.0
+_WINDOW_PX = 10
+"""What torchmetrics asks of the smallest scale."""
 
 
 class ReconstructionLoss(nn.Module):
@@ -118,7 +120,12 @@ def _multi_scale_ssim(drawn: Tensor, wanted: Tensor) -> Tensor:
 def _betas(shorter_side_px: int) -> tuple[float, ...]:
     """The weights of Wang et al.'s scales, as many as the image is large enough for."""
     weights = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-    scales = max(1, sum(shorter_side_px // 2**scale > 11 for scale in range(len(weights))))
+    fitting = [
+        count
+        for count in range(1, len(weights) + 1)
+        if shorter_side_px // max(1, count - 1) ** 2 > _WINDOW_PX and shorter_side_px >= 2**count
+    ]
+    scales = max(fitting, default=1)
     total = sum(weights[:scales])
     return tuple(weight / total for weight in weights[:scales])
 

@@ -48,7 +48,11 @@ def build_network(
     settings = dict(OmegaConf.to_container(config.model, resolve=True))  # type: ignore[arg-type]
     if weights is not None:
         settings["weights"] = weights
-    known = {"num_classes": num_classes, "image_size": list(config.data.image_size)}
+    known = {
+        "num_classes": num_classes,
+        "image_size": list(config.data.image_size),
+        "window": config.task.get("window"),
+    }
     asked = inspect.signature(get_method(config.model._target_)).parameters
     settings |= {name: value for name, value in known.items() if name in asked}
     with own_errors():

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from capsule_inspection.configuration.resume import load_stored
 from capsule_inspection.contracts import (
+    CALIBRATION,
     FORMAT_VERSION,
     TEST,
     VAL,
@@ -23,7 +24,7 @@ from capsule_inspection.contracts import (
 )
 from capsule_inspection.data import splits
 from capsule_inspection.data.cache import DecodedCache
-from capsule_inspection.data.manifest import write_split_csv
+from capsule_inspection.data.manifest import read_split_csv, write_split_csv
 from capsule_inspection.data.module import InspectionDataModule
 from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
 from capsule_inspection.reports.run_folder import read_record
@@ -123,8 +124,11 @@ def evaluate(config: DictConfig) -> None:
     )
     task = building.build_task(stored, built.network, data)
     kind_of(stored).restore(task, checkpoint, where=str(run / RunFiles.BEST))
-    evaluation = _write_inputs(output, record, config, index)
-    _warn_of_seen_images(task_images(data, config.stage), checkpoint)
+    evaluation = _write_inputs(output, record, config, data)
+    images = task_images(data, config.stage)
+    _warn_of_seen_images(images, checkpoint)
+    if config.split.name != "as_trained":
+        _warn_of_images_that_chose(images, run)
     figures = evaluate_stages(
         output,
         task,
@@ -154,7 +158,8 @@ def _data_settings(config: DictConfig, stored: DictConfig) -> DictConfig:
 def _find_images(
     config: DictConfig, stored: DictConfig, run: Path, classes: tuple[str, ...]
 ) -> tuple[DataIndex, DecodedCache]:
-    index, cache = inputs.find_images(stored.data, classes=classes)
+    further = not kind_of(stored).names_defects
+    index, cache = inputs.find_images(stored.data, classes=classes, further=further)
     if config.split.name != "as_trained":
         return inputs.assign_split(index, config.split), cache
     if config.data.name != "as_trained":
@@ -180,10 +185,24 @@ def _warn_of_seen_images(images: set[str], checkpoint: dict[str, Any]) -> None:
         )
 
 
+def _warn_of_images_that_chose(images: set[str], run: Path) -> None:
+    """Tell of images that set the epoch or the threshold of the run, and are now to judge it."""
+    rows = read_split_csv(run / RunFiles.SPLIT) if (run / RunFiles.SPLIT).is_file() else []
+    chose = {row.sha256 for row in rows if row.split in (VAL, CALIBRATION)}
+    if images & chose:
+        log.warning(
+            "%d of the %d images had a part in choosing the epoch or the threshold: these figures "
+            "are optimistic.",
+            len(images & chose),
+            len(images),
+        )
+
+
 def _write_inputs(
-    output: Path, record: dict[str, Any], config: DictConfig, index: DataIndex
+    output: Path, record: dict[str, Any], config: DictConfig, data: InspectionDataModule
 ) -> dict[str, Any]:
     """What is known before the figures are; returns the record, which says running as yet."""
+    index = data.index
     write_split_csv(index, output / RunFiles.SPLIT)
     (output / RunFiles.CONFIG).write_text(OmegaConf.to_yaml(config), encoding="utf-8")
     kept: dict[str, Any] = {

@@ -23,15 +23,16 @@ Progress = Callable[[int, int], None]
 
 
 def find_images(
-    data: DictConfig, *, classes: tuple[str, ...] | None = None
+    data: DictConfig, *, classes: tuple[str, ...] | None = None, further: bool = False
 ) -> tuple[DataIndex, DecodedCache]:
     """The images of a configuration's data set, near-duplicates grouped, without a split.
 
-    `classes` are those of a trained model, which the images found must belong to.
+    `classes` are those of a trained model, which the images found must belong to unless `further`
+    ones are allowed.
     """
     listing = _list(data)
     if classes is not None:
-        listing = with_classes(listing, classes)
+        listing = with_classes(listing, classes, further=further)
     with progress("Checking images") as show:
         index = build_index(
             listing,

@@ -306,7 +306,7 @@ def _record_cost(training: Training, best_epoch: int, best: float | None) -> Non
     assert training.record is not None
     seconds = training.table.training_time_s
     epochs = len(training.table.rows)
-    images = len(training.data.indices(TRAIN)) * epochs
+    images = len(training.data.indices(TRAIN)) * training.data.settings.views * epochs
     training.record.update(
         epochs=epochs,
         best_epoch=best_epoch,

@@ -65,11 +65,12 @@ class ReconstructionTask(InspectionTask):
 
     def _step(self, batch: Batch, figures: EpochMeans) -> Tensor:
         output: Reconstruction = self.network(batch["image"])
-        parts = {RECONSTRUCTION: self.loss(output.image, batch["target"], batch["mask"])}
-        total = parts[RECONSTRUCTION]
-        if output.logits is not None:
-            parts[SEGMENTATION] = self.head_loss(output.logits, batch["mask"])
-            total = total + self.head_weight * parts[SEGMENTATION]
+        with in_float32(batch["image"]):
+            parts = {RECONSTRUCTION: self.loss(output.image, batch["target"], batch["mask"])}
+            total = parts[RECONSTRUCTION]
+            if output.logits is not None:
+                parts[SEGMENTATION] = self.head_loss(output.logits, batch["mask"])
+                total = total + self.head_weight * parts[SEGMENTATION]
         figures.update({"loss": total, **parts}, count=len(batch["image"]))
         return total
 
@@ -88,6 +89,10 @@ class ReconstructionTask(InspectionTask):
         count.
         """
         output: Reconstruction = self.network(batch["image"])
+        with in_float32(batch["image"]):
+            return self._judge(batch, output)
+
+    def _judge(self, batch: Batch, output: Reconstruction) -> dict[str, Any]:
         residual = None
         if self.uses_residual:
             residual = residuals(batch["image"], output.image, self.settings, self.normalisation)
@@ -98,7 +103,8 @@ class ReconstructionTask(InspectionTask):
             output,
             residual=residual,
             residual_spread=None if self.spread is None else self.spread.to(batch["image"].device),
-            foreground=batch["foreground"] & batch["valid"],
+            foreground=batch["foreground"],
+            valid=batch["valid"],
             settings=self.settings,
         )
         scores = {
@@ -115,6 +121,14 @@ class ReconstructionTask(InspectionTask):
         std = image.new_tensor(self.normalisation.std)[:, None, None].float()
         mean = image.new_tensor(self.normalisation.mean)[:, None, None].float()
         return ((image.float() * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def in_float32(like: Tensor) -> torch.autocast:
+    """A context in which nothing is computed in half precision.
+
+    It would make noise of small differences, and equal scores of different ones.
+    """
+    return torch.autocast(like.device.type, enabled=False)
 
 
 class EpochMeans(nn.Module):

@@ -24,6 +24,7 @@ _OF_THE_LOSS = (
     "task.monitor",
     "task.monitor_smoothing",
     "task.loss",
+    "task.loss_weights",
     "task.head_weight",
     "task.corrupted",
     "task.painting",

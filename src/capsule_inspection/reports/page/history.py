@@ -52,13 +52,15 @@ def parts(run: RunFolder) -> list[Part]:
 def _purpose(run: RunFolder, stage: str) -> str:
     one_class = not run.classes
     threshold = run.threshold
-    alone = "" if threshold is not None and threshold.rule == F1 else ", and nothing else"
+    by_val = threshold is not None and threshold.rule == F1
     if stage == TEST and run.record.get("optimistic"):
         return "Measured the figures on this page, and chose the best epoch too: optimistic."
     return {
         TRAIN: "The model learned from them" + (": good ones only." if one_class else "."),
-        VAL: "Chose the best epoch.",
-        CALIBRATION: f"Good ones that set the threshold{alone}.",
+        VAL: "Chose the best epoch" + (" and, with its defects, the threshold." if by_val else "."),
+        CALIBRATION: "Good ones kept for a threshold, and not used: labelled defects set it."
+        if by_val
+        else "Good ones that set the threshold, and nothing else.",
         TEST: "Measured the figures on this page; nothing was learned from or chosen on them.",
     }[stage]
 

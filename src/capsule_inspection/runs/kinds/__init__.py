@@ -23,6 +23,8 @@ from capsule_inspection.tasks.base import InspectionTask
 class Kind(Protocol):
     """One task: what it takes from the data, how it is built, judged and recorded."""
 
+    names_defects: bool
+    """Whether it tells classes apart, and so knows no others than those it was trained on."""
     kept_out: Sequence[str]
     """Stages beside val and test whose images are predicted at the end of a training."""
 

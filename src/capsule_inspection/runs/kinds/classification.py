@@ -26,6 +26,7 @@ from capsule_inspection.tasks.classification import ClassificationTask
 class Classification:
     """All images of all classes, each with its label."""
 
+    names_defects = True
     kept_out: Sequence[str] = ()
 
     def arrange(self, index: DataIndex, config: DictConfig) -> DataIndex:

@@ -8,6 +8,7 @@ reconstructions vary. Defects are test images, unless threshold=f1 asks for thos
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,16 +59,18 @@ _PAINTING_SEED = 0
 class Reconstruction:
     """Good images to learn from, all images to be judged."""
 
+    names_defects = False
     kept_out: Sequence[str] = (CALIBRATION,)
 
     def arrange(self, index: DataIndex, config: DictConfig) -> DataIndex:
-        index = assign_split(index, config.split)
-        return splits.set_aside(
-            index,
+        index = splits.set_aside(
+            assign_split(index, config.split),
             stage=CALIBRATION,
             share=config.task.calibration,
             seed=config.split.get("seed", 0),
         )
+        _require_images(index, config)
+        return index
 
     def select(self, stage: str, label: int) -> bool:
         return stage == TEST or label == GOOD_LABEL
@@ -93,6 +96,7 @@ class Reconstruction:
             config.model.corruption,
             config.task.corrupted,
             _window(config.task.window, config.data.image_size),
+            round(config.task.whole_from * (config.trainer.max_epochs or 0)),
         )
         pool = None
         if settings.kind == "painted":
@@ -161,7 +165,7 @@ class Reconstruction:
     ) -> dict[str, Figure]:
         figures: dict[str, Figure] = {}
         for stage, found in predictions.items():
-            if stage == CALIBRATION:  # the threshold was set on these very images
+            if stage in _chose_the_threshold(config):  # on these very images
                 continue
             measured = _figures(found, data, config)
             figures |= names.with_stage(measured, stage)
@@ -184,11 +188,17 @@ def _figures(
     if found.maps is None:
         return figures
     cache = data.dataset.cache
-    masks, valid = cache.masks[found.index], cache.valid(found.index)
-    known = (found.label == GOOD_LABEL) | masks.any(
-        axis=(1, 2)
-    )  # a defect without a mask says nothing
-    counts = count_pixels(found.maps[known], masks[known], valid[known])
+    # A defect without a mask says nothing of where it is.
+    known = [
+        row
+        for row, (number, label) in enumerate(zip(found.index, found.label, strict=True))
+        if label == GOOD_LABEL or cache.masks[number].any()
+    ]
+    counts = count_pixels(
+        (found.maps[row] for row in known),
+        (cache.masks[found.index[row]] for row in known),
+        (cache.valid([found.index[row]])[0] for row in known),
+    )
     return figures | localisation_figures(counts, seed=config.seed)
 
 
@@ -216,6 +226,7 @@ def _paint(config: DictConfig, index: DataIndex, cache: DecodedCache) -> Painted
             folder=Path(config.data.cache_folder) / "painted",
             workers=config.data.workers,
             progress=show,
+            names=[record.path for record in index.records],
         )
 
 
@@ -252,14 +263,19 @@ def _choose_threshold(
     data.predict_stage = VAL if rule.name == thresholds.F1 else CALIBRATION
     found = predicting.run(task, data, choices=choices, every_label=rule.name == thresholds.F1)
     score, is_defect = found["score"].double().numpy(), found["label"].numpy() != GOOD_LABEL
+    if not np.isfinite(score).all():
+        raise RunError(
+            f"{int((~np.isfinite(score)).sum())} of {len(score)} scores are not finite: the "
+            "training has diverged. Lower optimizer.lr, or set trainer.precision=32-true."
+        )
     if rule.name == thresholds.F1:
-        return _f1_threshold(is_defect, score, config)
+        log.warning(
+            "threshold=f1: the threshold was chosen with %d labelled defects. This is no longer an "
+            "inspection that has seen good images only.",
+            int(is_defect.sum()),
+        )
+        return thresholds.f1_threshold(is_defect, score)
     if rule.name == thresholds.SIGMA:
-        if len(score) < 2:
-            raise DataError(
-                f"threshold=sigma: {len(score)} good calibration image has no spread; at least 2 "
-                "are needed. Raise task.calibration, or add good images."
-            )
         return thresholds.sigma_threshold(score, rule.sigmas)
     threshold = thresholds.conformal_threshold(score, rule.false_alarm_rate)
     if not threshold.enough:
@@ -277,16 +293,26 @@ def _choose_threshold(
     return threshold
 
 
-def _f1_threshold(is_defect: np.ndarray, score: np.ndarray, config: DictConfig) -> Threshold:
-    if not is_defect.any() or is_defect.all():
+def _chose_the_threshold(config: DictConfig) -> tuple[str, ...]:
+    """Stages whose images set the threshold: their figures would say what was chosen, no more."""
+    return (CALIBRATION, VAL) if config.threshold.name == thresholds.F1 else (CALIBRATION,)
+
+
+def _require_images(index: DataIndex, config: DictConfig) -> None:
+    """Raise DataError, before anything is trained, where a stage lacks what is needed of it."""
+    counts = Counter((record.split, record.label == GOOD_LABEL) for record in index.records)
+    rule = config.threshold.name
+    needed = {TRAIN: 1, VAL: 1, CALIBRATION: 2 if rule == thresholds.SIGMA else 1}
+    for stage, least in needed.items():
+        if counts[stage, True] < least:
+            raise DataError(
+                f"split={config.split.name}: {counts[stage, True]} good images in {stage}; an "
+                f"autoencoder with threshold={rule} needs at least {least} there. Add good images, "
+                "or change the shares of split and task.calibration."
+            )
+    if rule == thresholds.F1 and not counts[VAL, False]:
         raise DataError(
-            f"threshold=f1 needs good and {DEFECT} images in val to choose from; split="
-            f"{config.split.name} has {int((~is_defect).sum())} and {int(is_defect.sum())} there. "
-            "Use split=holdout or kfold, or threshold=conformal, which needs no defects."
+            f"threshold=f1 needs good and {DEFECT} images in val to choose from; "
+            f"split={config.split.name} has {counts[VAL, True]} and 0 there. Use split=holdout or "
+            "kfold, or threshold=conformal, which needs no defects."
         )
-    log.warning(
-        "threshold=f1: the threshold was chosen with %d labelled defects. This is no longer an "
-        "inspection that has seen good images only.",
-        int(is_defect.sum()),
-    )
-    return thresholds.f1_threshold(is_defect, score)

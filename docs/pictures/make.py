@@ -1,0 +1,59 @@
+"""Makes the pictures of docs/one_class.md from a run on drawn capsules.
+
+Run: python docs/pictures/make.py outputs/reconstruction/autoencoder/<time>
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from capsule_inspection.reports.mistakes import image_grid
+from capsule_inspection.reports.style import save
+from capsule_inspection.synthesis.defects import DEFECTS, paint
+from capsule_inspection.synthesis.patches import paste_patch
+from capsule_inspection.synthesis.scene import draw_good
+
+HERE = Path(__file__).parent
+COPIED = {"examples.png": "one_class_examples.png", "scores.png": "one_class_scores.png"}
+SIZE_PX = 500
+BLUE = (86, 180, 233)
+
+
+def painted_sheet() -> None:
+    """Drawn capsules with one painted defect of each kind and a natural patch, outlined."""
+    rng = np.random.default_rng(4)
+    other = draw_good(rng, size_px=SIZE_PX)
+    images, captions = [], []
+    for kind in (*DEFECTS, "natural patch"):
+        scene = draw_good(rng, size_px=SIZE_PX)
+        if kind in DEFECTS:
+            made = paint(scene.image, scene.foreground, kind, rng)
+        else:
+            made = paste_patch(scene.image, scene.foreground, other.image, other.foreground, rng)
+        rows, columns = np.nonzero(scene.foreground)
+        part = np.s_[rows.min() - 8 : rows.max() + 9, columns.min() - 8 : columns.max() + 9]
+        image = np.ascontiguousarray(made.image[part])
+        outline, _ = cv2.findContours(
+            np.ascontiguousarray(made.mask[part]), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+        )
+        cv2.drawContours(image, outline, -1, BLUE, 1)
+        images.append(image)
+        captions.append(kind)
+    save(image_grid(images, captions), HERE / "one_class_painted.png")
+
+
+def main(run: Path) -> None:
+    painted_sheet()
+    for name, target in COPIED.items():
+        picture = Image.open(run / "figures" / name).convert("RGB")
+        picture.thumbnail((1200, 1200))
+        picture.quantize(128).save(HERE / target, optimize=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

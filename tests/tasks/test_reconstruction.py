@@ -1,0 +1,132 @@
+"""The task of autoencoders: what a step minimises, and what is said of an image."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+
+from capsule_inspection.contracts import Batch
+from capsule_inspection.networks.anomaly import MapSettings
+from capsule_inspection.networks.autoencoder import Autoencoder
+from capsule_inspection.networks.reconstruction_losses import HeadLoss, ReconstructionLoss
+from capsule_inspection.tasks import reconstruction as tasks
+from capsule_inspection.tasks.base import Learning
+from capsule_inspection.tasks.optimizers import FineTuning
+from capsule_inspection.tasks.schedulers import constant
+
+SETTINGS = MapSettings(
+    source="auto",
+    l1=1.0,
+    ms_ssim=0.0,
+    gradient=0.0,
+    normalise=True,
+    smoothing=0.0,
+    context=0.0,
+    foreground=True,
+    margin=0.0,
+    top_share=0.01,
+)
+
+
+def make_task(*, head_width: int = 4, head_weight: float = 2.0) -> tasks.ReconstructionTask:
+    torch.manual_seed(0)
+    network = Autoencoder(width=4, depth=2, bottleneck=4, skips=True, head_width=head_width)
+    learning = Learning(
+        optimizer=partial(torch.optim.SGD, lr=0.1),
+        learning_rate=0.1,
+        schedule=constant,
+        tuning=FineTuning(0, 1.0, 1.0),
+        monitor="val/loss",
+        mode="min",
+        smoothing=0.0,
+    )
+    return tasks.ReconstructionTask(
+        network,
+        loss=ReconstructionLoss({"l1": 1.0}, network.normalisation),
+        head_loss=HeadLoss(),
+        head_weight=head_weight,
+        settings=SETTINGS,
+        normalisation=network.normalisation,
+        learning=learning,
+    ).eval()
+
+
+def make_batch() -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    image = torch.randn(3, 3, 16, 24, generator=generator)
+    mask = torch.zeros(3, 16, 24, dtype=torch.uint8)
+    mask[1, 4:9, 6:12] = 1
+    foreground = torch.zeros(3, 16, 24, dtype=torch.bool)
+    foreground[:, 2:14, 4:20] = True
+    return Batch(
+        image=image,
+        target=image.clone(),
+        mask=mask,
+        label=torch.tensor([0, 2, 0]),
+        index=torch.tensor([5, 7, 9]),
+        valid=torch.ones(3, 16, 24, dtype=torch.bool),
+        foreground=foreground,
+    )
+
+
+def test_a_step_minimises_reconstruction_and_head_as_weighted() -> None:
+    task, batch = make_task(), make_batch()
+    with torch.no_grad():
+        total = float(task.training_step(batch, 0))
+    figures = task.train_figures.finish("train")
+    expected = figures["train/reconstruction"] + 2.0 * figures["train/segmentation"]
+    assert total == pytest.approx(expected, rel=1e-5)
+    assert figures["train/loss"] == pytest.approx(total, rel=1e-5)
+
+
+def test_without_a_head_there_is_no_segmentation() -> None:
+    task = make_task(head_width=0)
+    with torch.no_grad():
+        task.training_step(make_batch(), 0)
+    assert set(task.train_figures.finish("train")) == {"train/loss", "train/reconstruction"}
+    assert task.uses_residual
+    assert not task.uses_head
+
+
+def test_means_of_an_epoch_are_over_its_images() -> None:
+    means = tasks.EpochMeans(("reconstruction",))
+    for value, count in ((1.0, 3), (5.0, 1)):
+        loss = torch.tensor(value)
+        means.update({"loss": loss, "reconstruction": 2 * loss}, count=count)
+    assert means.finish("val") == {"val/loss": 2.0, "val/reconstruction": 4.0}
+
+
+def test_scores_come_alone_and_maps_with_what_was_drawn() -> None:
+    task, batch = make_task(), make_batch()
+    with torch.no_grad():
+        scores = task.predict_step(batch, 0)
+        task.asked = tasks.MAPS
+        maps = task.predict_step(batch, 0)
+    assert set(scores) == {"index", "label", "score"}
+    assert scores["index"].tolist() == [5, 7, 9]
+    assert torch.equal(scores["score"], maps["score"])
+    assert maps["map"].shape == (3, 16, 24)
+    assert maps["map"].dtype == torch.float16
+    assert maps["reconstruction"].shape == (3, 3, 16, 24)
+    assert not maps["map"][~batch["foreground"]].any()
+
+
+def test_squares_of_residuals_add_up_over_the_batch() -> None:
+    task, batch = make_task(head_width=0), make_batch()
+    task.asked = tasks.SQUARES
+    with torch.no_grad():
+        found = task.predict_step(batch, 0)
+    assert found["square"].shape == (1, 16, 24)
+    assert found["count"] == 3
+    assert float(found["square"].min()) >= 0
+
+
+def test_a_known_spread_divides_the_residual() -> None:
+    task, batch = make_task(head_width=0), make_batch()
+    with torch.no_grad():
+        plain = task.predict_step(batch, 0)["score"]
+        task.spread = torch.full((1, 16, 24), 0.5)
+        divided = task.predict_step(batch, 0)["score"]
+    torch.testing.assert_close(divided, 2 * plain)
