@@ -11,6 +11,7 @@ from torchvision.transforms.v2 import functional as v2
 
 from capsule_inspection.data.augmentation import (
     AugmentationSettings,
+    Window,
     augment,
     uniform_numbers,
 )
@@ -137,3 +138,22 @@ def test_channels_last_stays_channels_last() -> None:
     image = picture().contiguous(memory_format=torch.channels_last)
     settings = AugmentationSettings(5, 0.1, 0.1, 0.5, 0.5, 0.1, 0.1, 0.1, 3, 0)
     assert apply(image, settings).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_all_that_is_seen_through_a_window_has_its_size_also_where_nothing_is_masked() -> None:
+    image = picture(24, 60).expand(2, 3, 24, 60).contiguous()
+    mask, valid = torch.zeros(2, 24, 60, dtype=torch.uint8), torch.ones(2, 24, 60).bool()
+    window = Window((10, 20), torch.full((2, 2), 0.5))
+    found = augment(image, mask, valid, HALF.expand(2, 10), NOTHING, target=image, window=window)
+    assert found.image.shape == (2, 3, 10, 20)
+    assert found.mask.shape == found.valid.shape == (2, 10, 20)
+    assert found.target is not None
+    torch.testing.assert_close(found.target, image[:, :, 7:17, 20:40], atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.image, found.target)
+
+
+def test_a_window_beyond_the_image_is_moved_back_into_it() -> None:
+    image, mask = picture(24, 60), torch.zeros(1, 24, 60, dtype=torch.uint8)
+    window = Window((10, 20), torch.tensor([[1.0, 0.0]]))
+    found = augment(image, mask, mask == 0, HALF, NOTHING, window=window)
+    torch.testing.assert_close(found.image, image[:, :, :10, 40:], atol=1e-5, rtol=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,26 @@ def test_evaluation_repeats_scores_figures_and_maps(door: Door, run: Path, tmp_p
         assert np.array_equal(first["maps"], second["maps"])
 
 
+@pytest.mark.usefixtures("without_pictures")
+def test_it_judges_kinds_of_defects_that_it_has_never_heard_of(
+    door: Door, run: Path, tmp_path: Path
+) -> None:
+    other, output = tmp_path / "other", tmp_path / "judged"
+    drawn = Path(record_of(run)["data"]["root"])
+    shutil.copytree(drawn / "test" / "poke", other / "test" / "hole")
+    shutil.copytree(drawn / "train", other / "train")
+    settings = ["data=mvtec", f"data.root={other}", "split=all_test"]
+    answer = door("evaluate", f"run={run}", *settings, f"output={output}")
+    assert answer.status == 0, answer.err
+    assert "had a part in choosing the epoch or the threshold" in answer.out
+    assert "test/recall/hole" in figures_of(output)
+    assert "test/aupro" not in figures_of(output)
+    described = record_of(output)["data"]
+    assert described["name"] == "mvtec"
+    assert described["classes"][-1] == "hole"
+    assert described["images"] == {"test": 25}
+
+
 def test_a_checkpoint_without_its_threshold_is_refused(
     door: Door, run: Path, tmp_path: Path
 ) -> None:
@@ -180,8 +201,10 @@ def test_defects_choose_a_threshold_only_where_that_is_asked_for(
     threshold = record_of(folder)["threshold"]
     assert threshold["rule"] == "f1"
     assert threshold["defect_images"] == 5
+    assert not any(key.startswith("val/") for key in figures_of(folder))
     refused = train(door, tmp_path / "other", "threshold=f1", "task.epochs=1")
     check_refusal(refused, "threshold=f1 needs good and defect images in val", "split=holdout")
+    assert not (tmp_path / "other" / "checkpoints").exists()
 
 
 @pytest.mark.usefixtures("without_pictures")
@@ -198,8 +221,8 @@ def test_without_a_head_the_residual_is_the_map(
     door: Door, tmp_path: Path, corruption: str
 ) -> None:
     folder = tmp_path / "run"
-    settings = [f"model.corruption={corruption}", "task.epochs=1", "task.window=null"]
-    assert train(door, folder, *settings).status == 0
+    answer = train(door, folder, f"model.corruption={corruption}", "task.epochs=2")
+    assert answer.status == 0, answer.err
     checkpoint = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
     assert checkpoint["inspection"]["fitted"]["spread"].shape == (2, 32, 96)
     assert "test/auroc" in figures_of(folder)
@@ -281,6 +304,10 @@ def test_a_rate_finer_than_the_calibration_allows_is_told_with_what_it_would_tak
         (["task.map.source=head", "model.corruption=none"], "task.map.source=head", 2),
         (["model.corruption=painting"], "model.corruption=painting", 2),
         (["task.window=[4,4]"], "task.window", 2),
+        (["task.window=[16,16]", "model.depth=5"], "task.window=[16, 16]", 2),
+        (["model.head=1"], "model.head=1", 2),
+        (["model.name=unet"], "model.name=unet", 2),
+        (["split.val=0"], "split.val=0", 2),
         (["task.loss_weights.l1=0", "task.loss_weights.gradient=0", "task.loss_weights.spoilt=0"],
          "task.loss_weights", 2),
     ],

@@ -90,3 +90,10 @@ def test_the_head_pays_for_defects_missed_and_for_false_alarms() -> None:
     assert float(loss(right, mask)) < 0.05
     assert float(loss(torch.full((2, 8, 8), -6.0), mask)) > 0.5
     assert float(loss(torch.full((2, 8, 8), 6.0), mask)) > 1.0
+
+
+@pytest.mark.parametrize("side", [16, 22, 41, 48, 90, 91, 96, 160, 161, 176])
+def test_multi_scale_ssim_takes_as_many_scales_as_the_image_is_large_enough_for(side: int) -> None:
+    image = torch.rand(1, 3, side, side + 7, generator=torch.Generator().manual_seed(0))
+    loss = ReconstructionLoss({"ms_ssim": 1.0}, PLAIN)
+    assert float(loss(image, image, torch.zeros(1, side, side + 7))) == pytest.approx(0, abs=1e-4)

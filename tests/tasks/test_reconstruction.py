@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from capsule_inspection.contracts import Batch
 from capsule_inspection.networks.anomaly import MapSettings
-from capsule_inspection.networks.autoencoder import Autoencoder
+from capsule_inspection.networks.autoencoder import Autoencoder, Reconstruction
 from capsule_inspection.networks.reconstruction_losses import HeadLoss, ReconstructionLoss
 from capsule_inspection.tasks import reconstruction as tasks
 from capsule_inspection.tasks.base import Learning
@@ -130,3 +131,16 @@ def test_a_known_spread_divides_the_residual() -> None:
         task.spread = torch.full((1, 16, 24), 0.5)
         divided = task.predict_step(batch, 0)["score"]
     torch.testing.assert_close(divided, 2 * plain)
+
+
+def test_half_precision_is_for_the_network_alone() -> None:
+    task, batch = make_task(head_width=0), make_batch()
+    task.settings = dataclasses.replace(SETTINGS, ms_ssim=1.0, smoothing=0.1)
+    task.asked = tasks.MAPS
+    batch["image"] = batch["image"].clamp(-1, 1)  # colours that a screen can show
+    output = Reconstruction(batch["image"], None)  # a perfect reconstruction
+    task.network.forward = lambda image: output  # type: ignore[method-assign]
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found = task.predict_step(batch, 0)
+    assert float(found["map"].max()) < 1e-3
+    assert float(found["score"].max()) < 1e-3

@@ -143,8 +143,13 @@ def point_of_interest(
 def as_many_pixels(raw: Mapping[str, Tensor], *, window: tuple[int, int]) -> dict[str, Tensor]:
     """The first images of a batch, as many as have the pixels of its windows; at least one."""
     height, width = raw["mask"].shape[1:]
-    count = max(1, round(len(raw["mask"]) * window[0] * window[1] / (height * width)))
+    count = whole_images(len(raw["mask"]), window=window, image_size=(height, width))
     return {key: value[:count] for key, value in raw.items()}
+
+
+def whole_images(windows: int, *, window: tuple[int, int], image_size: tuple[int, int]) -> int:
+    """How many images have as many pixels as so many windows of them; at least one."""
+    return max(1, round(windows * window[0] * window[1] / (image_size[0] * image_size[1])))
 
 
 def cut_around(

@@ -42,7 +42,7 @@ class BatchSettings:
     """How batches are made; `batch_size` is that of all processes of a training together.
 
     In training each image is drawn `views` times an epoch, of which a `window` (h, w) in pixels is
-    shown, None for the whole; in validation `val_views` times.
+    shown, None for the whole; in validation `val_views` times, in batches of `eval_batch_size`.
     """
 
     batch_size: int
@@ -54,6 +54,8 @@ class BatchSettings:
     views: int = 1
     val_views: int = 1
     window: tuple[int, int] | None = None
+    eval_batch_size: int | None = None
+    """None for that of training."""
 
 
 class CachedImages(Dataset[dict[str, Tensor]]):
@@ -133,7 +135,8 @@ class InspectionDataModule(L.LightningDataModule):
         draws = [(index, view) for index in members for view in range(views)]
         if not draws:
             raise DataError(f"the split has no {stage} images. Choose another stage or split.")
-        share, batch_size = self._share(), self.settings.batch_size
+        share = self._share()
+        batch_size = self.settings.eval_batch_size or self.settings.batch_size
         if share.processes == 1:
             return self._loader(sampler=draws, batch_size=batch_size)
         if len(draws) < share.processes:

@@ -17,6 +17,7 @@ from capsule_inspection.contracts import CALIBRATION, TEST
 from capsule_inspection.metrics import names
 from capsule_inspection.metrics.localisation import pro_curve, roc_curve
 from capsule_inspection.metrics.pixel_counts import PixelCounts, count_pixels
+from capsule_inspection.metrics.thresholds import F1
 from capsule_inspection.reports import anomaly, classification, examples, style
 from capsule_inspection.reports.run_folder import RunFolder, Scores
 from capsule_inspection.reports.run_maps import RunMaps
@@ -36,7 +37,9 @@ def anomaly_drawings(run: RunFolder) -> Iterator[Drawing]:
     Raises RunError where a file of the run is damaged.
     """
     scores = run.scores_of(TEST)
-    calibration = run.scores_of(CALIBRATION)
+    # With rule f1 labelled defects set the threshold, and the images kept for it did not.
+    chose = run.threshold is None or run.threshold.rule != F1
+    calibration = run.scores_of(CALIBRATION if chose else "")
     yield from _of_examples(run, scores)
     yield (
         SCORES,

@@ -210,9 +210,17 @@ def _write_inputs(
         for key in ("task", "model", "seed", "weights", "threshold", "corruption")
         if key in record
     }
-    data = {**record["data"], "root": str(index.root)}
+    own = config.data.name == "as_trained"
+    stage = str(config.stage)
+    described = {
+        **record["data"],
+        "name": record["data"]["name"] if own else config.data.name,
+        "root": str(index.root),
+        "classes": list(index.classes),
+        "images": {stage: len(data.indices(stage, every_label=True))},
+    }
     now = datetime.now(UTC).isoformat(timespec="seconds")
     evaluated = {"format_version": FORMAT_VERSION, "status": RUNNING, "evaluated": now}
-    values = {**evaluated, **kept, "data": data, "run": str(config.run)}
+    values = {**evaluated, **kept, "data": described, "run": str(config.run)}
     write_record(output, values)
     return values

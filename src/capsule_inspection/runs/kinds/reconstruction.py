@@ -33,7 +33,7 @@ from capsule_inspection.contracts import (
 from capsule_inspection.data import splits
 from capsule_inspection.data.augmentation import AugmentationSettings
 from capsule_inspection.data.cache import DecodedCache
-from capsule_inspection.data.corruption import Corruption, CorruptionSettings
+from capsule_inspection.data.corruption import Corruption, CorruptionSettings, whole_images
 from capsule_inspection.data.module import BatchSettings, InspectionDataModule
 from capsule_inspection.data.painted import PaintedPool, PaintingSettings, open_painted
 from capsule_inspection.metrics import names, thresholds
@@ -77,8 +77,14 @@ class Reconstruction:
 
     def batch_settings(self, config: DictConfig, choices: Choices) -> BatchSettings:
         task = config.task
+        height, width = config.data.image_size
+        window = _window(task.window, (height, width))
+        whole = task.batch_size
+        if window is not None:  # memory would not suffice for as many whole images
+            whole = whole_images(whole, window=window, image_size=(height, width))
         return BatchSettings(
             batch_size=task.batch_size,
+            eval_batch_size=whole,
             sampling="natural",
             mixup=0.0,
             seed=config.seed,
@@ -86,7 +92,7 @@ class Reconstruction:
             augmentation=AugmentationSettings(**config.data.augmentation),
             views=task.views,
             val_views=1 if config.model.corruption == "none" else 2,
-            window=_window(task.window, config.data.image_size),
+            window=window,
         )
 
     def corruption(
