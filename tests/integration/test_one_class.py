@@ -329,3 +329,35 @@ def test_classifiers_have_no_threshold(door: Door) -> None:
     check_refusal(door("train", "threshold=sigma"), "no such group of settings", status=2)
     answer = door("train", "threshold.false_alarm_rate=0.1")
     check_refusal(answer, "threshold.false_alarm_rate: there is no such setting", status=2)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("without_pictures")
+def test_the_comparison_of_corruptions_ends_with_a_table_of_means_over_folds(
+    door: Door, tmp_path: Path
+) -> None:
+    sweep = tmp_path / "sweep"
+    settings = ["data.size_px=200", "task.image_size=[64,176]", "task.painting.variants=2"]
+    answer = door(
+        "train",
+        "experiment=one_class_comparison",
+        *SMALL,
+        *NETWORK[1:],
+        *settings,
+        "task.epochs=1",
+        "split.fold=0,1",
+        f"hydra.sweep.dir={sweep}",
+        f"data.root={tmp_path / 'drawn'}",
+        f"data.cache_folder={tmp_path / 'cache'}",
+    )
+    assert answer.status == 0, answer.err
+    table = rows_of(sweep / "comparison", "comparison.csv")
+    assert len(table) == 3
+    for corruption in ("none", "noise", "painted"):
+        assert any(corruption in row["model"] for row in table)
+    for row in table:
+        runs = [path.parent for path in sweep.glob("*/run.json")]
+        assert len(runs) == 6
+        assert row["runs"] == "2"
+        assert 0 <= float(row["auroc"]) <= 1
+        assert float(row["aupro_low"]) <= float(row["aupro"]) <= float(row["aupro_high"])
