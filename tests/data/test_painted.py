@@ -12,7 +12,9 @@ import pytest
 
 from capsule_inspection.contracts import DataError
 from capsule_inspection.data import painted as painted_module
-from capsule_inspection.data.painted import PaintedPool, PaintingSettings, open_painted
+from capsule_inspection.data import painting
+from capsule_inspection.data.painted import PaintedPool, open_painted
+from capsule_inspection.data.painting import PaintingSettings
 from capsule_inspection.synthesis.defects import DEFECTS
 from capsule_inspection.synthesis.scene import draw_good
 from capsule_inspection.synthesis.version import PAINTING_VERSION
@@ -107,7 +109,7 @@ def test_same_settings_paint_the_same_bytes(good: Good, tmp_path: Path) -> None:
 def test_number_of_workers_does_not_change_a_byte(
     good: Good, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(painted_module, "_SMALL_JOB", 0)
+    monkeypatch.setattr(painting, "_SMALL_JOB", 0)
     one, two = build(good, tmp_path / "a"), build(good, tmp_path / "b", workers=2)
     assert one.path.read_bytes() == two.path.read_bytes()
 
@@ -115,7 +117,7 @@ def test_number_of_workers_does_not_change_a_byte(
 def test_small_jobs_start_no_processes(
     good: Good, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(painted_module, "ProcessPoolExecutor", None)
+    monkeypatch.setattr(painting, "ProcessPoolExecutor", None)
     assert len(build(good, tmp_path, workers=2)) == 24
 
 
@@ -196,7 +198,7 @@ def test_second_opening_reads_the_file(
 ) -> None:
     first = build(good, tmp_path)
     before = first.path.stat().st_mtime_ns
-    monkeypatch.setattr(painted_module, "_paint", None)
+    monkeypatch.setattr(painting, "_paint", None)
     second = build(good, tmp_path)
     assert second.path.stat().st_mtime_ns == before
     assert np.array_equal(second.entries, first.entries)

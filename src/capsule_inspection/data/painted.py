@@ -11,11 +11,9 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from multiprocessing import get_context
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,13 +21,16 @@ import numpy as np
 
 from capsule_inspection.contracts import DataError
 from capsule_inspection.data.cache import Progress, locked, reporting
+from capsule_inspection.data.painting import (
+    GoodImages,
+    PaintingSettings,
+    orders,
+    painted_patches,
+)
 from capsule_inspection.files import whole_file
 from capsule_inspection.synthesis.version import PAINTING_VERSION
 
 log = logging.getLogger(__name__)
-
-NATURAL = "natural"
-"""The kind of a patch of another good image; the other kinds are those of synthesis.defects."""
 
 _SLOT = np.dtype(
     [
@@ -43,18 +44,6 @@ _SLOT = np.dtype(
     ]
 )
 _CHANNELS = 4
-_SMALL_JOB = 200
-"""Paintings that are made sooner than processes have started."""
-_SHOWN = 5
-
-
-@dataclass(frozen=True)
-class PaintingSettings:
-    """How many variants of each image, which share of them natural patches, and the seed."""
-
-    variants: int
-    natural_share: float
-    seed: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,47 +102,6 @@ class PaintedPool:
         mask[window][changed] = 1
 
 
-@dataclass(frozen=True)
-class _Good:
-    """The decoded images and foregrounds, which rows are painted, and which lend patches."""
-
-    images: np.ndarray
-    foregrounds: np.ndarray
-    rows: list[int]
-    sources: list[int]
-    names: Sequence[str] | None
-
-    def has_part(self, row: int) -> bool:
-        return bool(self.foregrounds[row].any())
-
-    def list_names(self, rows: Sequence[int]) -> str:
-        names = [self.names[row] if self.names else f"row {row}" for row in rows[:_SHOWN]]
-        more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
-        return ", ".join(names) + more
-
-
-@dataclass(frozen=True)
-class _Order:
-    """One image to be painted; for each variant its kind, and who lends a natural patch."""
-
-    image: np.ndarray
-    foreground: np.ndarray
-    kinds: list[str]
-    lenders: list[tuple[np.ndarray, np.ndarray] | None]
-    seed: int
-    digest: int
-
-
-@dataclass(frozen=True)
-class _Patch:
-    """The changed rectangle of one variant; pixels uint8 (h, w, 4), red, green, blue, mask."""
-
-    kind: str
-    y0: int
-    x0: int
-    pixels: np.ndarray
-
-
 def open_painted(
     images: np.ndarray,
     foregrounds: np.ndarray,
@@ -176,7 +124,7 @@ def open_painted(
     that lend, neither on its row nor on `workers`. `progress` hears of (done, all) rows.
     Raises DataError where nothing at all could be painted, or where the folder cannot be written.
     """
-    good = _Good(images, foregrounds, _in_order(rows), _in_order(sources), names)
+    good = GoodImages(images, foregrounds, _in_order(rows), _in_order(sources), names)
     path = folder / f"{_key(good, key, settings)}.painted"
     slots = len(good.rows) * settings.variants
     pool = _load(path, slots=slots)
@@ -195,7 +143,7 @@ def _in_order(rows: Sequence[int] | np.ndarray) -> list[int]:
     return [int(row) for row in np.unique(np.asarray(rows, np.int64))]
 
 
-def _key(good: _Good, key: str, settings: PaintingSettings) -> str:
+def _key(good: GoodImages, key: str, settings: PaintingSettings) -> str:
     """SHA-256 of all that decides the pool's bytes, in hexadecimal digits."""
     content = [PAINTING_VERSION, key, good.rows, good.sources, asdict(settings)]
     digest = hashlib.sha256(json.dumps([*content, good.images.shape]).encode())
@@ -227,7 +175,7 @@ def _count_bytes(table: np.ndarray) -> int:
 
 def _write(
     path: Path,
-    good: _Good,
+    good: GoodImages,
     settings: PaintingSettings,
     *,
     workers: int,
@@ -237,7 +185,9 @@ def _write(
     with reporting(path), whole_file(path) as part, part.open("wb") as file:
         table = np.zeros(len(good.rows) * settings.variants, _SLOT)
         np.save(file, table)  # its place; filled in when all is painted
-        patches = _painted(_orders(good, settings), settings, workers=workers, rows=len(good.rows))
+        patches = painted_patches(
+            orders(good, settings), settings, workers=workers, rows=len(good.rows)
+        )
         filled, offset = 0, 0
         for done, (row, variants) in enumerate(zip(good.rows, patches, strict=True), start=1):
             for patch in variants:
@@ -255,7 +205,7 @@ def _fill_in(file: BinaryIO, table: np.ndarray) -> None:
     np.save(file, table)
 
 
-def _check_any(filled: int, good: _Good) -> None:
+def _check_any(filled: int, good: GoodImages) -> None:
     if filled == 0:
         missing = sum(not good.has_part(row) for row in good.rows)
         raise DataError(
@@ -265,100 +215,7 @@ def _check_any(filled: int, good: _Good) -> None:
         )
 
 
-def _orders(good: _Good, settings: PaintingSettings) -> Iterator[_Order]:
-    """What is to be painted on each row, in the order of the rows.
-
-    Who lends is drawn from the sources in the order of their digests, not of their rows.
-    """
-    lenders = sorted((_digest(good, row), row) for row in good.sources if good.has_part(row))
-    for row in good.rows:
-        digest = _digest(good, row)
-        rng = np.random.default_rng([settings.seed, 0, digest])
-        kinds = _choose_kinds(settings, rng) if good.has_part(row) else []
-        lent: list[tuple[np.ndarray, np.ndarray] | None] = []
-        for kind in kinds:
-            lender = _choose_lender(lenders, (digest, row), rng)
-            pair = (good.images[lender], good.foregrounds[lender])
-            lent.append(pair if kind == NATURAL else None)
-        image, foreground = good.images[row], good.foregrounds[row]
-        yield _Order(image, foreground, kinds, lent, settings.seed, digest)
-
-
-def _digest(good: _Good, row: int) -> int:
-    return int.from_bytes(hashlib.sha256(good.images[row].tobytes()).digest(), "big")
-
-
-def _choose_kinds(settings: PaintingSettings, rng: np.random.Generator) -> list[str]:
-    """Kinds of an image's variants: natural ones in their share, the others in turn."""
-    # Here, so that a warm start imports no OpenCV.
-    from capsule_inspection.synthesis.defects import DEFECTS
-
-    natural = int(settings.variants * settings.natural_share + rng.random())
-    natural = min(natural, settings.variants)
-    turn = int(rng.integers(len(DEFECTS)))
-    others = [DEFECTS[(turn + n) % len(DEFECTS)] for n in range(settings.variants - natural)]
-    return [NATURAL] * natural + others
-
-
-def _choose_lender(
-    lenders: list[tuple[int, int]], own: tuple[int, int], rng: np.random.Generator
-) -> int:
-    """Row of another image than the own one, which lends to itself where it is alone."""
-    if not lenders:
-        return own[1]
-    choice = int(rng.integers(len(lenders)))
-    if lenders[choice][0] == own[0]:
-        choice = (choice + 1) % len(lenders)
-    return lenders[choice][1]
-
-
-def _painted(
-    orders: Iterator[_Order], settings: PaintingSettings, *, workers: int, rows: int
-) -> Iterator[list[_Patch]]:
-    """The patches of each order, in order, from processes where that is worth starting them."""
-    if workers <= 1 or rows * settings.variants < _SMALL_JOB:
-        yield from map(_paint, orders)
-        return
-    with ProcessPoolExecutor(
-        min(workers, rows), mp_context=get_context("spawn"), initializer=_one_thread
-    ) as pool:
-        yield from pool.map(_paint, orders)
-
-
-def _one_thread() -> None:
-    import cv2
-
-    cv2.setNumThreads(1)
-
-
-def _paint(order: _Order) -> list[_Patch]:
-    patches = []
-    for number in range(len(order.kinds)):
-        rng = np.random.default_rng([order.seed, number + 1, order.digest])
-        try:
-            patches.append(_paint_one(order, number, rng))
-        except DataError:  # nothing to be seen: the image has one variant less
-            continue
-    return patches
-
-
-def _paint_one(order: _Order, number: int, rng: np.random.Generator) -> _Patch:
-    import cv2
-
-    from capsule_inspection.synthesis.defects import paint
-    from capsule_inspection.synthesis.patches import paste_patch
-
-    kind, lent = order.kinds[number], order.lenders[number]
-    if lent is not None:
-        painted = paste_patch(order.image, order.foreground, *lent, rng)
-    else:
-        painted = paint(order.image, order.foreground, kind, rng)
-    x0, y0, width, height = cv2.boundingRect(painted.mask)
-    pixels = np.dstack([painted.image, painted.mask])[y0 : y0 + height, x0 : x0 + width]
-    return _Patch(kind, y0, x0, pixels)
-
-
-def _report_clean(pool: PaintedPool, good: _Good) -> None:
+def _report_clean(pool: PaintedPool, good: GoodImages) -> None:
     painted = set(pool.entries["row"].tolist())
     clean = [row for row in good.rows if row not in painted]
     if clean:

@@ -35,7 +35,8 @@ from capsule_inspection.data.augmentation import AugmentationSettings
 from capsule_inspection.data.cache import DecodedCache
 from capsule_inspection.data.corruption import Corruption, CorruptionSettings, whole_images
 from capsule_inspection.data.module import BatchSettings, InspectionDataModule
-from capsule_inspection.data.painted import PaintedPool, PaintingSettings, open_painted
+from capsule_inspection.data.painted import PaintedPool, open_painted
+from capsule_inspection.data.painting import PaintingSettings
 from capsule_inspection.metrics import names, thresholds
 from capsule_inspection.metrics.detection import anomaly_figures
 from capsule_inspection.metrics.localisation import localisation_figures
