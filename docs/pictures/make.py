@@ -52,7 +52,7 @@ def main(run: Path) -> None:
     for name, target in COPIED.items():
         picture = Image.open(run / "figures" / name).convert("RGB")
         picture.thumbnail((1200, 1200))
-        picture.quantize(128).save(HERE / target, optimize=True)
+        picture.save(HERE / target, optimize=True)
 
 
 if __name__ == "__main__":
