@@ -102,7 +102,7 @@ class Batch(TypedDict):
     Shapes: image (N, 3, H, W) float, normalised; label (N,) int64; mask (N, H, W) uint8, 0 for
     background, else the class index; index (N,) int64 into the data index; target (N, 3, H, W),
     the clean image; valid (N, H, W) bool, false on padding; label_weight (N, C) float, soft
-    labels where images were mixed.
+    labels where images were mixed; foreground (N, H, W) bool, true on the part, not in training.
     """
 
     image: Tensor

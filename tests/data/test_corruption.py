@@ -131,6 +131,14 @@ def test_from_an_epoch_on_fewer_images_are_seen_as_a_whole() -> None:
     assert whole["index"].tolist() == [0, 1]
 
 
+def test_a_window_nearly_as_large_as_its_image_is_a_window_all_the_same() -> None:
+    corruption = Corruption(CorruptionSettings("cutout", 1.0, (22, 36), whole_from=2), seed=1)
+    # What is cut out for it is the whole image, so the size alone would not tell.
+    assert corruption.spoil(raw(), training=True, epoch=0)["image"].shape == (6, 24, 40, 3)
+    assert [corruption.window_at(epoch) for epoch in range(3)] == [(22, 36), (22, 36), None]
+    assert Corruption(CorruptionSettings("none", 0.0), seed=1).window_at(0) is None
+
+
 def test_a_window_at_the_rim_is_moved_back_into_the_image() -> None:
     one = {"mask": torch.arange(24 * 40).reshape(1, 24, 40), "index": torch.zeros(1)}
     found = cut_around(one, np.array([[0.0, 39.0]]), window=(10, 10))

@@ -15,6 +15,7 @@ from quick import QUICK, check_refusal, draw_mvtec, record_of
 from small import SMALL, Answer, Door
 
 from capsule_inspection.metrics.thresholds import conformal_threshold
+from capsule_inspection.tasks.reconstruction import ReconstructionTask
 
 NETWORK = (
     "model=autoencoder",
@@ -206,6 +207,29 @@ def test_defects_choose_a_threshold_only_where_that_is_asked_for(
     refused = train(door, tmp_path / "other", "threshold=f1", "task.epochs=1")
     check_refusal(refused, "threshold=f1 needs good and defect images in val", "split=holdout")
     assert not (tmp_path / "other" / "checkpoints").exists()
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_training_that_time_limits_begins_with_windows_too(
+    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    original = ReconstructionTask.training_step
+
+    def step(self: ReconstructionTask, batch: Any, batch_idx: int) -> torch.Tensor:
+        seen.append(tuple(batch["image"].shape[2:]))
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(ReconstructionTask, "training_step", step)
+    limits = [
+        "trainer.max_epochs=-1",
+        "trainer.max_steps=6",
+        "task.epochs=2",
+        "task.window=[30,90]",
+    ]
+    answer = train(door, tmp_path / "run", *limits, "scheduler=none")
+    assert answer.status == 0, answer.err
+    assert seen == [(30, 90)] * 3 + [(32, 96)] * 3
 
 
 @pytest.mark.usefixtures("without_pictures")

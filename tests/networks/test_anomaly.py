@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from plain_map import PLAIN_MAP
 from scipy import ndimage
 
 from capsule_inspection.contracts import ConfigurationError, Normalisation
@@ -22,18 +23,7 @@ from capsule_inspection.networks.anomaly import (
 )
 from capsule_inspection.networks.autoencoder import Reconstruction
 
-SETTINGS = MapSettings(
-    source="auto",
-    l1=1.0,
-    ms_ssim=0.0,
-    gradient=0.0,
-    normalise=False,
-    smoothing=0.0,
-    context=0.0,
-    foreground=False,
-    margin=0.0,
-    top_share=0.01,
-)
+SETTINGS = PLAIN_MAP
 PLAIN = Normalisation(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 

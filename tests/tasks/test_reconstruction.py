@@ -7,9 +7,9 @@ from functools import partial
 
 import pytest
 import torch
+from plain_map import PLAIN_MAP
 
 from capsule_inspection.contracts import Batch
-from capsule_inspection.networks.anomaly import MapSettings
 from capsule_inspection.networks.autoencoder import Autoencoder, Reconstruction
 from capsule_inspection.networks.reconstruction_losses import HeadLoss, ReconstructionLoss
 from capsule_inspection.tasks import reconstruction as tasks
@@ -17,18 +17,7 @@ from capsule_inspection.tasks.base import Learning
 from capsule_inspection.tasks.optimizers import FineTuning
 from capsule_inspection.tasks.schedulers import constant
 
-SETTINGS = MapSettings(
-    source="auto",
-    l1=1.0,
-    ms_ssim=0.0,
-    gradient=0.0,
-    normalise=True,
-    smoothing=0.0,
-    context=0.0,
-    foreground=True,
-    margin=0.0,
-    top_share=0.01,
-)
+SETTINGS = dataclasses.replace(PLAIN_MAP, normalise=True, foreground=True)
 
 
 def make_task(*, head_width: int = 4, head_weight: float = 2.0) -> tasks.ReconstructionTask:

@@ -26,8 +26,6 @@ _MOST_HOLES = 4
 _HOLE_SHARE = (0.05, 0.3)
 """Sides of a hole against those of the image."""
 _SECOND_DEFECT = 0.3
-
-
 _WINDOW_SHIFT = 0.7
 """Of a window's size: how far what was spoilt lies from its centre at most, on both sides."""
 _ROOM = 0.15
@@ -65,10 +63,9 @@ class Corruption:
         what comes back is the surroundings of what was spoilt, or else of a point of the part,
         somewhat larger than the window; all arrays alike. Shapes of raw: see `CachedImages`.
         """
-        window = self.settings.window if training else None
-        whole_from = self.settings.whole_from
-        if window is not None and whole_from is not None and epoch >= whole_from:
-            raw, window = as_many_pixels(raw, window=window), None
+        window = self.window_at(epoch) if training else None
+        if training and window is None and self.settings.window is not None:
+            raw = as_many_pixels(raw, window=self.settings.window)
         image, mask = raw["image"].numpy().copy(), np.zeros_like(raw["mask"].numpy())
         numbers = generators(
             seed=self.seed,
@@ -92,6 +89,11 @@ class Corruption:
             "target": raw["image"],
         }
         return spoilt if window is None else cut_around(spoilt, centres, window=window)
+
+    def window_at(self, epoch: int) -> tuple[int, int] | None:
+        """The part of each image that is seen in an epoch of a training, None for the whole."""
+        whole_from = self.settings.whole_from
+        return None if whole_from is not None and epoch >= whole_from else self.settings.window
 
     def _spoil_one(
         self, image: np.ndarray, mask: np.ndarray, row: int, rng: np.random.Generator

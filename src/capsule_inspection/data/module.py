@@ -41,8 +41,8 @@ from capsule_inspection.data.sampling import Draw, EpochSampler, Share
 class BatchSettings:
     """How batches are made; `batch_size` is that of all processes of a training together.
 
-    In training each image is drawn `views` times an epoch, of which a `window` (h, w) in pixels is
-    shown, None for the whole; in validation `val_views` times, in batches of `eval_batch_size`.
+    In training each image is drawn `views` times an epoch, in validation `val_views` times, in
+    batches of `eval_batch_size`.
     """
 
     batch_size: int
@@ -53,7 +53,6 @@ class BatchSettings:
     augmentation: AugmentationSettings
     views: int = 1
     val_views: int = 1
-    window: tuple[int, int] | None = None
     eval_batch_size: int | None = None
     """None for that of training."""
 
@@ -212,7 +211,7 @@ class InspectionDataModule(L.LightningDataModule):
                 uniform.to(image.device),
                 self.settings.augmentation,
                 target=target,
-                window=self._window(image),
+                window=self._window(image, epoch),
             )
         batch = Batch(
             image=self.normalise(image),
@@ -234,11 +233,10 @@ class InspectionDataModule(L.LightningDataModule):
         image = image.permute(0, 3, 1, 2).float().div_(255)
         return image if self.settings.channels_last else image.contiguous()
 
-    def _window(self, image: Tensor) -> Window | None:
+    def _window(self, image: Tensor, epoch: int) -> Window | None:
         """What is shown in training: the middle of what the corruption has cut out, if it has."""
-        if self.settings.window is None or image.shape[2:] == self.dataset.cache.images.shape[1:3]:
-            return None
-        return Window(self.settings.window, image.new_full((len(image), 2), 0.5))
+        size = None if self.corruption is None else self.corruption.window_at(epoch)
+        return None if size is None else Window(size, image.new_full((len(image), 2), 0.5))
 
     def _seed_batch(self, raw: Mapping[str, Tensor], epoch: int) -> None:
         """Make torch's random numbers (mixup, noise, dropout) depend on seed, epoch and images."""

@@ -49,6 +49,12 @@ Sparse = tuple[np.ndarray, np.ndarray]
 """Levels that occur (L,) uint16, and their counts (L,)."""
 
 
+def rows_that_tell(is_defect: Iterable[bool], masks: Iterable[np.ndarray]) -> list[int]:
+    """Rows of the good images and of the defects with a mask: others do not say where it is."""
+    pairs = enumerate(zip(is_defect, masks, strict=True))
+    return [row for row, (defect, mask) in pairs if not defect or mask.any()]
+
+
 def count_pixels(
     maps: Iterable[np.ndarray],
     masks: Iterable[np.ndarray],

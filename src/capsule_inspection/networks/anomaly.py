@@ -18,9 +18,14 @@ from torch import Tensor
 
 from capsule_inspection.contracts import ConfigurationError, Normalisation
 from capsule_inspection.networks.autoencoder import Reconstruction
+from capsule_inspection.networks.base import to_colours
 
 RESIDUALS = ("l1", "ms_ssim", "gradient")
 _SSIM_SCALES = 3
+_SMALLEST_FOR_SSIM = 12
+"""Pixels a side: below, a scale is left out; the window of SSIM has 11."""
+_HEAD_AGAINST_RESIDUAL = 10.0
+"""Where both count: a residual against its spread is about 1 on good parts, and 10 on defects."""
 _SPREAD_BLUR = 1 / 40
 """Of the height: how far the spread of a pixel is that of its neighbours too, since parts never lie
 in exactly the same place."""
@@ -86,10 +91,8 @@ def residuals(
 
     Shapes: image and reconstruction (N, 3, H, W), normalised; returns (N, R, H, W) float32, >= 0.
     """
-    std = image.new_tensor(normalisation.std)[:, None, None].float()
-    mean = image.new_tensor(normalisation.mean)[:, None, None].float()
-    seen = image.float() * std + mean
-    drawn = (reconstruction.float() * std + mean).clamp(0, 1)
+    seen = to_colours(image, normalisation)
+    drawn = to_colours(reconstruction, normalisation).clamp(0, 1)
     measures = {"l1": _l1, "ms_ssim": _multi_scale_ssim, "gradient": _gradient}
     return torch.stack([measures[name](seen, drawn) for name in settings.weights()], 1)
 
@@ -115,7 +118,8 @@ def anomaly(
 ) -> Anomaly:
     """The map of each image and its score.
 
-    `residual` (N, R, H, W) is what `residuals` found, None where the head alone counts;
+    `residual` (N, R, H, W) is what `residuals` found, None where the head alone counts, which it
+    does where `output` has logits;
     `residual_spread` (R, H, W) or None for no division; foreground and valid (N, H, W) bool, the
     part and what is not padding: elsewhere the map has its lowest value, 0. An image in which no
     part is seen counts as a whole.
@@ -125,9 +129,9 @@ def anomaly(
         weights = residual.new_tensor(list(settings.weights().values()))[:, None, None]
         relative = residual if residual_spread is None else residual / residual_spread
         parts.append((weights * relative).sum(1) / weights.sum())
-    if output.logits is not None and settings.source != "residual":
+    if output.logits is not None:
         certainty = torch.sigmoid(output.logits.float())
-        parts.append(certainty if not parts else 10 * certainty)
+        parts.append(certainty if not parts else _HEAD_AGAINST_RESIDUAL * certainty)
     found = torch.stack(parts).sum(0)
     height = found.shape[1]
     counted = valid.float()
@@ -201,9 +205,6 @@ def _multi_scale_ssim(seen: Tensor, drawn: Tensor) -> Tensor:
         unlike = 1 - _ssim_map(seen, drawn)
         found.append(F.interpolate(unlike, size, mode="bilinear", align_corners=False)[:, 0])
     return torch.stack(found).mean(0).clamp_min(0)
-
-
-_SMALLEST_FOR_SSIM = 12
 
 
 def _ssim_map(seen: Tensor, drawn: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from capsule_inspection.contracts import Normalisation, WeightsRecord
 
@@ -21,6 +21,16 @@ class Network(nn.Module, ABC):
     @abstractmethod
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """Trainable parameters, each once, in groups from the input to the head, which is last."""
+
+
+def to_colours(image: Tensor, normalisation: Normalisation) -> Tensor:
+    """Normalised images (N, 3, H, W) as they were before, [0, 1] of a photograph; float32."""
+    image = image.float()
+    std, mean = (
+        image.new_tensor(values)[:, None, None]
+        for values in (normalisation.std, normalisation.mean)
+    )
+    return image * std + mean
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from capsule_inspection.contracts import ConfigurationError, Normalisation
+from capsule_inspection.networks.base import to_colours
 
 SPOILT = "spoilt"
 _DICE_SHARE = 0.5
@@ -33,9 +34,6 @@ class ReconstructionLoss(nn.Module):
     Raises ConfigurationError where every weight is 0.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, weights: Mapping[str, float], normalisation: Normalisation) -> None:
         super().__init__()
         self.terms = {name: weight for name, weight in weights.items() if weight > 0}
@@ -43,8 +41,7 @@ class ReconstructionLoss(nn.Module):
             raise ConfigurationError(
                 f"task.loss_weights: all of {', '.join(weights)} are 0. One must be above 0."
             )
-        self.register_buffer("mean", torch.tensor(normalisation.mean)[:, None, None], False)
-        self.register_buffer("std", torch.tensor(normalisation.std)[:, None, None], False)
+        self.normalisation = normalisation
 
     def forward(self, reconstruction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         """The weighted sum, a scalar in float32.
@@ -53,13 +50,13 @@ class ReconstructionLoss(nn.Module):
         """
         drawn, wanted = reconstruction.float(), target.float()
         if any("ssim" in name for name in self.terms):
-            scaled = drawn * self.std + self.mean, wanted * self.std + self.mean
+            colours = [to_colours(image, self.normalisation) for image in (drawn, wanted)]
         total = drawn.new_zeros(())
         for name, weight in self.terms.items():
             if name == SPOILT:
                 total = total + weight * masked_l1(drawn, wanted, mask)
                 continue
-            pair = scaled if "ssim" in name else (drawn, wanted)
+            pair = colours if "ssim" in name else [drawn, wanted]
             total = total + weight * TERMS[name](*pair)
         return total
 

@@ -159,16 +159,8 @@ def _strip(axes: Axes, row: int, group: ScoreGroup) -> None:
     axes.plot(score[~wrong], height[~wrong], "o", color=colour, markersize=5, alpha=0.75)
     axes.plot(score[wrong], height[wrong], "X", color=style.VERMILION, markersize=7, mew=0.3)
     what = "let through" if group.is_defect else "rejected"
-    axes.annotate(
-        f"{wrong.sum()} of {len(score)} {what}",
-        (1.0, row),
-        xycoords=("axes fraction", "data"),
-        xytext=(10, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=10,
-        color=style.VERMILION if wrong.any() else style.BLACK,
-    )
+    colour = style.VERMILION if wrong.any() else style.BLACK
+    style.note_beside(axes, row, f"{wrong.sum()} of {len(score)} {what}", colour=colour)
 
 
 @style.styled

@@ -147,15 +147,7 @@ def recall_by_class(figures: Figures, *, title: str = "") -> Figure:
                 solid_capstyle="butt",
             )
         axes.plot(recall.value, row, "o", color=style.BLUE, markersize=7, zorder=3, clip_on=False)
-        axes.annotate(
-            f"{round(recall.value * recall.n)} of {recall.n}",
-            (1.0, row),
-            xycoords=("axes fraction", "data"),
-            xytext=(10, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=10,
-        )
+        style.note_beside(axes, row, f"{round(recall.value * recall.n)} of {recall.n}")
     axes.set_yticks(range(len(recalls)), [style.short(name) for name in recalls])
     axes.set(xlim=(0, 1), ylim=(len(recalls) - 0.4, -0.6))
     axes.set_xlabel("recall (bar: 95% interval)")

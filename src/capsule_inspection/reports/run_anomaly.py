@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from capsule_inspection.contracts import CALIBRATION, TEST
 from capsule_inspection.metrics import names
 from capsule_inspection.metrics.localisation import pro_curve, roc_curve
-from capsule_inspection.metrics.pixel_counts import PixelCounts, count_pixels
+from capsule_inspection.metrics.pixel_counts import PixelCounts, count_pixels, rows_that_tell
 from capsule_inspection.metrics.thresholds import F1
 from capsule_inspection.reports import anomaly, classification, examples, style
 from capsule_inspection.reports.run_folder import RunFolder, Scores
@@ -116,13 +116,12 @@ def _of_curves(run: RunFolder, scores: Scores) -> Iterator[Drawing]:
 def _count(maps: RunMaps, scores: Scores) -> PixelCounts | None:
     """Pixels of the good images and of the defects with a mask; None where no mask is known."""
     is_defect = dict(zip(scores.index.tolist(), scores.is_defect.tolist(), strict=True))
-    has_mask = np.array([mask.any() for mask in maps.masks], dtype=bool)
-    used = [
-        row
-        for row, index in enumerate(maps.index.tolist())
-        if index in is_defect and (has_mask[row] or not is_defect[index])
-    ]
-    if not has_mask[used].any():
+    scored = [row for row, index in enumerate(maps.index.tolist()) if index in is_defect]
+    told = rows_that_tell(
+        (is_defect[int(maps.index[row])] for row in scored), (maps.masks[row] for row in scored)
+    )
+    used = [scored[place] for place in told]
+    if not any(maps.masks[row].any() for row in used):
         return None
     counts = count_pixels((maps.map_of(row) for row in used), (maps.mask_of(row) for row in used))
     return counts if counts.good.sum() and counts.defect.sum() else None

@@ -37,6 +37,9 @@ from capsule_inspection.reports.run_tables import (
 if TYPE_CHECKING:
     import pandas as pd
 
+RATE = "threshold.false_alarm_rate"
+"""Setting of config.yaml that every rule of thresholds has, since recall is told at it."""
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -159,6 +162,13 @@ class RunFolder:
             raise RunError(
                 f"{self.path / RunFiles.RECORD}: threshold is not as expected ({error})."
             ) from None
+
+    @property
+    def false_alarm_rate(self) -> float | None:
+        """The share of good images that may be rejected, as it was asked; None where it was not."""
+        stored = self.record.get(THRESHOLD) or {}
+        asked = self.settings.get(RATE, stored.get("false_alarm_rate"))
+        return None if asked is None else float(asked)
 
     @cached_property
     def maps(self) -> RunMaps | None:

@@ -122,6 +122,20 @@ def bare(axes: Axes) -> None:
     axes.spines[:].set_visible(False)
 
 
+def note_beside(axes: Axes, row: float, text: str, *, colour: str = BLACK) -> None:
+    """A text at the right of the axes, at the height of a row."""
+    axes.annotate(
+        text,
+        (1.0, row),
+        xycoords=("axes fraction", "data"),
+        xytext=(10, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=10,
+        color=colour,
+    )
+
+
 def short(name: str, longest: int = LONGEST_NAME) -> str:
     """A name of at most `longest` letters: the middle goes, since ends tell names apart."""
     name = " ".join(name.split())

@@ -217,7 +217,7 @@ def _write_inputs(
         "name": record["data"]["name"] if own else config.data.name,
         "root": str(index.root),
         "classes": list(index.classes),
-        "images": {stage: len(data.indices(stage, every_label=True))},
+        "images": {stage: len(data.indices(stage))},
     }
     now = datetime.now(UTC).isoformat(timespec="seconds")
     evaluated = {"format_version": FORMAT_VERSION, "status": RUNNING, "evaluated": now}

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from capsule_inspection.contracts import TEST, Figure
 from capsule_inspection.data.module import InspectionDataModule
+from capsule_inspection.networks.base import to_colours
 
 SHOWN_IMAGES = 16
 
@@ -44,11 +45,9 @@ class FirstBatch(Callback):
     def _show(self, trainer: L.Trainer, batch: Any) -> None:
         from torchvision.utils import make_grid
 
-        image = batch["image"][:SHOWN_IMAGES].float().cpu()
-        mean = image.new_tensor(self.normalisation.mean)[:, None, None]
-        std = image.new_tensor(self.normalisation.std)[:, None, None]
+        image = to_colours(batch["image"][:SHOWN_IMAGES].cpu(), self.normalisation)
         columns = max(1, round(4 * (image.shape[2] / image.shape[3]) ** 0.5))
-        grid = make_grid((image * std + mean).clamp(0, 1), nrow=columns, padding=4, pad_value=1)
+        grid = make_grid(image.clamp(0, 1), nrow=columns, padding=4, pad_value=1)
         for logger in boards(trainer.loggers):
             logger.experiment.add_image("train/augmented_images", grid, 0)
             names = [self.classes[int(label)] for label in batch["label"][:SHOWN_IMAGES]]

@@ -15,6 +15,7 @@ from torchmetrics import MeanMetric
 from capsule_inspection.contracts import Batch, Normalisation
 from capsule_inspection.networks.anomaly import MapSettings, anomaly, residuals
 from capsule_inspection.networks.autoencoder import Reconstruction
+from capsule_inspection.networks.base import to_colours
 from capsule_inspection.tasks.base import InspectionTask, Learning
 
 RECONSTRUCTION, SEGMENTATION = "reconstruction", "segmentation"
@@ -100,7 +101,7 @@ class ReconstructionTask(InspectionTask):
             assert residual is not None
             return {"square": residual.square().sum(0).cpu(), "count": len(residual)}
         found = anomaly(
-            output,
+            output if self.uses_head else output._replace(logits=None),
             residual=residual,
             residual_spread=None if self.spread is None else self.spread.to(batch["image"].device),
             foreground=batch["foreground"],
@@ -114,13 +115,10 @@ class ReconstructionTask(InspectionTask):
         }
         if self.asked == SCORES:
             return scores
-        maps = {"map": found.map.half().cpu(), "reconstruction": self._as_bytes(output.image).cpu()}
+        colours = to_colours(output.image, self.normalisation).clamp(0, 1)
+        as_bytes = (255 * colours).round().to(torch.uint8)
+        maps = {"map": found.map.half().cpu(), "reconstruction": as_bytes.cpu()}
         return {**scores, **maps}
-
-    def _as_bytes(self, image: Tensor) -> Tensor:
-        std = image.new_tensor(self.normalisation.std)[:, None, None].float()
-        mean = image.new_tensor(self.normalisation.mean)[:, None, None].float()
-        return ((image.float() * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def in_float32(like: Tensor) -> torch.autocast:

@@ -13,12 +13,11 @@ from capsule_inspection.contracts import Figure, RunFiles
 from capsule_inspection.metrics import intervals, names
 from capsule_inspection.metrics.folds import AnomalyRun, mean_anomaly_figures
 from capsule_inspection.metrics.localisation import mean_localisation
-from capsule_inspection.metrics.pixel_counts import PixelCounts, count_pixels
+from capsule_inspection.metrics.pixel_counts import PixelCounts, count_pixels, rows_that_tell
 from capsule_inspection.reports.comparison.contestant import Contestant, Judgements
 from capsule_inspection.reports.run_folder import RunFolder
 from capsule_inspection.reports.run_maps import read_maps
 
-RATE = "threshold.false_alarm_rate"
 OF_PIXELS = (names.PIXEL_AUROC, names.PIXEL_AVERAGE_PRECISION, names.AUPRO)
 
 
@@ -50,11 +49,8 @@ def by_seed(contestant: Contestant) -> dict[int, dict[str, float]]:
 
 
 def false_alarm_rate(contestant: Contestant) -> float | None:
-    """The share of good images that may be rejected, as it was asked for; None where it was not."""
-    run = contestant.runs[0]
-    stored = run.record.get("threshold") or {}
-    asked = run.settings.get(RATE, stored.get("false_alarm_rate"))
-    return None if asked is None else float(asked)
+    """The share of good images that may be rejected, as its runs were asked."""
+    return contestant.runs[0].false_alarm_rate
 
 
 def _anomaly_run(contestant: Contestant, of_run: Judgements) -> AnomalyRun:
@@ -100,12 +96,14 @@ def _count(
     if maps is None:
         return None
     row_of = dict(zip(of_run.index.tolist(), of_run.row.tolist(), strict=True))
-    has_mask = [bool(mask.any()) for mask in maps.masks]
-    used = [
-        (place, row_of[index])
-        for place, index in enumerate(maps.index.tolist())
-        if index in row_of and (has_mask[place] or not contestant.is_defect[row_of[index]])
+    judged = [
+        (place, row_of[index]) for place, index in enumerate(maps.index.tolist()) if index in row_of
     ]
+    told = rows_that_tell(
+        (bool(contestant.is_defect[row]) for _, row in judged),
+        (maps.masks[place] for place, _ in judged),
+    )
+    used = [judged[number] for number in told]
     counts = count_pixels(
         (maps.map_of(place) for place, _ in used), (maps.mask_of(place) for place, _ in used)
     )

@@ -40,10 +40,8 @@ def figure_rows(run: RunFolder, stage: str) -> list[Row]:
         for name in figures
         if name not in expected and name.partition("/")[0] not in names.PER_CLASS
     ]
-    threshold = run.threshold
-    rate = None if threshold is None else threshold.false_alarm_rate
     return [
-        _row(name, figures[name], meaning_of(name, false_alarm_rate=rate))
+        _row(name, figures[name], meaning_of(name, false_alarm_rate=run.false_alarm_rate))
         for name in (*expected, *others)
         if name in figures
     ]

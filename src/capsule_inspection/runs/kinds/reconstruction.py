@@ -40,7 +40,7 @@ from capsule_inspection.data.painting import PaintingSettings
 from capsule_inspection.metrics import names, thresholds
 from capsule_inspection.metrics.detection import anomaly_figures
 from capsule_inspection.metrics.localisation import localisation_figures
-from capsule_inspection.metrics.pixel_counts import count_pixels
+from capsule_inspection.metrics.pixel_counts import count_pixels, rows_that_tell
 from capsule_inspection.metrics.thresholds import Threshold
 from capsule_inspection.networks.anomaly import MapSettings, spread
 from capsule_inspection.networks.base import Network
@@ -93,7 +93,6 @@ class Reconstruction:
             augmentation=AugmentationSettings(**config.data.augmentation),
             views=task.views,
             val_views=1 if config.model.corruption == "none" else 2,
-            window=window,
         )
 
     def corruption(
@@ -103,7 +102,7 @@ class Reconstruction:
             config.model.corruption,
             config.task.corrupted,
             _window(config.task.window, config.data.image_size),
-            round(config.task.whole_from * (config.trainer.max_epochs or 0)),
+            round(config.task.whole_from * _epochs(config)),
         )
         pool = None
         if settings.kind == "painted":
@@ -195,12 +194,8 @@ def _figures(
     if found.maps is None:
         return figures
     cache = data.dataset.cache
-    # A defect without a mask says nothing of where it is.
-    known = [
-        row
-        for row, (number, label) in enumerate(zip(found.index, found.label, strict=True))
-        if label == GOOD_LABEL or cache.masks[number].any()
-    ]
+    masks = (cache.masks[number] for number in found.index)
+    known = rows_that_tell(found.label != GOOD_LABEL, masks)
     counts = count_pixels(
         (found.maps[row] for row in known),
         (cache.masks[found.index[row]] for row in known),
@@ -235,6 +230,12 @@ def _paint(config: DictConfig, index: DataIndex, cache: DecodedCache) -> Painted
             progress=show,
             names=[record.path for record in index.records],
         )
+
+
+def _epochs(config: DictConfig) -> int:
+    """Epochs of a training; those of the task where steps or time limit it instead."""
+    most = config.trainer.max_epochs
+    return int(config.task.epochs if most is None or most < 0 else most)
 
 
 def _window(window: Sequence[int] | None, image_size: Sequence[int]) -> tuple[int, int] | None:
