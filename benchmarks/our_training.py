@@ -82,7 +82,7 @@ def drawn_overrides(sizes: Sizes) -> list[str]:
 
 
 def one_class_overrides(sizes: Sizes) -> list[str]:
-    """The autoencoder at its default settings, on windows, which cost more to make than whole images.
+    """The autoencoder at its default settings, on windows: they cost more to make than images.
 
     Painting comes before the epochs that are timed.
     """
