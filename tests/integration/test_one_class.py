@@ -53,13 +53,27 @@ def figures_of(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
 
+@pytest.fixture(scope="module")
+def trained_once() -> list[Path]:
+    """The run that `run` copies, once there is one."""
+    return []
+
+
 @pytest.fixture
-def run(door: Door, tmp_path: Path) -> Path:
-    folder = tmp_path / "run"
-    answer = train(door, folder)
-    assert answer.status == 0, answer.err
-    assert "finer than" in answer.out
-    return folder
+def run(
+    door: Door,
+    tmp_path: Path,
+    trained_once: list[Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A copy of a finished run, to be damaged."""
+    if not trained_once:
+        folder = tmp_path_factory.mktemp("one_class") / "run"
+        answer = train(door, folder)
+        assert answer.status == 0, answer.err
+        assert "finer than" in answer.out
+        trained_once.append(folder)
+    return shutil.copytree(trained_once[0], tmp_path / "run")
 
 
 def test_a_run_holds_scores_maps_a_threshold_and_a_page(run: Path) -> None:
