@@ -19,7 +19,7 @@ from PIL import Image
 from capsule_inspection.contracts import ConfigurationError, DataError, DataIndex, ImageRecord
 from capsule_inspection.data import cache as cache_module
 from capsule_inspection.data.cache import DecodedCache, in_order, open_cache
-from capsule_inspection.data.cropping import cut_out, cut_out_mask
+from capsule_inspection.data.cropping import cut_out, cut_out_classes, cut_out_mask
 from capsule_inspection.data.roi import Box
 
 SIZE = (24, 48)
@@ -75,6 +75,52 @@ def test_masks_hold_the_label_where_the_source_is_marked(tmp_path: Path) -> None
     x0, y0, x1, y1 = cache.boxes[1].tolist()
     found = (columns.min() / 48 * (x1 - x0) + x0, (rows.max() + 1) / 24 * (y1 - y0) + y0)
     assert found == pytest.approx((70, 55), abs=(x1 - x0) / 48)
+
+
+def make_index_of_three_classes(root: Path) -> DataIndex:
+    """As `make_index`, with a third class; the mask of image 1 marks both defects."""
+    index = make_index(root)
+    marked = np.zeros((100, 160), np.uint8)
+    marked[45:55, 40:60], marked[45:55, 90:110] = 1, 2
+    Image.fromarray(marked).save(root / "001_mask.png")
+    return replace(index, classes=("good", "crack", "poke"))
+
+
+def test_a_mask_of_several_classes_keeps_each_of_them(tmp_path: Path) -> None:
+    cache = build(make_index_of_three_classes(tmp_path / "images"), tmp_path / "cache", "none")
+    assert set(np.unique(cache.masks[1])) == {0, 1, 2}
+    assert set(np.unique(cache.masks[3])) == {0, 1}
+    columns = [np.flatnonzero((cache.masks[1] == number).any(axis=0)) for number in (1, 2)]
+    x0, _, x1, _ = cache.boxes[1].tolist()
+    starts = [found.min() / 48 * (x1 - x0) + x0 for found in columns]
+    assert starts == pytest.approx([40, 90], abs=(x1 - x0) / 48)
+
+
+def test_a_mask_of_two_values_holds_a_later_label(tmp_path: Path) -> None:
+    index = make_index_of_three_classes(tmp_path / "images")
+    records = [replace(record, label=2 * record.label) for record in index.records]
+    cache = build(replace(index, records=tuple(records)), tmp_path / "cache")
+    assert set(np.unique(cache.masks[3])) == {0, 2}
+
+
+def test_the_number_of_classes_makes_another_cache(tmp_path: Path) -> None:
+    index = make_index(tmp_path / "images")
+    more = replace(index, classes=("good", "crack", "poke"))
+    assert build(index, tmp_path / "cache").path != build(more, tmp_path / "cache").path
+
+
+def test_a_defect_outside_of_the_region_leaves_an_empty_mask(tmp_path: Path) -> None:
+    cache = build(make_index(tmp_path / "images"), tmp_path / "cache", [0, 0, 60, 30])
+    assert not cache.masks.any()
+
+
+def test_a_mask_that_became_unclear_is_named(tmp_path: Path) -> None:
+    index = make_index(tmp_path / "images")
+    marked = np.zeros((100, 160), np.uint8)
+    marked[45:55, 70:90], marked[60:70, 70:90] = 128, 255
+    Image.fromarray(marked).save(index.path_of("001_mask.png"))
+    with pytest.raises(DataError, match=r"001_mask\.png: has the values 0, 128 and 255 over"):
+        build(index, tmp_path / "cache")
 
 
 def test_views_are_read_only_and_rows_can_be_gathered(tmp_path: Path) -> None:
@@ -306,6 +352,39 @@ def test_mask_outside_of_the_box_is_empty() -> None:
     mask = np.zeros((40, 40), np.uint8)
     mask[0, 0] = 1
     assert not cut_out_mask(mask, box=Box(20, 20, 40, 40), image_size=(10, 10)).any()
+
+
+def test_each_class_is_cut_by_itself() -> None:
+    mask = np.zeros((40, 40), np.uint8)
+    mask[0:8, 0:8], mask[20:30, 4:30] = 3, 1
+    box, size = Box(0, 0, 40, 40), (10, 10)
+    small = cut_out_classes(mask, box=box, image_size=size)
+    assert small.dtype == np.uint8
+    for number in (1, 3):
+        alone = (mask == number).astype(np.uint8)
+        cut = cut_out_mask(alone, box=box, image_size=size)
+        np.testing.assert_array_equal(small == number, cut)
+
+
+def test_of_two_classes_that_claim_a_pixel_the_rarer_wins() -> None:
+    mask = np.zeros((40, 40), np.uint8)
+    mask[0:2, 0:4], mask[2:4, 0:2], mask[20:40] = 2, 1, 2
+    small = cut_out_classes(mask, box=Box(0, 0, 40, 40), image_size=(10, 10))
+    assert small[0, 0] == 1
+
+
+def test_of_two_equally_rare_classes_that_claim_a_pixel_the_later_wins() -> None:
+    mask = np.zeros((40, 40), np.uint8)
+    mask[0:4, 0:2], mask[0:4, 2:4] = 2, 1
+    small = cut_out_classes(mask, box=Box(0, 0, 40, 40), image_size=(10, 10))
+    assert small[0, 0] == 2
+
+
+def test_classes_outside_of_the_box_are_gone() -> None:
+    mask = np.zeros((40, 40), np.uint8)
+    mask[0, 0], mask[25:35, 25:35] = 1, 2
+    small = cut_out_classes(mask, box=Box(20, 20, 40, 40), image_size=(10, 10))
+    assert set(np.unique(small)) == {0, 2}
 
 
 def test_threads_keep_the_order() -> None:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -41,9 +42,9 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     read: list[Path] = []
 
     def spy(inspect: Callable[..., Any]) -> Callable[..., Any]:
-        def inspect_and_tell(path: Path, *, max_pixels: int) -> Any:
+        def inspect_and_tell(path: Path, **settings: Any) -> Any:
             read.append(path)
-            return inspect(path, max_pixels=max_pixels)
+            return inspect(path, **settings)
 
         return inspect_and_tell
 
@@ -228,6 +229,86 @@ def test_a_mask_that_marks_something_on_a_good_image_is_an_error(
         build(mvtec)
 
 
+def write_values(path: Path, *values: int) -> Path:
+    """A mask with a square of 4x4 pixels for each value, and 0 around them."""
+    pixels = np.zeros((16, 24), np.uint8)
+    for place, value in enumerate(values):
+        pixels[4:8, 1 + 6 * place : 5 + 6 * place] = value
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_a_mask_may_mark_several_classes(mvtec: Path, build: Build) -> None:
+    write_values(mvtec / "ground_truth/poke/000_mask.png", 1, 2)
+    index = build(mvtec)
+    assert len(index) == 7
+    assert build(mvtec) == index
+
+
+def test_a_mask_without_the_class_of_its_image_is_an_error(
+    mvtec: Path, build: Build, write_image: WriteImage
+) -> None:
+    write_image(mvtec / "test/scratch/000.png", seed=50)
+    write_values(mvtec / "ground_truth/scratch/000_mask.png", 1, 2)
+    reason = (
+        "test/scratch/000.png: shows scratch, but its mask ground_truth/scratch/000_mask.png "
+        "marks 1 crack, 2 poke only, not 3 scratch"
+    )
+    for _ in range(2):  # the second time from the store
+        with pytest.raises(DataError) as caught:
+            build(mvtec)
+        assert f"  {reason}\n" in str(caught.value)
+    assert len(build(mvtec, on_bad_file="skip")) == 7
+
+
+def test_a_good_image_whose_mask_marks_several_classes_is_an_error(
+    mvtec: Path, build: Build
+) -> None:
+    write_values(mvtec / "ground_truth/good/001_mask.png", 1, 2)
+    with pytest.raises(DataError, match=r"001\.png: is a good image, but ground_truth/good/001"):
+        build(mvtec)
+
+
+def test_unclear_masks_are_named_with_the_numbers_of_the_classes(mvtec: Path, build: Build) -> None:
+    write_values(mvtec / "ground_truth/crack/000_mask.png", 128, 255)
+    write_values(mvtec / "ground_truth/poke/000_mask.png", 1, 2, 7)
+    (mvtec / "train/good/000.png").write_bytes(b"")
+    remedy = (
+        "; re-export it as PNG with two values (0 and another), or with the numbers of the "
+        "classes (0 background, 1 crack, 2 poke)\n"
+    )
+    with pytest.raises(DataError, match="3 of 7 images cannot be used") as caught:
+        build(mvtec)
+    for mask, values in (
+        ("crack/000", "0, 128 and 255 over whole areas"),
+        ("poke/000", "0, 1, 2 and 7"),
+    ):
+        reason = f"mask ground_truth/{mask}_mask.png: has the values {values}{remedy}"
+        assert f"\n  test/{mask}.png: {reason}" in str(caught.value)
+    assert "train/good/000.png: is empty (0 bytes)" in str(caught.value)
+
+
+def test_skip_leaves_images_with_unclear_masks_out(mvtec: Path, build: Build) -> None:
+    write_values(mvtec / "ground_truth/crack/000_mask.png", 128, 255)
+    for _ in range(2):
+        index = build(mvtec, on_bad_file="skip")
+        assert [skipped.path for skipped in index.skipped] == ["test/crack/000.png"]
+        assert len(index) == 6
+
+
+def test_masks_that_depend_on_the_number_of_classes_are_read_again_for_another(
+    mvtec: Path, build: Build, readings: list[Path]
+) -> None:
+    mask = write_values(mvtec / "ground_truth/crack/000_mask.png", 1, 2)
+    build(mvtec)
+    entries = [entry for entry in list_mvtec(mvtec).entries if entry.class_name != "poke"]
+    readings.clear()
+    with pytest.raises(DataError, match=r"has the values 0, 1 and 2; .*0 background, 1 crack\)"):
+        build(make_listing(mvtec, entries, good_class="good"))
+    assert readings == [mask]
+
+
 def test_good_images_may_have_empty_masks_or_none(
     mvtec: Path, build: Build, write_mask: WriteImage
 ) -> None:
@@ -355,12 +436,12 @@ def test_two_data_sets_of_one_root_keep_what_is_known_of_both(
     "damage",
     [
         lambda content: content[: len(content) // 2],
-        lambda content: content.replace(b"index 1", b"index 9"),
+        lambda content: content.replace(b"index 2", b"index 1"),
         lambda content: content[:-9] + b"X" + content[-8:],
         lambda content: b"",
         lambda content: b"\xff\x00" * 99,
     ],
-    ids=["cut short", "another version", "one byte", "empty", "noise"],
+    ids=["cut short", "an older version", "one byte", "empty", "noise"],
 )
 def test_a_damaged_store_is_rebuilt_with_a_warning(
     mvtec: Path,

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageDraw, ImageFile, ImageFilter, ImageOps
 
 from capsule_inspection.contracts import DataError
 from capsule_inspection.data.reading import (
     IMAGE_SUFFIXES,
     BadFileError,
+    MaskValuesError,
     inspect_image,
     inspect_mask,
     read_header,
@@ -382,6 +383,218 @@ def test_an_empty_mask_is_all_background(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", np.zeros((16, 24), np.uint8))
     assert not read_mask(path, expected_size=(16, 24), label=1).any()
     assert inspect_mask(path).empty
+
+
+SIZE = (16, 24)
+STRIPES = np.zeros(SIZE, np.uint8)
+STRIPES[2:6], STRIPES[7:9], STRIPES[10:15, 4:9] = 1, 2, 5
+"""A mask of the classes 1, 2 and 5, of six."""
+VOC = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0, 0, 0, 128, 128, 0, 128]
+"""Colours of the first six numbers in the masks of PASCAL VOC."""
+
+
+def indexed(numbers: np.ndarray, palette: list[int]) -> Image.Image:
+    image = Image.frombytes("P", numbers.shape[::-1], numbers.astype(np.uint8).tobytes())
+    image.putpalette(palette)
+    return image
+
+
+def recoded(values: dict[int, int], dtype: type[np.generic] = np.uint8) -> np.ndarray:
+    """The stripes with other values for 1, 2 and 5."""
+    return np.array([0, values[1], values[2], 0, 0, values[5]]).astype(dtype)[STRIPES]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
+def test_numbers_of_classes_are_the_classes_of_their_pixels(tmp_path: Path, suffix: str) -> None:
+    path = save(tmp_path / f"a{suffix}", STRIPES)
+    mask = read_mask(path, expected_size=SIZE, label=2, num_classes=6)
+    assert mask.dtype == np.uint8
+    np.testing.assert_array_equal(mask, STRIPES)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "dtype"),
+    [(".png", np.uint16), (".tif", np.uint16), (".tif", np.int32), (".tif", np.float32)],
+)
+def test_numbers_of_classes_work_in_any_depth(
+    tmp_path: Path, suffix: str, dtype: type[np.generic]
+) -> None:
+    path = save(tmp_path / f"a{suffix}", STRIPES.astype(dtype))
+    mask = read_mask(path, expected_size=SIZE, label=2, num_classes=6)
+    np.testing.assert_array_equal(mask, STRIPES)
+
+
+def test_numbers_of_classes_work_in_grey_that_is_saved_as_colour(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", np.stack([STRIPES] * 3, axis=2))
+    mask = read_mask(path, expected_size=SIZE, label=2, num_classes=6)
+    np.testing.assert_array_equal(mask, STRIPES)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
+@pytest.mark.parametrize("first", [[0, 0, 0], [128, 64, 128]])
+def test_of_a_coloured_palette_the_indices_are_the_classes(
+    tmp_path: Path, suffix: str, first: list[int]
+) -> None:
+    path = save(tmp_path / f"a{suffix}", indexed(STRIPES, first + VOC[3:]))
+    mask = read_mask(path, expected_size=SIZE, label=1, num_classes=6)
+    np.testing.assert_array_equal(mask, STRIPES)
+
+
+def test_of_a_grey_palette_the_brightness_counts(tmp_path: Path) -> None:
+    numbers = np.zeros(SIZE, np.uint8)
+    numbers[4:9], numbers[3], numbers[9] = 1, 2, 3
+    path = save(tmp_path / "a.png", indexed(numbers, [0] * 3 + [255] * 3 + [200] * 3 + [40] * 3))
+    mask = read_mask(path, expected_size=SIZE, label=1, num_classes=6)
+    np.testing.assert_array_equal(mask, (numbers == 1) | (numbers == 2))
+
+
+def test_transparent_pixels_of_a_palette_are_unmarked(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", indexed(STRIPES, VOC), transparency=b"\xff\xff\0\xff\xff\xff")
+    mask = read_mask(path, expected_size=SIZE, label=1, num_classes=6)
+    np.testing.assert_array_equal(mask, np.where(STRIPES == 2, 0, STRIPES))
+
+
+def test_a_palette_with_black_behind_a_colour_is_refused(tmp_path: Path) -> None:
+    palette = [255, 0, 0, 0, 0, 0, 0, 255, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255]
+    path = save(tmp_path / "a.png", indexed(STRIPES, palette))
+    with pytest.raises(MaskValuesError, match="black as number 1 and a colour as number 0"):
+        read_mask(path, expected_size=SIZE, label=1, num_classes=6)
+
+
+@pytest.mark.parametrize("palette", [None, VOC])
+def test_one_number_alone_marks_what_the_image_shows(
+    tmp_path: Path, palette: list[int] | None
+) -> None:
+    numbers = np.where(STRIPES > 0, np.uint8(3), np.uint8(0))
+    path = save(tmp_path / "a.png", indexed(numbers, palette) if palette else numbers)
+    mask = read_mask(path, expected_size=SIZE, label=4, num_classes=6)
+    np.testing.assert_array_equal(mask, np.where(STRIPES > 0, 4, 0))
+    assert inspect_mask(path, num_classes=6)[2:] == (False, (), 0)
+
+
+def test_classes_and_their_count_are_told_of_masks_that_have_them(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", STRIPES)
+    assert inspect_mask(path, num_classes=6)[2:] == (False, (1, 2, 5), 6)
+    assert all(type(number) is int for number in inspect_mask(path, num_classes=6).classes)
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [({1: 1, 2: 2, 5: 6}, "0, 1, 2 and 6"), ({1: 1, 2: 0, 5: 12}, "0, 1 and 12")],
+)
+def test_numbers_that_are_not_those_of_classes_are_refused(
+    tmp_path: Path, values: dict[int, int], named: str
+) -> None:
+    path = save(tmp_path / "a.png", recoded(values))
+    expected = (
+        f"a.png: has the values {named}; re-export it as PNG with two values (0 and another), "
+        "or with the numbers of the classes"
+    )
+    for read in (read_mask_of_six, inspect_mask_of_six):
+        with pytest.raises(MaskValuesError) as caught:
+            read(path)
+        assert str(caught.value).endswith(expected)
+
+
+def read_mask_of_six(path: Path) -> object:
+    return read_mask(path, expected_size=SIZE, label=1, num_classes=6)
+
+
+def inspect_mask_of_six(path: Path) -> object:
+    return inspect_mask(path, num_classes=6)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+def test_numbers_of_classes_in_a_lossy_format_are_refused(tmp_path: Path, suffix: str) -> None:
+    path = save(tmp_path / f"a{suffix}", np.repeat(np.repeat(STRIPES, 8, axis=0), 8, axis=1))
+    with pytest.raises(MaskValuesError, match=r"has the values 0, 1, .*re-export it as PNG"):
+        inspect_mask_of_six(path)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values", "named"),
+    [
+        (np.uint8, {1: 128, 2: 128, 5: 255}, "0, 128 and 255"),
+        (np.uint8, {1: 36, 2: 0, 5: 252}, "0, 36 and 252"),
+        (np.uint8, {1: 255, 2: 0, 5: 200}, "0, 200 and 255"),
+        (np.uint16, {1: 32768, 2: 0, 5: 65535}, "0, 32768 and 65535"),
+        (np.float32, {1: 0.5, 2: 0.0, 5: 1.0}, "0, 0.5 and 1"),
+    ],
+)
+def test_values_between_that_cover_an_area_are_refused(
+    tmp_path: Path, dtype: type[np.generic], values: dict[int, int], named: str
+) -> None:
+    path = save(tmp_path / "a.tif", recoded(values, dtype))
+    expected = (
+        f"a.tif: has the values {named} over whole areas; re-export it as PNG with two values "
+        "(0 and another), or with the numbers of the classes"
+    )
+    for read in (read_mask_of_six, inspect_mask_of_six):
+        with pytest.raises(MaskValuesError) as caught:
+            read(path)
+        assert str(caught.value).endswith(expected)
+
+
+def test_colours_of_unequal_brightness_over_areas_are_refused(tmp_path: Path) -> None:
+    colours = np.zeros((*SIZE, 3), np.uint8)
+    colours[:5, :, 0], colours[8:13, :, 2] = 255, 128
+    with pytest.raises(MaskValuesError, match="has the values 0, 128 and 255 over whole areas"):
+        inspect_mask(save(tmp_path / "a.png", colours))
+
+
+def test_of_many_values_five_are_named(tmp_path: Path) -> None:
+    steps = np.repeat(np.arange(0, 256, 32), 3).astype(np.uint8)
+    path = save(tmp_path / "a.png", np.tile(steps, (16, 1)))
+    with pytest.raises(MaskValuesError, match=r"values 0, 32, 64, 96 \.\.\. and 224 over whole"):
+        inspect_mask(path)
+
+
+def test_two_values_without_a_clear_background_are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", np.where(STRIPES == 5, np.uint8(255), np.uint8(128)))
+    with pytest.raises(MaskValuesError, match="has the values 128 and 255 over whole areas"):
+        inspect_mask(path)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 7), (0, 200), (100, 255), (1, 3)])
+def test_of_any_two_values_the_larger_one_marks(tmp_path: Path, low: int, high: int) -> None:
+    path = save(tmp_path / "a.png", np.where(STRIPES > 0, np.uint8(high), np.uint8(low)))
+    mask = read_mask(path, expected_size=SIZE, label=1)
+    np.testing.assert_array_equal(mask, STRIPES > 0)
+
+
+def shapes() -> np.ndarray:
+    """A mask of 0 and 255 with an ellipse, a bar and a line of two pixels, (240, 320)."""
+    picture = Image.new("L", (320, 240))
+    draw = ImageDraw.Draw(picture)
+    draw.ellipse((20, 30, 130, 110), fill=255)
+    draw.polygon([(150, 20), (300, 90), (290, 110), (140, 45)], fill=255)
+    draw.line([(15, 220), (300, 135)], fill=255, width=2)
+    return np.asarray(picture)
+
+
+@pytest.mark.parametrize("quality", [10, 30, 50, 75, 95])
+def test_the_noise_of_a_lossy_mask_is_cut_at_half(tmp_path: Path, quality: int) -> None:
+    path = tmp_path / "a.jpg"
+    Image.fromarray(shapes()).save(path, quality=quality)
+    values = np.asarray(Image.open(path))
+    mask = read_mask(path, expected_size=(240, 320), label=1, num_classes=6)
+    np.testing.assert_array_equal(mask, values >= values.max() / 2)
+
+
+@pytest.mark.parametrize("radius", [1, 4])
+def test_the_soft_edges_of_a_blurred_mask_are_cut_at_half(tmp_path: Path, radius: int) -> None:
+    soft = Image.fromarray(shapes()).filter(ImageFilter.GaussianBlur(radius))
+    path = save(tmp_path / "a.png", soft)
+    mask = read_mask(path, expected_size=(240, 320), label=1, num_classes=6)
+    np.testing.assert_array_equal(mask, np.asarray(soft) >= np.asarray(soft).max() / 2)
+
+
+def test_every_real_mask_is_cut_at_half(real_capsules: Path) -> None:
+    paths = sorted((real_capsules / "ground_truth").glob("*/*.png"))
+    assert len(paths) == 87
+    for path in paths:
+        mask = read_mask(path, expected_size=(800, 800), label=5, num_classes=6)
+        np.testing.assert_array_equal(mask, 5 * (np.asarray(Image.open(path)) >= 128))
 
 
 def test_a_mask_of_another_size_is_refused_before_it_is_decoded(

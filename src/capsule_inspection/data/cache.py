@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 """Raise it whenever the same files and settings would give other pixels."""
 
 Progress = Callable[[int, int], None]
@@ -45,11 +45,12 @@ _SHOWN = 20
 class DecodedCache:
     """Read-only views of the cache; row i is row i of the data index.
 
-    Shapes: images (N, H, W, 3) uint8 RGB; masks (N, H, W) uint8, 0 or the image's label;
-    boxes (N, 4) float32, x0, y0, x1, y1 of what was cut out, in source pixels, may reach beyond
-    the image; inside (N, 4) int32, the part of the target that shows the image (the rest is its
-    border, repeated); found (N,) bool, false where roi=auto saw no part and took the whole image;
-    foregrounds (N, H, W) uint8, 1 on the part, or everywhere on the image where none is seen.
+    Shapes: images (N, H, W, 3) uint8 RGB; masks (N, H, W) uint8, 0 or a class index: the
+    image's label, and other classes where its mask names them; boxes (N, 4) float32, x0, y0, x1,
+    y1 of what was cut out, in source pixels, may reach beyond the image; inside (N, 4) int32, the
+    part of the target that shows the image (the rest is its border, repeated); found (N,) bool,
+    false where roi=auto saw no part and took the whole image; foregrounds (N, H, W) uint8, 1 on
+    the part, or everywhere on the image where none is seen.
     """
 
     path: Path
@@ -79,6 +80,7 @@ class _Recipe:
     roi: Roi
     margin: float
     image_size: tuple[int, int]
+    enlarge: bool
 
     @property
     def dtype(self) -> np.dtype:
@@ -102,17 +104,19 @@ def open_cache(
     roi: Roi,
     image_size: tuple[int, int],
     margin: float = DEFAULT_MARGIN,
+    enlarge: bool = True,
     workers: int = 1,
     progress: Progress | None = None,
 ) -> DecodedCache:
     """Open the cache of these images and settings, and build it first where there is none.
 
     `image_size` is (height, width); `margin` is the room around a part that roi=auto found, as a
-    share of its longer side. Runs that want the same
-    cache at once wait for the one that builds it. Raises ConfigurationError for a box outside of
-    an image, DataError for files that cannot be read (all of them at once) and for a full disk.
+    share of its longer side; without `enlarge` small crops keep their resolution. Runs that want
+    the same cache at once wait for the one that builds it. Raises ConfigurationError for a box
+    outside of an image, DataError for files that cannot be read (all of them at once) and for a
+    full disk.
     """
-    recipe = _Recipe(_plain(roi), float(margin) if roi == "auto" else 0.0, image_size)
+    recipe = _Recipe(_plain(roi), float(margin) if roi == "auto" else 0.0, image_size, enlarge)
     path = folder / f"{_key(index, recipe)}.npy"
     rows = _load(path, count=len(index), dtype=recipe.dtype)
     if rows is None:
@@ -142,7 +146,8 @@ def _key(index: DataIndex, recipe: _Recipe) -> str:
     """SHA-256 of all that decides the cache's bytes, in hexadecimal digits."""
     content = {
         "version": CACHE_VERSION,
-        "recipe": [recipe.roi, recipe.margin, recipe.image_size],
+        "num_classes": len(index.classes),
+        "recipe": [recipe.roi, recipe.margin, recipe.image_size, recipe.enlarge],
         "images": [
             [record.sha256, record.label, _mask_identity(index, record)] for record in index.records
         ],
@@ -328,7 +333,7 @@ def in_order(
 def _decode(index: DataIndex, record: ImageRecord, recipe: _Recipe) -> np.ndarray:
     """One row of the cache, shape () of the recipe's dtype."""
     # Here, so that a warm start imports neither Pillow nor OpenCV.
-    from capsule_inspection.data.cropping import cut_out, cut_out_mask
+    from capsule_inspection.data.cropping import cut_out, cut_out_classes, cut_out_mask
     from capsule_inspection.data.reading import read_image, read_mask
     from capsule_inspection.data.roi import crop_box, find_foreground
 
@@ -342,6 +347,7 @@ def _decode(index: DataIndex, record: ImageRecord, recipe: _Recipe) -> np.ndarra
         image_size=recipe.image_size,
         margin=recipe.margin,
         foreground=foreground,
+        enlarge=recipe.enlarge,
     )
     row = np.zeros((), recipe.dtype)
     row["image"], row["inside"] = cut_out(image, box=crop.box, image_size=recipe.image_size)
@@ -349,8 +355,13 @@ def _decode(index: DataIndex, record: ImageRecord, recipe: _Recipe) -> np.ndarra
     part = np.ones(size, np.uint8) if foreground is None else foreground
     row["foreground"] = cut_out_mask(part, box=crop.box, image_size=recipe.image_size)
     if record.mask is not None:
-        mask = read_mask(index.path_of(record.mask), expected_size=size, label=1)
-        row["mask"] = record.label * cut_out_mask(mask, box=crop.box, image_size=recipe.image_size)
+        mask = read_mask(
+            index.path_of(record.mask),
+            expected_size=size,
+            label=record.label,
+            num_classes=len(index.classes),
+        )
+        row["mask"] = cut_out_classes(mask, box=crop.box, image_size=recipe.image_size)
     return row
 
 

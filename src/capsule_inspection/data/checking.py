@@ -17,12 +17,14 @@ from capsule_inspection.data.layouts import Entry
 from capsule_inspection.data.reading import (
     BadFileError,
     Header,
+    MaskValuesError,
     check_mask_size,
     inspect_image,
     inspect_mask,
 )
 
 _GROUP_LENGTH = 16
+_SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Checker:
         try:
             mask, reason = self._check_mask(entry, label=label, image=image)
         except BadFileError as error:
-            mask, reason = None, f"mask {entry.mask}: {error.reason}"
+            mask, reason = None, f"mask {entry.mask}: {error.reason}{self._hint(error)}"
         if reason:
             return Checked(name, None, reason)
         return Checked(name, _record(entry, label=label, mask=mask, image=image))
@@ -84,7 +86,31 @@ class Checker:
         )
         if label == GOOD_LABEL:
             return None, None if facts.empty else f"is a good image, but {name} marks a defect"
-        return name, f"shows {entry.class_name}, but its mask {name} is empty" * bool(facts.empty)
+        return name, self._contradiction(entry, label=label, mask=facts)
+
+    def _contradiction(self, entry: Entry, *, label: int, mask: FileFacts) -> str | None:
+        """How a mask contradicts the class of its image, None where it does not."""
+        found = f"shows {entry.class_name}, but its mask {entry.mask}"
+        if mask.empty:
+            return f"{found} is empty"
+        if mask.classes and label not in mask.classes:
+            return (
+                f"{found} marks {self._numbered(mask.classes)} only, not {self._numbered([label])}"
+            )
+        return None
+
+    def _hint(self, error: BadFileError) -> str:
+        """The numbers of the classes, for a mask that may have been meant to hold them."""
+        defects = sorted(set(self.labels.values()) - {GOOD_LABEL})
+        if not defects or not isinstance(error, MaskValuesError):
+            return ""
+        return f" ({GOOD_LABEL} background, {self._numbered(defects)})"
+
+    def _numbered(self, labels: Sequence[int]) -> str:
+        """Classes with their numbers, as in `1 crack, 2 poke`."""
+        names = {label: name for name, label in self.labels.items()}
+        more = f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else ""
+        return ", ".join(f"{label} {names[label]}" for label in labels[:_SHOWN]) + more
 
     def _sound(self, name: str, *, is_mask: bool) -> FileFacts:
         """Facts of a file, remembered or read; raises BadFileError where it is bad."""
@@ -102,16 +128,23 @@ class Checker:
             (facts.size_bytes, facts.modified_ns) == (status.st_size, status.st_mtime_ns)
             and (facts.empty is not None) == is_mask
             and facts.width * facts.height <= self.max_pixels
+            and facts.num_classes in (0, len(self.labels))
         )
 
     def _read(self, path: Path, status: os.stat_result, *, is_mask: bool) -> FileFacts:
-        empty = None
-        if is_mask:
-            header, sha256, empty = inspect_mask(path, max_pixels=self.max_pixels)
-        else:
-            header, sha256 = inspect_image(path, max_pixels=self.max_pixels)
+        size_bytes, modified_ns = status.st_size, status.st_mtime_ns
+        if not is_mask:
+            image = inspect_image(path, max_pixels=self.max_pixels)
+            return FileFacts(size_bytes, modified_ns, image.sha256, *image.header)
+        mask = inspect_mask(path, max_pixels=self.max_pixels, num_classes=len(self.labels))
         return FileFacts(
-            status.st_size, status.st_mtime_ns, sha256, header.width, header.height, empty
+            size_bytes,
+            modified_ns,
+            mask.sha256,
+            *mask.header,
+            empty=mask.empty,
+            classes=mask.classes,
+            num_classes=mask.num_classes,
         )
 
 

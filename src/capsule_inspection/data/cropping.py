@@ -49,6 +49,19 @@ def cut_out_mask(mask: np.ndarray, *, box: Box, image_size: tuple[int, int]) -> 
     return target
 
 
+def cut_out_classes(mask: np.ndarray, *, box: Box, image_size: tuple[int, int]) -> np.ndarray:
+    """As `cut_out_mask`, for class indices, each class cut by itself: uint8 (h, w) to (H, W).
+
+    Where several classes claim a pixel of the target, the one with the fewest pixels in the whole
+    mask gets it, of equal ones the later: small defects stay.
+    """
+    target = np.zeros(image_size, np.uint8)
+    classes, counts = np.unique(mask[mask > 0], return_counts=True)
+    for number in classes[np.argsort(-counts, kind="stable")]:
+        target[cut_out_mask(mask == number, box=box, image_size=image_size) > 0] = number
+    return target
+
+
 def _visible(
     image: np.ndarray, *, box: Box, image_size: tuple[int, int]
 ) -> tuple[np.ndarray, tuple[int, int, int, int]]:

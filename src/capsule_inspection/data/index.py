@@ -176,4 +176,4 @@ def _mask_hash(index: DataIndex, mask: str | None, known: Mapping[str, FileFacts
         status = path.stat()
         if (facts.size_bytes, facts.modified_ns) == (status.st_size, status.st_mtime_ns):
             return facts.sha256
-    return inspect_mask(path).sha256
+    return inspect_mask(path, num_classes=len(index.classes)).sha256

@@ -19,7 +19,7 @@ from typing import BinaryIO, NamedTuple
 from capsule_inspection.contracts import DataError
 
 _log = logging.getLogger(__name__)
-_FORMAT = "capsule-inspection index 1"
+_FORMAT = "capsule-inspection index 2"
 _DIGEST_LENGTH = 64
 _EMPTY_TEXT = {None: "", False: "0", True: "1"}
 _EMPTY_VALUE = {text: value for value, text in _EMPTY_TEXT.items()}
@@ -28,7 +28,8 @@ _EMPTY_VALUE = {text: value for value, text in _EMPTY_TEXT.items()}
 class FileFacts(NamedTuple):
     """What is known of a file that was read in full, and its size and time of change then.
 
-    `empty` says of masks whether they mark nothing; it is None for images.
+    `empty` says of masks whether they mark nothing; it is None for images. `classes` and
+    `num_classes` are those of reading.MaskFacts.
     """
 
     size_bytes: int
@@ -36,7 +37,9 @@ class FileFacts(NamedTuple):
     sha256: str
     width: int
     height: int
-    empty: bool | None
+    empty: bool | None = None
+    classes: tuple[int, ...] = ()
+    num_classes: int = 0
 
 
 def store_path(folder: Path, root: Path) -> Path:
@@ -82,7 +85,7 @@ def _write(stream: BinaryIO, facts: Mapping[str, FileFacts]) -> None:
     stream.write(_head("0" * _DIGEST_LENGTH))  # its place, until the digest is known
     text = io.TextIOWrapper(stream, "utf-8", "surrogateescape", newline="", write_through=True)
     csv.writer(text, lineterminator="\n").writerows(
-        (name, *known[:-1], _EMPTY_TEXT[known.empty]) for name, known in facts.items()
+        (name, *_cells(known)) for name, known in facts.items()
     )
     text.detach()
     digest = _digest(stream)
@@ -94,14 +97,28 @@ def _parse(stream: BinaryIO) -> dict[str, FileFacts]:
     # Row by row: the table of 30,000 images, held as one text, would take 20 MB.
     text = io.TextIOWrapper(stream, "utf-8", "surrogateescape", newline="")
     try:
-        return {
-            name: FileFacts(
-                int(size), int(modified), sha256, int(width), int(height), _EMPTY_VALUE[empty]
-            )
-            for name, size, modified, sha256, width, height, empty in csv.reader(text)
-        }
+        return {name: _facts(cells) for name, *cells in csv.reader(text)}
     finally:
         text.detach()  # else it would close the stream under its owner
+
+
+def _cells(facts: FileFacts) -> tuple[object, ...]:
+    classes = " ".join(map(str, facts.classes))
+    return (*facts[:5], _EMPTY_TEXT[facts.empty], classes, facts.num_classes)
+
+
+def _facts(cells: list[str]) -> FileFacts:
+    size, modified, sha256, width, height, empty, classes, num_classes = cells
+    return FileFacts(
+        int(size),
+        int(modified),
+        sha256,
+        int(width),
+        int(height),
+        _EMPTY_VALUE[empty],
+        tuple(map(int, classes.split())),
+        int(num_classes),
+    )
 
 
 def _head(digest: str) -> bytes:

@@ -90,11 +90,13 @@ def crop_box(
     image_size: tuple[int, int],
     margin: float,
     foreground: np.ndarray | None,
+    enlarge: bool = True,
 ) -> Crop:
     """The box to cut out of an image, with whole pixels and the target's aspect.
 
     `size` is (height, width) of the image, `image_size` of the target; `foreground` and `margin`
     serve `auto`: where there is no foreground, the whole image is taken and `found` is false.
+    Without `enlarge` the box is at least as large as the target, so that nothing is blown up.
     Raises ConfigurationError, naming data.roi, for a box that is empty or outside of the image.
     """
     box = explicit_box(roi)
@@ -103,8 +105,10 @@ def crop_box(
     elif roi == "auto" and foreground is not None:
         box = box_around(foreground, margin=margin)
     found = box is not None or roi == "none"
-    whole = Box(0, 0, size[1], size[0])
-    return Crop(fit_aspect(box or whole, size=size, image_size=image_size), found)
+    box = box or Box(0, 0, size[1], size[0])
+    if not enlarge:
+        box = _at_least(box, image_size)
+    return Crop(fit_aspect(box, size=size, image_size=image_size), found)
 
 
 def explicit_box(roi: Roi) -> Box | None:
@@ -139,6 +143,15 @@ def fit_aspect(box: Box, *, size: tuple[int, int], image_size: tuple[int, int]) 
     x0, x1 = _place((box.x0 + box.x1) / 2, length=max(round(width), 1), limit=size[1])
     y0, y1 = _place((box.y0 + box.y1) / 2, length=max(round(height), 1), limit=size[0])
     return Box(x0, y0, x1, y1)
+
+
+def _at_least(box: Box, image_size: tuple[int, int]) -> Box:
+    """The box grown around its centre to the size of the target, where it is smaller."""
+    height, width = (
+        max(0.0, side) / 2
+        for side in (image_size[0] - (box.y1 - box.y0), image_size[1] - (box.x1 - box.x0))
+    )
+    return Box(box.x0 - width, box.y0 - height, box.x1 + width, box.y1 + height)
 
 
 def _place(centre: float, *, length: int, limit: int) -> tuple[int, int]:
