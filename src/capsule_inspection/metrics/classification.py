@@ -16,7 +16,13 @@ from capsule_inspection.metrics.detection import detection_figures
 
 
 def classification_figures(
-    label: np.ndarray, probabilities: np.ndarray, *, classes: Sequence[str], seed: int = 0
+    label: np.ndarray,
+    probabilities: np.ndarray,
+    *,
+    classes: Sequence[str],
+    called: np.ndarray | None = None,
+    score: np.ndarray | None = None,
+    seed: int = 0,
 ) -> dict[str, Figure]:
     """Every figure of one set of images, each with its 95% interval, without a stage in the keys.
 
@@ -24,19 +30,22 @@ def classification_figures(
     one that was never predicted, what compares good with defects where one side is missing.
     Balanced accuracy is the mean recall of the classes that have images, as in scikit-learn. A
     figure's n is the number of images it stands on.
-    Shapes: label (N,) int in [0, C); probabilities (N, C), rows sum to 1.
+    Shapes: label (N,) int in [0, C); probabilities (N, C), rows sum to 1; called (N,) int, what was
+    decided, where it is not the most probable class; score (N,), high for defects, where it is not
+    one minus the probability of the good class.
     Raises ValueError where shapes differ, N is 0, a label is outside or a probability is not in
     [0, 1] (NaN included).
     """
     _check(label, probabilities, classes)
-    prediction = probabilities.argmax(axis=1)
+    prediction = probabilities.argmax(axis=1) if called is None else called
     matrix = confusion(label, prediction, len(classes))
     figures = {
         names.ACCURACY: intervals.proportion(int(np.trace(matrix)), len(label)),
         names.BALANCED_ACCURACY: balanced_accuracy(matrix),
         names.MACRO_F1: macro_f1(label, prediction, len(classes), seed=seed),
     }
-    score = 1.0 - probabilities[:, GOOD_LABEL].astype(np.float64)
+    if score is None:
+        score = 1.0 - probabilities[:, GOOD_LABEL].astype(np.float64)
     figures |= detection_figures(label != GOOD_LABEL, prediction != GOOD_LABEL, score)
     return figures | _per_class(matrix, classes)
 

@@ -9,6 +9,9 @@ import numpy as np
 from capsule_inspection.contracts import Figure
 from capsule_inspection.metrics import intervals, names, resampling, weighted
 
+USUAL_FALSE_ALARM_RATE = 0.05
+"""Share of good images rejected at which recall is told, where a run does not ask for another."""
+
 
 def detection_figures(
     is_defect: np.ndarray, called_defect: np.ndarray, score: np.ndarray

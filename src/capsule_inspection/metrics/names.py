@@ -24,9 +24,23 @@ PIXEL_AVERAGE_PRECISION = "pixel_average_precision"
 AUPRO = "aupro"
 RECALL = "recall"
 PRECISION = "precision"
+IOU_OF_PIXELS = "iou_of_pixels"
+DICE_OF_PIXELS = "dice_of_pixels"
+IOU_OF_IMAGES = "iou_of_images"
+DICE_OF_IMAGES = "dice_of_images"
+MEAN_IOU_OF_PIXELS = "mean_iou_of_pixels"
+MEAN_DICE_OF_PIXELS = "mean_dice_of_pixels"
+MEAN_IOU_OF_IMAGES = "mean_iou_of_images"
+MEAN_DICE_OF_IMAGES = "mean_dice_of_images"
+FOREGROUND_IOU_OF_PIXELS = "foreground_iou_of_pixels"
+FOREGROUND_DICE_OF_PIXELS = "foreground_dice_of_pixels"
+FOREGROUND_IOU_OF_IMAGES = "foreground_iou_of_images"
+FOREGROUND_DICE_OF_IMAGES = "foreground_dice_of_images"
+DEFECTS_TOUCHED = "defects_touched"
+FALSE_ALARM_AREA = "false_alarm_area"
 
-LOWER_IS_BETTER = frozenset({LOSS, DEFECTS_MISSED, GOOD_REJECTED})
-PER_CLASS = (RECALL, PRECISION)
+LOWER_IS_BETTER = frozenset({LOSS, DEFECTS_MISSED, GOOD_REJECTED, FALSE_ALARM_AREA})
+PER_CLASS = (RECALL, PRECISION, IOU_OF_PIXELS, DICE_OF_PIXELS, IOU_OF_IMAGES, DICE_OF_IMAGES)
 
 
 def figure_key(stage: str, metric: str) -> str:

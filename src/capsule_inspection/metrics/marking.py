@@ -1,0 +1,270 @@
+"""From probabilities of pixels to what is marked, and to what the image is called.
+
+There is a region where enough neighbouring pixels exceed a probability; it reaches as far as their
+neighbours exceed a second, lower one (hysteresis, Canny 1986, section 8). The image is a defect
+where a region is found. The two probabilities and the smallest area are chosen on validation
+images. Regions are 8-connected, as in `pixel_counts`. Arrays only: no files, no networks. OpenCV is
+imported when called.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+PROBABILITIES = (*(round(0.05 * step, 2) for step in range(1, 20)), 0.975, 0.99)
+AREA_SHARES = (0.0, 0.0001, 0.0002, 0.0005, 0.001)
+"""Smallest areas that are tried, as shares of an image's pixels; 0 stands for one pixel."""
+
+_ROUNDING = 1e-9
+"""Decisions whose agreement differs by less are equally good."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What it takes to mark a region; plain types only, since it is kept in checkpoints.
+
+    A region has `area_px` pixels, at least 1, above `probability`, at the size that the network
+    sees; it reaches as far as the pixels around them are above `extent`, None for `probability`.
+    `good_images` and `defect_images` are the numbers of validation images that it was chosen on.
+    """
+
+    probability: float
+    area_px: int
+    good_images: int = 0
+    defect_images: int = 0
+    extent: float | None = None
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        """Plain values by name; `from_dict` makes the same decision of them."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Decision:
+        """The decision of `as_dict`. Raises TypeError where a name is unknown or missing."""
+        return cls(**stored)
+
+
+class Region(NamedTuple):
+    """A marked region: its class, at least 1, and its mean probability of being any defect.
+
+    `box` is x0, y0, x1, y1 in pixels; x1 and y1 are the first beyond it.
+    """
+
+    label: int
+    area_px: int
+    box: tuple[int, int, int, int]
+    probability: float
+
+
+class Marked(NamedTuple):
+    """What is marked in an image, and what the image is called: 0 where nothing is.
+
+    Shapes: mask (H, W) uint8, 0 or the class of the region. Of the regions the one with the largest
+    sum of probabilities comes first.
+    """
+
+    mask: np.ndarray
+    regions: list[Region]
+    label: int
+
+
+def mark(foreground: np.ndarray, kind: np.ndarray, decision: Decision) -> Marked:
+    """Mark the regions that a decision lets stand, each with one class.
+
+    A region's class is the kind with the largest sum of probabilities in it. The image's class is
+    that of the regions that have the largest sum together; of equal sums the lower class.
+    Shapes: foreground (H, W) in [0, 1], the probability of any defect; kind (H, W) uint8, the most
+    probable defect class of each pixel, at least 1.
+    """
+    labelled, areas, boxes = _regions(_exceeds(foreground, decision.probability))
+    kept = np.flatnonzero(areas >= decision.area_px)
+    if not len(kept):
+        return Marked(np.zeros(labelled.shape, dtype=np.uint8), [], 0)
+    if decision.extent is not None and decision.extent < decision.probability:
+        certain = np.isin(labelled, kept + 1)
+        labelled, areas, boxes = _regions(_exceeds(foreground, decision.extent))
+        kept = np.unique(labelled[certain]) - 1
+    of_kinds = _evidence(foreground, kind, labelled, len(areas))[kept]
+    label, evidence = of_kinds.argmax(axis=1), of_kinds.sum(axis=1)
+    class_of_number = np.zeros(len(areas) + 1, dtype=np.uint8)  # background is number 0
+    class_of_number[kept + 1] = label
+    found = zip(label, areas[kept], boxes[kept], evidence, strict=True)
+    regions = [Region(int(c), int(a), tuple(b.tolist()), float(e / a)) for c, a, b, e in found]
+    largest_first = np.argsort(-evidence, kind="stable")
+    of_image = int(np.bincount(label, weights=evidence).argmax())
+    return Marked(class_of_number[labelled], [regions[row] for row in largest_first], of_image)
+
+
+def region_score(foreground: np.ndarray, area_px: int) -> float:
+    """The probability below which `mark` finds a region of this area, and from which it does not.
+
+    It is the highest value such that the pixels with at least as much have a region of `area_px`
+    pixels; in other words, the maximum of the map's area opening. 0 where the map is smaller. Found
+    by halving the values that occur: scikit-image's area opening takes about ten times as long.
+    Shapes: foreground (H, W) in [0, 1].
+    """
+    if area_px > foreground.size:
+        return 0.0
+    if area_px <= 1:
+        return float(foreground.max())
+    # Sorting float16 is slow; float32 holds each of its values.
+    narrow = foreground.dtype == np.float16
+    values = foreground.astype(np.float32) if narrow else foreground
+    levels = np.unique(values)  # at the lowest the whole image is one region
+
+    def too_small(position: int) -> bool:
+        areas = _regions(values >= levels[position])[1]
+        return bool(areas.max() < area_px)
+
+    first = bisect.bisect_left(range(len(levels)), True, lo=1, key=too_small)
+    return float(levels[first - 1])
+
+
+def choose_decision(
+    foregrounds: Iterable[np.ndarray],
+    truths: Iterable[np.ndarray],
+    *,
+    probabilities: Sequence[float] = PROBABILITIES,
+    area_shares: Sequence[float] = AREA_SHARES,
+) -> Decision:
+    """The decision under which what is marked agrees best with the masks of validation images.
+
+    Agreement is the mean over images of the Dice overlap of any defect; an image with an empty
+    mask, which means a good one, counts 1 if nothing is marked in it, else 0. With few images it
+    jumps from one probability to the next, so it is first averaged over each pair of probabilities
+    and those beside it. Of equally good decisions those with the largest area count, and of these
+    the pair in their middle.
+    Shapes: N of (H, W) each, of one size: foregrounds in [0, 1]; truths nonzero on a defect.
+    Raises ValueError where there is no image, or numbers or sizes of maps and masks differ.
+    """
+    images = [(found, truth != 0) for found, truth in zip(foregrounds, truths, strict=True)]
+    _check(images)
+    levels = sorted(probabilities)
+    areas_px = _areas_px(area_shares, images[0][0].size)
+    agreement = np.mean([_agreements(*image, levels, areas_px) for image in images], axis=0)
+    extent, row, column = _best(_smoothed(agreement))
+    defects = sum(bool(truth.any()) for _, truth in images)
+    return Decision(
+        probability=float(levels[row]),
+        area_px=int(areas_px[column]),
+        good_images=len(images) - defects,
+        defect_images=defects,
+        extent=float(levels[extent]),
+    )
+
+
+def _exceeds(foreground: np.ndarray, probability: float) -> np.ndarray:
+    """Pixels above the probability, which is not rounded to the narrower type of the map."""
+    return foreground > np.float64(probability)
+
+
+def _regions(above: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """8-connected regions: their numbers from 1 (H, W), areas (R,) and boxes (R, 4); R may be 0."""
+    import cv2
+
+    image = above.astype(np.uint8, order="C")
+    _, labelled, found, _ = cv2.connectedComponentsWithStats(image, connectivity=8)
+    corner, size, areas = found[1:, :2], found[1:, 2:4], found[1:, cv2.CC_STAT_AREA]
+    return labelled, areas, np.concatenate([corner, corner + size], axis=1)
+
+
+def _evidence(
+    foreground: np.ndarray, kind: np.ndarray, labelled: np.ndarray, count: int
+) -> np.ndarray:
+    """Sum of probabilities of each region by kind: (R, K) float64."""
+    inside = labelled > 0
+    of_pixel, kinds = kind[inside].astype(np.int64), int(kind.max()) + 1
+    cell = (labelled[inside] - 1) * kinds + of_pixel
+    weights = foreground[inside].astype(np.float64)
+    return np.bincount(cell, weights=weights, minlength=count * kinds).reshape(count, kinds)
+
+
+def _areas_px(shares: Sequence[float], pixels: int) -> np.ndarray:
+    """Distinct smallest areas in rising order: (A,) int64, at least 1 each."""
+    return np.unique([max(1, round(share * pixels)) for share in shares]).astype(np.int64)
+
+
+def _check(images: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+    if not images:
+        raise ValueError("a decision is chosen on validation images, and there is none")
+    sizes = {array.shape for image in images for array in image}
+    if len(sizes) > 1:
+        raise ValueError(f"maps and masks must have one size, found {sorted(sizes)}")
+
+
+def _agreements(
+    foreground: np.ndarray, truth: np.ndarray, levels: Sequence[float], areas_px: np.ndarray
+) -> np.ndarray:
+    """Dice of one image for each extent, probability and smallest area: (P, P, A).
+
+    NaN where the extent is above the probability.
+    """
+    found = [_Level.of(foreground, truth, level) for level in levels]
+    agreement = np.full((len(levels), len(levels), len(areas_px)), np.nan)
+    for row, certain in enumerate(found):
+        for column, area_px in enumerate(areas_px):
+            places = certain.places[certain.areas >= area_px]
+            for extent in range(row + 1):
+                agreement[extent, row, column] = found[extent].dice(places, int(truth.sum()))
+    return agreement
+
+
+class _Level(NamedTuple):
+    """Regions of the pixels above a probability, R of them.
+
+    Shapes: labelled (H * W,), their numbers; of each (R,) one pixel's place, its area, and how much
+    of it lies on the truth.
+    """
+
+    labelled: np.ndarray
+    places: np.ndarray
+    areas: np.ndarray
+    overlap: np.ndarray
+
+    @classmethod
+    def of(cls, foreground: np.ndarray, truth: np.ndarray, level: float) -> _Level:
+        labelled, areas, _ = _regions(_exceeds(foreground, level))
+        flat = labelled.ravel()
+        overlap = np.bincount(flat[truth.ravel()], minlength=len(areas) + 1)[1:]
+        places = np.zeros(len(areas) + 1, np.int64)
+        inside = np.flatnonzero(flat)
+        places[flat[inside]] = inside
+        return cls(flat, places[1:], areas, overlap)
+
+    def dice(self, places: np.ndarray, true_px: int) -> float:
+        """Dice of the regions that hold one of the places."""
+        kept = np.unique(self.labelled[places]) - 1
+        together = int(self.areas[kept].sum()) + true_px
+        return 1.0 if together == 0 else float(2 * self.overlap[kept].sum() / together)
+
+
+def _smoothed(agreement: np.ndarray) -> np.ndarray:
+    """Mean of each pair of probabilities and those beside it. Shapes: (P, P, A), and back."""
+    known = np.isfinite(agreement)
+    sums, counts = (
+        sum(
+            padded[down : down + len(agreement), right : right + len(agreement)]
+            for down in range(3)
+            for right in range(3)
+        )
+        for padded in (
+            np.pad(np.where(known, agreement, 0.0), ((1, 1), (1, 1), (0, 0))),
+            np.pad(known.astype(float), ((1, 1), (1, 1), (0, 0))),
+        )
+    )
+    return np.where(known, sums / np.maximum(counts, 1), -np.inf)
+
+
+def _best(agreement: np.ndarray) -> tuple[int, int, int]:
+    """Extent, probability and area that `choose_decision` takes of (P, P, A)."""
+    good = np.argwhere(agreement >= agreement.max() - _ROUNDING)
+    good = good[good[:, 2] == good[:, 2].max()]
+    away = np.abs(good[:, :2] - good[:, :2].mean(axis=0)).sum(axis=1)
+    extent, probability, area = good[int(away.argmin())]
+    return int(extent), int(probability), int(area)

@@ -1,0 +1,356 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from scipy.ndimage import label
+
+from capsule_inspection.metrics import marking
+from capsule_inspection.metrics.marking import Decision, choose_decision, mark, region_score
+
+EIGHT = np.ones((3, 3))
+TWO_KINDS = np.ones((4, 6), dtype=np.uint8)
+
+
+def drawn(seed: int, *, values: int | None = None, size: tuple[int, int] = (9, 11)) -> np.ndarray:
+    """A map of noise and soft blobs; with `values` only so many different ones."""
+    generator = np.random.default_rng(seed)
+    rough = generator.random(size)
+    soft = (rough + np.roll(rough, 1, axis=0) + np.roll(rough, 1, axis=1)) / 3
+    found = soft**2 if values is None else np.floor(soft * values) / values
+    return found.astype(np.float32)
+
+
+def largest_area(above: np.ndarray) -> int:
+    labelled, count = label(above, EIGHT)
+    return int(np.bincount(labelled.ravel())[1:].max()) if count else 0
+
+
+def finds(foreground: np.ndarray, probability: float, area_px: int) -> bool:
+    kind = np.ones(foreground.shape, dtype=np.uint8)
+    return bool(mark(foreground, kind, Decision(probability, area_px)).regions)
+
+
+# --- marking
+
+
+def test_regions_boxes_and_classes_by_hand() -> None:
+    foreground = np.array(
+        [
+            [0.9, 0.9, 0.0, 0.0, 0.0, 0.0],
+            [0.0, 0.0, 0.0, 0.0, 0.7, 0.7],
+            [0.0, 0.0, 0.0, 0.7, 0.0, 0.7],
+            [0.6, 0.0, 0.0, 0.0, 0.0, 0.0],
+        ]
+    )
+    kind = np.full((4, 6), 3, dtype=np.uint8)
+    kind[0, :2] = 1
+
+    marked = mark(foreground, kind, Decision(0.5, 2))
+
+    assert marked.mask.dtype == np.uint8
+    assert marked.mask.tolist() == [
+        [1, 1, 0, 0, 0, 0],
+        [0, 0, 0, 0, 3, 3],
+        [0, 0, 0, 3, 0, 3],
+        [0, 0, 0, 0, 0, 0],
+    ]
+    assert [region.label for region in marked.regions] == [3, 1]
+    assert [region.area_px for region in marked.regions] == [4, 2]
+    assert [region.box for region in marked.regions] == [(3, 1, 6, 3), (0, 0, 2, 1)]
+    assert [region.probability for region in marked.regions] == pytest.approx([0.7, 0.9])
+    assert marked.label == 3
+
+
+def test_nothing_above_the_probability_is_a_good_image() -> None:
+    marked = mark(np.full((4, 6), 0.5), TWO_KINDS, Decision(0.5, 1))
+
+    assert (marked.regions, marked.label, marked.mask.any()) == ([], 0, False)
+
+
+def test_everything_above_the_probability_is_one_region() -> None:
+    marked = mark(np.ones((4, 6), dtype=np.float16), TWO_KINDS, Decision(0.95, 24))
+
+    assert marked.regions == [marking.Region(1, 24, (0, 0, 6, 4), 1.0)]
+    assert marked.mask.all()
+
+
+def test_pixels_that_touch_at_a_corner_are_one_region() -> None:
+    foreground = np.eye(4, dtype=np.float32)
+
+    assert finds(foreground, 0.5, 4)
+    assert not finds(foreground, 0.5, 5)
+
+
+def test_a_region_has_the_class_of_most_probability_not_of_most_pixels() -> None:
+    foreground = np.array([[0.95, 0.95, 0.6, 0.6, 0.6]])
+    kind = np.array([[2, 2, 1, 1, 1]], dtype=np.uint8)
+
+    marked = mark(foreground, kind, Decision(0.5, 1))
+
+    assert marked.mask.tolist() == [[2, 2, 2, 2, 2]]
+    assert mark(foreground - 0.05, kind, Decision(0.5, 1)).label == 2
+    assert mark(foreground.clip(0, 0.7), kind, Decision(0.5, 1)).label == 1
+
+
+def test_the_class_of_an_image_is_that_of_its_regions_together() -> None:
+    # Three small regions of class 1 with 0.8 each outweigh one of class 2 with 1.8.
+    foreground = np.array([[0.8, 0, 0.8, 0, 0.8, 0, 0.9, 0.9]])
+    kind = np.array([[1, 1, 1, 1, 1, 1, 2, 2]], dtype=np.uint8)
+
+    marked = mark(foreground, kind, Decision(0.5, 1))
+
+    assert [region.label for region in marked.regions] == [2, 1, 1, 1]
+    assert marked.label == 1
+    assert mark(foreground, kind, Decision(0.5, 2)).label == 2
+
+
+def test_a_probability_is_not_rounded_to_the_type_of_the_map() -> None:
+    foreground = np.full((2, 2), 0.1, dtype=np.float32)  # 0.10000000149
+
+    assert finds(foreground, 0.1, 4)
+    assert not finds(foreground, float(foreground[0, 0]), 4)
+
+
+def test_maps_may_be_views_of_larger_arrays() -> None:
+    foreground, kind = drawn(3), np.ones((9, 11), dtype=np.uint8)
+    decision = Decision(0.2, 3)
+
+    turned = mark(foreground.T, kind.T, decision)
+    mirrored = mark(foreground[:, ::-1], kind[:, ::-1], decision)
+
+    straight = mark(foreground, kind, decision).mask
+    assert np.array_equal(turned.mask.T, straight)
+    assert np.array_equal(mirrored.mask[:, ::-1], straight)
+    assert region_score(foreground.T, 5) == region_score(foreground, 5)
+
+
+# --- the score of the image
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("values", [None, 4, 12])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_region_is_found_exactly_below_the_score(
+    seed: int, values: int | None, dtype: type[np.floating]
+) -> None:
+    foreground = drawn(seed, values=values).astype(dtype)
+    occurring = np.unique(foreground).astype(np.float64)
+    between = (occurring[1:] + occurring[:-1]) / 2
+    probabilities = [0.0, 1.0, *occurring, *between, *marking.PROBABILITIES]
+    for area_px in (1, 2, 7, 40, 98, 99, 100):
+        score = region_score(foreground, area_px)
+        for probability in probabilities:
+            assert (score > probability) == finds(foreground, float(probability), area_px)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_score_is_the_highest_value_with_a_region_by_scipy(seed: int) -> None:
+    foreground = drawn(seed, values=20)
+    for area_px in (1, 3, 10, 50):
+        levels = np.unique(foreground)
+        possible = [level for level in levels if largest_area(foreground >= level) >= area_px]
+
+        assert region_score(foreground, area_px) == max(possible)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_score_is_the_maximum_of_the_area_opening(seed: int) -> None:
+    morphology = pytest.importorskip("skimage.morphology")
+    foreground = drawn(seed, size=(40, 50))
+    for area_px in (1, 2, 9, 100, 2000):
+        opened = morphology.area_opening(foreground, area_px, connectivity=2)
+
+        assert region_score(foreground, area_px) == opened.max()
+
+
+def test_the_score_of_an_empty_map_is_zero() -> None:
+    assert [region_score(np.zeros((3, 4)), area_px) for area_px in (1, 12, 13)] == [0, 0, 0]
+
+
+def test_a_map_smaller_than_the_area_is_never_a_defect() -> None:
+    assert region_score(np.ones((3, 4)), 12) == 1
+    assert region_score(np.ones((3, 4)), 13) == 0
+
+
+# --- choosing the decision
+
+
+def blob(*, probability: float, beside: float, speck: float = 0.0) -> np.ndarray:
+    """100 by 100 pixels: a square of 400, the rest lower, and a speck of one pixel."""
+    found = np.full((100, 100), beside)
+    found[10:30, 10:30] = probability
+    found[80, 80] = max(speck, beside)
+    return found
+
+
+SQUARE = (blob(probability=1, beside=0) > 0).astype(np.uint8)
+EMPTY = np.zeros_like(SQUARE)
+
+
+def agreement(
+    foregrounds: list[np.ndarray], truths: list[np.ndarray], decision: Decision
+) -> np.ndarray:
+    """Dice of each image under a decision, from what `mark` marks."""
+    found = []
+    for foreground, truth in zip(foregrounds, truths, strict=True):
+        marked = mark(foreground, np.ones(truth.shape, dtype=np.uint8), decision).mask > 0
+        both = marked.sum() + (truth > 0).sum()
+        found.append(2 * (marked & (truth > 0)).sum() / both if both else 1.0)
+    return np.array(found)
+
+
+def test_a_speck_on_a_good_image_raises_the_area_not_the_probability() -> None:
+    # The square alone is marked from 0.2 to 0.55. The speck on the good image goes with an area of
+    # 2, and of 10,000 pixels the largest area is 10.
+    foregrounds = [
+        blob(probability=0.6, beside=0.2),
+        blob(probability=0.0, beside=0.0, speck=0.95),
+    ]
+
+    found = choose_decision(foregrounds, [SQUARE, EMPTY])
+
+    assert found.area_px == 10
+    assert found.extent is not None
+    assert 0.2 <= found.extent <= found.probability <= 0.55
+    assert agreement(foregrounds, [SQUARE, EMPTY], found).tolist() == [1, 1]
+
+
+def test_a_small_defect_keeps_the_area_small() -> None:
+    truth = np.zeros((100, 100), dtype=np.uint8)
+    truth[3:5, 3:7] = 1  # 8 pixels; tried are 1, 2, 5, 10, 20 and 50
+
+    found = choose_decision([truth * 0.7], [truth])
+
+    assert found.area_px == 5
+
+
+def test_a_single_peak_between_neighbours_loses_to_a_plateau() -> None:
+    pairs = np.full((9, 9, 1), np.nan)
+    lower, upper = np.tril_indices(9)[::-1]
+    pairs[lower, upper] = 0.4
+    pairs[0, 2] = 1.0
+    pairs[5:8, 6:9] = np.where(np.isnan(pairs[5:8, 6:9]), np.nan, 0.9)
+
+    smoothed = marking._smoothed(pairs)
+
+    assert smoothed[0, 2, 0] == pytest.approx((1 + 5 * 0.4) / 6)
+    assert np.isneginf(smoothed[3, 2, 0])
+    assert marking._best(smoothed) == (6, 7, 0)
+
+
+def test_a_region_reaches_as_far_as_the_lower_probability() -> None:
+    halo = SQUARE * 0.6
+    halo[22:28, 22:28] = 0.9  # within the square
+    alone = np.zeros_like(halo)
+    alone[70:90, 70:90] = 0.6  # as probable as the halo, and nothing certain in it
+    decision = Decision(0.8, 5, extent=0.5)
+
+    found = mark(halo + alone, np.ones(halo.shape, np.uint8), decision)
+
+    assert np.array_equal(found.mask, (SQUARE > 0).astype(np.uint8))
+    assert len(found.regions) == 1
+    assert mark(halo, np.ones(halo.shape, np.uint8), Decision(0.8, 50, extent=0.5)).label == 0
+    assert np.count_nonzero(mark(halo, np.ones(halo.shape, np.uint8), Decision(0.8, 5)).mask) == 36
+
+
+def test_the_extent_is_chosen_below_the_probability_that_rejects_good_images() -> None:
+    defect = SQUARE * 0.6
+    defect[22:28, 22:28] = 0.9
+    good = SQUARE * 0.7  # more than the defect's rim, less than its middle
+
+    found = choose_decision([defect, good], [SQUARE, EMPTY])
+
+    assert found.extent is not None
+    assert found.extent < 0.6
+    assert 0.7 < found.probability < 0.9
+    assert agreement([defect, good], [SQUARE, EMPTY], found).tolist() == [1, 1]
+
+
+def test_of_equally_good_ones_the_largest_area_and_the_middle_count() -> None:
+    good = np.full((5, 5, 2), -np.inf)
+    good[0:3, 3, 1] = 1.0
+    good[2, 2, 0] = 1.0
+
+    assert marking._best(good) == (1, 3, 1)
+    assert marking._best(good[:, :, :1]) == (2, 2, 0)
+
+
+def test_one_probability_and_one_area_are_all_there_is() -> None:
+    found = choose_decision([SQUARE * 0.3], [SQUARE], probabilities=[0.4], area_shares=[0.02])
+
+    assert found == Decision(0.4, 200, good_images=0, defect_images=1, extent=0.4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_decision_agrees_better_by_marking_with_every_one(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    truths = [(drawn(10 * seed + i, size=(30, 40)) > 0.4).astype(np.uint8) for i in range(5)]
+    truths[0][:] = 0
+    foregrounds = [
+        np.clip(0.5 * truth + 0.4 * generator.random(truth.shape), 0, 1).astype(np.float16)
+        for truth in truths
+    ]
+    areas_px = [1, 2, 6]  # of 1,200 pixels
+
+    found = choose_decision(foregrounds, truths)
+
+    every = np.array(
+        [
+            [agreement(foregrounds, truths, Decision(p, a)).mean() for a in areas_px]
+            for p in marking.PROBABILITIES
+        ]
+    )
+    window = [every[max(0, row - 1) : row + 2].mean(axis=0) for row in range(len(every))]
+    row = marking.PROBABILITIES.index(found.probability)
+    assert window[row][areas_px.index(found.area_px)] == pytest.approx(np.max(window))
+    assert (found.good_images, found.defect_images) == (1, 4)
+
+
+def test_the_order_of_images_and_probabilities_does_not_matter() -> None:
+    truths = [(drawn(seed) > 0.3).astype(np.uint8) for seed in range(6)]
+    foregrounds = [0.6 * drawn(seed) + 0.3 * drawn(seed + 9) for seed in range(6)]
+
+    found = choose_decision(foregrounds, truths)
+
+    turned = choose_decision(
+        iter(foregrounds[::-1]), iter(truths[::-1]), probabilities=marking.PROBABILITIES[::-1]
+    )
+    assert turned == found
+
+
+def test_good_images_alone_want_nothing_marked() -> None:
+    found = choose_decision([blob(probability=0.5, beside=0.1)], [EMPTY])
+
+    assert found.probability > 0.5
+    assert (found.good_images, found.defect_images) == (1, 0)
+
+
+def test_choosing_without_images_is_refused() -> None:
+    with pytest.raises(ValueError, match="there is none"):
+        choose_decision([], [])
+
+
+def test_maps_and_masks_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"one size, found \[\(2, 2\), \(2, 3\)\]"):
+        choose_decision([np.zeros((2, 2))], [np.zeros((2, 3))])
+    with pytest.raises(ValueError, match="longer"):
+        choose_decision([np.zeros((2, 2))], [np.zeros((2, 2))] * 2)
+
+
+# --- the decision itself
+
+
+def test_a_decision_survives_as_plain_values() -> None:
+    decision = choose_decision([SQUARE * np.float32(0.7)], [SQUARE])
+
+    stored = decision.as_dict()
+
+    assert {type(value) for value in stored.values()} == {float, int}
+    assert Decision.from_dict(json.loads(json.dumps(stored))) == decision
+
+
+def test_a_stored_name_that_is_unknown_is_refused() -> None:
+    with pytest.raises(TypeError, match="margin"):
+        Decision.from_dict({"probability": 0.5, "area_px": 1, "margin": 2})
