@@ -158,7 +158,10 @@ class Predictions:
     where the model names no defects; score (N,) float64, high for defects. `threshold` is the score
     above which an image is rejected, None where the probabilities decide; maps (N, H, W) float16,
     high on defects, None where a task has none or they were not asked for; reconstructions
-    (N, H, W, 3) uint8 likewise.
+    (N, H, W, 3) uint8 likewise. Of networks that mark pixels, `called` (N,) int64 is the class that
+    was decided for each image, where it is not the most probable one, and `marked` (N, H, W) uint8
+    the class of each pixel that was decided, 0 for none; overlap (N, 2), Dice and IoU of that with
+    the mask, whichever defect, NaN where there is none.
     """
 
     index: np.ndarray
@@ -168,6 +171,9 @@ class Predictions:
     threshold: float | None = None
     maps: np.ndarray | None = None
     reconstructions: np.ndarray | None = None
+    called: np.ndarray | None = None
+    marked: np.ndarray | None = None
+    overlap: np.ndarray | None = None
 
 
 class RunFiles:
@@ -181,7 +187,8 @@ class RunFiles:
     PREDICTIONS = "predictions.csv"
     MAPS = "maps.npz"
     """Arrays of the test images: index (T,) int64; maps (T, H, W) float16, high on defects;
-    masks (T, H, W) uint8, 0 or the class index; inside (T, 4) int32, x0, y0, x1, y1 of what is not
+    masks (T, H, W) uint8, 0 or the class index; marked likewise, what was decided of each pixel,
+    where a task does; inside (T, 4) int32, x0, y0, x1, y1 of what is not
     padding."""
     IMAGES = "images"
     """`<index>.jpg`, and `<index>_reconstruction.jpg` where a task has one."""

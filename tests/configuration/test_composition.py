@@ -30,6 +30,7 @@ NEEDED = {
     ("model", "timm"): ["model.name=resnet10t"],
     ("model", "torchvision"): ["model.name=resnet18"],
     ("task", "reconstruction"): ["model=autoencoder"],
+    ("task", "segmentation"): ["model=unet"],
     ("split", "one_class"): ["model=autoencoder"],
     ("threshold", "conformal"): ["model=autoencoder"],
     ("threshold", "sigma"): ["model=autoencoder"],
@@ -40,7 +41,7 @@ NEEDED = {
 
 
 def test_all_files_are_found() -> None:
-    assert len(CHOICES) == 53
+    assert len(CHOICES) == 56
     assert len(list(CONF.rglob("*.yaml"))) == len(CHOICES) + 9
 
 

@@ -27,8 +27,11 @@ CHOICES = {
     "model.skips": ("auto", True, False),
     "model.head": ("auto", True, False),
     "task.map.source": ("auto", "residual", "head", "both"),
+    "model.classes": ("defects", "binary"),
+    "data.mode": ("resize", "tiles"),
     "stage": (TRAIN, VAL, TEST),
 }
+SEGMENTATION_LOSSES = ("cross_entropy", "dice", "focal", "focal_tversky")
 LOSSES = ("l1", "l2", "ssim", "ms_ssim", "gradient", "spoilt")
 RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**32 - 1),
@@ -47,7 +50,12 @@ RANGES: dict[str, tuple[float, float]] = {
     "task.painting.natural": (0, 1),
     **{f"task.loss_weights.{name}": (0, 1e6) for name in LOSSES},
     **{f"task.map.{name}": (0, 1e6) for name in ("l1", "ms_ssim", "gradient")},
+    **{f"task.loss_weights.{name}": (0, 1e6) for name in SEGMENTATION_LOSSES},
     "task.head_weight": (0, 1e6),
+    "task.painted": (0, 1),
+    "task.pasted": (0, 1),
+    "task.defects": (0, 1),
+    "task.defect_weight": (0, 1e6),
     "task.map.smoothing": (0, 0.5),
     "task.map.context": (0, 1),
     "task.map.margin": (0, 1),
@@ -57,6 +65,9 @@ RANGES: dict[str, tuple[float, float]] = {
     "data.workers": (1, 1024),
     "data.max_pixels": (64, 2**40),
     "data.size_px": (64, 20_000),
+    "data.painted": (0, 1),
+    "data.pasted": (0, 1),
+    "data.overlap": (0, 0.9),
     "data.seed": (0, 2**32 - 1),
     "data.augmentation.rotation_deg": (0, 180),
     "data.augmentation.shift": (0, 1),
@@ -75,6 +86,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "split.seed": (0, 2**32 - 1),
     "model.width": (1, 4096),
     "model.depth": (1, 12),
+    "model.encoder_depth": (3, 5),
     "model.bottleneck": (1, 65536),
     "model.head_width": (1, 4096),
     "model.dropout": (0, 0.99),
@@ -136,7 +148,8 @@ def refuse_many_processes(config: DictConfig) -> None:
 
 
 def _is_open(key: str) -> bool:
-    return ".options." in key or ".extra." in key or key.startswith("hydra.")
+    parts = key.split(".")[1:-1]
+    return bool({"options", "encoder_options", "extra"} & set(parts)) or key.startswith("hydra.")
 
 
 def _refuse_missing(config: DictConfig) -> None:
@@ -194,11 +207,12 @@ def _check_model_name(config: DictConfig) -> None:
 def _check_loss(config: DictConfig) -> None:
     """Refuse a reconstruction that learns from what was spoilt alone, where no mask tells it."""
     weights = OmegaConf.select(config, "task.loss_weights")
-    if weights is None or config.model.corruption not in ("none", "noise"):
+    corruption = OmegaConf.select(config, "model.corruption")
+    if weights is None or corruption not in ("none", "noise"):
         return
     if not any(weights[name] > 0 for name in LOSSES if name != "spoilt"):
         raise ConfigurationError(
-            f"task.loss_weights: with model.corruption={config.model.corruption} nothing is "
+            f"task.loss_weights: with model.corruption={corruption} nothing is "
             "masked, so `spoilt` alone teaches nothing. Give l1, l2, ssim, ms_ssim or gradient a "
             "weight."
         )
@@ -210,7 +224,8 @@ def _check_task(config: DictConfig) -> None:
     if task is None:
         return
     target = str(OmegaConf.select(config, "model._target_", default=""))
-    own = "reconstruction" if target.endswith(".build_autoencoder") else "classification"
+    builders = {"build_autoencoder": "reconstruction", "build_segmenter": "segmentation"}
+    own = builders.get(target.rpartition(".")[2], "classification")
     if task != own:
         raise ConfigurationError(
             f"task={task}: model={config.model.name} is for task={own}. Leave `task` out: the "
@@ -257,6 +272,45 @@ def _check_window(config: DictConfig) -> None:
         )
 
 
+def _check_shares(config: DictConfig) -> None:
+    """Refuse shares of a training's images that leave none for good ones as they are."""
+    if OmegaConf.select(config, "task.defects") is None:
+        return
+    painted, pasted, defects = config.data.painted, config.data.pasted, config.task.defects
+    if painted + pasted + defects >= 1:
+        raise ConfigurationError(
+            f"data.painted={painted:g}, data.pasted={pasted:g} and task.defects={defects:g} leave "
+            "no share for good images as they are, so they would be taken for defects: their sum "
+            "must be below 1."
+        )
+
+
+def _check_masks(config: DictConfig) -> None:
+    """Refuse settings of segmentation where another task would not heed them."""
+    task = OmegaConf.select(config, "task.name")
+    if task in (None, "segmentation"):
+        return
+    if config.data.mode != "resize":
+        raise ConfigurationError(
+            f"data.mode={config.data.mode}: task={task} sees whole images. Leave it out, or say "
+            "model=unet."
+        )
+    for key in ("painted", "pasted"):
+        if OmegaConf.select(config, f"data.{key}") is not None:
+            raise ConfigurationError(
+                f"data.{key}: task={task} does not take it; it is for model=unet."
+                + " For an autoencoder see task.corrupted." * (task == "reconstruction")
+            )
+
+
+def _check_tile(config: DictConfig) -> None:
+    tile = OmegaConf.select(config, "data.tile")
+    if tile is not None and (len(tile) != 2 or min(tile) < 32):
+        raise ConfigurationError(
+            f"data.tile={list(tile)}: expected [height,width] of at least 32 pixels each."
+        )
+
+
 def _check_monitor(config: DictConfig) -> None:
     monitor = OmegaConf.select(config, "task.monitor")
     if monitor is not None and not monitor.startswith("val/"):
@@ -284,6 +338,9 @@ RULES: tuple[Callable[[DictConfig], None], ...] = (
     _check_split,
     _check_false_alarm_rate,
     _check_window,
+    _check_shares,
+    _check_masks,
+    _check_tile,
     _check_monitor,
     _check_precision,
 )

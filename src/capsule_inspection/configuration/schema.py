@@ -124,6 +124,36 @@ class ReconstructionTask:
 
 
 @dataclass
+class SegmentationLossWeights:
+    cross_entropy: float = MISSING
+    dice: float = MISSING
+    focal: float = MISSING
+    focal_tversky: float = MISSING
+
+
+@dataclass
+class SegmentationTask:
+    name: str = MISSING
+    image_size: list[int] = MISSING
+    window: list[int] | None = None
+    whole_from: float = MISSING
+    batch_size: int = MISSING
+    views: int = MISSING
+    epochs: int = MISSING
+    learning_rate: float = MISSING
+    monitor: str = MISSING
+    monitor_mode: str = MISSING
+    monitor_smoothing: float = MISSING
+    painted: float = MISSING
+    pasted: float = MISSING
+    defects: float = MISSING
+    painting: Painting = MISSING
+    loss_weights: SegmentationLossWeights = MISSING
+    defect_weight: float = MISSING
+    focal_gamma: float = MISSING
+
+
+@dataclass
 class Augmentation:
     rotation_deg: float = MISSING
     shift: float = MISSING
@@ -152,6 +182,12 @@ class Data:
     max_pixels: int = MISSING
     cache_folder: str = MISSING
     workers: int = MISSING
+    mode: str = MISSING
+    tile: list[int] = MISSING
+    overlap: float = MISSING
+    native_size: list[int] | None = None
+    painted: float | None = None
+    pasted: float | None = None
     augmentation: Augmentation = MISSING
 
 
@@ -269,6 +305,17 @@ class CustomResNet(ClassifierNetwork):
 @dataclass
 class LibraryNetwork(ClassifierNetwork):
     options: dict[str, Any] = MISSING
+
+
+@dataclass
+class Segmenter(Network):
+    architecture: str = MISSING
+    encoder: str = MISSING
+    encoder_depth: int = MISSING
+    encoder_options: dict[str, Any] = MISSING
+    decoder_channels: Any = MISSING
+    options: dict[str, Any] = MISSING
+    classes: str = MISSING
 
 
 @dataclass
@@ -397,6 +444,7 @@ class Logger:
 SCHEMAS: dict[tuple[str, str], type] = {
     ("task", "classification"): ClassificationTask,
     ("task", "reconstruction"): ReconstructionTask,
+    ("task", "segmentation"): SegmentationTask,
     ("data", "synthetic"): Synthetic,
     ("data", "mvtec"): Mvtec,
     ("data", "folder"): Folder,
@@ -410,6 +458,7 @@ SCHEMAS: dict[tuple[str, str], type] = {
     ("model", "custom_resnet"): CustomResNet,
     ("model", "library"): LibraryNetwork,
     ("model", "autoencoder"): Autoencoder,
+    ("model", "segmenter"): Segmenter,
     ("threshold", "conformal"): Conformal,
     ("threshold", "sigma"): Sigma,
     ("threshold", "f1"): Conformal,

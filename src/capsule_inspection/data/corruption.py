@@ -25,8 +25,8 @@ _NOISE_GRAINS = (1, 4, 16)
 _MOST_HOLES = 4
 _HOLE_SHARE = (0.05, 0.3)
 """Sides of a hole against those of the image."""
-_SECOND_DEFECT = 0.3
-_WINDOW_SHIFT = 0.7
+SECOND_DEFECT = 0.3
+WINDOW_SHIFT = 0.7
 """Of a window's size: how far what was spoilt lies from its centre at most, on both sides."""
 _ROOM = 0.15
 """Of a window's size: what is cut out beyond it on each side, for augmentation to turn and move."""
@@ -81,7 +81,7 @@ class Corruption:
                 self._spoil_one(image[n], mask[n], int(raw["index"][n]), rng)
             centres[n] = point_of_interest(mask[n], raw["foreground"][n].numpy(), rng)
             if window is not None:
-                centres[n] += _WINDOW_SHIFT * (rng.random(2) - 0.5) * window
+                centres[n] += WINDOW_SHIFT * (rng.random(2) - 0.5) * window
         spoilt = {
             **raw,
             "image": torch.from_numpy(image),
@@ -100,7 +100,7 @@ class Corruption:
     ) -> None:
         if self.settings.kind == "painted":
             assert self.pool is not None
-            count = 1 + int(rng.random() < _SECOND_DEFECT)
+            count = 1 + int(rng.random() < SECOND_DEFECT)
             self.pool.paint(image, mask, row, rng.random(count).tolist())
         elif self.settings.kind == "cutout":
             cut_holes(image, mask, rng)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import lightning as L
 import numpy as np
@@ -33,8 +33,19 @@ from capsule_inspection.data.augmentation import (
     uniform_numbers,
 )
 from capsule_inspection.data.cache import DecodedCache
-from capsule_inspection.data.corruption import Corruption
-from capsule_inspection.data.sampling import Draw, EpochSampler, Share
+from capsule_inspection.data.sampling import Draw, EpochSampler, Share, Shares
+
+
+class Spoiling(Protocol):
+    """What a task does to raw batches, before they go to the device."""
+
+    def spoil(self, raw: Mapping[str, Tensor], *, training: bool, epoch: int) -> dict[str, Tensor]:
+        """The batch with other images and masks. Shapes: see `CachedImages`."""
+        ...
+
+    def window_at(self, epoch: int) -> tuple[int, int] | None:
+        """The part of each image that is seen in an epoch of a training, None for the whole."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -55,13 +66,15 @@ class BatchSettings:
     val_views: int = 1
     eval_batch_size: int | None = None
     """None for that of training."""
+    shares: Shares | None = None
+    """Of what training is made, where `sampling` is mixed."""
 
 
 class CachedImages(Dataset[dict[str, Tensor]]):
     """Raw batches from the decoded cache; asked for whole batches of draws.
 
     Returns uint8 image (N, H, W, 3) and mask (N, H, W), bool valid and foreground (N, H, W), int64
-    label, index and draw (N,).
+    label, index, draw and change (N,), see `sampling.Draw`.
     """
 
     def __init__(self, cache: DecodedCache, labels: np.ndarray) -> None:
@@ -72,7 +85,7 @@ class CachedImages(Dataset[dict[str, Tensor]]):
         return self.__getitems__([draw])
 
     def __getitems__(self, draws: Sequence[Draw]) -> dict[str, Tensor]:
-        index = np.array([index for index, _ in draws], np.int64)
+        index = np.array([draw.row for draw in draws], np.int64)
         return {
             "image": torch.from_numpy(self.cache.images[index]),
             "mask": torch.from_numpy(self.cache.masks[index]),
@@ -80,7 +93,8 @@ class CachedImages(Dataset[dict[str, Tensor]]):
             "foreground": torch.from_numpy(self.cache.foregrounds[index] > 0),
             "label": torch.from_numpy(self.labels[index]),
             "index": torch.from_numpy(index),
-            "draw": torch.tensor([draw for _, draw in draws]),
+            "draw": torch.tensor([draw.number for draw in draws]),
+            "change": torch.tensor([draw.change for draw in draws]),
         }
 
 
@@ -95,7 +109,7 @@ class InspectionDataModule(L.LightningDataModule):
         normalisation: Normalisation,
         settings: BatchSettings,
         select: Callable[[str, int], bool] | None = None,
-        corruption: Corruption | None = None,
+        corruption: Spoiling | None = None,
     ) -> None:
         """`select(stage, label)` says which images a task uses; None uses all.
 
@@ -131,7 +145,7 @@ class InspectionDataModule(L.LightningDataModule):
     def loader(self, stage: str, *, views: int = 1, every_label: bool = False) -> DataLoader:
         """Each image of the stage `views` times, in order, without augmentation."""
         members = self.indices(stage, every_label=every_label)
-        draws = [(index, view) for index in members for view in range(views)]
+        draws = [Draw(index, view) for index in members for view in range(views)]
         if not draws:
             raise DataError(f"the split has no {stage} images. Choose another stage or split.")
         share = self._share()
@@ -154,6 +168,7 @@ class InspectionDataModule(L.LightningDataModule):
             seed=settings.seed,
             share=share,
             views=settings.views,
+            shares=settings.shares,
         )
         return self._loader(sampler=sampler, batch_size=settings.batch_size // share.processes)
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -78,28 +78,39 @@ class PaintedPool:
         return self.entries[first:end]
 
     def paint(
-        self, image: np.ndarray, mask: np.ndarray, row: int, uniform: float | Sequence[float]
+        self,
+        image: np.ndarray,
+        mask: np.ndarray,
+        row: int,
+        uniform: float | Sequence[float],
+        *,
+        labels: Mapping[str, int] | None = None,
     ) -> bool:
         """Paste one variant of the row for each uniform number, in place; whether there was one.
 
-        Shapes: image (H, W, 3) uint8, the row's own; mask (H, W) uint8, becomes 1 where the
-        image was changed. The numbers are in [0, 1); two that choose the same variant paste one.
+        Shapes: image (H, W, 3) uint8, the row's own; mask (H, W) uint8, becomes the label of the
+        kind of defect where the image was changed, 1 where there are no `labels`. Kinds without a
+        label are not pasted. The numbers are in [0, 1); two that choose the same variant paste one.
         """
         entries = self.of_row(row)
+        if labels is not None:
+            entries = entries[np.isin(entries["kind"], [kind.encode() for kind in labels])]
         if len(entries) == 0:
             return False
         for number in np.atleast_1d(np.asarray(uniform, np.float64)):
-            self._paste(image, mask, entries[int(number * len(entries))])
+            entry = entries[int(number * len(entries))]
+            label = 1 if labels is None else labels[entry["kind"].decode()]
+            self._paste(image, mask, entry, label=label)
         return True
 
-    def _paste(self, image: np.ndarray, mask: np.ndarray, entry: np.void) -> None:
+    def _paste(self, image: np.ndarray, mask: np.ndarray, entry: np.void, *, label: int) -> None:
         y0, x0, height, width = (int(entry[name]) for name in ("y0", "x0", "height", "width"))
         start, size = int(entry["offset"]), height * width * _CHANNELS
         patch = self.pixels[start : start + size].reshape(height, width, _CHANNELS)
         window = (slice(y0, y0 + height), slice(x0, x0 + width))
         changed = patch[..., 3] > 0
         np.copyto(image[window], patch[..., :3], where=changed[..., None])
-        mask[window][changed] = 1
+        mask[window][changed] = label
 
 
 def open_painted(

@@ -4,12 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from torch.utils.data import Sampler
 
-Draw = tuple[int, int]
-"""Index into the data index, and how often this epoch has drawn it before."""
+from capsule_inspection.contracts import GOOD_LABEL
+
+PLAIN, PAINTED, PASTED = 0, 1, 2
+"""What is done to a drawn image: nothing, a painted defect, or a real one of another image."""
+
+
+class Draw(NamedTuple):
+    """Row of the data index, how often it was drawn before in this epoch, what is done to it."""
+
+    row: int
+    number: int
+    change: int = PLAIN
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Of what an epoch is made: good images with painted and with pasted defects, and defects.
+
+    What is left to 1 is good images as they are.
+    """
+
+    painted: float
+    pasted: float
+    defects: float
 
 
 @dataclass(frozen=True)
@@ -44,8 +67,9 @@ class EpochSampler(Sampler[Draw]):
     """Draws of one epoch, `views` times as many as there are images, shared by all processes.
 
     `natural`: each image equally often. `balanced`: each class equally often, its images in turn,
-    so that rare ones are seen several times and none is left out for another. Lightning calls
-    `set_epoch`.
+    so that rare ones are seen several times and none is left out for another. With `shares` their
+    mixture, of which every run of successive draws is made, so that each batch has some of all.
+    Lightning calls `set_epoch`.
     """
 
     def __init__(
@@ -57,6 +81,7 @@ class EpochSampler(Sampler[Draw]):
         seed: int,
         share: Share = Share(),
         views: int = 1,
+        shares: Shares | None = None,
     ) -> None:
         self.indices = np.asarray(indices)
         self.labels = np.asarray(labels)
@@ -64,6 +89,7 @@ class EpochSampler(Sampler[Draw]):
         self.seed = seed
         self.share = share
         self.views = views
+        self.shares = shares
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -74,6 +100,10 @@ class EpochSampler(Sampler[Draw]):
 
     def __iter__(self) -> Iterator[Draw]:
         generator = np.random.default_rng([self.seed, self.epoch])
+        if self.shares is not None:
+            count = self.views * len(self.indices)
+            mixed = mixed_order(self.indices, self.labels, self.shares, count, generator)
+            return iter(self.share.of_training(number_draws(*mixed)))
         order = np.concatenate([self._order(generator) for _ in range(self.views)])
         return iter(self.share.of_training(number_draws(order.tolist())))
 
@@ -101,11 +131,68 @@ def _repeated(members: np.ndarray, count: int, generator: np.random.Generator) -
     return np.concatenate([generator.permutation(members) for _ in range(rounds)])[:count]
 
 
-def number_draws(order: Sequence[int]) -> list[Draw]:
-    """Each index with the number of times it stood before."""
+def mixed_order(
+    indices: np.ndarray,
+    labels: np.ndarray,
+    shares: Shares,
+    count: int,
+    generator: np.random.Generator,
+) -> tuple[list[int], list[int]]:
+    """So many images and what is done to each, every stretch of them mixed by the shares.
+
+    Of the defects each class comes equally often. Where there are no good images, or no defects,
+    the others take their place.
+    """
+    good, defects = indices[labels == GOOD_LABEL], indices[labels != GOOD_LABEL]
+    wanted = [shares.painted, shares.pasted, shares.defects]
+    wanted.append(max(0.0, 1.0 - sum(wanted)))
+    if not len(good):
+        wanted = [0.0, 0.0, 1.0, 0.0]
+    elif not len(defects):
+        wanted[2] = 0.0
+    parts = _in_turn(wanted, count)
+    changes = np.array([PAINTED, PASTED, PLAIN, PLAIN])[parts]
+    order = np.empty(count, np.int64)
+    for part, is_defect in enumerate((False, False, True, False)):
+        places = np.flatnonzero(parts == part)
+        if not len(places):
+            continue
+        members = (
+            _classes_in_turn(defects, labels[labels != GOOD_LABEL], len(places), generator)
+            if is_defect
+            else _repeated(good, len(places), generator)
+        )
+        order[places] = members
+    return order.tolist(), changes.tolist()
+
+
+def _in_turn(shares: Sequence[float], count: int) -> np.ndarray:
+    """Numbers of parts, (count,), each as often as its share, spread as evenly as can be."""
+    wanted = np.asarray(shares) / sum(shares)
+    given = np.zeros(len(wanted))
+    turns = np.empty(count, np.int64)
+    for turn in range(count):
+        turns[turn] = int(np.argmax(wanted * (turn + 1) - given))
+        given[turns[turn]] += 1
+    return turns
+
+
+def _classes_in_turn(
+    indices: np.ndarray, labels: np.ndarray, count: int, generator: np.random.Generator
+) -> np.ndarray:
+    """So many indices, the classes one after another, the images of each in turn."""
+    classes = generator.permutation(np.unique(labels))
+    each = -(-count // len(classes))
+    columns = [_repeated(indices[labels == label], each, generator) for label in classes]
+    return np.stack(columns, axis=1).reshape(-1)[:count]
+
+
+def number_draws(order: Sequence[int], changes: Sequence[int] | None = None) -> list[Draw]:
+    """Each index with the number of times it stood before, and what is done to it."""
     seen: dict[int, int] = {}
     draws = []
-    for index in order:
-        draws.append((index, seen.get(index, 0)))
+    for place, index in enumerate(order):
+        change = PLAIN if changes is None else changes[place]
+        draws.append(Draw(index, seen.get(index, 0), change))
         seen[index] = seen.get(index, 0) + 1
     return draws

@@ -68,7 +68,7 @@ class Autoencoder(Network):
 
     def forward(self, image: Tensor) -> Reconstruction:
         height, width = image.shape[2:]
-        even = _made_even(image)
+        even = made_even(image)
         maps = self.encoder(F.pixel_unshuffle(even, 2))
         maps[-1] = self.bottleneck(maps[-1])
         drawn = F.pixel_shuffle(self.decoder(maps), 2)
@@ -149,7 +149,7 @@ def _convolution(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
     return convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
 
 
-def _made_even(image: Tensor) -> Tensor:
+def made_even(image: Tensor) -> Tensor:
     """The image with its last row or column repeated where there is an odd number of them."""
     height, width = image.shape[2:]
     if height % 2 == 0 and width % 2 == 0:
@@ -214,12 +214,12 @@ def load_own_weights(network: Network, choice: str) -> WeightsRecord:
     """
     from capsule_inspection.networks.weight_files import read_weights
     from capsule_inspection.networks.weight_fitting import check_fit
-    from capsule_inspection.networks.weights import RANDOM, check_choice
+    from capsule_inspection.networks.weights import RANDOM, best_of_run, check_choice
 
     if choice == "none":
         return RANDOM
     check_choice(choice, choices=("none",))
-    path = Path(choice).expanduser()
+    path = best_of_run(Path(choice).expanduser())
     file = read_weights(path)
     own = network.state_dict()
     check_fit(own, file.state, ignored=set(), where=str(path))

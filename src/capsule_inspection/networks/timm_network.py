@@ -154,7 +154,7 @@ def make_timm(
     )
     if is_fixed_size:
         check_forward(network, image_size)
-    return network, _published(name, cfg)
+    return network, published_of(name, cfg)
 
 
 def _double_vector(backbone: TimmBackbone, name: str) -> None:
@@ -216,7 +216,8 @@ def _option_error(name: str, settings: Mapping[str, Any], error: Exception) -> C
     )
 
 
-def _published(name: str, cfg: Mapping[str, Any]) -> PublishedWeights:
+def published_of(name: str, cfg: Mapping[str, Any]) -> PublishedWeights:
+    """Where the weights are that timm's configuration of a network names."""
     architecture = name.partition(".")[0]
     tagged = f"{architecture}.{cfg['tag']}" if cfg.get("tag") else architecture
     names = tuple(dict.fromkeys((name, tagged, architecture)))

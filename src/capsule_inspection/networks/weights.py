@@ -15,11 +15,11 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from capsule_inspection.contracts import ConfigurationError, WeightsError, WeightsRecord
-from capsule_inspection.networks.classifier import Classifier
+from capsule_inspection.networks.base import Network
 from capsule_inspection.networks.published import (
     PublishedWeights,
     UnavailableError,
@@ -35,22 +35,44 @@ CHOICES = ("auto", "imagenet", "none")
 LOCAL_SUFFIXES = (".safetensors", ".pth", ".pt")
 BROUGHT = Path(__file__).parent / "weights"
 RANDOM = WeightsRecord(source="random")
+Loader = Callable[..., WeightsRecord]
+"""Reads and fits the file at a path, and records its `source`."""
 
 
-def load_weights(network: Classifier, *, choice: str, published: PublishedWeights) -> WeightsRecord:
+def load_weights(
+    network: Network,
+    *,
+    choice: str,
+    published: PublishedWeights,
+    fit: Callable[..., object] = fit_weights,
+) -> WeightsRecord:
     """Put weights into the network, in place, as `choice` (model.weights) asks.
 
+    `fit(network, state, where=...)` puts a file's tensors into it, by default a classifier's.
     Raises WeightsError where weights that were asked for cannot be had, read or fitted,
     ConfigurationError where `choice` is a mistyped name.
     """
     if choice == "none":
         return RANDOM
+
+    def load(path: Path, *, source: str) -> WeightsRecord:
+        file = read_weights(path)
+        fit(network, file.state, where=str(path))
+        logger.info("Weights: %s, from %s", source, path)
+        return WeightsRecord(source=source, path=str(path), sha256=file.sha256, seen=file.seen)
+
     if choice == "imagenet":
-        return _load_imagenet(network, published)
+        return _load_imagenet(load, published)
     if choice == "auto":
-        return _load_auto(network, published)
+        return _load_auto(load, published)
     check_choice(choice)
-    return _load(network, Path(choice).expanduser(), source="file")
+    return load(best_of_run(Path(choice).expanduser()), source="file")
+
+
+def best_of_run(path: Path) -> Path:
+    """The best checkpoint of a run folder; another path as it is."""
+    best = path / "checkpoints" / "best.ckpt"
+    return best if path.is_dir() and best.is_file() else path
 
 
 def check_choice(choice: str, *, choices: Sequence[str] = CHOICES) -> None:
@@ -64,32 +86,25 @@ def check_choice(choice: str, *, choices: Sequence[str] = CHOICES) -> None:
     )
 
 
-def _load(network: Classifier, path: Path, *, source: str) -> WeightsRecord:
-    file = read_weights(path)
-    fit_weights(network, file.state, where=str(path))
-    logger.info("Weights: %s, from %s", source, path)
-    return WeightsRecord(source=source, path=str(path), sha256=file.sha256, seen=file.seen)
-
-
-def _load_imagenet(network: Classifier, published: PublishedWeights) -> WeightsRecord:
+def _load_imagenet(load: Loader, published: PublishedWeights) -> WeightsRecord:
     try:
         path = find_imagenet(published)
     except UnavailableError as error:
         raise WeightsError(_how_to_get(published, str(error))) from error
-    return _load(network, path, source="imagenet")
+    return load(path, source="imagenet")
 
 
-def _load_auto(network: Classifier, published: PublishedWeights) -> WeightsRecord:
+def _load_auto(load: Loader, published: PublishedWeights) -> WeightsRecord:
     try:
         path = find_imagenet(published)
     except UnavailableError as error:
         reason = str(error)
     else:
-        return _load(network, path, source="imagenet")
+        return load(path, source="imagenet")
     brought = BROUGHT / f"{published.name}.safetensors"
     if brought.is_file():
         try:
-            return _load(network, brought, source="painted")
+            return load(brought, source="painted")
         except WeightsError as error:
             reason = f"{reason}; and {error}"
     logger.warning(_random_warning(published, reason))

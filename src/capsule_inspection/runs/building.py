@@ -30,8 +30,7 @@ from capsule_inspection.contracts import (
     WeightsRecord,
 )
 from capsule_inspection.data.cache import DecodedCache
-from capsule_inspection.data.corruption import Corruption
-from capsule_inspection.data.module import InspectionDataModule
+from capsule_inspection.data.module import InspectionDataModule, Spoiling
 from capsule_inspection.networks.base import BuiltNetwork, Network
 from capsule_inspection.runs.kinds import kind_of
 from capsule_inspection.runs.machine import Choices
@@ -92,7 +91,7 @@ def build_data_module(
     *,
     normalisation: Normalisation,
     choices: Choices,
-    corruption: Corruption | None = None,
+    corruption: Spoiling | None = None,
 ) -> InspectionDataModule:
     """Batches as the task and the augmentation settings say; a training may spoil its images."""
     kind = kind_of(config)

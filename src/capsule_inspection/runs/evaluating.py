@@ -151,7 +151,8 @@ def _data_settings(config: DictConfig, stored: DictConfig) -> DictConfig:
         return data
     data = OmegaConf.to_container(config.data, resolve=False)
     assert isinstance(data, dict)
-    fixed = {key: stored.data[key] for key in ("image_size", "roi", "roi_margin")}
+    own = ("image_size", "roi", "roi_margin", "mode", "tile", "overlap", "native_size")
+    fixed = {key: stored.data[key] for key in own if key in stored.data}
     return OmegaConf.create({**data, **fixed})
 
 
@@ -207,7 +208,7 @@ def _write_inputs(
     (output / RunFiles.CONFIG).write_text(OmegaConf.to_yaml(config), encoding="utf-8")
     kept: dict[str, Any] = {
         key: record[key]
-        for key in ("task", "model", "seed", "weights", "threshold", "corruption")
+        for key in ("task", "model", "seed", "weights", "threshold", "decision", "corruption")
         if key in record
     }
     own = config.data.name == "as_trained"

@@ -7,18 +7,25 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from capsule_inspection.contracts import DataIndex
+from capsule_inspection.contracts import ConfigurationError, DataIndex
 from capsule_inspection.data import duplicates, splits
 from capsule_inspection.data.cache import DecodedCache, open_cache
 from capsule_inspection.data.index import build_index
 from capsule_inspection.data.layouts import Listing, list_folder, list_mvtec, with_classes
 from capsule_inspection.data.manifest import list_manifest
+from capsule_inspection.data.native import native_size
 from capsule_inspection.data.synthetic import ensure_synthetic
 
+if TYPE_CHECKING:
+    from capsule_inspection.data.roi import Roi
+
 log = logging.getLogger(__name__)
+TILES = "tiles"
+"""`data.mode` in which crops keep the photographs' resolution, and networks see parts of them."""
 Progress = Callable[[int, int], None]
 
 
@@ -45,6 +52,8 @@ def find_images(
         )
     if index.skipped:
         log.warning("%d files were skipped; run.json lists them.", len(index.skipped))
+    if sees_tiles(data):
+        _take_native_size(index, data)
     cache = _open_images(index, data)
     with progress("Comparing images") as show:
         index = duplicates.group_near_duplicates(
@@ -55,6 +64,42 @@ def find_images(
             progress=show,
         )
     return index, cache
+
+
+def sees_tiles(data: DictConfig) -> bool:
+    """Whether crops keep the photographs' resolution; runs of older versions have no such mode."""
+    return bool(OmegaConf.select(data, "mode") == TILES)
+
+
+def _take_native_size(index: DataIndex, data: DictConfig) -> None:
+    """Make the size of the crops that of the photographs, in the configuration itself.
+
+    What was found stands in `data.native_size` from then on: a run keeps it.
+    """
+    if data.native_size is None:
+        with progress("Measuring images") as show:
+            found = native_size(
+                index,
+                folder=Path(data.cache_folder) / "native",
+                roi=_roi(data),
+                margin=data.roi_margin,
+                workers=data.workers,
+                progress=show,
+            )
+        data.native_size = list(found)
+    data.image_size = data.native_size
+    height, width = data.native_size
+    if data.tile[0] > height or data.tile[1] > width:
+        raise ConfigurationError(
+            f"data.tile={list(data.tile)}: larger than the images, which are {height}x{width} "
+            f"(height, width) pixels at the photographs' own resolution. Set data.tile to "
+            f"[{min(data.tile[0], height)},{min(data.tile[1], width)}] or less, or say "
+            "data.mode=resize."
+        )
+
+
+def _roi(data: DictConfig) -> Roi:
+    return data.roi if isinstance(data.roi, str) else tuple(data.roi)
 
 
 def _list(data: DictConfig) -> Listing:
@@ -106,9 +151,10 @@ def _open_images(index: DataIndex, data: DictConfig) -> DecodedCache:
         return open_cache(
             index,
             folder=Path(data.cache_folder) / "decoded",
-            roi=data.roi if isinstance(data.roi, str) else tuple(data.roi),
+            roi=_roi(data),
             margin=data.roi_margin,
             image_size=(height, width),
+            enlarge=not sees_tiles(data),
             workers=data.workers,
             progress=show,
         )

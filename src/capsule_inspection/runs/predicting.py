@@ -65,6 +65,8 @@ def write_predictions(
     columns.append("threshold")
     if all(found.probabilities is not None for found in predictions.values()):
         columns += [f"p_{name}" for name in index.classes]
+    if all(found.overlap is not None for found in predictions.values()):
+        columns += ["dice", "iou"]
     writer.writerow(columns)
     for stage, of_stage in predictions.items():
         for row in range(len(of_stage.index)):
@@ -80,6 +82,11 @@ def _prediction_row(
     probabilities: Sequence[float] = ()
     if predictions.probabilities is not None:
         probabilities = predictions.probabilities[row].tolist()
+    if predictions.called is not None:
+        label = int(predictions.called[row])
+        named = label == GOOD_LABEL or predictions.probabilities is not None
+        called = index.classes[label] if named else DEFECT
+    elif predictions.probabilities is not None:
         called = index.classes[int(np.argmax(probabilities))]
     else:
         assert predictions.threshold is not None
@@ -96,7 +103,15 @@ def _prediction_row(
         f"{predictions.score[row]:.9g}",
         "" if predictions.threshold is None else f"{predictions.threshold:.9g}",
         *(f"{probability:.9g}" for probability in probabilities),
+        *_overlap_columns(predictions, row),
     ]
+
+
+def _overlap_columns(predictions: Predictions, row: int) -> list[str]:
+    """Dice and IoU of an image, empty where it has no mask; nothing for networks without masks."""
+    if predictions.overlap is None:
+        return []
+    return ["" if np.isnan(value) else f"{value:.6g}" for value in predictions.overlap[row]]
 
 
 def write_figures(folder: Path, figures: Mapping[str, Figure]) -> None:
@@ -110,14 +125,16 @@ def write_maps(folder: Path, data: InspectionDataModule, found: Predictions) -> 
     if found.maps is None:
         return
     cache = data.dataset.cache
+    arrays = {
+        "index": found.index,
+        "maps": found.maps,
+        "masks": cache.masks[found.index],
+        "inside": cache.inside[found.index],
+    }
+    if found.marked is not None:
+        arrays["marked"] = found.marked
     with whole_file(folder / RunFiles.MAPS) as part, part.open("wb") as file:
-        np.savez_compressed(
-            file,
-            index=found.index,
-            maps=found.maps,
-            masks=cache.masks[found.index],
-            inside=cache.inside[found.index],
-        )
+        np.savez_compressed(file, **arrays)
 
 
 def write_thumbnails(

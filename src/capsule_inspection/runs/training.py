@@ -92,8 +92,12 @@ def train(config: DictConfig) -> float | None:
 
 def _claim(config: DictConfig, folder: Path) -> RunRecord:
     record = RunRecord.claim(folder, seed=config.seed)
-    write_whole(folder / RunFiles.CONFIG, OmegaConf.to_yaml(config, resolve=True))
+    _write_config(config, folder)
     return record
+
+
+def _write_config(config: DictConfig, folder: Path) -> None:
+    write_whole(folder / RunFiles.CONFIG, OmegaConf.to_yaml(config, resolve=True))
 
 
 def _train_in(config: DictConfig, folder: Path, record: RunRecord | None) -> float | None:
@@ -112,6 +116,7 @@ def _train_on(
         training.table,
         *building.build_callbacks(config, training.task, folder),
         tensorboard.FirstBatch(config, training.data),
+        *kind_of(config).callbacks(config, training.data),
         guard,
     ]
     first_epoch = _finished_epochs(last)
@@ -191,6 +196,8 @@ def _prepare(
 def _find_images(config: DictConfig, folder: Path) -> tuple[DataIndex, DecodedCache]:
     """The images with their split; of a resumed run, the very split that it began with."""
     index, cache = inputs.find_images(config.data)
+    if inputs.sees_tiles(config.data) and not config.resume:  # the size of crops is known now
+        _write_config(config, folder)
     frozen = folder / RunFiles.SPLIT
     if config.resume and frozen.is_file():
         index = splits.from_manifest(index, frozen)

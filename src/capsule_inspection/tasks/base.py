@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from capsule_inspection.tasks.optimizers import FineTuning, OptimizerFactory, parameter_groups
@@ -143,3 +144,11 @@ class InspectionTask(L.LightningModule):
     def on_train_start(self) -> None:
         if self.plateau is not None and self._plateau_state is not None:
             self.plateau.load_state_dict(self._plateau_state)
+
+
+def in_float32(like: Tensor) -> torch.autocast:
+    """A context in which nothing is computed in half precision.
+
+    It would make noise of small differences, and equal scores of different ones.
+    """
+    return torch.autocast(like.device.type, enabled=False)

@@ -16,7 +16,7 @@ from capsule_inspection.contracts import Batch, Normalisation
 from capsule_inspection.networks.anomaly import MapSettings, anomaly, residuals
 from capsule_inspection.networks.autoencoder import Reconstruction
 from capsule_inspection.networks.base import to_colours
-from capsule_inspection.tasks.base import InspectionTask, Learning
+from capsule_inspection.tasks.base import InspectionTask, Learning, in_float32
 
 RECONSTRUCTION, SEGMENTATION = "reconstruction", "segmentation"
 SCORES, MAPS, SQUARES = "scores", "maps", "squares"
@@ -119,14 +119,6 @@ class ReconstructionTask(InspectionTask):
         as_bytes = (255 * colours).round().to(torch.uint8)
         maps = {"map": found.map.half().cpu(), "reconstruction": as_bytes.cpu()}
         return {**scores, **maps}
-
-
-def in_float32(like: Tensor) -> torch.autocast:
-    """A context in which nothing is computed in half precision.
-
-    It would make noise of small differences, and equal scores of different ones.
-    """
-    return torch.autocast(like.device.type, enabled=False)
 
 
 class EpochMeans(nn.Module):

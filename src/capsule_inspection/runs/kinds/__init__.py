@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
 from capsule_inspection.contracts import DataIndex, Figure, Predictions
 from capsule_inspection.data.cache import DecodedCache
-from capsule_inspection.data.corruption import Corruption
-from capsule_inspection.data.module import BatchSettings, InspectionDataModule
+from capsule_inspection.data.module import BatchSettings, InspectionDataModule, Spoiling
 from capsule_inspection.networks.base import Network
 from capsule_inspection.runs.machine import Choices
 from capsule_inspection.tasks.base import InspectionTask
@@ -42,7 +42,7 @@ class Kind(Protocol):
 
     def corruption(
         self, config: DictConfig, index: DataIndex, cache: DecodedCache
-    ) -> Corruption | None:
+    ) -> Spoiling | None:
         """What spoils the images of a training, if anything does."""
         ...
 
@@ -50,6 +50,10 @@ class Kind(Protocol):
         self, config: DictConfig, network: Network, data: InspectionDataModule
     ) -> InspectionTask:
         """The LightningModule."""
+        ...
+
+    def callbacks(self, config: DictConfig, data: InspectionDataModule) -> list[Callback]:
+        """What else happens while it is trained."""
         ...
 
     def calibrate(
@@ -90,6 +94,10 @@ def kind_of(config: DictConfig) -> Kind:
         from capsule_inspection.runs.kinds.reconstruction import Reconstruction
 
         return Reconstruction()
+    if config.task.name == "segmentation":
+        from capsule_inspection.runs.kinds.segmentation import Segmentation
+
+        return Segmentation(binary=config.model.classes == "binary")
     from capsule_inspection.runs.kinds.classification import Classification
 
     return Classification()

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
 from capsule_inspection.contracts import TRAIN, DataIndex, Figure, Predictions
 from capsule_inspection.data.augmentation import AugmentationSettings
 from capsule_inspection.data.cache import DecodedCache
-from capsule_inspection.data.corruption import Corruption
-from capsule_inspection.data.module import BatchSettings, InspectionDataModule
+from capsule_inspection.data.module import BatchSettings, InspectionDataModule, Spoiling
 from capsule_inspection.networks.base import Network
 from capsule_inspection.networks.losses import ClassificationLoss, class_weights, log_prior
 from capsule_inspection.runs import predicting
@@ -47,7 +47,7 @@ class Classification:
 
     def corruption(
         self, config: DictConfig, index: DataIndex, cache: DecodedCache
-    ) -> Corruption | None:
+    ) -> Spoiling | None:
         return None
 
     def build_task(
@@ -67,6 +67,9 @@ class Classification:
         return ClassificationTask(
             network, loss=loss, num_classes=len(data.index.classes), learning=build_learning(config)
         )
+
+    def callbacks(self, config: DictConfig, data: InspectionDataModule) -> list[Callback]:
+        return []
 
     def calibrate(
         self,

@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
 from capsule_inspection.contracts import (
@@ -35,8 +35,7 @@ from capsule_inspection.data.augmentation import AugmentationSettings
 from capsule_inspection.data.cache import DecodedCache
 from capsule_inspection.data.corruption import Corruption, CorruptionSettings, whole_images
 from capsule_inspection.data.module import BatchSettings, InspectionDataModule
-from capsule_inspection.data.painted import PaintedPool, open_painted
-from capsule_inspection.data.painting import PaintingSettings
+from capsule_inspection.data.painted import PaintedPool
 from capsule_inspection.metrics import names, thresholds
 from capsule_inspection.metrics.detection import anomaly_figures
 from capsule_inspection.metrics.localisation import localisation_figures
@@ -46,15 +45,15 @@ from capsule_inspection.networks.anomaly import MapSettings, spread
 from capsule_inspection.networks.base import Network
 from capsule_inspection.networks.reconstruction_losses import HeadLoss, ReconstructionLoss
 from capsule_inspection.runs import predicting
-from capsule_inspection.runs.inputs import assign_split, progress
+from capsule_inspection.runs.inputs import assign_split
 from capsule_inspection.runs.learning import build_learning
 from capsule_inspection.runs.machine import Choices
+from capsule_inspection.runs.painting import open_pool
+from capsule_inspection.runs.windows import epochs_of, window_of
 from capsule_inspection.tasks import reconstruction as tasks
 from capsule_inspection.tasks.base import InspectionTask
 
 log = logging.getLogger(__name__)
-_PAINTING_SEED = 0
-"""Of its own, and not the training's: runs of several seeds share the painted defects."""
 
 
 class Reconstruction:
@@ -79,7 +78,7 @@ class Reconstruction:
     def batch_settings(self, config: DictConfig, choices: Choices) -> BatchSettings:
         task = config.task
         height, width = config.data.image_size
-        window = _window(task.window, (height, width))
+        window = window_of(task.window, (height, width))
         whole = task.batch_size
         if window is not None:  # memory would not suffice for as many whole images
             whole = whole_images(whole, window=window, image_size=(height, width))
@@ -101,8 +100,8 @@ class Reconstruction:
         settings = CorruptionSettings(
             config.model.corruption,
             config.task.corrupted,
-            _window(config.task.window, config.data.image_size),
-            round(config.task.whole_from * _epochs(config)),
+            window_of(config.task.window, config.data.image_size),
+            round(config.task.whole_from * epochs_of(config)),
         )
         pool = None
         if settings.kind == "painted":
@@ -122,6 +121,9 @@ class Reconstruction:
             normalisation=data.normalisation,
             learning=build_learning(config),
         )
+
+    def callbacks(self, config: DictConfig, data: InspectionDataModule) -> list[Callback]:
+        return []
 
     def calibrate(
         self,
@@ -214,35 +216,7 @@ def _paint(config: DictConfig, index: DataIndex, cache: DecodedCache) -> Painted
         ]
         for stage in (TRAIN, VAL)
     }
-    painting = config.task.painting
-    with progress("Painting defects") as show:
-        return open_painted(
-            cache.images,
-            cache.foregrounds,
-            rows[TRAIN] + rows[VAL],
-            sources=rows[TRAIN],
-            key=cache.path.stem,
-            settings=PaintingSettings(
-                variants=painting.variants, natural_share=painting.natural, seed=_PAINTING_SEED
-            ),
-            folder=Path(config.data.cache_folder) / "painted",
-            workers=config.data.workers,
-            progress=show,
-            names=[record.path for record in index.records],
-        )
-
-
-def _epochs(config: DictConfig) -> int:
-    """Epochs of a training; those of the task where steps or time limit it instead."""
-    most = config.trainer.max_epochs
-    return int(config.task.epochs if most is None or most < 0 else most)
-
-
-def _window(window: Sequence[int] | None, image_size: Sequence[int]) -> tuple[int, int] | None:
-    """The part of an image that is shown in training, None for the whole; never larger than it."""
-    if window is None:
-        return None
-    return min(window[0], image_size[0]), min(window[1], image_size[1])
+    return open_pool(config, index, cache, rows=rows[TRAIN] + rows[VAL], sources=rows[TRAIN])
 
 
 def _measure_spread(

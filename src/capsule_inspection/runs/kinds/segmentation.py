@@ -1,0 +1,385 @@
+"""Where is the defect? What segmentation networks need of the workflow.
+
+They learn from masks: of the defects of the training part, and of defects that are painted or
+pasted onto its good images. From which probability on a pixel counts, and how large a region must
+be, is chosen on the validation images.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig
+
+from capsule_inspection.contracts import (
+    DEFECT,
+    GOOD_LABEL,
+    TRAIN,
+    VAL,
+    DataError,
+    DataIndex,
+    Figure,
+    Predictions,
+    RunError,
+)
+from capsule_inspection.data.augmentation import AugmentationSettings
+from capsule_inspection.data.cache import DecodedCache
+from capsule_inspection.data.corruption import whole_images
+from capsule_inspection.data.mixing import DefectMixing, MixingSettings
+from capsule_inspection.data.module import BatchSettings, InspectionDataModule
+from capsule_inspection.data.painted import PaintedPool
+from capsule_inspection.data.painting import NATURAL
+from capsule_inspection.data.pasting import Donor, make_donors
+from capsule_inspection.data.sampling import Shares
+from capsule_inspection.metrics import names
+from capsule_inspection.metrics.classification import classification_figures
+from capsule_inspection.metrics.detection import USUAL_FALSE_ALARM_RATE, anomaly_figures
+from capsule_inspection.metrics.localisation import localisation_figures
+from capsule_inspection.metrics.marking import Decision, choose_decision, mark, region_score
+from capsule_inspection.metrics.pixel_counts import count_pixels
+from capsule_inspection.metrics.segmentation import confusions, segmentation_figures
+from capsule_inspection.networks.base import Network
+from capsule_inspection.networks.segmentation_losses import SegmentationLoss, class_weights
+from capsule_inspection.networks.tiling import Tiling
+from capsule_inspection.runs import predicting
+from capsule_inspection.runs.inputs import assign_split, sees_tiles
+from capsule_inspection.runs.learning import build_learning
+from capsule_inspection.runs.machine import Choices
+from capsule_inspection.runs.painting import open_pool
+from capsule_inspection.runs.tensorboard import MarkedImages
+from capsule_inspection.runs.windows import epochs_of, window_of
+from capsule_inspection.synthesis.defects import DEFECTS
+from capsule_inspection.tasks.base import InspectionTask
+from capsule_inspection.tasks.segmentation import SegmentationTask
+
+log = logging.getLogger(__name__)
+_SHOWN = 5
+_PICTURES = 10
+"""Of a training, in TensorBoard."""
+
+
+class Segmentation:
+    """Images with masks; with `binary` all defects are one."""
+
+    kept_out: Sequence[str] = ()
+
+    def __init__(self, *, binary: bool) -> None:
+        self.binary = binary
+        self.names_defects = not binary
+
+    def arrange(self, index: DataIndex, config: DictConfig) -> DataIndex:
+        index = with_masks(assign_split(index, config.split), on_bad_file=config.data.on_bad_file)
+        if not self.binary:
+            _require_training(index, config)
+        return index
+
+    def select(self, stage: str, label: int) -> bool:
+        return True
+
+    def batch_settings(self, config: DictConfig, choices: Choices) -> BatchSettings:
+        task, data = config.task, config.data
+        size = (data.image_size[0], data.image_size[1])
+        window = _window(config)
+        whole = task.batch_size
+        if window is not None:  # memory would not suffice for as many whole images
+            whole = whole_images(whole, window=window, image_size=size)
+        return BatchSettings(
+            batch_size=task.batch_size,
+            eval_batch_size=whole,
+            sampling="mixed",
+            mixup=0.0,
+            seed=config.seed,
+            channels_last=choices.channels_last,
+            augmentation=AugmentationSettings(**data.augmentation),
+            views=task.views,
+            shares=Shares(data.painted, data.pasted, task.defects),
+        )
+
+    def corruption(
+        self, config: DictConfig, index: DataIndex, cache: DecodedCache
+    ) -> DefectMixing | None:
+        settings = MixingSettings(_window(config), _whole_from(config))
+        labels = {name: label for label, name in enumerate(index.classes) if label != GOOD_LABEL}
+        if self.binary:  # which kind it is does not matter
+            labels = {**dict.fromkeys((*DEFECTS, NATURAL), 1), **labels}
+        return DefectMixing(
+            settings,
+            seed=config.seed,
+            pool=_paint(config, index, cache, labels),
+            labels=labels,
+            donors=_donors(config, index, cache),
+        )
+
+    def build_task(
+        self, config: DictConfig, network: Network, data: InspectionDataModule
+    ) -> InspectionTask:
+        task = config.task
+        num_classes = 2 if self.binary else len(data.index.classes)
+        loss = SegmentationLoss(
+            dict(task.loss_weights),
+            class_weights=class_weights(num_classes, defect_weight=task.defect_weight),
+            focal_gamma=task.focal_gamma,
+        )
+        return SegmentationTask(
+            network,
+            loss=loss,
+            num_classes=num_classes,
+            learning=build_learning(config),
+            tiling=_tiling(config),
+        )
+
+    def callbacks(self, config: DictConfig, data: InspectionDataModule) -> list[Callback]:
+        return [MarkedImages(data, every_epochs=max(1, epochs_of(config) // _PICTURES))]
+
+    def calibrate(
+        self,
+        task: InspectionTask,
+        data: InspectionDataModule,
+        *,
+        choices: Choices,
+        config: DictConfig,
+    ) -> dict[str, Any]:
+        data.predict_stage = VAL
+        found = predicting.run(task, data, choices=choices)
+        foreground = found["foreground"].numpy()
+        if not np.isfinite(foreground).all():
+            raise RunError(
+                "probabilities are not finite: the training has diverged. Lower optimizer.lr, or "
+                "set trainer.precision=32-true."
+            )
+        truths = [data.dataset.cache.masks[number] for number in found["index"].tolist()]
+        decision = choose_decision(foreground, truths)
+        task.fitted = {"decision": decision.as_dict()}
+        return {"decision": decision.as_dict()}
+
+    def restore(self, task: InspectionTask, checkpoint: Mapping[str, Any], *, where: str) -> None:
+        fitted = checkpoint["inspection"].get("fitted") or {}
+        if "decision" not in fitted:
+            raise RunError(
+                f"{where}: this checkpoint does not say which pixels count, so no image can be "
+                "judged: its training was not finished. Finish it with "
+                "python train.py resume=<run folder>"
+            )
+        task.fitted = dict(fitted)
+
+    def predict(
+        self, task: InspectionTask, data: InspectionDataModule, stage: str, *, choices: Choices
+    ) -> Predictions:
+        found = predicting.run(task, data, choices=choices)
+        decision = Decision.from_dict(task.fitted["decision"])
+        foreground, kind = found["foreground"].numpy(), found["kind"].numpy()
+        marked = [mark(*maps, decision) for maps in zip(foreground, kind, strict=True)]
+        masks = [of_one.mask for of_one in marked]
+        truths = [data.dataset.cache.masks[number] for number in found["index"].tolist()]
+        predictions = Predictions(
+            index=found["index"].numpy(),
+            label=found["label"].numpy(),
+            probabilities=None,
+            score=np.array([region_score(of_one, decision.area_px) for of_one in foreground]),
+            threshold=decision.probability,
+            maps=foreground,
+            called=np.array([of_one.label for of_one in marked], np.int64),
+            marked=np.stack(masks),
+            overlap=overlap_of_images(masks, truths),
+        )
+        if self.binary:
+            return predictions
+        num_classes = len(data.index.classes)
+        return replace(
+            predictions, probabilities=image_probabilities(predictions, kind, num_classes)
+        )
+
+    def figures(
+        self, predictions: Mapping[str, Predictions], data: InspectionDataModule, config: DictConfig
+    ) -> dict[str, Figure]:
+        figures: dict[str, Figure] = {}
+        for stage, found in predictions.items():
+            if stage == VAL and config.split.name != "origin":  # these very images chose
+                continue
+            figures |= names.with_stage(self._figures(found, data, config), stage)
+        return figures
+
+    def _figures(
+        self, found: Predictions, data: InspectionDataModule, config: DictConfig
+    ) -> dict[str, Figure]:
+        assert found.called is not None
+        assert found.marked is not None
+        assert found.maps is not None
+        classes = data.index.classes
+        cache = data.dataset.cache
+        truths = [cache.masks[number] for number in found.index]
+        valid = cache.valid(found.index)
+        names_of = np.array(classes)
+        figures = anomaly_figures(
+            found.label != GOOD_LABEL,
+            found.called != GOOD_LABEL,
+            found.score,
+            class_names_of_images=names_of[found.label],
+            false_alarm_rate=USUAL_FALSE_ALARM_RATE,
+            seed=config.seed,
+        )
+        if found.probabilities is not None:
+            figures |= classification_figures(
+                found.label,
+                found.probabilities,
+                classes=classes,
+                called=found.called,
+                score=found.score,
+                seed=config.seed,
+            )
+        if self.binary:
+            classes, truths = (classes[GOOD_LABEL], DEFECT), [mask.clip(max=1) for mask in truths]
+        counts = confusions(truths, found.marked, valid, num_classes=len(classes))
+        figures |= segmentation_figures(counts, classes=classes, seed=config.seed)
+        counted = count_pixels(found.maps, truths, valid)
+        return figures | localisation_figures(counted, seed=config.seed)
+
+
+def with_masks(index: DataIndex, *, on_bad_file: str) -> DataIndex:
+    """The index without a stage for defects that have no mask, if they are to be skipped.
+
+    Raises DataError where they are not, and where no defect has a mask.
+    """
+    defects = [record for record in index.records if record.label != GOOD_LABEL]
+    without = [record.path for record in defects if record.mask is None]
+    if len(without) == len(defects):
+        raise DataError(
+            f"{index.root}: none of its {len(defects)} images with a defect has a mask, and "
+            "model=unet learns from masks. Add them (data=folder: data.masks=<folder>; "
+            "data=manifest: a column mask). Without masks work model=resnet18, which names the "
+            "defect, and model=autoencoder, which learns from good images."
+        )
+    if not without:
+        return index
+    shown = ", ".join(without[:_SHOWN]) + ", ..." * (len(without) > _SHOWN)
+    found = f"{len(without)} of {len(defects)} images with a defect have no mask ({shown})"
+    if on_bad_file != "skip":
+        raise DataError(
+            f"{index.root}: {found}, so they would be shown as good. Add their masks, or leave "
+            "these images out with data.on_bad_file=skip."
+        )
+    log.warning("%s; they are left out.", found)
+    left_out = set(without)
+    return replace(
+        index,
+        records=tuple(
+            replace(record, split="") if record.path in left_out else record
+            for record in index.records
+        ),
+    )
+
+
+def _require_training(index: DataIndex, config: DictConfig) -> None:
+    """Raise DataError where a defect is never shown in training, so that it could not be marked."""
+    shown = {record.label for record in index.records if record.split == TRAIN}
+    absent = [
+        name
+        for label, name in enumerate(index.classes)
+        if label != GOOD_LABEL and label not in shown
+    ]
+    if absent:
+        raise DataError(
+            f"split={config.split.name}: no image of {', '.join(absent)} is in train, so it could "
+            "never be marked. Choose another split, or say model.classes=binary, which needs no "
+            "names."
+        )
+
+
+def _window(config: DictConfig) -> tuple[int, int] | None:
+    """What of an image is shown in training at first: a tile, where images are seen in tiles."""
+    tiles = sees_tiles(config.data)
+    return window_of(config.data.tile if tiles else config.task.window, config.data.image_size)
+
+
+def _whole_from(config: DictConfig) -> int | None:
+    """The epoch from which on whole images are shown; None where they never are."""
+    if sees_tiles(config.data) or config.task.whole_from == 1:
+        return None
+    return round(config.task.whole_from * epochs_of(config))
+
+
+def _tiling(config: DictConfig) -> Tiling | None:
+    """In use images are seen as in training at its end: in parts, or whole."""
+    window = _window(config)
+    if window is None or _whole_from(config) is not None:
+        return None
+    return Tiling(window, config.data.overlap)
+
+
+def overlap_of_images(marked: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> np.ndarray:
+    """Dice and IoU of what is marked, whichever defect, in each image: (N, 2); NaN without a mask.
+
+    Shapes: N of (H, W), nonzero where something is marked, and where there is a defect.
+    """
+    found = np.full((len(marked), 2), np.nan)
+    for row, (mask, truth) in enumerate(zip(marked, truths, strict=True)):
+        if truth.any():
+            both = int(np.sum((mask > 0) & (truth > 0)))
+            together = int(np.sum(mask > 0) + np.sum(truth > 0))
+            found[row] = 2 * both / together, both / (together - both)
+    return found
+
+
+def image_probabilities(found: Predictions, kind: np.ndarray, num_classes: int) -> np.ndarray:
+    """What masks say of the classes of their images, (N, C), rows sum to 1.
+
+    The score, stretched so that the threshold becomes a half, is shared among the defects as their
+    pixels share the foreground; the rest is the good class's. What is decided is `called`, not the
+    largest of them. Shapes: kind (N, H, W), the most probable defect of each pixel.
+    """
+    assert found.maps is not None
+    assert found.called is not None
+    assert found.threshold is not None
+    level, score = found.threshold, found.score
+    above = 0.5 + 0.5 * (score - level) / (1 - level)
+    share = np.where(score > level, above, 0.5 * score / level).clip(0, 1)
+    shares = np.zeros((len(score), num_classes))
+    for row, (foreground, kinds) in enumerate(zip(found.maps, kind, strict=True)):
+        counted = foreground > (level if found.called[row] != GOOD_LABEL else 0)
+        weights = foreground[counted].astype(np.float64)
+        shares[row] = np.bincount(kinds[counted], weights=weights, minlength=num_classes)
+        if not counted.any():
+            shares[row, GOOD_LABEL + 1 :] = 1
+    shares *= (share / shares.sum(1))[:, None]
+    shares[:, GOOD_LABEL] = 1 - share
+    return shares
+
+
+def _paint(
+    config: DictConfig, index: DataIndex, cache: DecodedCache, labels: Mapping[str, int]
+) -> PaintedPool | None:
+    """Painted defects of the good training images; None where none are asked for or none can be."""
+    rows = _rows(index, lambda label: label == GOOD_LABEL)
+    if not config.data.painted or not rows:
+        return None
+    if not labels.keys() & {NATURAL, *DEFECTS}:
+        log.warning(
+            "data.painted=%g: of the classes %s none can be painted, only %s can. Real defects are "
+            "pasted instead. With model.classes=binary every kind of defect serves.",
+            config.data.painted,
+            ", ".join(labels),
+            ", ".join(DEFECTS),
+        )
+        return None
+    return open_pool(config, index, cache, rows=rows, sources=rows)
+
+
+def _donors(config: DictConfig, index: DataIndex, cache: DecodedCache) -> list[Donor]:
+    """The real defects of the training images; none where none are to be pasted."""
+    if not config.data.pasted and not config.data.painted:
+        return []
+    rows = _rows(index, lambda label: label != GOOD_LABEL)
+    return make_donors(cache.images[rows], cache.masks[rows], cache.foregrounds[rows])
+
+
+def _rows(index: DataIndex, wanted: Callable[[int], bool]) -> list[int]:
+    return [
+        number
+        for number, record in enumerate(index.records)
+        if record.split == TRAIN and wanted(record.label)
+    ]

@@ -1,0 +1,365 @@
+"""Segmentation through the doors: what is learnt from, what is left, what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from quick import QUICK, check_refusal, draw, draw_mask, draw_mvtec, record_of
+from small import SMALL, Answer, Door
+
+from capsule_inspection.metrics.marking import Decision, mark
+
+NETWORK = (
+    "model=unet",
+    "model.encoder=autoencoder",
+    "+model.encoder_options.width=4",
+    "model.encoder_depth=3",
+    "model.decoder_channels=[8,8,8]",
+    "model.weights=none",
+    "task.window=[32,48]",
+    "task.views=1",
+    "task.batch_size=8",
+    "task.painting.variants=3",
+)
+NOISE_IMAGES = tuple(setting for setting in QUICK if not setting.startswith("model"))
+
+
+def train(door: Door, folder: Path, *settings: str) -> Answer:
+    """A training on drawn capsules, in seconds."""
+    return door("train", *SMALL, *NETWORK, *settings, f"hydra.run.dir={folder}")
+
+
+def train_on(door: Door, root: Path, *settings: str, data: str = "mvtec") -> Answer:
+    """A training on a folder of noise images, with run and cache beside it."""
+    home = root.parent
+    own = [f"data.cache_folder={home / 'cache'}", f"hydra.run.dir={home / 'run'}"]
+    quick = [*NOISE_IMAGES, *NETWORK, f"data={data}", f"data.root={root}", "task.window=null"]
+    return door("train", *quick, *own, *settings)
+
+
+def rows_of(folder: Path, name: str = "predictions.csv") -> list[dict[str, str]]:
+    with (folder / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def figures_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def trained_once() -> list[Path]:
+    """The run that `run` copies, once there is one."""
+    return []
+
+
+@pytest.fixture
+def run(
+    door: Door,
+    tmp_path: Path,
+    trained_once: list[Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A copy of a finished run, to be damaged."""
+    if not trained_once:
+        folder = tmp_path_factory.mktemp("segmentation") / "run"
+        answer = train(door, folder)
+        assert answer.status == 0, answer.err
+        trained_once.append(folder)
+    return shutil.copytree(trained_once[0], tmp_path / "run")
+
+
+def test_a_run_holds_marked_pixels_a_decision_figures_and_a_page(run: Path) -> None:
+    rows = rows_of(run)
+    assert {row["split"] for row in rows} == {"val", "test"}
+    assert {"p_good", "p_crack", "dice", "iou", "threshold"} <= rows[0].keys()
+    for row in rows:
+        assert sum(float(row[name]) for name in row if name.startswith("p_")) == pytest.approx(1)
+        assert bool(row["dice"]) == (row["label"] != "good")
+    known = {"iou_of_pixels/crack", "dice_of_images/poke", "mean_iou_of_pixels", "pixel_auroc"}
+    known |= {"foreground_dice_of_pixels", "aupro", "defects_touched", "false_alarm_area"}
+    known |= {"auroc", "accuracy", "balanced_accuracy", "recall_at_false_alarm_rate"}
+    figures = figures_of(run)
+    assert known <= {key.removeprefix("test/") for key in figures}
+    assert not any(key.startswith("val/") for key in figures)  # they chose the decision
+    decision = record_of(run)["decision"]
+    assert decision["good_images"] > 0
+    assert decision["defect_images"] > 0
+    assert (run / "report.html").is_file()
+    assert (run / "figures" / "examples.png").is_file()
+
+
+def test_what_is_called_and_scored_follows_from_the_maps_and_the_decision(run: Path) -> None:
+    decision = Decision.from_dict(record_of(run)["decision"])
+    test = {int(row["index"]): row for row in rows_of(run) if row["split"] == "test"}
+    with np.load(run / "maps.npz") as maps:
+        assert maps["index"].tolist() == list(test)
+        for index, foreground, marked in zip(
+            maps["index"].tolist(), maps["maps"], maps["marked"], strict=True
+        ):
+            again = mark(foreground, np.ones(foreground.shape, np.uint8), decision)
+            assert np.array_equal(again.mask > 0, marked > 0)
+            is_called = float(test[index]["score"]) > float(test[index]["threshold"])
+            assert is_called == (test[index]["prediction"] != "good") == bool(marked.any())
+
+
+def test_a_run_is_resumed_to_what_an_undisturbed_one_gives(
+    door: Door, tmp_path: Path, run: Path
+) -> None:
+    answer = train(door, tmp_path / "short", "task.epochs=1", "scheduler=none")
+    assert answer.status == 0, answer.err
+    answer = door("train", f"resume={tmp_path / 'short'}", "task.epochs=2")
+    assert answer.status == 0, answer.err
+    whole = train(door, tmp_path / "whole", "scheduler=none")
+    assert whole.status == 0, whole.err
+    assert figures_of(tmp_path / "short") == figures_of(tmp_path / "whole")
+
+
+def test_a_finished_run_is_evaluated_to_the_same_figures(
+    door: Door, run: Path, tmp_path: Path
+) -> None:
+    answer = door("evaluate", f"run={run}", f"output={tmp_path / 'again'}")
+    assert answer.status == 0, answer.err
+    again, first = figures_of(tmp_path / "again"), figures_of(run)
+    assert again == {key: value for key, value in first.items() if key.startswith("test/")}
+
+
+def test_a_checkpoint_without_a_decision_is_refused(door: Door, run: Path, tmp_path: Path) -> None:
+    import torch
+
+    path = run / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    del checkpoint["inspection"]["fitted"]
+    torch.save(checkpoint, path)
+    answer = door("evaluate", f"run={run}", f"output={tmp_path / 'again'}")
+    check_refusal(answer, "which pixels count", "resume=")
+
+
+def test_binary_networks_call_every_defect_a_defect(door: Door, tmp_path: Path) -> None:
+    answer = train(door, tmp_path / "run", "model.classes=binary", "task.epochs=1")
+    assert answer.status == 0, answer.err
+    rows = rows_of(tmp_path / "run")
+    assert {row["prediction"] for row in rows} <= {"good", "defect"}
+    assert not any(name.startswith("p_") for name in rows[0])
+    assert "test/iou_of_pixels/defect" in figures_of(tmp_path / "run")
+
+
+def test_tiles_keep_the_photographs_resolution_and_are_evaluated_alike(
+    door: Door, tmp_path: Path
+) -> None:
+    settings = ("data.mode=tiles", "data.tile=[32,48]", "task.epochs=1", "data.size_px=160")
+    answer = train(door, tmp_path / "run", *settings, f"data.root={tmp_path / 'drawn'}")
+    assert answer.status == 0, answer.err
+    with np.load(tmp_path / "run" / "maps.npz") as maps:
+        height, width = maps["maps"].shape[1:]
+    assert height % 32 == width % 32 == 0
+    assert f"- {height}" in (tmp_path / "run" / "config.yaml").read_text()
+    answer = door("evaluate", f"run={tmp_path / 'run'}", f"output={tmp_path / 'again'}")
+    assert answer.status == 0, answer.err
+    assert figures_of(tmp_path / "again") == figures_of(tmp_path / "run")
+
+
+def test_an_encoder_begins_with_what_a_classifier_of_the_same_split_has_learnt(
+    door: Door, tmp_path: Path, without_pictures: None
+) -> None:
+    settings = (*SMALL, "model=custom_resnet", "model.width=8", "model.depths=[1,1]")
+    first = door("train", *settings, "task.epochs=1", f"hydra.run.dir={tmp_path / 'first'}")
+    assert first.status == 0, first.err
+    network = [
+        "model=unet",
+        "model.encoder=custom_resnet",
+        "+model.encoder_options={width: 8, depths: [1, 1]}",
+        "model.encoder_depth=3",
+        f"model.weights={tmp_path / 'first'}",
+        "task.window=[32,48]",
+        "task.painting.variants=3",
+    ]
+    run = tmp_path / "run"
+    answer = door("train", *SMALL, *network, "task.epochs=1", f"hydra.run.dir={run}")
+    assert answer.status == 0, answer.err
+    assert record_of(run)["weights"]["path"] == str(tmp_path / "first" / "checkpoints/best.ckpt")
+
+
+def test_an_encoder_that_has_seen_the_images_that_judge_it_is_refused(
+    door: Door, tmp_path: Path, without_pictures: None
+) -> None:
+    first = door(
+        "train",
+        *SMALL,
+        "model=autoencoder",
+        "model.width=4",
+        "model.depth=3",
+        "model.corruption=noise",
+        "task.window=null",
+        "task.epochs=1",
+        f"hydra.run.dir={tmp_path / 'first'}",
+    )
+    assert first.status == 0, first.err
+    answer = train(door, tmp_path / "run", f"model.weights={tmp_path / 'first'}", "task.epochs=1")
+    check_refusal(answer, "these weights were trained on", "split=manifest")
+
+
+# Bad input.
+
+
+def test_a_data_set_without_masks_is_refused_with_the_tasks_that_need_none(
+    door: Door, tmp_path: Path
+) -> None:
+    root = tmp_path / "parts"
+    for number in range(8):
+        for place, name in enumerate(("good", "dent")):
+            draw(root / name / f"{number}.png", seed=2 * number + place)
+    answer = train_on(door, root, data="folder")
+    check_refusal(answer, "has a mask", "data.masks", "model=resnet18", "model=autoencoder")
+
+
+def test_defects_without_a_mask_are_refused_or_left_out(
+    door: Door, tmp_path: Path, without_pictures: None
+) -> None:
+    root = tmp_path / "parts"
+    for number in range(10):
+        for place, name in enumerate(("good", "dent")):
+            draw(root / name / f"{number}.png", seed=2 * number + place)
+        if number:
+            draw_mask(tmp_path / "masks" / "dent" / f"{number}.png")
+    masks = f"data.masks={tmp_path / 'masks'}"
+    answer = train_on(door, root, masks, data="folder")
+    check_refusal(answer, "dent/0.png", "data.on_bad_file=skip")
+    shutil.rmtree(tmp_path / "run")
+    answer = train_on(door, root, masks, "data.on_bad_file=skip", data="folder")
+    assert answer.status == 0, answer.err
+    assert "left out" in answer.out
+    assert "none can be painted" in answer.out
+    rows = rows_of(tmp_path / "run", "split.csv")
+    assert [row["path"] for row in rows if not row["split"]] == ["dent/0.png"]
+    answer = door("train", f"resume={tmp_path / 'run'}", "task.epochs=2")
+    assert answer.status == 0, answer.err
+
+
+@pytest.mark.parametrize(
+    ("pixels", "expected"),
+    [
+        ("empty", "is empty"),
+        ("larger", "mask is 60x60"),
+        ("levels", "0, 128 and 255"),
+    ],
+)
+def test_masks_that_cannot_be_meant_are_refused_by_name(
+    door: Door, tmp_path: Path, pixels: str, expected: str
+) -> None:
+    root = draw_mvtec(tmp_path / "bottle")
+    path = root / "ground_truth" / "crack" / "000_mask.png"
+    if pixels == "levels":
+        levels = np.zeros((40, 40), np.uint8)
+        levels[5:15, 5:15], levels[20:30, 5:15] = 128, 255
+        Image.fromarray(levels).save(path)
+    else:
+        draw_mask(path, size_px=60 if pixels == "larger" else 40, empty=pixels == "empty")
+    check_refusal(train_on(door, root), "000_mask.png", expected)
+
+
+def test_masks_with_soft_edges_and_with_several_defects_are_read(
+    door: Door, tmp_path: Path, without_pictures: None
+) -> None:
+    import cv2
+
+    root = draw_mvtec(tmp_path / "bottle")
+    soft = np.zeros((40, 40), np.uint8)
+    soft[5:20, 5:20] = 255
+    folder = root / "ground_truth" / "crack"
+    Image.fromarray(cv2.GaussianBlur(soft, (0, 0), 1.5)).save(folder / "000_mask.png")
+    several = np.zeros((40, 40), np.uint8)
+    several[5:15, 5:15], several[20:30, 20:30] = 1, 2
+    Image.fromarray(several).save(folder / "001_mask.png")
+    answer = train_on(door, root)
+    assert answer.status == 0, answer.err
+
+
+def test_a_class_that_is_absent_from_training_is_refused_unless_names_do_not_matter(
+    door: Door, tmp_path: Path, without_pictures: None
+) -> None:
+    root = draw_mvtec(tmp_path / "bottle")
+    lines = ["path,label,mask,split"]
+    for number in range(8):
+        part = ("train", "train", "val", "test")[number % 4]
+        lines.append(f"train/good/{number:03}.png,good,,{part}")
+    for name in ("crack", "poke"):
+        for number in range(5):
+            part = "test" if name == "poke" and number else ("train", "val")[number % 2]
+            part = "val" if name == "poke" and part == "train" else part
+            mask = f"ground_truth/{name}/{number:03}_mask.png"
+            lines.append(f"test/{name}/{number:03}.png,{name},{mask},{part}")
+    manifest = root / "images.csv"
+    manifest.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    home = [f"data.cache_folder={tmp_path / 'cache'}", f"hydra.run.dir={tmp_path / 'run'}"]
+    quick = [*NOISE_IMAGES, *NETWORK, "data=manifest", f"data.path={manifest}", "task.window=null"]
+    split = ["split=manifest", f"split.path={manifest}", *home]
+    answer = door("train", *quick, *split)
+    check_refusal(answer, "no image of poke is in train", "model.classes=binary")
+    shutil.rmtree(tmp_path / "run")
+    answer = door("train", *quick, *split, "model.classes=binary")
+    assert answer.status == 0, answer.err
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected", "status"),
+    [
+        (["model.encoder=resnet81"], "resnet18", 2),
+        (["model.architecture=unett"], "unet", 2),
+        (["model.encoder=vit_tiny_patch16_224", "model.encoder_depth=5"], "model.encoder", 2),
+        (["data.painted=0.9"], "data.painted=0.9", 2),
+        (["data.painted=-1"], "data.painted=-1", 2),
+        (["model.classes=several"], "model.classes=several", 2),
+        (["data.mode=tile"], "data.mode=tile", 2),
+        (["data.mode=tiles", "data.tile=[640,640]"], "larger than the images", 2),
+        (["data.tile=[8,8]"], "data.tile=[8, 8]", 2),
+        (["task.monitor=val/dice"], "val/foreground_dice", 2),
+        (
+            [f"task.loss_weights.{name}=0" for name in ("cross_entropy", "dice")],
+            "task.loss_weights",
+            2,
+        ),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(
+    door: Door, tmp_path: Path, settings: list[str], expected: str, status: int
+) -> None:
+    network = [
+        setting
+        for setting in NETWORK
+        if "encoder" not in setting
+        or not any(
+            setting.partition("=")[0].lstrip("+").startswith(given.partition("=")[0])
+            for given in settings
+        )
+    ]
+    if any(given.startswith("model.encoder=") for given in settings):
+        network = ["model=unet", "model.weights=none", "task.window=[32,48]"]
+    answer = door("train", *SMALL, *network, *settings, f"hydra.run.dir={tmp_path / 'run'}")
+    check_refusal(answer, expected, status=status)
+
+
+def test_encoder_weights_that_do_not_fit_name_their_layers(door: Door, tmp_path: Path) -> None:
+    import torch
+
+    state = {"encoder.blocks.0.0.weight": torch.zeros(7, 12, 3, 3)}
+    torch.save(state, tmp_path / "other.pt")
+    answer = train(door, tmp_path / "run", f"model.weights={tmp_path / 'other.pt'}")
+    check_refusal(answer, "blocks.0.0.weight", "do not fit")
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [("data.mode=tiles", "model=unet"), ("data.painted=0.5", "it is for model=unet")],
+)
+def test_settings_of_segmentation_are_refused_for_other_tasks(
+    door: Door, tmp_path: Path, setting: str, expected: str
+) -> None:
+    answer = door("train", *SMALL, setting, f"hydra.run.dir={tmp_path / 'run'}")
+    check_refusal(answer, expected, status=2)
