@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn_marking_runs import draw_marking_run
 from drawn_runs import draw_anomaly_run
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -68,6 +69,11 @@ def _write(path: Path, header: list[str], rows: list[list[object]]) -> None:
 @pytest.fixture
 def anomaly_run(tmp_path: Path) -> Path:
     return draw_anomaly_run(tmp_path / "one class")
+
+
+@pytest.fixture
+def marking_run(tmp_path: Path) -> Path:
+    return draw_marking_run(tmp_path / "marks")
 
 
 @pytest.fixture

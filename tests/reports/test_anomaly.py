@@ -22,6 +22,18 @@ def test_score_histogram_counts_both_sides_and_marks_the_threshold(score, words,
     assert inside(figure)
 
 
+@pytest.mark.parametrize("highest", [0.9, 900.0])
+def test_scores_are_called_what_they_are(highest, words):
+    score, is_defect = np.array([0.1, 0.2, highest]), np.array([False, False, True])
+    group = anomaly.ScoreGroup("good", False, score, is_defect)
+    for figure in (
+        anomaly.score_histogram(score, is_defect, 0.5, score_name="sureness (higher: surer)"),
+        anomaly.scores_by_class([group], 0.5, score_name="sureness (higher: surer)"),
+    ):
+        logarithmic = ", logarithmic" if highest > 1 else ""
+        assert f"sureness (higher: surer{logarithmic})" in words(figure)
+
+
 def test_score_far_above_all_others_does_not_press_them_together():
     figure = anomaly.score_histogram(np.array([1e-3, 2e-3, 5.0]), np.array([False, False, True]))
 

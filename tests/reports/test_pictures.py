@@ -133,6 +133,21 @@ def test_parts_of_a_loss_share_its_panel_and_what_is_no_share_has_its_own():
     assert len(figure.axes[0].lines) == 2
 
 
+def test_curves_of_marks_are_named_as_they_are_written(words):
+    columns = {
+        "epoch": [0, 1],
+        "val/foreground_dice": [0.1, 0.4],
+        "val/foreground_dice_smoothed": [0.1, 0.3],
+        "val/mean_iou": [0.05, 0.2],
+    }
+    figure = training.curves(columns, 1)
+
+    text = words(figure)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["Figures"]
+    assert "val/foreground Dice smoothed" in text
+    assert "val/mean IoU" in text
+
+
 # --- classification
 
 

@@ -2,8 +2,11 @@ import json
 
 import numpy as np
 import pytest
+from drawn_marking_runs import draw_marking_run
 
 from capsule_inspection.contracts import Figure, RunError
+from capsule_inspection.metrics.detection import USUAL_FALSE_ALARM_RATE
+from capsule_inspection.metrics.marking import Decision
 from capsule_inspection.reports.run_folder import read_run
 
 
@@ -102,6 +105,28 @@ def test_classification_gives_scores_too_and_has_no_threshold(run_folder):
     assert scores.threshold is None
     assert scores.is_defect.tolist() == [False, False, False, True, True, True]
     assert scores.called_defect.tolist() == [False, False, True, False, True, True]
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_run_that_marks_pixels_has_a_decision_and_is_no_one_class_run(tmp_path, binary):
+    run = read_run(draw_marking_run(tmp_path / "run", binary=binary))
+
+    assert run.marks_pixels
+    assert not run.has_threshold
+    assert run.decision == Decision(0.5, 5, good_images=2, defect_images=2)
+    assert run.scores_of("test").threshold == 0.5
+    assert bool(run.classes) != binary
+    assert run.good == "good"
+
+
+def test_other_runs_mark_no_pixels(run_folder, anomaly_run):
+    for folder in (run_folder, anomaly_run):
+        assert not read_run(folder).marks_pixels
+        assert read_run(folder).decision is None
+
+
+def test_recall_of_marks_is_told_at_the_rate_that_their_task_has(marking_run):
+    assert read_run(marking_run).false_alarm_rate == USUAL_FALSE_ALARM_RATE
 
 
 def test_score_that_is_missing_is_refused(anomaly_run):

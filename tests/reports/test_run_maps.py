@@ -29,6 +29,26 @@ def test_maps_are_handed_out_without_padding(tmp_path):
     assert maps.row_of(8) is None
 
 
+def test_truth_and_marks_are_handed_out_without_padding(tmp_path):
+    masks = np.arange(48, dtype=np.uint8).reshape(2, 4, 6)
+    np.savez(tmp_path / "maps.npz", **arrays(masks=masks, marked=masks + np.uint8(1)))
+
+    maps = read_maps(tmp_path / "maps.npz")
+
+    row = maps.row_of(3)
+    assert maps.truth_of(row).tolist() == [[32, 33, 34, 35], [38, 39, 40, 41]]
+    assert maps.marked_of(row).tolist() == [[33, 34, 35, 36], [39, 40, 41, 42]]
+
+
+def test_run_that_decides_of_no_pixels_has_no_marks(tmp_path):
+    np.savez(tmp_path / "maps.npz", **arrays())
+
+    maps = read_maps(tmp_path / "maps.npz")
+
+    assert maps.marked is None
+    assert maps.marked_of(0) is None
+
+
 def test_run_without_maps_has_none(tmp_path):
     assert read_maps(tmp_path / "maps.npz") is None
 
@@ -38,6 +58,10 @@ def test_run_without_maps_has_none(tmp_path):
     [
         ({"masks": None}, "arrays missing: masks"),
         ({"masks": np.ones((2, 4, 5), np.uint8)}, r"masks \(2, 4, 5\)"),
+        ({"marked": np.ones((2, 4, 5), np.uint8)}, r"marked \(2, 4, 5\)"),
+        ({"marked": np.ones((1, 4, 6), np.uint8)}, r"marked \(1, 4, 6\)"),
+        ({"marked": np.uint8(1)}, r"marked \(\)"),
+        ({"marked": np.ones((2, 4, 6))}, "whole numbers in marked"),
         ({"index": np.array([1, 2, 3])}, r"index \(3,\)"),
         ({"inside": np.zeros((2, 3), np.int32)}, r"inside \(2, 3\)"),
         ({"index": np.array([1.0, 2.0])}, "whole numbers in index"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drawn_marking_runs import draw_marking_run
 from drawn_runs import draw_anomaly_run, draw_run
 
 from capsule_inspection.contracts import RunError
@@ -42,6 +43,7 @@ def test_page_of_a_one_class_run_answers_first_and_then_explains(anomaly_run):
     assert "just keep to 10%" in text
     assert "Defects were painted onto the good images" in text
     assert "python train.py model=autoencoder" in text
+    assert "Pooled over pixels" not in text
     assert "calibration 20 Good ones that set the threshold, and nothing else." in text
     assert page.count("data:image/png;base64,") == len(list((anomaly_run / "figures").iterdir()))
 
@@ -92,6 +94,26 @@ def test_page_of_a_classification_has_what_it_has(tmp_path):
     assert "AUPRO" not in text
 
 
+def test_page_of_marks_answers_first_and_explains_both_ways_of_averaging(marking_run):
+    page = page_of(marking_run)
+    text = text_of(page)
+
+    where = ("Verdict:", "a mark lies on the defect", "What was decided", "Pooled over pixels: ",
+             "How well the marks cover each kind of defect.", "How it was trained")  # fmt: skip
+    assert [text.index(part) for part in where] == sorted(text.index(part) for part in where)
+    assert "Worst, median and best image: crack" in text
+    assert "yellow, which is where the map is brightest" not in text
+    assert page.count("data:image/png;base64,") == len(list((marking_run / "figures").iterdir()))
+
+
+def test_binary_marks_have_a_page(tmp_path):
+    text = text_of(page_of(draw_marking_run(tmp_path / "run", binary=True)))
+
+    assert "IoU of any defect, pooled over pixels" in text
+    assert "mean IoU of the defects" not in text
+    assert "What is taken for what" not in text
+
+
 def test_pictures_that_are_there_are_taken_as_they_are(anomaly_run):
     write_run_pictures(anomaly_run)
     (anomaly_run / "figures" / "pro.png").unlink()
@@ -116,13 +138,16 @@ def test_run_without_any_prediction_is_refused(anomaly_run):
         write_run_page(anomaly_run)
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-def test_page_fits_its_window_offline_and_shows_every_picture(anomaly_run, width):
+@pytest.mark.parametrize(
+    ("kind", "width"), [("anomaly_run", 1280), ("anomaly_run", 390), ("marking_run", 390)]
+)
+def test_page_fits_its_window_offline_and_shows_every_picture(request, kind, width):
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine (Debian: apt-get install chromium)")
     from playwright.sync_api import sync_playwright
 
-    path, messages = write_run_page(anomaly_run), []
+    folder = request.getfixturevalue(kind)
+    path, messages = write_run_page(folder), []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page: Any = browser.new_page(viewport={"width": width, "height": 800})
@@ -134,6 +159,6 @@ def test_page_fits_its_window_offline_and_shows_every_picture(anomaly_run, width
         fits = page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         browser.close()
     assert messages == []
-    assert len(widths) == len(list((anomaly_run / "figures").iterdir()))
+    assert len(widths) == len(list((folder / "figures").iterdir()))
     assert min(widths) > 100
     assert fits

@@ -52,3 +52,22 @@ def test_figures_of_one_class_runs_have_words():
         "AUPRO",
     ):
         assert said in text
+
+
+def test_share_of_marked_pixels_is_written_in_percent():
+    share = Figure(0.00031, 0.0, 0.0012, 35)
+
+    assert as_text(share, "false_alarm_area") == "0.031% (0% to 0.12%), n=35"
+    text = printed(summary_table({"test/false_alarm_area": share}, stage="test"))
+    assert "marked share of a good image (lower is better)" in text
+    assert "0.031%" in text
+
+
+def test_overlap_of_classes_stays_in_the_picture():
+    one = Figure(0.5, 0.25, 0.75, 4)
+    figures = {"test/mean_iou_of_pixels": one, "test/dice_of_pixels/crack": one}
+
+    text = printed(summary_table(figures, stage="test"))
+
+    assert "mean IoU of the defects, pooled over pixels" in text
+    assert "crack" not in text

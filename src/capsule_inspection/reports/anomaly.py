@@ -20,6 +20,8 @@ from capsule_inspection.reports import style
 _WIDE_RANGE = 40
 """From this many times the median on, the highest score would press all others together."""
 
+ANOMALY_SCORE = "anomaly score (higher: less like the good ones)"
+
 Curve = tuple[np.ndarray, np.ndarray]
 """Share of the good ones that is called a defect, and of the defects that is found: (P,) both."""
 
@@ -31,11 +33,12 @@ def score_histogram(
     threshold: float | None = None,
     *,
     calibration: np.ndarray | None = None,
+    score_name: str = ANOMALY_SCORE,
 ) -> Figure:
     """How the scores of good images and of defects are spread, and where the threshold cuts.
 
     Shapes: score (N,) finite, high for defects; is_defect (N,) bool; calibration (M,), the scores
-    of the good images that set the threshold.
+    of the good images that set the threshold. `score_name` says in brackets what higher means.
     """
     drawn = _all_scores(score, calibration)
     if not len(drawn):
@@ -55,7 +58,7 @@ def score_histogram(
     if calibration is not None and has_ticks:
         _mark_calibration(axes, calibration)
     _mark_threshold(axes, threshold)
-    axes.set(xlabel=_score_label(axes), ylabel="test images")
+    axes.set(xlabel=_score_label(axes, score_name), ylabel="test images")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, prune="lower" if has_ticks else None))
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
@@ -71,9 +74,9 @@ def _scale_scores(axes: Axes, score: np.ndarray) -> None:
         axes.set_xscale("log")
 
 
-def _score_label(axes: Axes) -> str:
-    logarithmic = ", logarithmic" if axes.get_xscale() == "log" else ""
-    return f"anomaly score (higher: less like the good ones{logarithmic})"
+def _score_label(axes: Axes, score_name: str) -> str:
+    is_logarithmic = axes.get_xscale() == "log"
+    return f"{score_name.removesuffix(')')}, logarithmic)" if is_logarithmic else score_name
 
 
 def _edges(score: np.ndarray, *, logarithmic: bool) -> list[float]:
@@ -128,10 +131,12 @@ class ScoreGroup:
 
 
 @style.styled
-def scores_by_class(groups: Sequence[ScoreGroup], threshold: float) -> Figure:
+def scores_by_class(
+    groups: Sequence[ScoreGroup], threshold: float, *, score_name: str = ANOMALY_SCORE
+) -> Figure:
     """A strip of points for each group, and how many of them lie on the wrong side.
 
-    A group without images has no strip.
+    A group without images has no strip. `score_name` is as of `score_histogram`.
     """
     groups = [group for group in groups if len(group.score)]
     if not groups:
@@ -143,7 +148,7 @@ def scores_by_class(groups: Sequence[ScoreGroup], threshold: float) -> Figure:
         _strip(axes, row, group)
     _mark_threshold(axes, threshold)
     axes.set_yticks(range(len(groups)), [style.short(group.name) for group in groups])
-    axes.set(ylim=(len(groups) - 0.4, -0.6), xlabel=_score_label(axes))
+    axes.set(ylim=(len(groups) - 0.4, -0.6), xlabel=_score_label(axes, score_name))
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0, pad=9)
     return figure

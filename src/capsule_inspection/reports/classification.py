@@ -138,15 +138,7 @@ def recall_by_class(figures: Figures, *, title: str = "") -> Figure:
     figure = style.new_figure(8.0, 1.4 + 0.42 * len(recalls))
     axes = figure.subplots()
     for row, recall in enumerate(recalls.values()):
-        if recall.low is not None and recall.high is not None:
-            axes.plot(
-                [recall.low, recall.high],
-                [row, row],
-                color=style.SKY,
-                linewidth=7,
-                solid_capstyle="butt",
-            )
-        axes.plot(recall.value, row, "o", color=style.BLUE, markersize=7, zorder=3, clip_on=False)
+        style.interval_bar(axes, row, recall)
         style.note_beside(axes, row, f"{round(recall.value * recall.n)} of {recall.n}")
     axes.set_yticks(range(len(recalls)), [style.short(name) for name in recalls])
     axes.set(xlim=(0, 1), ylim=(len(recalls) - 0.4, -0.6))

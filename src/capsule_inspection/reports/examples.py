@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -18,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from capsule_inspection.reports import style
+from capsule_inspection.reports.picture_rows import Rows, aspect_of, dark_rim, write_instead
 
 MAP_COLOURS = "inferno"
 FOUND, TRUE = style.YELLOW, style.SKY
@@ -78,7 +78,9 @@ def example_rows(examples: Sequence[Example], scale: MapScale | None, *, title: 
     if not examples:
         return style.message("No images to show.")
     columns = _columns(examples)
-    page = _Page(len(columns), len(examples), _aspect(examples), has_legend=scale is not None)
+    shown = [of for example in examples for of in (example.image, example.anomaly_map)]
+    foot = Rows.GAP if scale is None else Rows.FOOT
+    page = Rows(len(columns), len(examples), aspect_of(shown), foot=foot)
     for place, column in enumerate(columns):
         page.write(place, _HEADINGS[column])
     for row, example in enumerate(examples):
@@ -88,44 +90,8 @@ def example_rows(examples: Sequence[Example], scale: MapScale | None, *, title: 
         split = max(1, len(columns) - 2)
         _draw_scale(page.below(0, split), scale, page.figure)
         _draw_legend(page.below(split, len(columns)), knows_masks=_MASK in columns)
-    page.figure.suptitle(title, x=0.005, ha="left", fontweight="bold", fontsize=12)
+    page.entitle(title)
     return page.figure
-
-
-class _Page:
-    """Where everything stands, in inches: images of one size need no layout engine."""
-
-    GAP, CAPTION, HEAD, FOOT, COLUMN = 0.12, 0.3, 0.6, 0.8, 2.55
-
-    def __init__(self, columns: int, rows: int, aspect: float, *, has_legend: bool) -> None:
-        self.image = float(np.clip(self.COLUMN / aspect, 0.5, 1.6 * self.COLUMN))
-        self.foot = self.FOOT if has_legend else self.GAP
-        self.width = max(columns * (self.COLUMN + self.GAP) + self.GAP, 7.0)
-        self.height = self.HEAD + rows * (self.image + self.CAPTION) + self.foot
-        self.figure = style.new_figure(self.width, self.height)
-        self.figure.set_layout_engine("none")
-
-    def left(self, place: int) -> float:
-        return self.GAP + place * (self.COLUMN + self.GAP)
-
-    def panel(self, row: int, place: int) -> Axes:
-        """The place of one image; its caption goes above it."""
-        from_top = self.HEAD + (row + 1) * (self.image + self.CAPTION)
-        return self._axes(self.left(place), self.height - from_top, self.COLUMN, self.image)
-
-    def below(self, first: int, last: int) -> Axes:
-        """A strip below some columns."""
-        width = self.left(last) - self.left(first) - self.GAP
-        return self._axes(self.left(first), self.foot - 0.32, width, 0.14)
-
-    def write(self, place: int, heading: str) -> None:
-        x, y = self.left(place) / self.width, 1 - (self.HEAD - 0.08) / self.height
-        self.figure.text(x, y, heading, color=style.GREY, fontsize=10)
-
-    def _axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
-        return self.figure.add_axes(
-            (left / self.width, bottom / self.height, width / self.width, height / self.height)
-        )
 
 
 def _columns(examples: Sequence[Example]) -> list[int]:
@@ -138,17 +104,6 @@ def _columns(examples: Sequence[Example]) -> list[int]:
     if any(example.mask is not None and example.mask.any() for example in examples):
         columns.append(_MASK)
     return [*columns, _OVERLAY] if has_map else columns
-
-
-def _aspect(examples: Sequence[Example]) -> float:
-    """Width by height of the pictures."""
-    shapes = [
-        shown.shape
-        for example in examples
-        for shown in (example.image, example.anomaly_map)
-        if shown is not None
-    ]
-    return float(np.median([shape[1] / shape[0] for shape in shapes])) if shapes else 3.0
 
 
 def _draw_row(
@@ -170,7 +125,7 @@ def _draw_row(
 
 def _show(axes: Axes, shown: np.ndarray | None, *, scale: MapScale | None = None) -> None:
     if shown is None:
-        _write(axes, "not kept")
+        write_instead(axes, "not kept")
         return
     if scale is None:
         axes.imshow(shown, interpolation="antialiased")
@@ -178,21 +133,16 @@ def _show(axes: Axes, shown: np.ndarray | None, *, scale: MapScale | None = None
         axes.imshow(shown, cmap=MAP_COLOURS, vmin=scale.low, vmax=scale.high)
 
 
-def _write(axes: Axes, text: str) -> None:
-    axes.set_facecolor(style.PALE)
-    axes.text(0.5, 0.5, text, ha="center", va="center", color=style.GREY, transform=axes.transAxes)
-
-
 def _show_mask(axes: Axes, mask: np.ndarray | None) -> None:
     if mask is None:
-        _write(axes, "not known")
+        write_instead(axes, "not known")
     else:
         axes.imshow(mask, cmap="gray", vmin=0, vmax=1, interpolation="antialiased")
 
 
 def _show_overlay(axes: Axes, example: Example, scale: MapScale) -> None:
     if example.image is None or example.anomaly_map is None:
-        _write(axes, "not kept")
+        write_instead(axes, "not kept")
         return
     height, width = example.anomaly_map.shape
     axes.imshow(
@@ -206,14 +156,14 @@ def _show_overlay(axes: Axes, example: Example, scale: MapScale) -> None:
 
 def _outline(axes: Axes, values: np.ndarray, level: float, colour: str, *, width: float) -> None:
     drawn = axes.contour(values, levels=[level], colors=[colour], linewidths=[width])
-    drawn.set_path_effects([_rim(width + 1.4)])
+    drawn.set_path_effects([dark_rim(width + 1.4)])
 
 
 def _draw_scale(axes: Axes, scale: MapScale, figure: Figure) -> None:
     """What dark and bright mean."""
     colours = ScalarMappable(Normalize(scale.low, scale.high), MAP_COLOURS)
     figure.colorbar(colours, cax=axes, orientation="horizontal")
-    axes.axvline(scale.level, color=FOUND, linewidth=2.5, path_effects=[_rim(4.5)])
+    axes.axvline(scale.level, color=FOUND, linewidth=2.5, path_effects=[dark_rim(4.5)])
     share = f"{100 * GOOD_PIXELS_ABOVE:g}%"
     axes.tick_params(labelsize=8)
     corner = axes.get_position()
@@ -231,12 +181,7 @@ def _draw_legend(axes: Axes, *, knows_masks: bool) -> None:
     axes.set_axis_off()
     named = {"above the yellow mark": FOUND, **({"true defect": TRUE} if knows_masks else {})}
     handles = [
-        Line2D([], [], color=colour, linewidth=2.2, label=name, path_effects=[_rim(4.0)])
+        Line2D([], [], color=colour, linewidth=2.2, label=name, path_effects=[dark_rim(4.0)])
         for name, colour in named.items()
     ]
     axes.legend(handles=handles, loc="upper right", ncols=2, borderaxespad=0)
-
-
-def _rim(width: float) -> patheffects.withStroke:
-    """A dark rim: the capsule has white parts, on which yellow would vanish."""
-    return patheffects.withStroke(linewidth=width, foreground="#000000A0")

@@ -19,6 +19,20 @@ _NAMES = {
     names.PIXEL_AUROC: "pixel AUROC",
     names.PIXEL_AVERAGE_PRECISION: "pixel average precision",
     names.AUPRO: "AUPRO, regions up to 30% false alarms",
+    names.MEAN_IOU_OF_PIXELS: "mean IoU of the defects, pooled over pixels",
+    names.MEAN_DICE_OF_PIXELS: "mean Dice of the defects, pooled over pixels",
+    names.MEAN_IOU_OF_IMAGES: "mean IoU of the defects, mean over images",
+    names.MEAN_DICE_OF_IMAGES: "mean Dice of the defects, mean over images",
+    names.FOREGROUND_IOU_OF_PIXELS: "IoU of any defect, pooled over pixels",
+    names.FOREGROUND_DICE_OF_PIXELS: "Dice of any defect, pooled over pixels",
+    names.FOREGROUND_IOU_OF_IMAGES: "IoU of any defect, mean over images",
+    names.FOREGROUND_DICE_OF_IMAGES: "Dice of any defect, mean over images",
+    names.IOU_OF_PIXELS: "IoU, pooled over pixels",
+    names.DICE_OF_PIXELS: "Dice, pooled over pixels",
+    names.IOU_OF_IMAGES: "IoU, mean over images",
+    names.DICE_OF_IMAGES: "Dice, mean over images",
+    names.DEFECTS_TOUCHED: "defects with a mark on them",
+    names.FALSE_ALARM_AREA: "marked share of a good image (lower is better)",
 }
 
 _MEANINGS = {
@@ -66,6 +80,36 @@ _MEANINGS = {
         "while it marks at most 30% of the good pixels by mistake. 1 is perfect, a map at random "
         "has 0.15."
     ),
+    names.MEAN_IOU_OF_PIXELS: (
+        "For each class of defects: of the area that is truly one or marked as one, the share that "
+        "is both. The mean over the classes, each counting equally; 1 is a perfect match. A defect "
+        "that is marked under a wrong name counts against both classes."
+    ),
+    names.MEAN_DICE_OF_PIXELS: (
+        "The same as Dice: twice the area that is both, by the sum of the two areas. Never below "
+        "IoU: a Dice of 0.67 is an IoU of 0.5."
+    ),
+    names.MEAN_IOU_OF_IMAGES: (
+        "IoU of each image by itself, averaged over the images that have the class, then over the "
+        "classes. A small defect counts as much as a large one."
+    ),
+    names.MEAN_DICE_OF_IMAGES: "The same as Dice.",
+    names.FOREGROUND_IOU_OF_PIXELS: (
+        "Of the area that is truly a defect or marked as one, the share that is both, whatever "
+        "name the mark has. All images counted as if they were one."
+    ),
+    names.FOREGROUND_DICE_OF_PIXELS: (
+        "The same as Dice: twice the area that is both, by the sum of the two areas."
+    ),
+    names.FOREGROUND_IOU_OF_IMAGES: (
+        "IoU of any defect, of each image by itself, averaged over the images with a defect."
+    ),
+    names.FOREGROUND_DICE_OF_IMAGES: "The same as Dice.",
+    names.DEFECTS_TOUCHED: (
+        "Share of the defect images on which at least one marked pixel lies on the defect: the "
+        "eye of whoever looks there is led to it. Says nothing of how much of it is covered."
+    ),
+    names.FALSE_ALARM_AREA: "How much of a good image is marked by mistake, on average.",
 }
 
 
@@ -78,6 +122,16 @@ def meaning_of(metric: str, *, false_alarm_rate: float | None = None) -> str:
     """What a figure says, in a sentence or two; "" where nothing is known of it."""
     rate = "the rate asked for" if false_alarm_rate is None else percent(false_alarm_rate)
     return _MEANINGS.get(metric, "").replace("{rate}", rate)
+
+
+def value_text(metric: str, value: float) -> str:
+    """A value as it is shown; one that is close to 0 wherever a model is of use, in percent."""
+    return small_share(value) if metric == names.FALSE_ALARM_AREA else f"{value:.3f}"
+
+
+def small_share(share: float) -> str:
+    """A share in two digits: `0.031%`."""
+    return f"{100 * share:.2g}%"
 
 
 def percent(share: float) -> str:

@@ -21,7 +21,7 @@ from capsule_inspection.metrics.thresholds import F1
 from capsule_inspection.reports import anomaly, classification, examples, style
 from capsule_inspection.reports.run_folder import RunFolder, Scores
 from capsule_inspection.reports.run_maps import RunMaps
-from capsule_inspection.reports.thumbnails import read_thumbnail
+from capsule_inspection.reports.thumbnails import read_thumbnail, without_padding
 
 SCORES, SCORES_BY_CLASS, ROC, PRO = "scores.png", "scores_by_class.png", "roc.png", "pro.png"
 EXAMPLES = "examples.png"
@@ -41,20 +41,38 @@ def anomaly_drawings(run: RunFolder) -> Iterator[Drawing]:
     chose = run.threshold is None or run.threshold.rule != F1
     calibration = run.scores_of(CALIBRATION if chose else "")
     yield from _of_examples(run, scores)
+    yield from score_drawings(run, scores, calibration=calibration)
+    if names.of_classes(names.of_stage(run.figures, TEST), names.RECALL):
+        yield RECALL_BY_CLASS, lambda: judged_rightly(run)
+    yield from curve_drawings(run, scores)
+
+
+def score_drawings(
+    run: RunFolder,
+    scores: Scores,
+    *,
+    calibration: Scores,
+    score_name: str = anomaly.ANOMALY_SCORE,
+) -> Iterator[Drawing]:
+    """How the scores are spread; `calibration` are those of the images that set the threshold."""
     yield (
         SCORES,
         lambda: anomaly.score_histogram(
-            scores.score, scores.is_defect, scores.threshold, calibration=calibration.score
+            scores.score,
+            scores.is_defect,
+            scores.threshold,
+            calibration=calibration.score,
+            score_name=score_name,
         ),
     )
     if scores.threshold is not None:
-        yield SCORES_BY_CLASS, lambda: _scores_by_class(run, scores, calibration)
-    figures = names.of_stage(run.figures, TEST)
-    if names.of_classes(figures, names.RECALL):
-        title = "Judged rightly: good images accepted, defects rejected"
-        yield RECALL_BY_CLASS, lambda: classification.recall_by_class(figures, title=title)
-    if scores.is_defect.any() and not scores.is_defect.all():
-        yield from _of_curves(run, scores)
+        yield SCORES_BY_CLASS, lambda: _scores_by_class(run, scores, calibration, score_name)
+
+
+def judged_rightly(run: RunFolder) -> Figure:
+    """Recall by class of a run that names no defects."""
+    title = "Judged rightly: good images accepted, defects rejected"
+    return classification.recall_by_class(names.of_stage(run.figures, TEST), title=title)
 
 
 def classes_in(run: RunFolder, scores: Scores) -> list[str]:
@@ -75,7 +93,9 @@ def examples_file_names(classes: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _scores_by_class(run: RunFolder, scores: Scores, calibration: Scores) -> Figure:
+def _scores_by_class(
+    run: RunFolder, scores: Scores, calibration: Scores, score_name: str
+) -> Figure:
     assert scores.threshold is not None
     groups = [
         anomaly.ScoreGroup(
@@ -89,12 +109,18 @@ def _scores_by_class(run: RunFolder, scores: Scores, calibration: Scores) -> Fig
                 name, name != run.good, scores.score[rows], scores.called_defect[rows]
             )
         )
-    return anomaly.scores_by_class(groups, scores.threshold)
+    return anomaly.scores_by_class(groups, scores.threshold, score_name=score_name)
 
 
-def _of_curves(run: RunFolder, scores: Scores) -> Iterator[Drawing]:
+def curve_drawings(run: RunFolder, scores: Scores) -> Iterator[Drawing]:
+    """What other thresholds would do to images and pixels; nothing without good or defect images.
+
+    Raises RunError where the maps are damaged.
+    """
     from sklearn.metrics import roc_curve as image_roc_curve
 
+    if scores.is_defect.all() or not scores.is_defect.any():
+        return
     figures = names.of_stage(run.figures, TEST)
     counts = _count(run.maps, scores) if run.maps is not None else None
     rejected, found, _ = image_roc_curve(scores.is_defect, scores.score)
@@ -177,13 +203,14 @@ def _draw(
 def _example(run: RunFolder, scores: Scores, row: int) -> examples.Example:
     index, is_defect = int(scores.index[row]), bool(scores.is_defect[row])
     place = None if run.maps is None else run.maps.row_of(index)
-    anomaly_map = mask = None
+    anomaly_map = mask = inside = None
     if run.maps is not None and place is not None:
+        inside = run.maps.share_inside(place)
         anomaly_map, mask = run.maps.map_of(place), run.maps.mask_of(place)
         if is_defect and not mask.any():
             mask = None
     image, reconstruction = (
-        _cut(read_thumbnail(path), run.maps, place) if path.is_file() else None
+        without_padding(read_thumbnail(path), inside) if path.is_file() else None
         for path in (run.image_path(index), run.reconstruction_path(index))
     )
     return examples.Example(
@@ -194,17 +221,6 @@ def _example(run: RunFolder, scores: Scores, row: int) -> examples.Example:
         anomaly_map,
         mask,
     )
-
-
-def _cut(image: np.ndarray, maps: RunMaps | None, place: int | None) -> np.ndarray:
-    """A thumbnail without padding, as the maps are."""
-    if maps is None or place is None:
-        return image
-    height, width = image.shape[:2]
-    x0, y0, x1, y1 = maps.share_inside(place)
-    left, right = round(x0 * width), max(round(x1 * width), round(x0 * width) + 1)
-    top, bottom = round(y0 * height), max(round(y1 * height), round(y0 * height) + 1)
-    return image[top:bottom, left:right]
 
 
 def _caption(scores: Scores, row: int) -> str:

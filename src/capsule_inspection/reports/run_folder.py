@@ -7,7 +7,7 @@ trust it. Knows no pictures and no models. pandas is imported when a folder is r
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,8 +22,11 @@ from capsule_inspection.contracts import (
     RunError,
     RunFiles,
 )
+from capsule_inspection.metrics.detection import USUAL_FALSE_ALARM_RATE
+from capsule_inspection.metrics.marking import Decision
 from capsule_inspection.metrics.thresholds import Threshold
 from capsule_inspection.reports.run_maps import RunMaps, read_maps
+from capsule_inspection.reports.run_settings import read_settings
 from capsule_inspection.reports.run_tables import (
     PROBABILITY,
     THRESHOLD,
@@ -39,6 +42,12 @@ if TYPE_CHECKING:
 
 RATE = "threshold.false_alarm_rate"
 """Setting of config.yaml that every rule of thresholds has, since recall is told at it."""
+
+SEGMENTATION = "segmentation"
+"""The task, as the record names it, that marks pixels."""
+
+DECISION = "decision"
+"""Field of the record with what it takes to mark a region."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +154,29 @@ class RunFolder:
     @property
     def has_threshold(self) -> bool:
         """Whether scores and a threshold decide: a one-class run, not a classification."""
-        return not self.classes and _threshold_of(self.predictions) is not None
+        one_class = not self.classes and not self.marks_pixels
+        return one_class and _threshold_of(self.predictions) is not None
+
+    @property
+    def marks_pixels(self) -> bool:
+        """Whether the run decides of each pixel what it shows, and by that of the image."""
+        return self.record.get("task") == SEGMENTATION
+
+    @property
+    def decision(self) -> Decision | None:
+        """What it takes to mark a region; None where the record does not say.
+
+        Raises RunError where the record of it is not as expected.
+        """
+        stored = self.record.get(DECISION)
+        if stored is None:
+            return None
+        try:
+            return Decision.from_dict(stored)
+        except TypeError as error:
+            raise RunError(
+                f"{self.path / RunFiles.RECORD}: decision is not as expected ({error})."
+            ) from None
 
     @property
     def threshold(self) -> Threshold | None:
@@ -166,13 +197,15 @@ class RunFolder:
     @property
     def false_alarm_rate(self) -> float | None:
         """The share of good images that may be rejected, as it was asked; None where it was not."""
+        if self.marks_pixels:
+            return USUAL_FALSE_ALARM_RATE
         stored = self.record.get(THRESHOLD) or {}
         asked = self.settings.get(RATE, stored.get("false_alarm_rate"))
         return None if asked is None else float(asked)
 
     @cached_property
     def maps(self) -> RunMaps | None:
-        """Anomaly maps of the test images, read when first asked for; None where none were kept.
+        """Maps of the test images, read when first asked for; None where none were kept.
 
         Raises RunError where the file is damaged.
         """
@@ -222,7 +255,7 @@ def read_run(folder: Path) -> RunFolder:
         predictions=predictions,
         figures=read_figures(folder),
         classes=classes,
-        settings=_read_settings(folder / RunFiles.CONFIG),
+        settings=read_settings(folder / RunFiles.CONFIG),
     )
 
 
@@ -269,26 +302,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RunError(f"{path}: expected an object with names, found {type(content).__name__}.")
     return content
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    import yaml
-
-    if not path.exists():
-        return {}
-    try:
-        # The C loader is ten times as quick, and a report may read a hundred of these files.
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise RunError(f"{path}: cannot be read as settings ({reason}).") from error
-    return dict(_dotted(content, ""))
-
-
-def _dotted(node: object, prefix: str) -> Iterator[tuple[str, Any]]:
-    if not isinstance(node, dict):
-        yield prefix, node
-        return
-    for key, value in node.items():
-        yield from _dotted(value, f"{prefix}.{key}" if prefix else str(key))

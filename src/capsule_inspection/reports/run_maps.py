@@ -1,4 +1,4 @@
-"""maps.npz of a finished run: anomaly maps and true masks of the test images, read and checked.
+"""maps.npz of a finished run: maps and true masks of the test images, read and checked.
 
 The arrays are described by `contracts.RunFiles.MAPS`. They are the largest file of a run, so they
 are read only when a picture needs them.
@@ -17,20 +17,25 @@ import numpy as np
 from capsule_inspection.contracts import RunError
 
 _ARRAYS = {"index": 1, "maps": 3, "masks": 3, "inside": 2}
-"""Names of the arrays and how many axes each has."""
+"""Names of the arrays that every run with maps has, and how many axes each has."""
+
+_MARKED = "marked"
+"""The array that only runs have which decide of each pixel; shaped as the masks."""
 
 
 @dataclass(frozen=True)
 class RunMaps:
-    """Maps of T images. Shapes: index (T,); maps and masks (T, H, W); inside (T, 4).
+    """Maps of T images. Shapes: index (T,); maps, masks and marked (T, H, W); inside (T, 4).
 
-    `inside` is x0, y0, x1, y1 of what is not padding; nothing that is handed out has any.
+    `inside` is x0, y0, x1, y1 of what is not padding; nothing that is handed out has any. `marked`
+    is the class that was decided for each pixel, None where the run does not decide of pixels.
     """
 
     index: np.ndarray
     maps: np.ndarray
     masks: np.ndarray
     inside: np.ndarray
+    marked: np.ndarray | None = None
 
     def row_of(self, index: int) -> int | None:
         """The row of an image; None where its map was not kept."""
@@ -42,7 +47,15 @@ class RunMaps:
 
     def mask_of(self, row: int) -> np.ndarray:
         """Where one image has a defect: (h, w) bool."""
-        return self.masks[row][self._cut(row)] != 0
+        return self.truth_of(row) != 0
+
+    def truth_of(self, row: int) -> np.ndarray:
+        """The class of each pixel of one image, 0 where nothing is wrong: (h, w)."""
+        return self.masks[row][self._cut(row)]
+
+    def marked_of(self, row: int) -> np.ndarray | None:
+        """The class that was decided for each pixel of one image, 0 for none: (h, w)."""
+        return None if self.marked is None else self.marked[row][self._cut(row)]
 
     def share_inside(self, row: int) -> tuple[float, float, float, float]:
         """`inside` of one image as shares of width and height, for pictures of another size."""
@@ -69,7 +82,7 @@ def read_maps(path: Path) -> RunMaps | None:
     try:
         # Opened here, since numpy leaves a file open that turns out to be no archive.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in _ARRAYS if name in stored}
+            arrays = {name: stored[name] for name in (*_ARRAYS, _MARKED) if name in stored}
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise _broken(path, f"cannot be read ({error})") from error
     absent = [name for name in _ARRAYS if name not in arrays]
@@ -84,22 +97,22 @@ def _check_shapes(path: Path, arrays: dict[str, np.ndarray]) -> None:
     shapes = {name: array.shape for name, array in arrays.items()}
     fit = (
         all(len(shapes[name]) == axes for name, axes in _ARRAYS.items())
-        and len({shape[0] for shape in shapes.values()}) == 1
-        and shapes["maps"] == shapes["masks"]
+        and len({shape[0] for shape in shapes.values() if shape}) == 1
+        and shapes["maps"] == shapes["masks"] == shapes.get(_MARKED, shapes["maps"])
         and shapes["inside"][1] == 4
     )
     if not fit:
         found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise _broken(
             path,
-            "expected index (T,), maps and masks (T, H, W) of one shape and inside (T, 4), "
-            f"found {found}",
+            "expected index (T,), maps, masks and marked (T, H, W) of one shape and "
+            f"inside (T, 4), found {found}",
         )
 
 
 def _check_values(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    for name in ("index", "masks", "inside"):
-        if not np.issubdtype(arrays[name].dtype, np.integer):
+    for name in ("index", "masks", "inside", _MARKED):
+        if name in arrays and not np.issubdtype(arrays[name].dtype, np.integer):
             raise _broken(path, f"expected whole numbers in {name}, found {arrays[name].dtype}")
     maps = arrays["maps"]
     if not np.issubdtype(maps.dtype, np.floating) or not np.isfinite(maps).all():

@@ -12,7 +12,7 @@ from typing import Any
 from capsule_inspection.contracts import TEST, VAL, RunError, RunFiles
 from capsule_inspection.files import write_whole
 from capsule_inspection.reports.html import environment
-from capsule_inspection.reports.page import history, pictures
+from capsule_inspection.reports.page import history, marking, pictures
 from capsule_inspection.reports.page.answer import answer
 from capsule_inspection.reports.page.figures import absences, figure_rows
 from capsule_inspection.reports.run_folder import RunFolder, read_run
@@ -44,6 +44,7 @@ def _content(run: RunFolder) -> dict[str, Any]:
         "answer": answer(run, stage),
         "figures_note": f"Measured on the {stage} images. A 95% interval is where the true value "
         "may well lie: with so few images it matters as much as the value.",
+        "overlap_note": marking.POOLED_OR_MEAN if run.marks_pixels else "",
         "rows": figure_rows(run, stage),
         "absences": absences(run, stage),
         "pictures": main,

@@ -1,8 +1,9 @@
 """The pictures of a finished run, drawn from its files and written beside them.
 
-Reads with `run_folder`, draws with `training`, `classification` and `mistakes`, and what
-one-class runs have with `run_anomaly`. What a run has no data for is not drawn: without
-probabilities and threshold only the curves, without `test` no test pictures.
+Reads with `run_folder`, draws with `training`, `classification` and `mistakes`, what one-class runs
+have with `run_anomaly` and what runs that mark pixels have with `run_segmentation`. What a run has
+no data for is not drawn: without probabilities and threshold only the curves, without `test` no
+test pictures.
 """
 
 from __future__ import annotations
@@ -17,8 +18,14 @@ from capsule_inspection.contracts import TEST, VAL, RunFiles
 from capsule_inspection.metrics import names
 from capsule_inspection.metrics.classification import confusion
 from capsule_inspection.reports import classification, mistakes, style, training
-from capsule_inspection.reports.run_anomaly import RECALL_BY_CLASS, Drawing, anomaly_drawings
+from capsule_inspection.reports.run_anomaly import (
+    RECALL_BY_CLASS,
+    Drawing,
+    anomaly_drawings,
+    judged_rightly,
+)
 from capsule_inspection.reports.run_folder import RunFolder, read_run
+from capsule_inspection.reports.run_segmentation import segmentation_drawings
 from capsule_inspection.reports.thumbnails import Thumbnails
 
 CURVES = "curves.png"
@@ -46,9 +53,14 @@ def _drawings(run: RunFolder) -> Iterator[Drawing]:
         yield CURVES, lambda: _curves(run)
     if run.classes and VAL in run.stages():
         yield CONFUSION_VAL, lambda: _confusion(run, VAL)
-    if run.classes and TEST in run.stages():
+    if TEST not in run.stages():
+        return
+    if run.marks_pixels:
+        yield from segmentation_drawings(run)
+        yield from _of_names(run)
+    elif run.classes:
         yield from _classification_drawings(run)
-    elif run.has_threshold and TEST in run.stages():
+    elif run.has_threshold:
         yield from anomaly_drawings(run)
 
 
@@ -58,11 +70,19 @@ def _curves(run: RunFolder) -> Figure:
 
 
 def _classification_drawings(run: RunFolder) -> Iterator[Drawing]:
-    yield CONFUSION, lambda: _confusion(run, TEST)
+    yield from _of_names(run)
     yield PRECISION_RECALL, lambda: _precision_recall(run)
-    figures = names.of_stage(run.figures, TEST)
-    yield RECALL_BY_CLASS, lambda: classification.recall_by_class(figures)
     yield WORST_MISTAKES, lambda: worst_mistakes_of(run, TEST)
+
+
+def _of_names(run: RunFolder) -> Iterator[Drawing]:
+    """How often the right name is given; where defects have none, how often the right judgement."""
+    if run.classes:
+        yield CONFUSION, lambda: _confusion(run, TEST)
+        figures = names.of_stage(run.figures, TEST)
+        yield RECALL_BY_CLASS, lambda: classification.recall_by_class(figures)
+    else:
+        yield RECALL_BY_CLASS, lambda: judged_rightly(run)
 
 
 def _precision_recall(run: RunFolder) -> Figure:

@@ -23,6 +23,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from capsule_inspection.contracts import Figure as Measured
+
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, BLACK = "#CC79A7", "#56B4E9", "#F0E442", "#000000"
 GREY, FAINT, PALE = "#5F5F5F", "#D9D9D9", "#F5F5F5"
@@ -134,6 +136,27 @@ def note_beside(axes: Axes, row: float, text: str, *, colour: str = BLACK) -> No
         fontsize=10,
         color=colour,
     )
+
+
+def interval_bar(
+    axes: Axes,
+    row: float,
+    measured: Measured,
+    *,
+    bar: str = SKY,
+    colour: str = BLUE,
+    marker: str = "o",
+) -> None:
+    """A figure as a point at the height of a row, its 95% interval as a bar behind it."""
+    if measured.low is not None and measured.high is not None:
+        axes.plot(
+            [measured.low, measured.high],
+            [row, row],
+            color=bar,
+            linewidth=7,
+            solid_capstyle="butt",
+        )
+    axes.plot(measured.value, row, marker, color=colour, markersize=7, zorder=3, clip_on=False)
 
 
 def short(name: str, longest: int = LONGEST_NAME) -> str:

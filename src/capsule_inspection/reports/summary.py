@@ -32,7 +32,7 @@ def summary_table(figures: Figures, *, stage: str) -> Table:
         table.add_row("none", "nothing was measured here")
     whole = [name for name in of_stage if not _is_per_class(name)]
     for name in whole:
-        table.add_row(figure_words.name_of(name), as_text(of_stage[name]))
+        table.add_row(figure_words.name_of(name), as_text(of_stage[name], name))
     if whole:
         table.add_section()
     # As Text, since a class called "[red]" is no colour. Precisions stay in metrics.json.
@@ -41,11 +41,13 @@ def summary_table(figures: Figures, *, stage: str) -> Table:
     return table
 
 
-def as_text(figure: Figure) -> str:
+def as_text(figure: Figure, metric: str = "") -> str:
     """A figure as `0.909 (0.816 to 0.958), n=66`; without the brackets where it has no interval."""
-    if figure.low is None or figure.high is None:
-        return f"{figure.value:.3f}, n={figure.n}"
-    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f}), n={figure.n}"
+    value, low, high = (
+        "" if number is None else figure_words.value_text(metric, number)
+        for number in (figure.value, figure.low, figure.high)
+    )
+    return f"{value} ({low} to {high}), n={figure.n}" if low and high else f"{value}, n={figure.n}"
 
 
 def _is_per_class(name: str) -> bool:

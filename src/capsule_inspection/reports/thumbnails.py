@@ -40,3 +40,19 @@ def read_thumbnail(path: Path) -> np.ndarray:
             return np.asarray(image.convert("RGB"))
     except OSError as error:
         raise RunError(f"{path}: not a readable thumbnail ({error}).") from error
+
+
+def without_padding(
+    image: np.ndarray, inside: tuple[float, float, float, float] | None
+) -> np.ndarray:
+    """The part of a thumbnail (H, W, 3) that is no padding, as maps are handed out.
+
+    `inside` is x0, y0, x1, y1 as shares of width and height; None where it is not known.
+    """
+    if inside is None:
+        return image
+    height, width = image.shape[:2]
+    x0, y0, x1, y1 = inside
+    left, right = round(x0 * width), max(round(x1 * width), round(x0 * width) + 1)
+    top, bottom = round(y0 * height), max(round(y1 * height), round(y0 * height) + 1)
+    return image[top:bottom, left:right]

@@ -19,6 +19,7 @@ EPOCH = "epoch"
 RATE = "lr"
 _DASHES = {TRAIN: (0, (4, 2)), VAL: "solid", TEST: (0, (1, 1))}
 _NOT_CURVES = {EPOCH, "step", "seconds"}
+_ABBREVIATIONS = {"iou": "IoU", "dice": "Dice"}
 _PARTS_OF_LOSS = {"reconstruction", "segmentation"}
 
 Columns = Mapping[str, Sequence[float] | np.ndarray]
@@ -87,7 +88,7 @@ def _panel(axes: Axes, title: str, epoch: np.ndarray, columns: Columns) -> None:
             linestyle=_DASHES.get(stage, "solid"),
             marker="o" if measured.sum() < 2 else None,
             markersize=4,
-            label=name.replace("_", " "),
+            label=_label(name),
         )
     axes.set_title(title)
     low, high = axes.dataLim.intervaly
@@ -95,6 +96,12 @@ def _panel(axes: Axes, title: str, epoch: np.ndarray, columns: Columns) -> None:
     axes.set_ylim((-0.02, 1.02) if title == "Figures" else around_zero)
     if title != "Learning rate" or len(columns) > 1:
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _label(name: str) -> str:
+    """`val/mean IoU` from `val/mean_iou`."""
+    stage, slash, metric = name.rpartition("/")
+    return stage + slash + " ".join(_ABBREVIATIONS.get(word, word) for word in metric.split("_"))
 
 
 def _name_best(axes: Axes, best_epoch: int) -> None:

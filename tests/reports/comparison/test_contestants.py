@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from drawn_runs import draw_run
+from drawn_segmentation_runs import draw_segmentation_run
 
 from capsule_inspection.contracts import RunError
 from capsule_inspection.reports.comparison.contestants import gather
@@ -99,3 +101,48 @@ def test_scores_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
     path.write_text("\n".join([*lines[:3], ",".join(cells), *lines[4:]]) + "\n")
     with pytest.raises(RunError, match="1 of 12 scores"):
         gather([read_run(folder)])
+
+
+def test_encoder_and_weights_of_the_loss_stand_in_the_names(tmp_path: Path) -> None:
+    changed: list[dict[str, Any]] = [
+        {"model": {"encoder": "resnet18"}, "task": {"loss_weights": {"dice": 0.5, "focal": 0.0}}},
+        {"model": {"encoder": "resnet18"}, "task": {"loss_weights": {"dice": 1.0, "focal": 0.0}}},
+    ]
+    runs = [
+        draw_segmentation_run(tmp_path / f"{n}", settings=settings)
+        for n, settings in enumerate(changed)
+    ]
+    assert [one.name for one in gather(runs)] == [
+        "unet, loss_weights.dice=0.5",
+        "unet, loss_weights.dice=1.0",
+    ]
+
+
+def test_other_architectures_tell_their_encoders_where_those_differ_too(tmp_path: Path) -> None:
+    def names(*encoders: str) -> list[str]:
+        runs = [
+            draw_segmentation_run(
+                tmp_path / f"{architecture} {' '.join(encoders)}",
+                model=architecture,
+                settings={"model": {"encoder": encoder, "architecture": architecture}},
+            )
+            for architecture, encoder in zip(("unet", "fpn"), encoders, strict=True)
+        ]
+        return [one.name for one in gather([*runs, read_run(draw_run(tmp_path / encoders[1]))])]
+
+    assert names("resnet18", "resnet18") == ["unet", "fpn", "custom_resnet"]
+    assert names("resnet18", "atto") == [
+        "unet, encoder=resnet18",
+        "fpn, encoder=atto",
+        "custom_resnet",
+    ]
+
+
+def test_shares_that_data_takes_up_are_told_once(tmp_path: Path) -> None:
+    runs = [
+        draw_segmentation_run(
+            tmp_path / f"{share}", settings={"task": {"painted": share}, "data": {"painted": share}}
+        )
+        for share in (0.2, 0.4)
+    ]
+    assert [one.name for one in gather(runs)] == ["unet, painted=0.2", "unet, painted=0.4"]

@@ -14,11 +14,12 @@ from drawn_anomaly_runs import draw_folds, draw_one_class_run, one_class_images
 from drawn_runs import draw_run, labels_of
 
 from capsule_inspection.contracts import RunError
-from capsule_inspection.reports.comparison import one_class
+from capsule_inspection.reports.comparison import maps, one_class
 from capsule_inspection.reports.comparison.cells import Table
 from capsule_inspection.reports.comparison.contestants import gather
 from capsule_inspection.reports.comparison.measured import Measured, measure
 from capsule_inspection.reports.comparison.tables import as_csv, quality_table, recall_table
+from capsule_inspection.reports.comparison.where import where_table
 from capsule_inspection.reports.comparison.writing import compare, write_comparison
 from capsule_inspection.reports.run_folder import RunFolder, read_run
 
@@ -105,7 +106,7 @@ def test_pixel_figures_without_maps_have_no_interval(tmp_path: Path) -> None:
 def test_a_fold_that_never_had_maps_leaves_no_pixel_figures(tmp_path: Path) -> None:
     runs = [*draw_folds(tmp_path, folds=4), draw_one_class_run(tmp_path / "e", fold=4, maps=False)]
     (one,) = measured(runs)
-    assert not {*one_class.OF_PIXELS} & set(one.figures)
+    assert not {*maps.OF_MAPS} & set(one.figures)
 
 
 def test_damaged_maps_are_refused_with_advice(tmp_path: Path) -> None:
@@ -127,15 +128,18 @@ def test_the_asked_rate_is_that_of_the_settings_then_of_the_record(tmp_path: Pat
     assert "recall_at_false_alarm_rate" not in measure(neither).figures
 
 
-def test_figures_of_maps_are_shown_and_a_dash_where_there_are_none(tmp_path: Path) -> None:
+def test_figures_of_maps_have_a_table_of_those_that_have_maps(tmp_path: Path) -> None:
     runs = [*draw_folds(tmp_path), *draw_folds(tmp_path, model="bare", maps=False)]
-    table = quality_table(measured(runs))
+    table, where = quality_table(measured(runs)), where_table(measured(runs))
 
-    assert {"pixel AUROC", "AUPRO", "F1 of defects", "recall at the false-alarm rate",
+    assert {"F1 of defects", "recall at the false-alarm rate",
             "average precision of defects"} <= set(table.columns)  # fmt: skip
     assert cells(table, 0)["images"] == str(5 * GOOD + DEFECTS)
-    assert cells(table, 0)["AUPRO"] != "–"
-    assert cells(table, 1)["AUPRO"] == "–"
+    assert where is not None
+    assert where.columns == ("model", "pixel AUROC", "AUPRO", "images")
+    assert [row[0].text for row in where.rows] == ["autoencoder (5 runs)"]
+    assert cells(where, 0)["images"] == str(5 * GOOD + DEFECTS)
+    assert "nothing is known of where: bare" in where.note
     assert "means over folds and seeds" in table.note
     assert "at most 0.1 of these good images" in table.note
     assert "pooled: every image" not in table.note

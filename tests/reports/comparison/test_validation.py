@@ -5,6 +5,7 @@ from pathlib import Path
 
 from drawn_anomaly_runs import draw_one_class_run
 from drawn_runs import draw_run
+from drawn_segmentation_runs import draw_segmentation_run
 
 from capsule_inspection.reports.comparison.contestants import gather
 from capsule_inspection.reports.comparison.measured import measure
@@ -91,3 +92,48 @@ def test_above_eight_models_the_page_says_what_all_are_compared_with(tmp_path: P
     )
     page = write_comparison(unranked, tmp_path / "out").read_text()
     assert "Drawn are the first 7 of 9 models (they share no validation figure" in page
+
+
+def test_models_that_mark_pixels_rank_by_the_overlap_that_chose_their_epoch(tmp_path: Path) -> None:
+    runs = [
+        draw_segmentation_run(
+            tmp_path / model, model=model, monitored=dice, beside=beside, binary=model == "b"
+        )
+        for model, dice, beside in (("a", 0.4, 0), ("b", 0.6, 6), ("c", 0.5, 3))
+    ]
+    ranking = ranking_of(runs)
+    assert ranking.by == "foreground_dice"
+    assert names_in(ranking) == ["b", "c", "a"]
+
+
+def test_overlaps_of_other_images_or_of_other_names_do_not_rank(tmp_path: Path) -> None:
+    split = [
+        draw_segmentation_run(tmp_path / f"s{n}", model=f"m{n}", settings={"split": {"seed": n}})
+        for n in range(2)
+    ]
+    by_names = {"monitor": {"key": "val/mean_iou_smoothed", "value": 0.5}}
+    classes = [
+        draw_segmentation_run(tmp_path / f"c{n}", model=f"m{n}", binary=bool(n), record=by_names)
+        for n in range(2)
+    ]
+    assert ranking_of(split).by is None
+    assert ranking_of(classes).by is None
+    assert ranking_of(classes[:1]).by == "mean_iou"
+
+
+def test_classifiers_and_models_that_mark_pixels_have_no_common_figure(tmp_path: Path) -> None:
+    runs = [draw_segmentation_run(tmp_path / "a"), read_run(draw_run(tmp_path / "b"))]
+    ranking = ranking_of(runs)
+    assert ranking.by is None
+    assert names_in(ranking) == ["unet", "custom_resnet"]
+
+
+def test_above_eight_models_that_mark_pixels_the_best_on_validation_is_told(tmp_path: Path) -> None:
+    runs = [
+        draw_segmentation_run(tmp_path / f"{n}", model=f"m{n}", monitored=n / 10) for n in range(9)
+    ]
+    comparison = compare(runs)
+    assert {verdict.first for verdict in comparison.verdicts} == {"m8"}
+    assert "All are compared with m8, which has the best validation foreground Dice." in as_html(
+        comparison, [], drawn_note=""
+    )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from capsule_inspection.metrics import names
-from capsule_inspection.reports.comparison import thresholds, words
+from capsule_inspection.reports.comparison import thresholds, where, words
 from capsule_inspection.reports.comparison.measured import (
     Measured,
     converged_epoch,
@@ -43,7 +43,11 @@ def answer(measured: Sequence[Measured], verdicts: Sequence[Verdict]) -> Answer:
     candidates = _candidates(measured, verdicts)
     return Answer(
         recommendation=_recommendation(measured, candidates, verdicts),
-        best=[*_best(measured), *thresholds.sentences(measured)],
+        best=[
+            *_best(measured),
+            *where.sentences(measured, verdicts),
+            *thresholds.sentences(measured),
+        ],
         reasons=[_reasons(one) for one in measured],
         caveats=_caveats(measured),
         candidates=[one.name for one in candidates],
@@ -228,6 +232,7 @@ def _caveats(measured: Sequence[Measured]) -> list[str]:
     told += _always_good(measured)
     told += _unordered(measured)
     told += thresholds.caveats(measured)
+    told += where.caveats(measured)
     for one in measured:
         if one.contestant.dropped:
             told.append(

@@ -25,6 +25,8 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
+    leads: bool = False
+    """Whether it stands before the verdicts."""
 
 
 def figure_cell(figure: Figure | None) -> Cell:

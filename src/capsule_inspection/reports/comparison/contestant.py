@@ -13,6 +13,7 @@ import numpy as np
 
 from capsule_inspection.contracts import TEST
 from capsule_inspection.reports.comparison import settings
+from capsule_inspection.reports.comparison.marks import Marks, read_marks
 from capsule_inspection.reports.run_folder import RunFolder
 
 
@@ -70,6 +71,19 @@ class Contestant:
     def names_defects(self) -> bool:
         """Whether it says which defect it is, or only that it is one."""
         return self.probabilities is not None
+
+    @property
+    def marks_pixels(self) -> bool:
+        """Whether it decides of each pixel what it shows."""
+        return self.runs[0].marks_pixels
+
+    @cached_property
+    def marks(self) -> Marks | None:
+        """What its runs marked, read when first asked for; None where it does not mark pixels.
+
+        Raises RunError where the maps of a run are damaged.
+        """
+        return read_marks(self)
 
     @property
     def is_optimistic(self) -> bool:

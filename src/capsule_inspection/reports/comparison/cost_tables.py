@@ -38,6 +38,11 @@ TRAINING: tuple[Column, ...] = (
     ("converged at", converged_epoch, _whole),
     ("validation accuracy", validation_figure(names.ACCURACY), words.share),
     ("validation balanced accuracy", validation_figure(names.BALANCED_ACCURACY), words.share),
+    (
+        "validation foreground Dice",
+        of_epoch(names.figure_key(VAL, words.MONITORED_DICE)),
+        words.share,
+    ),
     ("validation loss", of_epoch(names.figure_key(VAL, names.LOSS)), "{:.3f}".format),
     ("chosen epoch", from_record("best_epoch"), _whole),
     ("gap", gap, words.points),
@@ -55,16 +60,20 @@ COST: tuple[Column, ...] = (
 def training_table(measured: Sequence[Measured]) -> Table:
     """The origin's rows: how training went."""
     parts = [f"{DEFINITION} Training loss: of the last epoch."]
-    if any(one.contestant.names_defects for one in measured):
+    if any(_is_classifier(one) for one in measured):
         parts.append(
             "Gap: the figure that chose the epoch, in training less in validation, in points."
         )
-    if not all(one.contestant.names_defects for one in measured):
+    if not all(_is_classifier(one) for one in measured):
         parts.append("Losses can be compared only where they have the same terms and images.")
     parts.append(
         "Over several runs: mean (least to most). Epochs are counted from 0, as in metrics.csv."
     )
     return _costs(TRAINING_ROWS, TRAINING, measured, " ".join(parts))
+
+
+def _is_classifier(one: Measured) -> bool:
+    return one.contestant.names_defects and not one.contestant.marks_pixels
 
 
 def cost_table(measured: Sequence[Measured]) -> Table:

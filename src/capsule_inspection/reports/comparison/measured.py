@@ -9,15 +9,24 @@ from typing import Any
 
 import numpy as np
 
-from capsule_inspection.contracts import VAL, Figure
+from capsule_inspection.contracts import GOOD_LABEL, VAL, Figure
 from capsule_inspection.metrics import names
 from capsule_inspection.metrics.classification import classification_figures
-from capsule_inspection.reports.comparison import one_class
+from capsule_inspection.metrics.detection import anomaly_figures
+from capsule_inspection.reports.comparison import maps, marks, one_class
 from capsule_inspection.reports.comparison.contestant import Contestant, fold_of, seed_of
 from capsule_inspection.reports.comparison.convergence import converged_at
 from capsule_inspection.reports.run_folder import RunFolder
 
 BEST_EPOCH = "best_epoch"
+OF_SEEDS = (
+    names.ACCURACY,
+    names.BALANCED_ACCURACY,
+    names.AUROC,
+    names.FOREGROUND_DICE_OF_PIXELS,
+    names.MEAN_IOU_OF_PIXELS,
+)
+"""Figures that are told of each seed."""
 
 
 @dataclass(frozen=True)
@@ -64,17 +73,15 @@ class Measured:
 
     @cached_property
     def by_seed(self) -> dict[int, dict[str, float]]:
-        """Accuracy, balanced accuracy and AUROC of each seed, its folds pooled.
+        """Accuracy, balanced accuracy, AUROC and overlap of each seed, its folds pooled.
 
-        Where classes are not named: AUROC, its mean over folds.
+        Where classes are not named: AUROC, its mean over folds, and overlap.
         """
-        if not self.contestant.names_defects:
-            return one_class.by_seed(self.contestant)
-        figures = [_figures_of_seed(self.contestant, row) for row in _rows(self.contestant)]
-        shown = (names.ACCURACY, names.BALANCED_ACCURACY, names.AUROC)
+        of_images, of_marks = _values_by_seed(self.contestant), marks.by_seed(self.contestant)
+        found = {seed: of_images[seed] | of_marks[seed] for seed in self.contestant.seeds}
         return {
-            seed: {metric: of_seed[metric].value for metric in shown if metric in of_seed}
-            for seed, of_seed in zip(self.contestant.seeds, figures, strict=True)
+            seed: {metric: values[metric] for metric in OF_SEEDS if metric in values}
+            for seed, values in found.items()
         }
 
 
@@ -83,28 +90,60 @@ def measure(contestant: Contestant) -> Measured:
 
     Of several seeds the values and the limits are averaged: a photograph that was judged three
     times is one photograph, so seeds must not make intervals narrower. Where classes are not named
-    they are means over runs, as `one_class` says. Raises RunError where maps are damaged.
+    they are means over runs, as `one_class` says; of pixels as `maps` and `marks` say.
+    Raises RunError where maps are damaged.
     """
     if len(contestant.runs) == 1:
         stored = names.of_stage(contestant.runs[0].figures, contestant.stage)
         if stored:
             return Measured(contestant, stored)
-    if not contestant.names_defects:
-        return Measured(contestant, one_class.figures(contestant))
-    return Measured(
-        contestant, _mean([_figures_of_seed(contestant, row) for row in _rows(contestant)])
+    of_images = (
+        _mean([_figures_of_seed(contestant, row) for row in _rows(contestant)])
+        if contestant.names_defects
+        else one_class.figures(contestant)
     )
+    return Measured(contestant, of_images | marks.figures(contestant) | maps.figures(contestant))
 
 
 def _rows(contestant: Contestant) -> range:
     return range(len(contestant.seeds))
 
 
+def _values_by_seed(contestant: Contestant) -> dict[int, dict[str, float]]:
+    """Every figure of images of each seed."""
+    if not contestant.names_defects:
+        return one_class.by_seed(contestant)
+    return {
+        seed: {name: figure.value for name, figure in _figures_of_seed(contestant, row).items()}
+        for row, seed in enumerate(contestant.seeds)
+    }
+
+
 def _figures_of_seed(contestant: Contestant, row: int) -> dict[str, Figure]:
     assert contestant.probabilities is not None
+    label, probabilities = _class_indices(contestant, contestant.label), contestant.probabilities
+    if not contestant.marks_pixels:
+        return classification_figures(label, probabilities[row], classes=contestant.classes)
+    # What is marked decides, not the largest probability: see `Predictions.called`.
+    assert contestant.prediction is not None
+    assert contestant.score is not None
+    called, score = _class_indices(contestant, contestant.prediction[row]), contestant.score[row]
+    rate = contestant.runs[0].false_alarm_rate
+    assert rate is not None
+    return anomaly_figures(
+        contestant.is_defect,
+        called != GOOD_LABEL,
+        score,
+        class_names_of_images=contestant.label,
+        false_alarm_rate=rate,
+    ) | classification_figures(
+        label, probabilities[row], classes=contestant.classes, called=called, score=score
+    )
+
+
+def _class_indices(contestant: Contestant, class_names: np.ndarray) -> np.ndarray:
     index_of = {name: index for index, name in enumerate(contestant.classes)}
-    label = np.array([index_of[name] for name in contestant.label.tolist()])
-    return classification_figures(label, contestant.probabilities[row], classes=contestant.classes)
+    return np.array([index_of[name] for name in class_names.tolist()])
 
 
 def _mean(of_seeds: Sequence[dict[str, Figure]]) -> dict[str, Figure]:

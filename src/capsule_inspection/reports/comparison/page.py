@@ -81,7 +81,8 @@ def _content(comparison: Comparison, pictures: Sequence[Picture]) -> dict[str, A
         "subtitle": _subtitle(measured),
         "answer": comparison.answer,
         "failures": comparison.failures,
-        "tables": comparison.tables,
+        "leading": [table for table in comparison.tables if table.leads],
+        "tables": [table for table in comparison.tables if not table.leads],
         "verdicts": [
             {
                 "headline": words.headline(verdict),
@@ -110,7 +111,7 @@ def _subtitle(measured: Sequence[Measured]) -> str:
         f"{' or '.join(map(str, images))} test images a model",
     ]
     if folds:
-        parts.append(f"{len(folds)} folds")
+        parts.append(f"{len(folds)} folds" if len(folds) > 1 else "1 fold")
     parts.append(f"{len(seeds)} seeds" if len(seeds) > 1 else "1 seed")
     return ", ".join(parts)
 

@@ -1,4 +1,4 @@
-"""The pictures of a comparison: courses of training, recall of each class, confusion, disagreement.
+"""The pictures of a comparison: courses of training, confusion, disagreement.
 
 From contestants that are handed over; reads thumbnails only. At most `MOST_SHOWN` contestants are
 drawn, the best on validation, since more lines tell nothing.
@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from capsule_inspection.contracts import TRAIN, VAL
-from capsule_inspection.contracts import Figure as Value
 from capsule_inspection.metrics import names
 from capsule_inspection.metrics.classification import confusion
 from capsule_inspection.reports import mistakes, style
@@ -26,7 +25,6 @@ from capsule_inspection.reports.run_folder import RunFolder
 MOST_SHOWN = 7
 MOST_DISAGREEMENTS = 12
 SECONDS = "seconds"
-_RECALL_TITLES = {"named": "Recall of each class", "rejected": "Defects rejected, good let pass"}
 
 
 @style.styled
@@ -115,84 +113,6 @@ def _course(run: RunFolder, column: str, over: str) -> tuple[np.ndarray, np.ndar
     measured = np.isfinite(values)
     x = run.epochs[over].to_numpy(np.float64)
     return (np.cumsum(x) if over == SECONDS else x)[measured], values[measured]
-
-
-@style.styled
-def recalls(measured: Sequence[Measured]) -> Figure:
-    """Recall of each class with its interval, the contestants beside each other.
-
-    Where some name no classes the legend says whose images were named and whose only rejected.
-    """
-    of_class = {one.name: names.of_classes(one.figures, names.RECALL) for one in measured}
-    classes = list(dict.fromkeys(name for found in of_class.values() for name in found))
-    rows = {name: [found.get(name) for found in of_class.values()] for name in classes}
-    labels = [f"{style.short(name)}  ({_images(found)})" for name, found in rows.items()]
-    counted = [words.counted(one.contestant) for one in measured]
-    contestants, title = list(of_class), _RECALL_TITLES[counted[0]]
-    if len(set(counted)) > 1:
-        contestants = [f"{one.name}: {what}" for one, what in zip(measured, counted, strict=True)]
-        title = "Recall of each class: named, or rejected"
-    return _intervals(
-        list(rows.values()), labels, contestants, title=f"{title} (bar: 95% interval)"
-    )
-
-
-@style.styled
-def overview(measured: Sequence[Measured]) -> Figure:
-    """The figures that decide, with their intervals, the contestants beside each other."""
-    wanted = (
-        names.ACCURACY,
-        names.BALANCED_ACCURACY,
-        names.AUROC,
-        names.DEFECTS_MISSED,
-        names.GOOD_REJECTED,
-        names.PIXEL_AUROC,
-        names.AUPRO,
-    )
-    shown = [name for name in wanted if any(name in one.figures for one in measured)]
-    rows = [[one.figures.get(name) for one in measured] for name in shown]
-    lower = dict.fromkeys(names.LOWER_IS_BETTER, " (lower is better)")
-    labels = [f"{words.metric(name)}{lower.get(name, '')}" for name in shown]
-    return _intervals(
-        rows, labels, [one.name for one in measured], title="Figures with their 95% intervals"
-    )
-
-
-def _images(found: Sequence[Value | None]) -> str:
-    counts = sorted({value.n for value in found if value is not None})
-    return "–".join(map(str, counts))
-
-
-def _intervals(
-    rows: Sequence[Sequence[Value | None]],
-    labels: Sequence[str],
-    contestants: Sequence[str],
-    *,
-    title: str,
-) -> Figure:
-    step = 0.8 / max(1, len(contestants))
-    height = len(rows) * (0.35 + 0.16 * len(contestants))
-    figure = style.new_figure(9.0, 1.3 + height + 0.22 * len(contestants))
-    axes = figure.subplots()
-    for i, name in enumerate(contestants):
-        colour = style.SERIES[i]
-        place = np.arange(len(rows)) + (i - (len(contestants) - 1) / 2) * step
-        known = [(at, row[i]) for at, row in zip(place, rows, strict=True)]
-        for at, value in known:
-            if value is not None and value.low is not None and value.high is not None:
-                axes.plot([value.low, value.high], [at, at], color=colour, linewidth=4, alpha=0.35,
-                          solid_capstyle="butt")  # fmt: skip
-        points = [(value.value, at) for at, value in known if value is not None]
-        if points:
-            axes.plot(*zip(*points, strict=True), "o", color=colour, markersize=5.5,
-                      label=style.short(name, 60))  # fmt: skip
-    axes.set_yticks(range(len(rows)), labels)
-    axes.set(xlim=(-0.01, 1.01), ylim=(len(rows) - 0.4, -0.6))
-    axes.spines["left"].set_visible(False)
-    axes.tick_params(axis="y", length=0)
-    axes.set_title(title)
-    figure.legend(loc="outside lower left", ncols=1)
-    return figure
 
 
 @style.styled

@@ -52,13 +52,25 @@ def retrained(first: Contestant, second: Contestant) -> dict[str, Retrained] | N
     train = float(np.mean([count[TRAIN] for count in counts]))
     test = float(np.mean([len(run.rows_of(first.stage)) for pair in runs for run in pair])) - always
     found: dict[str, Retrained] = {}
-    for metric in (names.ACCURACY, names.BALANCED_ACCURACY, names.AUROC):
+    for metric in _metrics(first, second):
         key = names.figure_key(first.stage, metric)
         if all(key in run.figures for pair in runs for run in pair):
             values = np.array([a.figures[key].value - b.figures[key].value for a, b in runs])
             difference = corrected_resampled_t(values, test_images=test, train_images=train)
             found[metric] = Retrained(difference, len(runs), always)
     return found
+
+
+def _metrics(first: Contestant, second: Contestant) -> list[str]:
+    """Figures that mean the same of both."""
+    found = [
+        names.ACCURACY,
+        names.BALANCED_ACCURACY,
+        names.AUROC,
+        names.FOREGROUND_DICE_OF_PIXELS,
+    ]
+    same_classes = first.names_defects and second.names_defects and first.classes == second.classes
+    return [*found, names.MEAN_IOU_OF_PIXELS] if same_classes else found
 
 
 def _tested(contestant: Contestant) -> dict[tuple[int, int | None], frozenset[str]]:

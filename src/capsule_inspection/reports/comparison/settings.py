@@ -14,16 +14,19 @@ from capsule_inspection.reports.run_folder import RunFolder
 Settings = Mapping[str, Any]
 
 LONGEST = 36
+LOSS_WEIGHTS = "loss_weights"
 SEED, FOLD = "seed", "split.fold"
-MODEL, DATA = "model.name", "data.name"
+MODEL, DATA, ENCODER = "model.name", "data.name", "model.encoder"
 _NOT_OF_THE_MODEL = (
     SEED,
     FOLD,
     "resume",
-    # Defaults that trainer.max_epochs, optimizer.lr and data.image_size take up.
+    # Defaults that trainer.max_epochs, optimizer.lr and settings of data take up.
     "task.epochs",
     "task.learning_rate",
     "task.image_size",
+    "task.painted",
+    "task.pasted",
     "data.root",
     "data.cache_folder",
     "data.workers",
@@ -66,7 +69,7 @@ def names_of(models: Sequence[Settings]) -> list[str]:
     Where those are many the namesakes get letters, and `told_apart` says what they stand for. Two
     models of equal settings get a number behind their name.
     """
-    names = [_name(settings, _namesakes(settings, models)) for settings in models]
+    names = [_name(settings, models) for settings in models]
     names = [
         _lettered(settings, models) if _has_long(settings, models, names) else name
         for name, settings in zip(names, models, strict=True)
@@ -79,7 +82,7 @@ def names_of(models: Sequence[Settings]) -> list[str]:
 
 def told_apart(settings: Settings, models: Sequence[Settings]) -> str:
     """The settings of a model in which its namesakes differ; empty where it has none."""
-    keys = _shown(differing(_namesakes(settings, models)))
+    keys = _told_of(settings, models)
     return ", ".join(f"{key}={_text(settings.get(key))}" for key in keys)
 
 
@@ -109,8 +112,20 @@ def _lettered(settings: Settings, models: Sequence[Settings]) -> str:
     return f"{settings[MODEL]} {letter}"
 
 
-def _name(settings: Settings, namesakes: Sequence[Settings]) -> str:
-    keys = _shown(differing(namesakes))
+def _told_of(settings: Settings, models: Sequence[Settings]) -> list[str]:
+    """The settings that tell a model from its namesakes.
+
+    The encoder too where those of other architectures are not the same: it is half of the network.
+    """
+    keys = _shown(differing(_namesakes(settings, models)))
+    encoders = {other[ENCODER] for other in models if ENCODER in other}
+    if ENCODER in settings and ENCODER not in keys and len(encoders) > 1:
+        return [ENCODER, *keys]
+    return keys
+
+
+def _name(settings: Settings, models: Sequence[Settings]) -> str:
+    keys = _told_of(settings, models)
     parts = [f"{_short(key, keys)}={_text(settings.get(key))}" for key in keys]
     return ", ".join([str(settings[MODEL]), *parts])
 
@@ -121,8 +136,13 @@ def _shown(keys: list[str]) -> list[str]:
 
 
 def _short(key: str, keys: Sequence[str]) -> str:
-    """The last part of a dotted name, with the part before it where that is not enough."""
-    last = key.rpartition(".")[2]
+    """The last part of a dotted name, with the part before it where that is not enough.
+
+    Nor is it for the weights of a loss: a model called `dice=0.5` would seem to have reached that.
+    """
+    before, _, last = key.rpartition(".")
+    if before.endswith(LOSS_WEIGHTS):
+        return f"{LOSS_WEIGHTS}.{last}"
     alike = [other for other in keys if other.rpartition(".")[2] == last]
     return last if len(alike) == 1 and last != "name" else key.removesuffix(".name")
 

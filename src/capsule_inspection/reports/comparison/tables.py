@@ -12,7 +12,7 @@ from capsule_inspection.metrics import names
 from capsule_inspection.reports.comparison import one_class, settings, words
 from capsule_inspection.reports.comparison.cells import Cell, Table, figure_cell, name_cell
 from capsule_inspection.reports.comparison.cost_tables import COST, TRAINING
-from capsule_inspection.reports.comparison.measured import Measured
+from capsule_inspection.reports.comparison.measured import OF_SEEDS, Measured
 from capsule_inspection.reports.comparison.verdicts import Verdict
 
 QUALITY = "Test images"
@@ -28,8 +28,6 @@ OF_ONE_CLASS = (
     names.AVERAGE_PRECISION,
     names.F1,
     names.RECALL_AT_RATE,
-    names.PIXEL_AUROC,
-    names.AUPRO,
 )
 """Shown too where a model names no classes."""
 
@@ -48,7 +46,8 @@ def quality_table(measured: Sequence[Measured]) -> Table:
         )
         for one in measured
     ]
-    return Table(QUALITY, ("model", *columns, "images"), tuple(rows), _quality_note(measured))
+    note = _quality_note(measured)
+    return Table(QUALITY, ("model", *columns, "images"), tuple(rows), note, leads=True)
 
 
 def _all_name(measured: Sequence[Measured]) -> bool:
@@ -68,6 +67,8 @@ def _quality_note(measured: Sequence[Measured]) -> str:
         )
     if not _all_name(measured):
         told += _one_class_notes(measured)
+    if any(one.contestant.marks_pixels for one in measured):
+        told.append("Models that mark pixels call an image by what they marked in it.")
     return " ".join([*told, "↓: lower is better."])
 
 
@@ -80,16 +81,14 @@ def _one_class_notes(measured: Sequence[Measured]) -> list[str]:
     ]
     if whose:
         told.append("Verdicts on a pair of the two kinds take AUROC within folds for both.")
-    of_them = [one for one in measured if not one.contestant.names_defects]
-    rates = {one_class.false_alarm_rate(one.contestant) for one in of_them} - {None}
-    if rates and any(names.RECALL_AT_RATE in one.figures for one in of_them):
+    with_it = [one for one in measured if names.RECALL_AT_RATE in one.figures]
+    rates = {one_class.false_alarm_rate(one.contestant) for one in with_it} - {None}
+    if rates:
         asked = " or ".join(f"{rate:.3g}" for rate in sorted(rate for rate in rates if rate))
         told.append(
             "Recall at the false-alarm rate: the defects that would be found if the threshold let "
             f"at most {asked} of these good images be rejected."
         )
-    if any(name in one.figures for one in of_them for name in one_class.OF_PIXELS):
-        told.append("Pixel AUROC and AUPRO hold the maps against the masks of the defects.")
     return told
 
 
@@ -155,8 +154,7 @@ def seeds_table(measured: Sequence[Measured]) -> Table | None:
     if not with_seeds:
         return None
     known = {metric for one in with_seeds for of_seed in one.by_seed.values() for metric in of_seed}
-    wanted = (names.ACCURACY, names.BALANCED_ACCURACY, names.AUROC)
-    shown = [metric for metric in wanted if metric in known]
+    shown = [metric for metric in OF_SEEDS if metric in known]
     rows = []
     for one in with_seeds:
         cells = [name_cell(one), Cell(", ".join(map(str, one.contestant.seeds)))]
@@ -180,15 +178,21 @@ def pair_table(verdict: Verdict) -> Table:
             Cell(words.metric(name)),
             Cell(words.points(difference.value), difference.value),
             Cell(words.interval(difference).strip(" ()") or "–"),
-            Cell(f"{difference.test}, p {words.p(difference.p_value)}", difference.p_value),
-            Cell(f"p {words.p(verdict.corrected.get(name))}", verdict.corrected.get(name)),
+            Cell(words.test_and_p(difference), difference.p_value),
+            _corrected_cell(verdict, name),
             Cell("yes" if verdict.differs(name) else "no"),
         )
         for name, difference in verdict.differences.items()
     ]
-    columns = ("figure", "difference in points", "95% interval", "test",
-               f"corrected for {verdict.pairs} pairs", "told apart")  # fmt: skip
+    columns = ("figure", "difference in points", "95% interval", "test", "corrected", "told apart")
     return Table("", columns, tuple(rows))
+
+
+def _corrected_cell(verdict: Verdict, name: str) -> Cell:
+    """The p value that knows how many pairs were tested by this figure."""
+    pairs = verdict.pairs(name)
+    whose = f", for {pairs} pairs" if pairs > 1 else ""
+    return Cell(f"p {words.p(verdict.corrected.get(name))}{whose}", verdict.corrected.get(name))
 
 
 def as_csv(measured: Sequence[Measured]) -> str:

@@ -10,13 +10,12 @@ from capsule_inspection.reports.comparison.cells import Table
 from capsule_inspection.reports.comparison.cost_tables import TRAINING_ROWS
 from capsule_inspection.reports.comparison.page import Comparison
 from capsule_inspection.reports.comparison.tables import QUALITY
+from capsule_inspection.reports.comparison.where import NAMED, WHERE
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-MAIN = (QUALITY, TRAINING_ROWS)
-
-
+MAIN = (QUALITY, WHERE, NAMED, TRAINING_ROWS)
 MODELS_ABREAST = 3
 
 
@@ -37,18 +36,22 @@ def print_comparison(comparison: Comparison) -> None:
 
 
 def _upright(tables: Sequence[Table], first: int) -> RichTable:
-    """Tables of the same models, turned: a column for each model, which a terminal has room for."""
+    """Tables, turned: a column for each model of the first, which a terminal has room for."""
     from rich.table import Table as RichTable
     from rich.text import Text
 
     last = first + MODELS_ABREAST
     drawn = RichTable(title="Test images, then training", title_justify="left")
     drawn.add_column("")
-    for row in tables[0].rows[first:last]:
-        drawn.add_column(Text(row[0].text), overflow="fold")
+    models = [row[0].text for row in tables[0].rows[first:last]]
+    for model in models:
+        drawn.add_column(Text(model), overflow="fold")
     for table in tables:
+        row_of = {row[0].text: row for row in table.rows}
+        if not any(model in row_of for model in models):
+            continue
         for number, column in enumerate(table.columns[1:], start=1):
-            cells = [Text(row[number].text) for row in table.rows[first:last]]
-            drawn.add_row(column, *cells)
+            cells = [row_of[model][number].text if model in row_of else "–" for model in models]
+            drawn.add_row(column, *map(Text, cells))
         drawn.add_section()
     return drawn

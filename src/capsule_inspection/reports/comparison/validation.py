@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from capsule_inspection.metrics import names
-from capsule_inspection.reports.comparison import settings
+from capsule_inspection.reports.comparison import settings, words
 from capsule_inspection.reports.comparison.measured import (
     Measured,
     from_record,
@@ -26,15 +26,21 @@ _OF_THE_LOSS = (
     "task.loss",
     "task.loss_weights",
     "task.head_weight",
+    "task.defect_weight",
+    "task.focal_gamma",
     "task.corrupted",
     "task.painting",
     "model.corruption",
     "model.head",
+    "model.classes",
     "data",
     "split",
     "images",
 )
 """Settings that change what a validation loss is of: its terms, the images, what spoils them."""
+
+_OF_THE_OVERLAP = ("task.monitor_smoothing", "split", "images")
+"""Settings that change what a validation overlap is of; image size and crop change it little."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +57,14 @@ class Ranking:
 def rank_on_validation(measured: Sequence[Measured]) -> Ranking:
     """Rank by balanced accuracy, else the AUROC of good against defect, else the loss.
 
-    The loss only where it is the same loss of the same images; never a figure of the test.
+    The loss only where it is the same loss of the same images; never a figure of the test. Models
+    that mark pixels rank by the overlap that chose their epoch, of the same images too.
     """
-    if all(one.contestant.names_defects for one in measured):
+    if all(one.contestant.marks_pixels for one in measured):
+        overlap = _one_overlap(measured)
+        if overlap is not None:
+            return _ranked(measured, partial(_mean, of_run=MONITORED), overlap)
+    elif all(one.contestant.names_defects and not one.contestant.marks_pixels for one in measured):
         return _ranked(measured, _of_classifier, names.BALANCED_ACCURACY)
     for metric in (names.BALANCED_ACCURACY, names.AUROC):
         if all(one.cost(validation_figure(metric)) for one in measured):
@@ -90,14 +101,32 @@ def _of_classifier(one: Measured) -> float:
 
 def _have_one_loss(measured: Sequence[Measured]) -> bool:
     """Whether every run was chosen by its validation loss, and all of them by the same one."""
+    return _monitored_by_all(measured) == names.LOSS and _alike_in(measured, _OF_THE_LOSS)
+
+
+def _one_overlap(measured: Sequence[Measured]) -> str | None:
+    """The overlap that chose the epoch of every run, where it is of the same images and classes."""
+    metric = _monitored_by_all(measured)
+    if metric in (None, names.LOSS):
+        return None
+    of_names = () if metric == words.MONITORED_DICE else ("model.classes",)
+    return metric if _alike_in(measured, (*_OF_THE_OVERLAP, *of_names)) else None
+
+
+def _monitored_by_all(measured: Sequence[Measured]) -> str | None:
+    """The figure that chose the epoch of every run and has a value; None where they differ."""
     runs = [run for one in measured for run in one.contestant.runs]
-    if not all(monitored(run) == names.LOSS and MONITORED(run) is not None for run in runs):
-        return False
+    found = {monitored(run) if MONITORED(run) is not None else None for run in runs}
+    return found.pop() if len(found) == 1 else None
+
+
+def _alike_in(measured: Sequence[Measured], wanted: Sequence[str]) -> bool:
+    """Whether all have the same folds, and no setting of these parts differs."""
     if len({frozenset(one.contestant.folds) for one in measured}) > 1:
         return False
-    changed = settings.differing([settings.model_settings(run) for run in runs])
-    return not any(_is_of_the_loss(key) for key in changed)
-
-
-def _is_of_the_loss(key: str) -> bool:
-    return any(key == name or key.startswith(f"{name}.") for name in _OF_THE_LOSS)
+    models = [settings.model_settings(run) for one in measured for run in one.contestant.runs]
+    return not any(
+        key == name or key.startswith(f"{name}.")
+        for key in settings.differing(models)
+        for name in wanted
+    )

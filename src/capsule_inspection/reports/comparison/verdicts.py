@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -21,6 +21,7 @@ from capsule_inspection.metrics.paired import (
     mean_recall_difference,
     proportion_difference,
 )
+from capsule_inspection.reports.comparison import paired_marks
 from capsule_inspection.reports.comparison.contestant import Contestant
 from capsule_inspection.reports.comparison.measured import Measured
 from capsule_inspection.reports.comparison.paired_areas import Rows, area_difference, why_none
@@ -37,10 +38,11 @@ class Verdict:
     """Two contestants on the images that they share.
 
     `differences` are first minus second by figure; `corrected` are their p values for the number of
-    pairs (Holm). `images` are shared, `first_images` and `second_images` are those of each.
-    `right` counts the images that each got right and `only_first` those that only the first did (of
-    several seeds: their mean shares). `no_area` says why AUROC is left out, where its images were
-    there. `refused` says why there is no comparison; all else is empty.
+    pairs that were tested by it (Holm), which is in `tested`. `images` are shared, `first_images`
+    and `second_images` are those of each. `right` counts the images that each got right and
+    `only_first` those that only the first did (of several seeds: their mean shares). `no_area` says
+    why AUROC is left out, where its images were there, `no_marks` why two that mark pixels are not
+    compared in it. `refused` says why there is no comparison; all else is empty.
     """
 
     first: str
@@ -54,9 +56,11 @@ class Verdict:
     only_first: float = 0.0
     only_second: float = 0.0
     needed: int | None = None
+    marks: paired_marks.PairedMarks | None = None
     retrained: dict[str, Retrained] | None = None
-    pairs: int = 1
+    tested: dict[str, int] = field(default_factory=dict)
     no_area: str | None = None
+    no_marks: str | None = None
     refused: str | None = None
 
     @property
@@ -67,6 +71,10 @@ class Verdict:
     def differs(self, metric: str) -> bool:
         """Whether the two can be told apart by a figure, on these images."""
         return self.corrected.get(metric, 1.0) < SIGNIFICANCE
+
+    def pairs(self, metric: str) -> int:
+        """How many pairs were tested by a figure."""
+        return self.tested.get(metric, 1)
 
     def holds_when_retrained(self, metric: str) -> bool | None:
         """Whether the difference is larger than what training anew changes; None: not known."""
@@ -82,9 +90,16 @@ def judge(measured: Sequence[Measured], *, reference: str | None = None) -> list
     Above eight models the reference is the best on validation unless another is named.
     """
     pairs = _pairs(measured, reference)
-    alpha = SIGNIFICANCE / max(1, len(pairs))
+    contestants = [(first.contestant, second.contestant) for first, second in pairs]
+    naming = sum(first.names_defects and second.names_defects for first, second in contestants)
+    marking = sum(first.marks_pixels and second.marks_pixels for first, second in contestants)
     verdicts = [
-        _judge_pair(first.contestant, second.contestant, alpha=alpha) for first, second in pairs
+        _judge_pair(
+            *pair,
+            alpha=SIGNIFICANCE / max(1, naming),
+            alpha_of_marks=SIGNIFICANCE / max(1, marking),
+        )
+        for pair in contestants
     ]
     return _corrected(verdicts)
 
@@ -100,8 +115,13 @@ def _pairs(measured: Sequence[Measured], reference: str | None) -> list[tuple[Me
     return [(against, other) for other in measured if other is not against]
 
 
-def _judge_pair(first: Contestant, second: Contestant, *, alpha: float) -> Verdict:
-    """`alpha` is what one of all pairs must reach, for the number of images that it would take."""
+def _judge_pair(
+    first: Contestant, second: Contestant, *, alpha: float, alpha_of_marks: float
+) -> Verdict:
+    """What one of all pairs must reach is asked for the number of images that it would take.
+
+    `alpha` is that of accuracy, `alpha_of_marks` that of marked pixels.
+    """
     shared = [image for image in first.image.tolist() if image in second.row_of]
     blank = Verdict(
         first.name, second.name, len(shared), len(first.image), len(second.image), {}, {}
@@ -114,7 +134,14 @@ def _judge_pair(first: Contestant, second: Contestant, *, alpha: float) -> Verdi
     if refused:
         return replace(blank, refused=refused)
     differences = _differences(first, second, rows)
-    found = replace(blank, differences=differences, retrained=retrained(first, second))
+    marks = paired_marks.paired_marks(first, second, alpha=alpha_of_marks)
+    found = replace(
+        blank,
+        differences=differences | (marks.differences if marks else {}),
+        retrained=retrained(first, second),
+        marks=marks,
+        no_marks=None if marks else paired_marks.why_none(first, second),
+    )
     if not (first.names_defects and second.names_defects):
         has_area = names.AUROC in differences or not _both_sides(first, rows[0])
         return replace(found, no_area=None if has_area else why_none(first, second))
@@ -200,9 +227,11 @@ def _differences(first: Contestant, second: Contestant, rows: Rows) -> dict[str,
 def _corrected(verdicts: list[Verdict]) -> list[Verdict]:
     """The verdicts with p values that know how many pairs there are; each figure by itself."""
     corrected: list[dict[str, float]] = [{} for _ in verdicts]
+    tested: dict[str, int] = {}
     anew = [dict(verdict.retrained or {}) for verdict in verdicts]
     for metric in dict.fromkeys(key for verdict in verdicts for key in verdict.differences):
         p_values = _p_values(verdicts, partial(_difference, metric=metric))
+        tested[metric] = max(1, len(p_values))
         for row, p_value in _holm(p_values).items():
             corrected[row][metric] = p_value
     for metric in dict.fromkeys(key for found in anew for key in found):
@@ -212,9 +241,8 @@ def _corrected(verdicts: list[Verdict]) -> list[Verdict]:
             anew[row][metric] = replace(
                 known, difference=replace(known.difference, p_value=p_value)
             )
-    compared = sum(verdict.refused is None for verdict in verdicts)
     return [
-        replace(verdict, corrected=of_pair, retrained=again or None, pairs=max(1, compared))
+        replace(verdict, corrected=of_pair, retrained=again or None, tested=tested)
         for verdict, of_pair, again in zip(verdicts, corrected, anew, strict=True)
     ]
 

@@ -12,6 +12,9 @@ from capsule_inspection.reports.comparison.measured import Spread
 from capsule_inspection.reports.comparison.retrained import Retrained
 from capsule_inspection.reports.comparison.verdicts import Verdict
 
+MONITORED_DICE = "foreground_dice"
+"""What chooses the epoch of models that mark pixels, without its stage."""
+
 METRICS = {
     names.ACCURACY: "accuracy",
     names.BALANCED_ACCURACY: "balanced accuracy",
@@ -26,6 +29,14 @@ METRICS = {
     names.PIXEL_AUROC: "pixel AUROC",
     names.PIXEL_AVERAGE_PRECISION: "pixel average precision",
     names.AUPRO: "AUPRO",
+    names.MEAN_IOU_OF_PIXELS: "mean IoU of pixels",
+    names.MEAN_DICE_OF_PIXELS: "mean Dice of pixels",
+    names.MEAN_IOU_OF_IMAGES: "mean IoU of images",
+    names.MEAN_DICE_OF_IMAGES: "mean Dice of images",
+    names.FOREGROUND_DICE_OF_PIXELS: "foreground Dice of pixels",
+    names.FOREGROUND_DICE_OF_IMAGES: "foreground Dice of images",
+    names.FALSE_ALARM_AREA: "false-alarm area",
+    MONITORED_DICE: "foreground Dice",
 }
 
 
@@ -52,6 +63,11 @@ def figure(of: Figure | None) -> str:
 def share(value: float) -> str:
     """Three digits behind the point, and none before it where it is zero."""
     return f"{value:.3f}".removeprefix("0") if 0 <= value < 1 else f"{value:.3f}"
+
+
+def percent(value: float) -> str:
+    """`0.034%`: a share that may be too small for three digits."""
+    return f"{100 * value:.2g}%" if value < 0.995 else f"{100 * value:.0f}%"
 
 
 def points(value: float) -> str:
@@ -131,6 +147,8 @@ def _spoken(verdict: Verdict) -> list[str]:
         names.AUROC,
         names.DEFECTS_MISSED,
         names.GOOD_REJECTED,
+        names.FOREGROUND_DICE_OF_PIXELS,
+        names.MEAN_IOU_OF_PIXELS,
     )
     return [name for name in wanted if name in verdict.differences]
 
@@ -147,6 +165,7 @@ def details(verdict: Verdict) -> list[str]:
     if verdict.refused:
         return [f"{verdict.refused[0].upper()}{verdict.refused[1:]}."]
     told = [_shared(verdict), _within_folds(verdict), _counts(verdict), _needed(verdict)]
+    told += [_marks(verdict), _needed_marks(verdict)]
     told += [_retrained(verdict, name, found) for name, found in (verdict.retrained or {}).items()]
     return [sentence for sentence in told if sentence]
 
@@ -194,11 +213,18 @@ def interval(difference: PairedDifference) -> str:
     return f" ({points(difference.low)} to {points(difference.high)})"
 
 
+def test_and_p(difference: PairedDifference) -> str:
+    """The test and its p value, or why there is none."""
+    if difference.p_value is None:
+        return f"not tested, {difference.test}"
+    return f"{difference.test}, p {p(difference.p_value)}"
+
+
 def tested(difference: PairedDifference, verdict: Verdict, name: str) -> str:
     """The test with its p value, and the corrected one where there are several pairs."""
-    text = f"{difference.test} p {p(difference.p_value)}"
-    if verdict.pairs > 1 and name in verdict.corrected:
-        text += f", corrected for {verdict.pairs} pairs p {p(verdict.corrected[name])}"
+    text = test_and_p(difference)
+    if verdict.pairs(name) > 1 and name in verdict.corrected:
+        text += f", corrected for {verdict.pairs(name)} pairs p {p(verdict.corrected[name])}"
     return text
 
 
@@ -207,14 +233,43 @@ def _needed(verdict: Verdict) -> str:
         return ""
     if verdict.needed is None:
         return "Equally many are right: there is no difference that more images could show."
+    return _would_need(verdict.needed, verdict.images, verdict.pairs(names.ACCURACY))
+
+
+def _would_need(needed: int, images: int, pairs: int) -> str:
     return (
-        f"To tell a difference of this size apart, about {verdict.needed:,} test images would be "
-        f"needed where there are {verdict.images} (power 80%{_for_pairs(verdict)})."
+        f"To tell a difference of this size apart, about {needed:,} test images would be "
+        f"needed where there are {images} (power 80%{_for_pairs(pairs)})."
     )
 
 
-def _for_pairs(verdict: Verdict) -> str:
-    return f", corrected for {verdict.pairs} pairs" if verdict.pairs > 1 else ""
+def _marks(verdict: Verdict) -> str:
+    """How the two mark defects, and on which images."""
+    if verdict.no_marks:
+        return f"{verdict.no_marks}."
+    marks = verdict.marks
+    if marks is None:
+        return ""
+    name = names.FOREGROUND_DICE_OF_PIXELS
+    difference = verdict.differences[name]
+    first, second = (share(dice) for dice in marks.dice)
+    return (
+        f"Marked pixels cover the defects with {metric(name)} {first} against {second} on the same "
+        f"{marks.images} images, {marks.defects} of them with a defect: {points(difference.value)} "
+        f"points{interval(difference)}, {tested(difference, verdict, name)}."
+    )
+
+
+def _needed_marks(verdict: Verdict) -> str:
+    marks = verdict.marks
+    name = names.FOREGROUND_DICE_OF_PIXELS
+    if marks is None or marks.needed is None or verdict.differs(name):
+        return ""
+    return _would_need(marks.needed, marks.images, verdict.pairs(name))
+
+
+def _for_pairs(pairs: int) -> str:
+    return f", corrected for {pairs} pairs" if pairs > 1 else ""
 
 
 def _retrained(verdict: Verdict, name: str, found: Retrained) -> str:

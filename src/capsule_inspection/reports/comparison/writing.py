@@ -14,7 +14,14 @@ from capsule_inspection.contracts import ConfigurationError, RunError
 from capsule_inspection.files import whole_file, write_whole
 from capsule_inspection.metrics import names
 from capsule_inspection.reports import style
-from capsule_inspection.reports.comparison import cost_tables, tables
+from capsule_inspection.reports.comparison import (
+    cost_tables,
+    interval_pictures,
+    tables,
+    where,
+    where_pictures,
+    words,
+)
 from capsule_inspection.reports.comparison import pictures as drawing
 from capsule_inspection.reports.comparison.answer import answer
 from capsule_inspection.reports.comparison.contestants import gather
@@ -28,6 +35,13 @@ from capsule_inspection.reports.run_folder import RunFolder, read_run
 log = logging.getLogger(__name__)
 PAGE, MARKDOWN, TABLE, PICTURES = "comparison.html", "comparison.md", "comparison.csv", "figures"
 RUNNING = "running"
+_KINDS = {
+    "": "",
+    "_segmentation": ", models that mark pixels",
+    "_one_class": ", models that name no classes",
+}
+"""Kinds of models in the names of files, and in words where there are several kinds."""
+
 NO_RANKING = "they share no validation figure to choose by, and no test figure may choose"
 
 
@@ -59,6 +73,9 @@ def compare(
     verdicts = judge(measured, reference=reference)
     found = [
         tables.quality_table(measured),
+        where.where_table(measured),
+        where.named_table(measured),
+        where.overlap_table(measured),
         threshold_table(measured),
         tables.settings_table(measured),
         cost_tables.training_table(measured),
@@ -122,17 +139,25 @@ def _reference_note(measured: Sequence[Measured], *, named: bool) -> str:
         return (
             f"All are compared with {ranking.order[0].name}, which has the least validation loss."
         )
+    if ranking.by != names.BALANCED_ACCURACY:
+        return (
+            f"All are compared with {ranking.order[0].name}, which has the best validation "
+            f"{words.metric(ranking.by)}."
+        )
     return ""
 
 
 def _drawings(shown: list[Measured]) -> list[tuple[str, str, Callable[[], Figure]]]:
     naming = [one.contestant for one in shown if one.contestant.names_defects]
     drawings: list[tuple[str, str, Callable[[], Figure]]] = [
-        ("overview", "Figures with their 95% intervals", lambda: drawing.overview(shown))
+        ("overview", "Figures with their 95% intervals", lambda: interval_pictures.overview(shown))
     ]
+    drawings += _where(shown)
     drawings += _courses(shown)
     if any(names.of_classes(one.figures, names.RECALL) for one in shown):
-        drawings.append(("recall", "Recall of each class", lambda: drawing.recalls(shown)))
+        drawings.append(
+            ("recall", "Recall of each class", lambda: interval_pictures.recalls(shown))
+        )
     if naming:
         drawings.append(("confusion", "What was called what", lambda: drawing.confusions(naming)))
     if len(naming) > 1:
@@ -146,22 +171,40 @@ def _drawings(shown: list[Measured]) -> list[tuple[str, str, Callable[[], Figure
     return drawings
 
 
+def _where(shown: list[Measured]) -> list[tuple[str, str, Callable[[], Figure]]]:
+    """What is marked on the same photographs, and overlap with each defect."""
+    drawings: list[tuple[str, str, Callable[[], Figure]]] = []
+    seeing = where_pictures.shown_in([one.contestant for one in shown])
+    if seeing:
+        drawings.append(
+            (
+                "marks",
+                "The same photographs, as the models see them",
+                lambda: where_pictures.marked_photographs(seeing),
+            )
+        )
+    naming = [one for one in shown if one.contestant.names_defects]
+    marking = [one for one in naming if names.of_classes(one.figures, names.IOU_OF_PIXELS)]
+    if marking:
+        drawings.append(("overlap", where.OVERLAP, lambda: interval_pictures.overlaps(marking)))
+    return drawings
+
+
 def _courses(shown: list[Measured]) -> list[tuple[str, str, Callable[[], Figure]]]:
-    """Courses of training: of classifiers and of others apart, since their losses are not alike.
+    """Courses of training: of each kind of model apart, since their losses are not alike.
 
     A model has the same colour as in the picture of all.
     """
-    trained = [one for one in shown if all(len(run.epochs) for run in one.contestant.runs)]
-    kinds = {
-        "": [one for one in trained if one.contestant.names_defects],
-        "_one_class": [one for one in trained if not one.contestant.names_defects],
-    }
-    whose = ", models that name no classes" if all(kinds.values()) else ""
+    kinds: dict[str, list[Measured]] = {kind: [] for kind in _KINDS}
+    for one in shown:
+        if all(len(run.epochs) for run in one.contestant.runs):
+            kinds[_kind(one)].append(one)
+    several = sum(bool(of_kind) for of_kind in kinds.values()) > 1
     drawings: list[tuple[str, str, Callable[[], Figure]]] = []
     for kind, of_kind in kinds.items():
         if not of_kind:
             continue
-        told = whose if kind else ""
+        told = _KINDS[kind] if several else ""
         colours = [style.SERIES[shown.index(one)] for one in of_kind]
         for name, caption, draw in (
             ("courses", "Training over the epochs", drawing.courses),
@@ -171,6 +214,12 @@ def _courses(shown: list[Measured]) -> list[tuple[str, str, Callable[[], Figure]
                 (f"{name}{kind}", f"{caption}{told}", partial(draw, of_kind, colours=colours))
             )
     return drawings
+
+
+def _kind(one: Measured) -> str:
+    if one.contestant.marks_pixels:
+        return "_segmentation"
+    return "" if one.contestant.names_defects else "_one_class"
 
 
 def _png(figure: Figure) -> bytes:

@@ -14,7 +14,7 @@ from capsule_inspection.metrics import names
 from capsule_inspection.metrics.thresholds import CONFORMAL, F1, SIGMA, Threshold
 from capsule_inspection.reports.comparison.words import listed
 from capsule_inspection.reports.figure_words import percent
-from capsule_inspection.reports.page import verdict
+from capsule_inspection.reports.page import marking, verdict
 from capsule_inspection.reports.page.verdict import Verdict
 from capsule_inspection.reports.run_folder import RunFolder
 
@@ -38,7 +38,7 @@ class Answer:
 def answer(run: RunFolder, stage: str) -> Answer:
     """The answer of a run, from what it measured on one part of its images.
 
-    Raises RunError where the record of the threshold is not as expected.
+    Raises RunError where the record of the threshold or the decision is not as expected.
     """
     figures = names.of_stage(run.figures, stage)
     threshold = run.threshold
@@ -46,12 +46,15 @@ def answer(run: RunFolder, stage: str) -> Answer:
         *_of_hundred(figures),
         *_named(figures),
         *_missed_most(figures, run),
+        *marking.where_sentences(run, figures),
+        *marking.decision_sentences(run),
         *_threshold_sentences(threshold),
         *_on_another_threshold(figures),
     ]
     warnings = [
         *_of_part(run, stage),
         *_threshold_warnings(threshold, figures.get(names.GOOD_REJECTED)),
+        *marking.decision_warnings(run),
         *_too_few(figures),
     ]
     return Answer(_verdict(figures), verdict.RULE, sentences, warnings)
@@ -181,9 +184,10 @@ def _on_another_threshold(figures: Mapping[str, Figure]) -> list[str]:
 def _of_part(run: RunFolder, stage: str) -> list[str]:
     warnings = []
     if run.record.get("optimistic"):
+        chosen = "epoch and decision were" if run.marks_pixels else "the epoch was"
         warnings.append(
-            "Optimistic: the epoch was chosen on the very images that these figures are measured "
-            "on. On a line expect worse."
+            f"Optimistic: {chosen} chosen on the very images that these figures are measured on. "
+            "On a line expect worse."
         )
     if stage != TEST:
         warnings.append(

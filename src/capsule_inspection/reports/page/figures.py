@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from capsule_inspection.contracts import Figure
 from capsule_inspection.metrics import names
-from capsule_inspection.reports.figure_words import meaning_of, name_of
+from capsule_inspection.reports.figure_words import meaning_of, name_of, value_text
 from capsule_inspection.reports.run_folder import RunFolder
 
 _OF_DECISIONS = (names.GOOD_REJECTED, names.DEFECTS_MISSED)
@@ -17,7 +17,21 @@ _OF_SCORES = (names.AUROC, names.AVERAGE_PRECISION)
 _OF_NAMES = (names.ACCURACY, names.BALANCED_ACCURACY, names.MACRO_F1)
 _OF_ONE_CLASS = (names.F1, names.F1_BEST, names.RECALL_AT_RATE)
 _OF_PIXELS = (names.PIXEL_AUROC, names.PIXEL_AVERAGE_PRECISION, names.AUPRO)
-_NEED_GOOD_ONLY = (names.GOOD_REJECTED, *_OF_NAMES)
+_OF_MARKS = (names.DEFECTS_TOUCHED, names.FALSE_ALARM_AREA)
+_OF_OVERLAP_WITH_NAMES = (
+    names.MEAN_IOU_OF_PIXELS,
+    names.MEAN_DICE_OF_PIXELS,
+    names.MEAN_IOU_OF_IMAGES,
+    names.MEAN_DICE_OF_IMAGES,
+)
+_OF_OVERLAP = (
+    names.FOREGROUND_IOU_OF_PIXELS,
+    names.FOREGROUND_DICE_OF_PIXELS,
+    names.FOREGROUND_IOU_OF_IMAGES,
+    names.FOREGROUND_DICE_OF_IMAGES,
+)
+_NEED_GOOD_ONLY = (names.GOOD_REJECTED, names.FALSE_ALARM_AREA, *_OF_NAMES)
+_NEED_MASKS = (names.DEFECTS_TOUCHED, *_OF_OVERLAP_WITH_NAMES, *_OF_OVERLAP, *_OF_PIXELS)
 
 
 @dataclass(frozen=True)
@@ -32,13 +46,17 @@ class Row:
 
 
 def figure_rows(run: RunFolder, stage: str) -> list[Row]:
-    """Every figure that the run has; recalls of classes are drawn instead."""
+    """Every figure that the run has; those of classes are drawn instead.
+
+    Without names of defects there is one class, of which the mean would say the same again.
+    """
     figures = names.of_stage(run.figures, stage)
     expected = _expected(run)
+    repeated = () if run.classes else _OF_OVERLAP_WITH_NAMES
     others = [
         name
         for name in figures
-        if name not in expected and name.partition("/")[0] not in names.PER_CLASS
+        if name not in (*expected, *repeated) and name.partition("/")[0] not in names.PER_CLASS
     ]
     return [
         _row(name, figures[name], meaning_of(name, false_alarm_rate=run.false_alarm_rate))
@@ -58,15 +76,20 @@ def absences(run: RunFolder, stage: str) -> list[str]:
 
 
 def _expected(run: RunFolder) -> tuple[str, ...]:
+    if run.marks_pixels:
+        of_names = (*_OF_OVERLAP_WITH_NAMES, *_OF_NAMES) if run.classes else ()
+        return (*_OF_DECISIONS, *_OF_MARKS, *_OF_OVERLAP, *of_names,
+                *_OF_SCORES, *_OF_ONE_CLASS, *_OF_PIXELS)  # fmt: skip
     if run.classes:
         return (*_OF_DECISIONS, *_OF_NAMES, *_OF_SCORES)
     return (*_OF_DECISIONS, *_OF_SCORES, *_OF_ONE_CLASS, *_OF_PIXELS)
 
 
 def _row(name: str, figure: Figure, meaning: str) -> Row:
-    has_interval = figure.low is not None and figure.high is not None
-    interval = f"{figure.low:.3f} to {figure.high:.3f}" if has_interval else "not known"
-    return Row(name_of(name), f"{figure.value:.3f}", interval, str(figure.n), meaning)
+    interval = "not known"
+    if figure.low is not None and figure.high is not None:
+        interval = f"{value_text(name, figure.low)} to {value_text(name, figure.high)}"
+    return Row(name_of(name), value_text(name, figure.value), interval, str(figure.n), meaning)
 
 
 def _why_absent(run: RunFolder, stage: str, name: str) -> str:
@@ -75,9 +98,9 @@ def _why_absent(run: RunFolder, stage: str, name: str) -> str:
         return f"Not measured, since there are no images in the {stage} part"
     if not scores.is_defect.any() and name not in _NEED_GOOD_ONLY:
         return f"Not measured, since there are no defect images in the {stage} part"
-    if scores.is_defect.all() and name not in (names.DEFECTS_MISSED, *_OF_NAMES, *_OF_PIXELS):
+    if scores.is_defect.all() and name not in (names.DEFECTS_MISSED, *_OF_NAMES, *_NEED_MASKS):
         return f"Not measured, since there are no good images in the {stage} part"
-    if name in _OF_PIXELS:
+    if name in _NEED_MASKS:
         return _why_no_pixels(run)
     return "Not measured in this run"
 

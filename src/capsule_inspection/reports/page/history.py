@@ -11,7 +11,7 @@ from typing import Any
 
 from capsule_inspection.contracts import CALIBRATION, STAGES, TEST, TRAIN, VAL
 from capsule_inspection.metrics.thresholds import F1
-from capsule_inspection.reports.comparison.words import duration
+from capsule_inspection.reports.comparison.words import duration, listed
 from capsule_inspection.reports.run_folder import RunFolder
 
 _CORRUPTIONS = {
@@ -50,14 +50,14 @@ def parts(run: RunFolder) -> list[Part]:
 
 
 def _purpose(run: RunFolder, stage: str) -> str:
-    one_class = not run.classes
+    one_class = not run.classes and not run.marks_pixels
     threshold = run.threshold
     by_val = threshold is not None and threshold.rule == F1
     if stage == TEST and run.record.get("optimistic"):
         return "Measured the figures on this page, and chose the best epoch too: optimistic."
     return {
         TRAIN: "The model learned from them" + (": good ones only." if one_class else "."),
-        VAL: "Chose the best epoch" + (" and, with its defects, the threshold." if by_val else "."),
+        VAL: "Chose the best epoch" + _chosen_too(run, by_val=by_val),
         CALIBRATION: "Good ones kept for a threshold, and not used: labelled defects set it."
         if by_val
         else "Good ones that set the threshold, and nothing else.",
@@ -65,11 +65,19 @@ def _purpose(run: RunFolder, stage: str) -> str:
     }[stage]
 
 
+def _chosen_too(run: RunFolder, *, by_val: bool) -> str:
+    """What the validation images chose beside the epoch."""
+    if run.marks_pixels:
+        return ", from which probability on a pixel counts, and how large a region must be."
+    return " and, with its defects, the threshold." if by_val else "."
+
+
 def facts(run: RunFolder) -> list[str]:
     """What else is known of the training, a sentence each."""
     record = run.record
     told = [
         _CORRUPTIONS.get(str(record.get("corruption")), ""),
+        _mixed(run),
         _began(record),
         _epochs(record),
         _machine(_mapping(record.get("hardware"))),
@@ -77,6 +85,21 @@ def facts(run: RunFolder) -> list[str]:
         f"An evaluation of the run {record['run']}." if "run" in record else "",
     ]
     return [sentence for sentence in told if sentence]
+
+
+def _mixed(run: RunFolder) -> str:
+    """Of what a run that marks pixels learned; "" where it is not known."""
+    asked = {
+        "good ones with a painted defect": run.settings.get("data.painted"),
+        "good ones with a defect of another image pasted in": run.settings.get("data.pasted"),
+        "real defects": run.settings.get("task.defects"),
+    }
+    known = {what: share for what, share in asked.items() if isinstance(share, int | float)}
+    if not run.marks_pixels or len(known) < len(asked):
+        return ""
+    known["good ones as they are"] = 1 - sum(known.values())
+    told = [f"{round(100 * share)} {what}" for what, share in known.items() if round(100 * share)]
+    return f"Of 100 images that it was shown, there were {listed(told)}."
 
 
 def _began(record: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from capsule_inspection.contracts import TEST, RunError, RunFiles
-from capsule_inspection.reports import run_anomaly, run_pictures
+from capsule_inspection.reports import run_anomaly, run_pictures, run_segmentation
 from capsule_inspection.reports.html import Picture
 from capsule_inspection.reports.run_folder import RunFolder
 
@@ -52,6 +52,36 @@ _MAIN = {
         "The nearer a line stays to the top, the fewer false finds come with the true ones.",
     ),
 }
+_OF_MARKS = {
+    run_anomaly.EXAMPLES: (
+        "The worst image of each class.",
+        "In the last two columns the fill is what was marked, the line around it is the true "
+        "defect, each in the colour of its class: the better they lie on each other, the better. "
+        "A line without fill was not seen, a fill without line is a false alarm, and two colours "
+        "on one place are a wrong name. Grey is suspicion that was too weak to be marked. Orange "
+        "captions are images that were judged or named wrongly, or rightly by marks elsewhere.",
+    ),
+    run_segmentation.OVERLAP_BY_CLASS: (
+        "How well the marks cover each kind of defect.",
+        "Left all images count as one, right each by itself. A class that stays near 0 is missed "
+        "or marked under another name: compare it with the last line, in which names play no part. "
+        "Long bars mean few images.",
+    ),
+    run_pictures.CONFUSION: _MAIN[run_pictures.CONFUSION],
+    run_anomaly.RECALL_BY_CLASS: _MAIN[run_anomaly.RECALL_BY_CLASS],
+    run_anomaly.SCORES: (
+        "How sure the model is that there is a defect in each image.",
+        "The score is the highest probability that a region of the smallest size still reaches in "
+        "all its pixels. Blue and orange should not overlap. Orange left of the dashed line is let "
+        "through, blue right of it is rejected.",
+    ),
+    run_anomaly.SCORES_BY_CLASS: _MAIN[run_anomaly.SCORES_BY_CLASS],
+    run_anomaly.ROC: _MAIN[run_anomaly.ROC],
+    run_anomaly.PRO: (
+        "Do the probabilities show where the defect is, whatever the decision?",
+        _MAIN[run_anomaly.PRO][1],
+    ),
+}
 _TRAINING = {
     run_pictures.CURVES: (
         "The course of the training.",
@@ -66,23 +96,35 @@ _TRAINING = {
 }
 
 
+_TRAINING_OF_MARKS = {
+    **_TRAINING,
+    run_pictures.CURVES: (
+        _TRAINING[run_pictures.CURVES][0],
+        _TRAINING[run_pictures.CURVES][1] + " The training loss is of windows around defects at "
+        "first and jumps where whole images take their place. Dice and IoU are of the most "
+        "probable class of each validation pixel, before anything is decided.",
+    ),
+}
+
+
 def main_pictures(run: RunFolder) -> list[Picture]:
     """Those that everybody should look at."""
-    return _found(run, _MAIN)
+    return _found(run, _OF_MARKS if run.marks_pixels else _MAIN)
 
 
 def training_pictures(run: RunFolder) -> list[Picture]:
     """Those that say how the training went."""
-    return _found(run, _TRAINING)
+    return _found(run, _TRAINING_OF_MARKS if run.marks_pixels else _TRAINING)
 
 
 def class_pictures(run: RunFolder) -> list[Picture]:
-    """Worst and best image of each class of a one-class run, each class by itself."""
-    if run.classes or TEST not in run.stages():
+    """Worst and best image of each class, each class by itself, where there are maps of images."""
+    if TEST not in run.stages() or (run.classes and not run.marks_pixels):
         return []
+    which = "Worst, median and best" if run.marks_pixels else "Worst and best"
     classes = run_anomaly.classes_in(run, run.scores_of(TEST))
     named = {
-        file: (f"Worst and best image: {name}", "")
+        file: (f"{which} image: {name}", "")
         for name, file in run_anomaly.examples_file_names(classes).items()
     }
     return _found(run, named)

@@ -1,0 +1,73 @@
+"""Where the pictures of a page of rows stand, and what stands in place of one that is missing.
+
+Used by `examples` and `marked_examples`. Everything is placed in inches: images of one size need no
+layout engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+
+from capsule_inspection.reports import style
+
+
+class Rows:
+    """A page of so many rows and columns of pictures; `foot` inches below hold the legend."""
+
+    GAP, CAPTION, HEAD, FOOT, COLUMN = 0.12, 0.3, 0.6, 0.8, 2.55
+
+    def __init__(self, columns: int, rows: int, aspect: float, *, foot: float = GAP) -> None:
+        self.image = float(np.clip(self.COLUMN / aspect, 0.5, 1.6 * self.COLUMN))
+        self.foot = foot
+        self.width = max(columns * (self.COLUMN + self.GAP) + self.GAP, 7.0)
+        self.height = self.HEAD + rows * (self.image + self.CAPTION) + self.foot
+        self.figure = style.new_figure(self.width, self.height)
+        self.figure.set_layout_engine("none")
+
+    def left(self, place: int) -> float:
+        return self.GAP + place * (self.COLUMN + self.GAP)
+
+    def panel(self, row: int, place: int) -> Axes:
+        """The place of one image; its caption goes above it."""
+        from_top = self.HEAD + (row + 1) * (self.image + self.CAPTION)
+        return self._axes(self.left(place), self.height - from_top, self.COLUMN, self.image)
+
+    def below(self, first: int, last: int) -> Axes:
+        """A strip below some columns."""
+        width = self.left(last) - self.left(first) - self.GAP
+        return self._axes(self.left(first), self.foot - 0.32, width, 0.14)
+
+    def write(self, place: int, heading: str) -> None:
+        """A heading above a column."""
+        x, y = self.left(place) / self.width, 1 - (self.HEAD - 0.08) / self.height
+        self.figure.text(x, y, heading, color=style.GREY, fontsize=10)
+
+    def entitle(self, title: str) -> None:
+        """The title of the page."""
+        self.figure.suptitle(title, x=0.005, ha="left", fontweight="bold", fontsize=12)
+
+    def _axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
+        return self.figure.add_axes(
+            (left / self.width, bottom / self.height, width / self.width, height / self.height)
+        )
+
+
+def aspect_of(shown: Iterable[np.ndarray | None]) -> float:
+    """Width by height of the pictures that are there; that of a wide part where there is none."""
+    shapes = [picture.shape for picture in shown if picture is not None]
+    return float(np.median([shape[1] / shape[0] for shape in shapes])) if shapes else 3.0
+
+
+def write_instead(axes: Axes, text: str) -> None:
+    """A text in place of a picture."""
+    axes.set_facecolor(style.PALE)
+    axes.text(0.5, 0.5, text, ha="center", va="center", color=style.GREY, transform=axes.transAxes)
+
+
+def dark_rim(width: float) -> patheffects.withStroke:
+    """A dark rim: the capsule has white parts, on which yellow would vanish."""
+    return patheffects.withStroke(linewidth=width, foreground="#000000A0")
