@@ -14,6 +14,7 @@ from capsule_inspection.runs.learning import build_learning
 from capsule_inspection.tasks.base import InspectionTask
 from capsule_inspection.tasks.optimizers import parameter_groups
 from capsule_inspection.tasks.reconstruction import ReconstructionTask
+from capsule_inspection.tasks.segmentation import SegmentationTask
 
 
 class BareSteps:
@@ -61,6 +62,8 @@ class BareSteps:
 def loss_of(task: InspectionTask, batch: Batch) -> torch.Tensor:
     """What a task's training step minimises, without its figures."""
     output = task.network(batch["image"])
+    if isinstance(task, SegmentationTask):
+        return task.loss(output, task.wanted(batch["mask"]))
     if not isinstance(task, ReconstructionTask):
         return task.loss(output, batch["label"])
     loss = task.loss(output.image, batch["target"], batch["mask"])

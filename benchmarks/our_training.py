@@ -95,6 +95,19 @@ def one_class_overrides(sizes: Sizes) -> list[str]:
     ]
 
 
+def segmentation_overrides(sizes: Sizes) -> list[str]:
+    """The U-Net at its default settings; painting comes before the epochs that are timed."""
+    return [
+        "model=unet",
+        *data_overrides(sizes),
+        "split.val=0.1",
+        "split.test=0.1",
+        "task.painting.variants=4",
+        "task.views=1",
+        *sizes.segmentation_overrides,
+    ]
+
+
 def compose(arguments: Sequence[str]) -> DictConfig:
     """The configuration of `python train.py <arguments>`."""
     register_schemas()

@@ -14,13 +14,16 @@ TARGET = 1.08
 
 
 def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
-    """Rows for the training batches (the target's), and for the whole epoch; of both tasks."""
+    """Rows for the training batches (the target's), and for the whole epoch; of each task."""
     return [
         *_rows([*our_training.overrides(sizes), "trainer=cpu"], "", rounds=rounds),
         *_rows(
             [*our_training.one_class_overrides(sizes), "trainer=cpu"],
             "autoencoder: ",
             rounds=rounds,
+        ),
+        *_rows(
+            [*our_training.segmentation_overrides(sizes), "trainer=cpu"], "unet: ", rounds=rounds
         ),
     ]
 

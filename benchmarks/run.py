@@ -22,6 +22,7 @@ SUBJECTS = {
     "flops": 5,
     "report": 3,
     "localisation": 3,
+    "prediction": 5,
     "sweep": 3,
     "gpu": 3,
 }

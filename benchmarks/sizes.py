@@ -28,6 +28,7 @@ class Sizes:
     localisation_images: int = 150
     localisation_size_px: int = 512
     one_class_overrides: tuple[str, ...] = ()
+    segmentation_overrides: tuple[str, ...] = ()
     memory_overrides: tuple[str, ...] = ()
 
 
@@ -68,6 +69,11 @@ QUICK = Sizes(
         "task.window=[32,64]",
         "task.batch_size=8",
         "task.views=2",
+    ),
+    segmentation_overrides=(
+        "task.image_size=[64,176]",
+        "task.window=[32,64]",
+        "task.batch_size=8",
     ),
     memory_overrides=(
         "data.size_px=96",
