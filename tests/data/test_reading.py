@@ -10,10 +10,10 @@ import pytest
 from PIL import Image, ImageDraw, ImageFile, ImageFilter, ImageOps
 
 from capsule_inspection.contracts import DataError
+from capsule_inspection.data.bad_file import BadFileError
+from capsule_inspection.data.mask_values import MaskValuesError
 from capsule_inspection.data.reading import (
     IMAGE_SUFFIXES,
-    BadFileError,
-    MaskValuesError,
     inspect_image,
     inspect_mask,
     read_header,

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from capsule_inspection.contracts import GOOD_LABEL, ImageRecord
+from capsule_inspection.data.bad_file import BadFileError
 from capsule_inspection.data.index_store import FileFacts
 from capsule_inspection.data.layouts import Entry
+from capsule_inspection.data.mask_values import MaskValuesError
 from capsule_inspection.data.reading import (
-    BadFileError,
     Header,
-    MaskValuesError,
     check_mask_size,
     inspect_image,
     inspect_mask,

@@ -2,8 +2,8 @@
 
 PNG, JPEG, BMP, TIFF and WebP through Pillow, which (unlike OpenCV) notices truncated files. The
 size is checked before anything is decoded, and only the decoders of these five formats can be
-reached, whatever a file's name says. A mask that can be taken in two ways is refused. Finding
-files is layouts.py, hashing them in bulk index.py.
+reached, whatever a file's name says. What values of masks mean is mask_values.py, finding files
+layouts.py, hashing them in bulk index.py.
 """
 
 from __future__ import annotations
@@ -25,7 +25,13 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from capsule_inspection.contracts import DataError
+from capsule_inspection.data.bad_file import BadFileError
+from capsule_inspection.data.mask_values import (
+    SIXTEEN_BIT,
+    THIRTY_TWO_BIT,
+    is_lossy,
+    read_marks,
+)
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 MAX_PIXELS = 100_000_000
@@ -44,8 +50,6 @@ _READERS: tuple[tuple[bytes, type[ImageFile]], ...] = (
     (b"RIFF", WebPImageFile),
 )
 _SIGNATURE_BYTES = 8
-_SIXTEEN_BIT = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
-_THIRTY_TWO_BIT = frozenset({"I", "F"})
 _ORIENTATION_TAG = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -56,14 +60,6 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Whole areas of a mask between these shares of its largest value are neither background nor edge:
-# JPEG of quality 5 to 100, WebP, resizing and a blur of 5 px left no 3x3 block of one value
-# between 5% and 95% on 87 real masks.
-_BETWEEN = (0.1, 0.9)
-_BRIGHTNESS_FROM = 32
-"""Whole numbers that all lie below are numbers of something, not levels of brightness."""
-_VALUES_SHOWN = 5
-_REMEDY = "re-export it as PNG with two values (0 and another), or with the numbers of the classes"
 # What Pillow raises on damaged content, besides OSError.
 _DAMAGED = (
     SyntaxError,
@@ -75,18 +71,6 @@ _DAMAGED = (
     struct.error,
     zlib.error,
 )
-
-
-class BadFileError(DataError):
-    """One file that cannot be used; `reason` is one line and does not repeat the path."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path, self.reason = path, reason
-
-
-class MaskValuesError(BadFileError):
-    """A mask whose values do not tell what they mean."""
 
 
 class Header(NamedTuple):
@@ -115,17 +99,6 @@ class MaskFacts(NamedTuple):
     empty: bool
     classes: tuple[int, ...] = ()
     num_classes: int = 0
-
-
-class _Marks(NamedTuple):
-    """What a mask marks: `pixels` uint8 (H, W) of class indices if `numbered`, else of 0 and 1.
-
-    `several` where the file has several values above 0, which may be numbers of classes.
-    """
-
-    pixels: np.ndarray
-    numbered: bool
-    several: bool
 
 
 def read_header(path: Path, *, max_pixels: int = MAX_PIXELS) -> Header:
@@ -169,7 +142,7 @@ def read_mask(
     with _reporting(path), path.open("rb") as stream:
         image = _opened(stream, path=path, max_pixels=max(MAX_PIXELS, height * width))
         check_mask_size(path, mask=_oriented_size(image), image=Header(width, height))
-        marks = _read_marks(_loaded(image), path, num_classes, lossy=_is_lossy(image))
+        marks = read_marks(_loaded(image), path, num_classes, lossy=is_lossy(image))
         return marks.pixels if marks.numbered else marks.pixels * np.uint8(label)
 
 
@@ -199,7 +172,7 @@ def inspect_mask(path: Path, *, max_pixels: int = MAX_PIXELS, num_classes: int =
         image = _opened(stream, path=path, max_pixels=max_pixels)
         header = _oriented_size(image)
         image.load()
-        marks = _read_marks(image, path, num_classes, lossy=_is_lossy(image))
+        marks = read_marks(image, path, num_classes, lossy=is_lossy(image))
         found = np.unique(marks.pixels).tolist()
         return MaskFacts(
             header,
@@ -261,7 +234,7 @@ def _check_size(size: Header, *, path: Path, max_pixels: int) -> None:
 
 
 def _check_depth(image: Image.Image, path: Path) -> None:
-    if image.mode in _THIRTY_TWO_BIT:
+    if image.mode in THIRTY_TWO_BIT:
         raise BadFileError(path, "has 32-bit pixels; save it with 8 or 16 bits")
 
 
@@ -291,118 +264,10 @@ def _loaded(image: ImageFile) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
-    if image.mode in _SIXTEEN_BIT:
+    if image.mode in SIXTEEN_BIT:
         grey = ((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def _is_lossy(image: ImageFile) -> bool:
-    """Whether saving may have changed values; of WebP files it cannot be told."""
-    return isinstance(image, JpegImageFile | WebPImageFile)
-
-
-def _read_marks(image: Image.Image, path: Path, num_classes: int, *, lossy: bool) -> _Marks:
-    """What a decoded mask marks; raises MaskValuesError where that cannot be told.
-
-    A `lossy` file has other numbers at every edge, so its values are no numbers of classes.
-    """
-    levels = _levels(image)
-    numbers = _numbers(image, levels)
-    several = numbers is not None and _has_several(numbers)
-    if numbers is not None and several and not lossy and _all_below(numbers, num_classes):
-        _check_palette(path, levels, numbers)
-        return _Marks(numbers.astype(np.uint8), numbered=True, several=True)
-    values = levels if levels.ndim == 2 else levels.max(axis=2)
-    _check_values(path, values)
-    return _Marks(_from_half_on(values).astype(np.uint8), numbered=False, several=several)
-
-
-def _levels(image: Image.Image) -> np.ndarray:
-    """A mask's grey levels (H, W) or colours (H, W, 3), in the file's own range of values."""
-    if image.mode in _SIXTEEN_BIT or image.mode in _THIRTY_TWO_BIT:
-        return np.asarray(image)
-    if image.has_transparency_data:
-        black = Image.new("RGBA", image.size, "black")
-        image = Image.alpha_composite(black, image.convert("RGBA"))
-    if image.mode in ("1", "L"):
-        return np.asarray(image).astype(np.uint8)
-    colours = np.asarray(image.convert("RGB"))
-    is_grey = bool((colours == colours[:, :, :1]).all())
-    return colours[:, :, 0] if is_grey else colours
-
-
-def _numbers(image: Image.Image, levels: np.ndarray) -> np.ndarray | None:
-    """What may be numbers of classes, (H, W): greys, or the indices of a coloured palette."""
-    if levels.ndim == 2:
-        return levels
-    if image.mode != "P":
-        return None
-    alpha = np.asarray(image.convert("RGBA"))[:, :, 3]
-    return np.where(alpha > 0, np.asarray(image), 0)
-
-
-def _has_several(values: np.ndarray) -> bool:
-    """Whether there are two different values above 0."""
-    above = values[values > 0]
-    return above.size > 0 and bool((above != above[0]).any())
-
-
-def _all_below(values: np.ndarray, end: int) -> bool:
-    """Whether all values are whole numbers from 0 to `end` - 1, and fit a uint8."""
-    in_range = bool(values.min() >= 0 and values.max() < min(end, 256))
-    return in_range and bool((values == np.rint(values)).all())
-
-
-def _from_half_on(values: np.ndarray) -> np.ndarray:
-    """The marked pixels, bool (H, W)."""
-    highest = values.max()
-    return values >= highest / 2 if highest > 0 else np.zeros(values.shape, bool)
-
-
-def _check_palette(path: Path, levels: np.ndarray, numbers: np.ndarray) -> None:
-    """Refuse a palette that some program has sorted: one with black, which is not at 0."""
-    if levels.ndim == 2:
-        return
-    black = ~levels.any(axis=2)
-    if (black & (numbers > 0)).any() and (~black & (numbers == 0)).any():
-        raise MaskValuesError(
-            path,
-            f"has a palette with black as number {numbers[black].max()} and a colour as number 0, "
-            f"so that the background cannot be told; {_REMEDY}",
-        )
-
-
-def _check_values(path: Path, values: np.ndarray) -> None:
-    """Refuse values that cannot be cut at half without losing some of them."""
-    lowest, highest = values.min(), values.max()
-    only_two = bool(((values == lowest) | (values == highest)).all())
-    if highest <= 0 or (only_two and lowest < highest / 2):
-        return
-    if _has_several(values) and _all_below(values, _BRIGHTNESS_FROM):
-        raise MaskValuesError(path, f"has the values {_named(np.unique(values))}; {_REMEDY}")
-    flat = _flat(values)
-    between = flat[(flat >= _BETWEEN[0] * highest) & (flat <= _BETWEEN[1] * highest)]
-    if between.size:
-        found = _named(np.unique([lowest, *np.unique(between), highest]))
-        raise MaskValuesError(path, f"has the values {found} over whole areas; {_REMEDY}")
-
-
-def _flat(values: np.ndarray) -> np.ndarray:
-    """Values (K,) of the pixels that are equal to their eight neighbours."""
-    centre = values[1:-1, 1:-1]
-    height, width = centre.shape
-    equal = np.ones(centre.shape, bool)
-    for y, x in np.ndindex(3, 3):
-        equal &= values[y : y + height, x : x + width] == centre
-    return centre[equal]
-
-
-def _named(values: np.ndarray) -> str:
-    """Sorted values as text, of many the first ones and the last."""
-    names = [f"{value:g}" for value in values]
-    dots = " ..." if len(names) > _VALUES_SHOWN else ""
-    return f"{', '.join(names[:-1][: _VALUES_SHOWN - 1])}{dots} and {names[-1]}"

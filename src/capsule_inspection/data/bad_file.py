@@ -1,0 +1,15 @@
+"""The error of one file that cannot be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from capsule_inspection.contracts import DataError
+
+
+class BadFileError(DataError):
+    """One file that cannot be used; `reason` is one line and does not repeat the path."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path, self.reason = path, reason
