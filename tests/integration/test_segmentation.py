@@ -174,7 +174,8 @@ def test_an_encoder_begins_with_what_a_classifier_of_the_same_split_has_learnt(
     network = [
         "model=unet",
         "model.encoder=custom_resnet",
-        "+model.encoder_options={width: 8, depths: [1, 1]}",
+        "+model.encoder_options.width=8",
+        "+model.encoder_options.depths=[1,1]",
         "model.encoder_depth=3",
         f"model.weights={tmp_path / 'first'}",
         "task.window=[32,48]",
@@ -234,10 +235,34 @@ def test_defects_without_a_mask_are_refused_or_left_out(
     shutil.rmtree(tmp_path / "run")
     answer = train_on(door, root, masks, "data.on_bad_file=skip", data="folder")
     assert answer.status == 0, answer.err
-    assert "left out" in answer.out
+    assert "1 files were skipped" in answer.out
     assert "none can be painted" in answer.out
+    assert all(row["path"] != "dent/0.png" for row in rows_of(tmp_path / "run", "split.csv"))
+
+
+def test_defects_whose_mask_is_not_known_are_refused_or_left_out_of_every_part(
+    door: Door, tmp_path: Path, without_pictures: None
+) -> None:
+    root = draw_mvtec(tmp_path / "bottle")
+    lines = ["path,label,mask"]
+    lines += [f"train/good/{number:03}.png,good," for number in range(8)]
+    for name in ("crack", "poke"):
+        for number in range(5):
+            mask = f"ground_truth/{name}/{number:03}_mask.png" if number else ""
+            lines.append(f"test/{name}/{number:03}.png,{name},{mask}")
+    manifest = root / "images.csv"
+    manifest.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    quick = [*NOISE_IMAGES, *NETWORK, "data=manifest", f"data.path={manifest}", "task.window=null"]
+    home = [f"data.cache_folder={tmp_path / 'cache'}", f"hydra.run.dir={tmp_path / 'run'}"]
+    answer = door("train", *quick, *home)
+    check_refusal(answer, "2 of 10 images", "test/crack/000.png", "data.on_bad_file=skip")
+    shutil.rmtree(tmp_path / "run")
+    answer = door("train", *quick, *home, "data.on_bad_file=skip")
+    assert answer.status == 0, answer.err
+    assert "left out" in answer.out
     rows = rows_of(tmp_path / "run", "split.csv")
-    assert [row["path"] for row in rows if not row["split"]] == ["dent/0.png"]
+    left_out = [row["path"] for row in rows if not row["split"]]
+    assert left_out == ["test/crack/000.png", "test/poke/000.png"]
     answer = door("train", f"resume={tmp_path / 'run'}", "task.epochs=2")
     assert answer.status == 0, answer.err
 

@@ -150,6 +150,8 @@ def mixed_order(
         wanted = [0.0, 0.0, 1.0, 0.0]
     elif not len(defects):
         wanted[2] = 0.0
+        if not any(wanted):
+            wanted[3] = 1.0
     parts = _in_turn(wanted, count)
     changes = np.array([PAINTED, PASTED, PLAIN, PLAIN])[parts]
     order = np.empty(count, np.int64)
