@@ -147,7 +147,7 @@ def test_a_defect_as_large_as_its_image_is_pasted_where_it_is() -> None:
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not() -> None:
-    donors = donors_of(INSIDE, OVER_THE_EDGE, CORNER)
+    donors = donors_of(INSIDE, marked(slice(60, 63), slice(100, 130)))
     once = [pasted(donors, seed=seed) for seed in range(10)]
     again = [pasted(donors, seed=seed) for seed in range(10)]
     for one, other in zip(once, again, strict=True):

@@ -169,6 +169,46 @@ def test_explicit_box_is_used_as_it_is_where_the_aspect_fits() -> None:
     assert crop == ((10, 20, 40, 40), True)
 
 
+def test_a_small_box_grows_to_the_target_where_nothing_may_be_enlarged() -> None:
+    foreground = np.zeros((400, 600), np.uint8)
+    foreground[180:220, 100:200] = 1
+    settings = {"roi": "auto", "image_size": (96, 224), "margin": 0.05, "foreground": foreground}
+    crop = crop_box((400, 600), **settings, enlarge=False)  # type: ignore[arg-type]
+    assert crop == ((38, 152, 262, 248), True)
+    enlarged = crop_box((400, 600), **settings)  # type: ignore[arg-type]
+    assert enlarged.box.x1 - enlarged.box.x0 < 224
+
+
+def test_a_box_larger_than_the_target_is_shrunk_even_where_nothing_may_be_enlarged() -> None:
+    settings = {"roi": "none", "image_size": (40, 60), "margin": 0.1, "foreground": None}
+    same = crop_box((400, 600), **settings, enlarge=False)  # type: ignore[arg-type]
+    assert same == crop_box((400, 600), **settings)  # type: ignore[arg-type]
+    assert same == ((0, 0, 600, 400), True)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_without_enlarging_the_box_has_the_targets_very_size_and_holds_the_part(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    height, width = (int(side) for side in random.integers(40, 900, 2))
+    top, left = int(random.integers(height - 20)), int(random.integers(width - 20))
+    foreground = np.zeros((height, width), np.uint8)
+    foreground[top : top + 20, left : left + 20] = 1
+    target = (32 * int(random.integers(1, 12)), 32 * int(random.integers(1, 12)))
+    crop = crop_box(
+        (height, width),
+        roi="auto",
+        image_size=target,
+        margin=0.05,
+        foreground=foreground,
+        enlarge=False,
+    )
+    assert (crop.box.y1 - crop.box.y0, crop.box.x1 - crop.box.x0) == target
+    assert crop.box.x0 <= left
+    assert crop.box.y0 <= top
+    assert crop.box.x1 >= left + 20
+    assert crop.box.y1 >= top + 20
+
+
 @pytest.mark.parametrize(
     "roi", ["outo", [0, 0, 10], [5, 0, 5, 10], [0, 9, 10, 3], [0, 0, float("nan"), 4]]
 )

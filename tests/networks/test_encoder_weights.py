@@ -201,7 +201,9 @@ def test_a_bare_file_of_timm_gives_networks_whose_names_are_joined_by_underscore
 
 @pytest.mark.parametrize("name", ["convnext_atto", "test_resnet", "resnet18", "mobileone_s0"])
 def test_no_two_layers_of_an_encoder_have_the_same_plain_name(name: str) -> None:
-    names = [key.removeprefix("model.").replace("_", ".") for key in encoder_state(build())]
+    names = [
+        key.removeprefix("model.").replace("_", ".") for key in encoder_state(build(encoder=name))
+    ]
     assert len(names) == len(set(names))
 
 
@@ -355,15 +357,29 @@ def test_imagenet_without_any_weights_says_what_to_put_where(encoder: str, expec
         build(encoder=encoder, weights="imagenet")
 
 
-@pytest.mark.parametrize("encoder", ["test_resnet", "autoencoder", "custom_resnet"])
+@pytest.mark.parametrize("encoder", ["test_resnet", "mobilenet_v2"])
 def test_auto_without_any_weights_is_random_and_warns_so_that_nobody_misses_it(
     encoder: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     built = build(encoder=encoder, weights="auto")
-    assert built.weights.source == "random"
+    assert built.weights == weights.RANDOM
     (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
     assert f"{encoder} STARTS FROM RANDOM WEIGHTS (model.weights=auto)" in record.getMessage()
     assert record.getMessage().count("\n") >= 5
+    assert_fresh(built, encoder=encoder)
+
+
+@pytest.mark.parametrize("encoder", ["autoencoder", "custom_resnet"])
+def test_auto_is_random_and_silent_for_our_own_encoders_of_which_nothing_is_published(
+    encoder: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    built = build(encoder=encoder, weights="auto")
+    assert built.weights == weights.RANDOM
+    assert not caplog.records
+    assert_fresh(built, encoder=encoder)
+
+
+def assert_fresh(built: BuiltNetwork, *, encoder: str) -> None:
     fresh = build(encoder=encoder).network.state_dict()
     assert all(torch.equal(v, fresh[k]) for k, v in built.network.state_dict().items())
 
@@ -371,20 +387,6 @@ def test_auto_without_any_weights_is_random_and_warns_so_that_nobody_misses_it(
 def test_none_is_random_and_silent(caplog: pytest.LogCaptureFixture) -> None:
     assert build().weights == weights.RANDOM
     assert not caplog.records
-
-
-def test_auto_takes_what_the_project_brings_for_an_encoder_of_ours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(weights, "BROUGHT", tmp_path)
-    state = marked(
-        build_custom_resnet(num_classes=6, weights="none", depths=(1, 1, 1, 1), width=16).network
-    )
-    save_file(state, tmp_path / "custom_resnet.safetensors")
-    built = build(encoder="custom_resnet", weights="auto")
-    assert built.weights.source == "painted"
-    assert torch.equal(encoder_state(built)["stem.0.0.weight"], state["backbone.stem.0.0.weight"])
-    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 
 
 def test_a_mistyped_choice_is_refused_with_the_nearest() -> None:

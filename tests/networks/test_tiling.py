@@ -39,7 +39,7 @@ def test_tiles_cover_every_pixel_overlap_enough_and_end_with_the_image(
             steps = [later - earlier for earlier, later in pairwise(starts)]
             assert all(0 < step <= tile for step in steps), (side, axis)
             # Places are whole pixels, so the overlap is as wished to half a pixel.
-            assert all(tile - step >= overlap * tile - 0.5 for step in steps), (side, axis)
+            assert all(step <= max(1, (1 - overlap) * tile + 0.5) for step in steps), (side, axis)
 
 
 def test_there_are_no_more_tiles_than_the_overlap_asks_for() -> None:
@@ -111,16 +111,35 @@ def test_the_network_sees_tiles_of_the_asked_size_and_of_all_images_at_once() ->
     see(network, image, tiling)
     places = [(top, left) for top in tiling.starts(24, 0) for left in tiling.starts(40, 1)]
     assert places == [(0, 0), (0, 10), (0, 20), (8, 0), (8, 10), (8, 20)]
-    for seen, (top, left) in zip(network.seen, places, strict=True):
-        assert torch.equal(seen, image[:, :, top : top + 16, left : left + 20])
+    seen = torch.cat(network.seen).split(3)
+    for tiles, (top, left) in zip(seen, places, strict=True):
+        assert torch.equal(tiles, image[:, :, top : top + 16, left : left + 20])
+
+
+@pytest.mark.parametrize(("batch_size", "together"), [(1, 2), (2, 2), (5, 4), (6, 6), (100, 12)])
+def test_the_network_sees_about_as_many_tiles_at_a_time_as_asked(
+    batch_size: int, together: int
+) -> None:
+    sizes = []
+
+    def network(image: Tensor) -> Tensor:
+        sizes.append(len(image))
+        return image
+
+    torch.manual_seed(0)
+    image = torch.randn(2, 3, 24, 40)  # of each image 6 tiles
+    found = tiled_probabilities(network, image, Tiling((16, 20), 0.5, batch_size))
+    assert max(sizes) == together
+    assert sum(sizes) == 12
+    torch.testing.assert_close(found, image.softmax(1))
 
 
 def test_where_tiles_overlap_the_one_counts_more_in_whose_middle_a_pixel_lies() -> None:
     class ByPlace(nn.Module):
         def forward(self, image: Tensor) -> Tensor:
-            """Class 1 for the tile that begins at the left, class 0 for the other."""
-            sign = 20.0 if float(image[0, 0, 0, 0]) == 0 else -20.0
-            return torch.stack([image[:, 0] * 0 - sign, image[:, 0] * 0 + sign], 1)
+            """Class 1 for the tiles that begin at the left, class 0 for the others."""
+            sign = torch.where(image[:, 0, :1, :1] == 0, 20.0, -20.0).expand_as(image[:, 0])
+            return torch.stack([-sign, sign], 1)
 
     image = torch.arange(30.0).expand(1, 3, 20, 30)
     found = see(ByPlace(), image, Tiling((20, 20), 0.5))[0, 1, 10]
@@ -136,7 +155,7 @@ def test_weights_are_a_tent_above_nothing(size: tuple[int, int]) -> None:
     weight = tile_weight(*size)
     assert weight.shape == size
     assert float(weight.min()) > 0
-    assert torch.equal(weight, weight.flip(0))
+    torch.testing.assert_close(weight, weight.flip(0))
     torch.testing.assert_close(weight, weight.flip(1))
     assert float(weight.max()) == float(weight[size[0] // 2, size[1] // 2])
 

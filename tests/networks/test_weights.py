@@ -21,6 +21,7 @@ from capsule_inspection.networks.classifier import (
     build_timm,
     build_torchvision,
 )
+from capsule_inspection.networks.published import PublishedWeights
 
 
 @pytest.fixture(autouse=True)
@@ -162,11 +163,37 @@ def test_a_missing_file_is_an_error_that_names_it() -> None:
         small(weights="nowhere/w.pth")
 
 
-def test_a_run_folder_is_refused_with_the_file_that_was_meant(tmp_path: Path) -> None:
-    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    (tmp_path / "run" / "checkpoints" / "best.ckpt").touch()
-    with pytest.raises(WeightsError, match=r"folder.*checkpoints/best\.ckpt"):
-        small(weights=str(tmp_path / "run"))
+def test_a_run_folder_stands_for_its_best_checkpoint(tmp_path: Path) -> None:
+    best = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    best.parent.mkdir(parents=True)
+    content = {"state_dict": {f"network.{key}": value for key, value in state().items()}}
+    torch.save({**content, "seen_sha256": ["aa"]}, best)
+    built = small(weights=str(tmp_path / "run"))
+    assert (built.weights.path, built.weights.seen) == (str(best), frozenset({"aa"}))
+    assert torch.equal(built.network.get_parameter("head.weight"), state()["head.weight"])
+
+
+def test_a_folder_without_a_checkpoint_is_refused_as_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(WeightsError, match=r"elsewhere: model\.weights expects a file, found a"):
+        small(weights=str(tmp_path / "elsewhere"))
+
+
+def test_another_way_to_fit_a_file_is_taken_where_a_network_has_one(tmp_path: Path) -> None:
+    torch.save(state(), tmp_path / "w.pth")
+    network = small(weights="none").network
+    fitted = []
+
+    def fit(network: torch.nn.Module, state: dict[str, torch.Tensor], *, where: str) -> None:
+        fitted.append((network, sorted(state), where))
+
+    published = PublishedWeights(name="custom_resnet")
+    path = str(tmp_path / "w.pth")
+    before = network.get_parameter("head.weight").clone()
+    record = weights.load_weights(network, choice=path, published=published, fit=fit)
+    assert record.source == "file"
+    assert fitted == [(network, sorted(state()), path)]
+    assert torch.equal(network.get_parameter("head.weight"), before)
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:

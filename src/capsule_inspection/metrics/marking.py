@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 PROBABILITIES = (*(round(0.05 * step, 2) for step in range(1, 20)), 0.975, 0.99)
-AREA_SHARES = (0.0002, 0.0005, 0.001, 0.002)
+AREA_SHARES = (0.0005, 0.001, 0.002)
 """Smallest areas that are tried, as shares of an image's pixels. Smaller ones are noise: a few
 pixels of every good image are as sure as those of a defect."""
 
@@ -136,11 +136,11 @@ def choose_decision(
 ) -> Decision:
     """The decision under which what is marked agrees best with the masks of validation images.
 
-    Agreement is the mean over images of the Dice overlap of any defect; an image with an empty
-    mask, which means a good one, counts 1 if nothing is marked in it, else 0. With few images it
-    jumps from one probability to the next, so it is first averaged over each pair of probabilities
-    and those beside it. Of equally good decisions those with the largest area count, and of these
-    the pair in their middle.
+    Agreement is the mean Dice overlap of any defect over the images that have one, and the share of
+    the others, which are good ones, in which nothing is marked; both count half, however many
+    images there are of each. With few images it jumps from one probability to the next, so it is
+    first averaged over each pair of probabilities and those beside it. Of equally good decisions
+    those with the largest area count, and of these the pair in their middle.
     Shapes: N of (H, W) each, of one size: foregrounds in [0, 1]; truths nonzero on a defect.
     Raises ValueError where there is no image, or numbers or sizes of maps and masks differ.
     """
@@ -148,14 +148,16 @@ def choose_decision(
     _check(images)
     levels = sorted(probabilities)
     areas_px = _areas_px(area_shares, images[0][0].size)
-    agreement = np.mean([_agreements(*image, levels, areas_px) for image in images], axis=0)
+    found: dict[bool, list[np.ndarray]] = {True: [], False: []}
+    for foreground, truth in images:
+        found[bool(truth.any())].append(_agreements(foreground, truth, levels, areas_px))
+    agreement = np.mean([np.mean(of, axis=0) for of in found.values() if of], axis=0)
     extent, row, column = _best(_smoothed(agreement))
-    defects = sum(bool(truth.any()) for _, truth in images)
     return Decision(
         probability=float(levels[row]),
         area_px=int(areas_px[column]),
-        good_images=len(images) - defects,
-        defect_images=defects,
+        good_images=len(found[False]),
+        defect_images=len(found[True]),
         extent=float(levels[extent]),
     )
 

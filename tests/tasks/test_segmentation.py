@@ -1,0 +1,324 @@
+"""The task of segmentation networks: what a step minimises, what an epoch counts, what is said."""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+
+import lightning as L
+import pytest
+import torch
+from torch import Tensor, nn
+
+from capsule_inspection.contracts import Batch, ConfigurationError
+from capsule_inspection.networks.base import Network
+from capsule_inspection.networks.segmentation_losses import SegmentationLoss, class_weights
+from capsule_inspection.networks.tiling import Tiling, tiled_probabilities
+from capsule_inspection.tasks.base import Learning
+from capsule_inspection.tasks.optimizers import FineTuning
+from capsule_inspection.tasks.schedulers import constant
+from capsule_inspection.tasks.segmentation import SegmentationTask, overlaps
+
+EXPECTED_WARNINGS = (
+    ".*does not have many workers.*",
+    ".*The number of training batches.*is smaller than the log.*",
+    ".*isinstance.treespec, LeafSpec.* is deprecated.*",
+)
+"""Of Lightning, as runs/trainers.py has them."""
+
+
+class Convolutions(Network):
+    """Two layers that see five pixels each way."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(3, 8, 3, padding=1)
+        self.head = nn.Conv2d(8, num_classes, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.head(self.body(image).relu())
+
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        return [[*self.body.parameters()], [*self.head.parameters()]]
+
+
+class Fixed(nn.Module):
+    """Says the same of all images: logits (C, H, W)."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.logits.expand(len(image), *self.logits.shape)
+
+
+def make_task(
+    num_classes: int = 4,
+    *,
+    network: nn.Module | None = None,
+    loss_weights: dict[str, float] | None = None,
+    monitor: str = "val/foreground_dice",
+    tiling: Tiling | None = None,
+) -> SegmentationTask:
+    torch.manual_seed(0)
+    learning = Learning(
+        optimizer=partial(torch.optim.Adam, lr=0.02),
+        learning_rate=0.02,
+        schedule=constant,
+        tuning=FineTuning(0, 1.0, 1.0),
+        monitor=monitor,
+        mode="max",
+        smoothing=0.0,
+    )
+    return SegmentationTask(
+        network or Convolutions(num_classes),
+        loss=SegmentationLoss(
+            loss_weights or {"cross_entropy": 1.0, "dice": 0.5},
+            class_weights=class_weights(num_classes, defect_weight=3.0),
+        ),
+        num_classes=num_classes,
+        learning=learning,
+        tiling=tiling,
+    )
+
+
+def make_batch() -> Batch:
+    """A good image, and two with a bright defect of class 1 and a dark one of class 3."""
+    generator = torch.Generator().manual_seed(1)
+    image = 0.1 * torch.randn(3, 3, 16, 24, generator=generator)
+    mask = torch.zeros(3, 16, 24, dtype=torch.uint8)
+    mask[1, 4:9, 6:12] = 1
+    mask[2, 2:7, 14:22] = 3
+    image += 2.0 * (mask == 1)[:, None] - 2.0 * (mask == 3)[:, None]
+    valid = torch.ones(3, 16, 24, dtype=torch.bool)
+    valid[:, :, 20:] = False
+    return Batch(
+        image=image,
+        mask=mask,
+        label=torch.tensor([0, 1, 3]),
+        index=torch.tensor([5, 7, 9]),
+        valid=valid,
+        foreground=torch.ones(3, 16, 24, dtype=torch.bool),
+    )
+
+
+def test_overlaps_are_those_of_a_confusion_computed_by_hand() -> None:
+    # Rows are what pixels are: the background, a crack, a poke; columns what they are called.
+    pixels = torch.tensor([[80.0, 4.0, 1.0], [3.0, 5.0, 2.0], [1.0, 0.0, 4.0]])
+    found = overlaps(pixels)
+    # Called a defect: 16 pixels; one: 15; both: 11, which of them does not matter.
+    assert found["foreground_dice"] == pytest.approx(2 * 11 / (16 + 15))
+    # Crack: 5 of 5 + 4 + 5; poke: 4 of 4 + 3 + 1.
+    assert found["mean_iou"] == pytest.approx((5 / 14 + 4 / 8) / 2)
+
+
+def test_mean_iou_is_over_the_defects_that_are_there() -> None:
+    # There is no poke, but 6 pixels are called one.
+    pixels = torch.tensor([[90.0, 0.0, 6.0], [0.0, 4.0, 0.0], [0.0, 0.0, 0.0]])
+    assert overlaps(pixels)["mean_iou"] == 1.0
+    assert overlaps(pixels)["foreground_dice"] == pytest.approx(2 * 4 / (10 + 4))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "dice", "iou"),
+    [
+        ([[9.0, 0.0], [0.0, 0.0]], 0.0, 0.0),
+        ([[5.0, 4.0], [0.0, 0.0]], 0.0, 0.0),
+        ([[5.0, 0.0], [4.0, 0.0]], 0.0, 0.0),
+        ([[5.0, 0.0], [0.0, 4.0]], 1.0, 1.0),
+        ([[0.0, 0.0], [0.0, 9.0]], 1.0, 1.0),
+    ],
+)
+def test_overlaps_at_their_ends(pixels: list[list[float]], dice: float, iou: float) -> None:
+    assert overlaps(torch.tensor(pixels)) == {"foreground_dice": dice, "mean_iou": iou}
+
+
+def test_overlaps_agree_with_torchmetrics() -> None:
+    from torchmetrics.functional.classification import (
+        binary_f1_score,
+        multiclass_confusion_matrix,
+        multiclass_jaccard_index,
+    )
+
+    generator = torch.Generator().manual_seed(2)
+    called, is_so = torch.randint(0, 4, (2, 3, 16, 24), generator=generator)
+    found = overlaps(multiclass_confusion_matrix(called, is_so, 4).double())
+    dice = binary_f1_score((called > 0).int(), (is_so > 0).int())
+    assert found["foreground_dice"] == pytest.approx(float(dice))
+    iou = multiclass_jaccard_index(called, is_so, 4, average="none")[1:].mean()
+    assert found["mean_iou"] == pytest.approx(float(iou))
+
+
+def test_a_step_minimises_the_loss_of_the_mask() -> None:
+    task, batch = make_task(), make_batch()
+    with torch.no_grad():
+        loss = task.training_step(batch, 0)
+        expected = task.loss(task.network(batch["image"]), batch["mask"])
+    torch.testing.assert_close(loss, expected)
+    assert float(task.train_loss.compute()) == pytest.approx(float(expected))
+
+
+def test_the_mean_loss_of_an_epoch_is_over_its_images() -> None:
+    task, batch = make_task(loss_weights={"cross_entropy": 1.0}), make_batch()
+    first, rest = ({k: v[part] for k, v in batch.items()} for part in (slice(1), slice(1, 3)))  # type: ignore[index]
+    with torch.no_grad():
+        losses = [float(task.training_step(part, 0)) for part in (first, rest)]  # type: ignore[arg-type]
+    assert float(task.train_loss.compute()) == pytest.approx((losses[0] + 2 * losses[1]) / 3)
+
+
+def test_binary_tasks_learn_every_defect_as_the_one_class() -> None:
+    task, batch = make_task(num_classes=2), make_batch()
+    assert task.wanted(batch["mask"]).unique().tolist() == [0, 1]
+    assert torch.equal(task.wanted(batch["mask"]) > 0, batch["mask"] > 0)
+    with torch.no_grad():
+        loss = task.training_step(batch, 0)
+        expected = task.loss(task.network(batch["image"]), (batch["mask"] > 0).long())
+    torch.testing.assert_close(loss, expected)
+    task.validation_step(batch, 0)
+    assert task.val_pixels.compute().shape == (2, 2)
+
+
+def test_other_tasks_learn_which_defect_it_is() -> None:
+    assert make_task().wanted(make_batch()["mask"]).unique().tolist() == [0, 1, 3]
+
+
+@pytest.mark.parametrize("names", [("cross_entropy",), ("dice",), ("cross_entropy", "dice")])
+def test_the_loss_of_a_validation_is_that_of_the_same_network_in_training(
+    names: tuple[str, ...],
+) -> None:
+    task, batch = make_task(loss_weights=dict.fromkeys(names, 1.0)).eval(), make_batch()
+    with torch.no_grad():
+        expected = task.training_step(batch, 0)
+        task.validation_step(batch, 0)
+    assert float(task.val_loss.compute()) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_pixels_of_a_validation_are_counted_by_what_they_are_and_are_called() -> None:
+    logits = torch.zeros(4, 16, 24)
+    logits[0] = 1
+    logits[1, 4:9, 6:10] = 2
+    task = make_task(network=Fixed(logits)).eval()
+    with torch.no_grad():
+        task.validation_step(make_batch(), 0)
+    expected = torch.zeros(4, 4, dtype=torch.int64)
+    expected[1, 1] = 20  # the left of the defect in the second image
+    expected[1, 0] = 10
+    expected[3, 0] = 40
+    expected[0, 1] = 2 * 20
+    expected[0, 0] = 3 * 16 * 24 - 110
+    assert torch.equal(task.val_pixels.compute(), expected)
+
+
+def test_a_prediction_is_the_probability_of_any_defect_and_the_most_probable_kind() -> None:
+    probabilities = torch.tensor([0.5, 0.1, 0.3, 0.1])
+    logits = probabilities.log()[:, None, None].repeat(1, 16, 24)
+    certain = torch.tensor([0.97, 0.02, 0.005, 0.005])
+    logits[:, :, :6] = certain.log()[:, None, None]
+    task, batch = make_task(network=Fixed(logits)).eval(), make_batch()
+    with torch.no_grad():
+        found = task.predict_step(batch, 0)
+    assert set(found) == {"index", "label", "foreground", "kind"}
+    assert found["index"].tolist() == [5, 7, 9]
+    assert found["label"].tolist() == [0, 1, 3]
+    foreground, kind = found["foreground"], found["kind"]
+    assert foreground.shape == kind.shape == (3, 16, 24)
+    assert (foreground.dtype, kind.dtype) == (torch.float16, torch.uint8)
+    torch.testing.assert_close(foreground[:, :, 6:20], torch.full((3, 16, 14), 0.5).half())
+    torch.testing.assert_close(
+        foreground[:, :, :6].float(), torch.full((3, 16, 6), 0.03), atol=1e-4, rtol=0.0
+    )
+    # Which defect is told everywhere, also where none is the most probable.
+    assert kind[:, :, :6].unique().tolist() == [1]
+    assert kind[:, :, 6:].unique().tolist() == [2]
+
+
+def test_on_padding_there_is_nothing_to_be_found() -> None:
+    logits = torch.zeros(4, 16, 24)
+    logits[2] = 9
+    task, batch = make_task(network=Fixed(logits)).eval(), make_batch()
+    with torch.no_grad():
+        found = task.predict_step(batch, 0)["foreground"]
+    assert not found[~batch["valid"]].any()
+    assert bool((found[batch["valid"]] > 0.9).all())
+
+
+def test_with_a_tiling_images_are_seen_in_tiles_but_in_training() -> None:
+    tiling = Tiling((8, 8), 0.5)
+    whole, tiled = make_task().eval(), make_task(tiling=tiling).eval()
+    batch = make_batch()
+    with torch.no_grad():
+        torch.testing.assert_close(
+            tiled.see(batch["image"]), tiled_probabilities(tiled.network, batch["image"], tiling)
+        )
+        assert not torch.allclose(tiled.see(batch["image"]), whole.see(batch["image"]))
+        assert torch.equal(tiled.training_step(batch, 0), whole.training_step(batch, 0))
+        torch.testing.assert_close(
+            whole.see(batch["image"]), whole.network(batch["image"]).softmax(1)
+        )
+
+
+def test_half_precision_is_for_the_network_alone() -> None:
+    task, batch = make_task().eval(), make_batch()
+    logits = task.network(batch["image"]).detach()
+    task.network = Fixed(logits[0].bfloat16())
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        probabilities = task.see(batch["image"])
+        loss = task.training_step(batch, 0)
+    assert (probabilities.dtype, loss.dtype) == (torch.float32, torch.float32)
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(3, 16, 24))
+
+
+def fit(task: SegmentationTask, *, epochs: int) -> list[dict[str, float]]:
+    """Train on one batch, and validate on it; what was logged of each epoch."""
+    logged: list[dict[str, float]] = [{} for _ in range(epochs)]
+    log_epoch = task.log_epoch
+
+    def note(figures: dict[str, float], *, bar: tuple[str, ...] = ()) -> None:
+        logged[task.current_epoch].update(figures)
+        log_epoch(figures, bar=bar)
+
+    task.log_epoch = note  # type: ignore[method-assign]
+    batches = torch.utils.data.DataLoader([make_batch()], batch_size=None)
+    with warnings.catch_warnings():
+        for message in EXPECTED_WARNINGS:
+            warnings.filterwarnings("ignore", message)
+        trainer = L.Trainer(
+            accelerator="cpu",
+            max_epochs=epochs,
+            logger=False,
+            num_sanity_val_steps=0,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(task, batches, batches)
+    return logged
+
+
+@pytest.mark.parametrize("num_classes", [4, 2])
+@pytest.mark.parametrize("tiling", [None, Tiling((12, 12), 0.5)], ids=["whole", "tiles"])
+def test_a_training_lowers_the_loss_and_finds_the_defects(
+    num_classes: int, tiling: Tiling | None
+) -> None:
+    epochs = fit(make_task(num_classes, tiling=tiling), epochs=30)
+    first, last = epochs[0], epochs[-1]
+    for key in ("train/loss", "val/loss"):
+        assert last[key] < 0.3 * first[key], key
+    assert last["val/foreground_dice"] > 0.85
+    assert last["val/mean_iou"] > 0.7
+    assert last["val/foreground_dice_smoothed"] == pytest.approx(last["val/foreground_dice"])
+    assert last["optimizer/learning_rate"] == pytest.approx(0.02)
+    assert all(0 <= epoch["val/foreground_dice"] <= 1 for epoch in epochs)
+
+
+def test_a_training_of_the_other_losses_learns_too() -> None:
+    task = make_task(loss_weights={"focal": 1.0, "focal_tversky": 1.0})
+    epochs = fit(task, epochs=30)
+    assert epochs[-1]["train/loss"] < 0.5 * epochs[0]["train/loss"]
+    assert epochs[-1]["val/foreground_dice"] > 0.7
+
+
+def test_a_training_monitors_what_the_task_has() -> None:
+    with pytest.raises(ConfigurationError, match=r"task\.monitor=val/dise.*val/foreground_dice"):
+        fit(make_task(monitor="val/dise"), epochs=1)
