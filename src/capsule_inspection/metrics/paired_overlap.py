@@ -62,7 +62,7 @@ def overlap_differences(
     truth = max(first, second, key=_num_classes)[0][:, 1:, :].sum(axis=2)
     if not truth.any():
         return {}
-    weights = _weights(_stratum(truth), seed=seed)
+    weights = resampling.rescaled_weights(_stratum(truth), seed=seed, resamples=RESAMPLES)
     pair = _foreground(first), _foreground(second)
     found = {names.FOREGROUND_DICE_OF_PIXELS: _difference(_dice, *pair, weights)}
     if by_class:
@@ -132,22 +132,6 @@ def _stratum(truth: np.ndarray) -> np.ndarray:
     sizes_of_defects = np.where(np.arange(len(sizes)) > 0, sizes, 0)
     is_alone = (sizes[stratum] == 1) & (stratum > 0)
     return np.where(is_alone, sizes_of_defects.argmax(), stratum)
-
-
-def _weights(stratum: np.ndarray, *, seed: int) -> np.ndarray:
-    """How often each photograph counts: (RESAMPLES, N).
-
-    One fewer than there are is drawn of each stratum, and each counts for as much more.
-    """
-    generator = np.random.default_rng(seed)
-    weights = np.ones((RESAMPLES, len(stratum)))
-    for name in np.unique(stratum):
-        rows = np.flatnonzero(stratum == name)
-        count = len(rows)
-        if count > 1:
-            drawn = generator.multinomial(count - 1, np.full(count, 1 / count), RESAMPLES)
-            weights[:, rows] = drawn * (count / (count - 1))
-    return weights
 
 
 def _difference(

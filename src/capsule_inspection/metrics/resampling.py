@@ -39,6 +39,24 @@ def stratified_weights(stratum: np.ndarray, *, seed: int) -> np.ndarray:
     return weights
 
 
+def rescaled_weights(stratum: np.ndarray, *, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
+    """How much each image counts where strata are small: one fewer is drawn of each.
+
+    What is drawn counts as much more. Drawing all n of a stratum of n shows (n - 1) / n of the spread: three quarters of it for four
+    images (Rao and Wu 1988). An image that is alone always counts once.
+    Shapes: stratum (N,). Returns (resamples, N) float64.
+    """
+    generator = np.random.default_rng(seed)
+    weights = np.ones((resamples, len(stratum)))
+    for name in np.unique(stratum):
+        rows = np.flatnonzero(stratum == name)
+        count = len(rows)
+        if count > 1:
+            drawn = generator.multinomial(count - 1, np.full(count, 1 / count), resamples)
+            weights[:, rows] = drawn * (count / (count - 1))
+    return weights
+
+
 def clustered_weights(
     identities: Sequence[np.ndarray], is_defect: Sequence[np.ndarray], *, seed: int
 ) -> list[np.ndarray]:

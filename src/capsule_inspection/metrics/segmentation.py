@@ -3,7 +3,8 @@
 Each pixel has one class, 0 where nothing is wrong. Overlap is IoU, hit / (mask or marked), and
 Dice, 2 hit / (mask + marked): of pixels, where those of all images are put together and a false
 mark on any image counts; and of images, the mean over the images whose mask has the class. Values
-of pixels are those of scikit-learn's `jaccard_score` and `f1_score`. Intervals draw whole images.
+of pixels are those of scikit-learn's `jaccard_score` and `f1_score`. Intervals draw whole images,
+one fewer of each class than there are, since classes are small.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def pooled_segmentation(
     identities = np.concatenate([areas.identity for areas in seeds])
     _, first, position = np.unique(identities, return_index=True, return_inverse=True)
     truth = np.concatenate([areas.truth for areas in seeds])[first]
-    drawn = resampling.stratified_weights(_stratum(truth), seed=seed)[:, position]
+    drawn = resampling.rescaled_weights(_stratum(truth), seed=seed)[:, position]
     ends = np.cumsum([len(areas.identity) for areas in seeds])[:-1]
     weights = np.split(drawn, ends, axis=1)
     overlap = _overlap_figures(seeds, weights, truth, classes)
