@@ -42,8 +42,8 @@ def stratified_weights(stratum: np.ndarray, *, seed: int) -> np.ndarray:
 def rescaled_weights(stratum: np.ndarray, *, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
     """How much each image counts where strata are small: one fewer is drawn of each.
 
-    What is drawn counts as much more. Drawing all n of a stratum of n shows (n - 1) / n of the spread: three quarters of it for four
-    images (Rao and Wu 1988). An image that is alone always counts once.
+    What is drawn counts as much more. Drawing all n of a stratum of n shows (n - 1) / n of the
+    spread: three quarters of it for four images (Rao and Wu 1988). An image that is alone always counts once.
     Shapes: stratum (N,). Returns (resamples, N) float64.
     """
     generator = np.random.default_rng(seed)
