@@ -43,7 +43,8 @@ def rescaled_weights(stratum: np.ndarray, *, seed: int, resamples: int = RESAMPL
     """How much each image counts where strata are small: one fewer is drawn of each.
 
     What is drawn counts as much more. Drawing all n of a stratum of n shows (n - 1) / n of the
-    spread: three quarters of it for four images (Rao and Wu 1988). An image that is alone always counts once.
+    spread: three quarters of it for four images (Rao and Wu 1988). An image that is alone always
+    counts once.
     Shapes: stratum (N,). Returns (resamples, N) float64.
     """
     generator = np.random.default_rng(seed)
