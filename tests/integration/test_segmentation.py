@@ -388,3 +388,34 @@ def test_settings_of_segmentation_are_refused_for_other_tasks(
 ) -> None:
     answer = door("train", *SMALL, setting, f"hydra.run.dir={tmp_path / 'run'}")
     check_refusal(answer, expected, status=2)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("without_pictures")
+def test_the_comparison_of_encoders_and_losses_ends_with_a_table_of_overlaps(
+    door: Door, tmp_path: Path
+) -> None:
+    sweep = tmp_path / "sweep"
+    settings = ["task.epochs=1", "task.views=1", "task.window=null", "task.painting.variants=2"]
+    answer = door(
+        "train",
+        "experiment=segmentation_comparison",
+        *SMALL,
+        "model.weights=none",
+        *settings,
+        "split=kfold",
+        "split.folds=2",
+        "split.fold=0,1",
+        f"hydra.sweep.dir={sweep}",
+        f"data.root={tmp_path / 'drawn'}",
+        f"data.cache_folder={tmp_path / 'cache'}",
+    )
+    assert answer.status == 0, answer.err
+    assert len(list(sweep.glob("*/run.json"))) == 8
+    table = rows_of(sweep / "comparison", "comparison.csv")
+    assert len(table) == 4
+    assert len({row["model"] for row in table}) == 4
+    for row in table:
+        assert row["runs"] == "2"
+        assert 0 <= float(row["foreground_dice_of_pixels"]) <= 1
+        assert 0 <= float(row["aupro"]) <= 1
