@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -59,10 +60,10 @@ def _timed(work: Callable[[], object]) -> Callable[[], float]:
     return run
 
 
-def _read(parts: Parts, path: object) -> Tensor:
+def _read(parts: Parts, path: Path) -> Tensor:
     """The crop of a photograph, normalised: (1, 3, H, W)."""
     data = parts.config.data
-    image = read_image(path)  # type: ignore[arg-type]
+    image = read_image(path)
     size = (data.image_size[0], data.image_size[1])
     crop = crop_box(
         (image.shape[0], image.shape[1]),
@@ -73,7 +74,8 @@ def _read(parts: Parts, path: object) -> Tensor:
     )
     pixels, _ = cut_out(image, box=crop.box, image_size=size)
     tensor = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2).float().div_(255)
-    return parts.data.normalise(tensor)  # type: ignore[no-any-return]
+    normalised: Tensor = parts.data.normalise(tensor)
+    return normalised
 
 
 def _see(parts: Parts, task: SegmentationTask, image: Tensor) -> Tensor:
@@ -82,7 +84,7 @@ def _see(parts: Parts, task: SegmentationTask, image: Tensor) -> Tensor:
         return task.see(image)
 
 
-def _predict(parts: Parts, task: SegmentationTask, path: object) -> int:
+def _predict(parts: Parts, task: SegmentationTask, path: Path) -> int:
     probabilities = _see(parts, task, _read(parts, path))[0]
     foreground = probabilities[1:].sum(0).numpy()
     kind = (1 + probabilities[1:].argmax(0)).to(torch.uint8).numpy()

@@ -16,12 +16,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from capsule_inspection.metrics.classification import classification_figures
-from capsule_inspection.metrics.detection import anomaly_figures
-from capsule_inspection.metrics.localisation import localisation_figures
+from capsule_inspection.contracts import Predictions
+from capsule_inspection.metrics.marked_runs import marking_figures
 from capsule_inspection.metrics.names import with_stage
-from capsule_inspection.metrics.pixel_counts import count_pixels
-from capsule_inspection.metrics.segmentation import confusions, segmentation_figures
 
 CLASSES = ("good", "crack", "poke")
 LEVEL = 0.5
@@ -68,22 +65,12 @@ def draw_marking_run(
         inside = np.tile(np.array([PADDING, 0, WIDTH, HEIGHT], np.int32), (len(label), 1))
         np.savez(folder / "maps.npz", index=np.arange(len(label)), inside=inside,
                  maps=foreground.astype(np.float16), masks=truth, **arrays)  # fmt: skip
-    figures = anomaly_figures(
-        label > 0,
-        called > 0,
-        score,
-        class_names_of_images=np.array(classes)[label],
-        false_alarm_rate=0.05,
-    )
-    if probabilities is not None:
-        figures |= classification_figures(
-            label, probabilities, classes=classes, called=called, score=score
-        )
-    if masks:
-        of_names = truth.clip(max=len(names) - 1)
-        counts = confusions(of_names, found, np.ones_like(found), num_classes=len(names))
-        figures |= segmentation_figures(counts, classes=names)
-        figures |= localisation_figures(count_pixels(foreground, truth))
+    found_of_run = Predictions(
+        np.arange(len(label)), label, probabilities, score, 0.5,
+        maps=foreground, called=called, marked=found,
+    )  # fmt: skip
+    valid = np.ones_like(found, dtype=bool)
+    figures = marking_figures(found_of_run, list(truth), valid, classes=classes)
     values = {key: vars(value) for key, value in with_stage(figures, "test").items()}
     _write_json(folder / "metrics.json", values)
     rows = [[e, 2 / (e + 1), 1.2, 0.1 * e, 0.12 * e, 0.08 * e] for e in range(4)]

@@ -16,12 +16,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from capsule_inspection.metrics.classification import classification_figures
-from capsule_inspection.metrics.detection import anomaly_figures
-from capsule_inspection.metrics.localisation import localisation_figures
+from capsule_inspection.contracts import Predictions
+from capsule_inspection.metrics.marked_runs import marking_figures
 from capsule_inspection.metrics.names import with_stage
-from capsule_inspection.metrics.pixel_counts import count_pixels
-from capsule_inspection.metrics.segmentation import confusions, segmentation_figures
 from capsule_inspection.reports.run_folder import RunFolder, read_run
 
 CLASSES = ("good", "crack", "poke")
@@ -70,26 +67,15 @@ def draw_segmentation_run(
     _write_record(folder, model, seed, len(label), monitored, record or {})
     probabilities = None if binary else np.tile([0.5, 0.3, 0.2], (len(label), 1))
     _write_predictions(folder, fold, (number, label), called, score, names, probabilities)
-    figures = anomaly_figures(
-        label > 0,
-        called > 0,
-        score,
-        class_names_of_images=np.array(CLASSES)[label],
-        false_alarm_rate=0.05,
+    found = Predictions(
+        number, label, probabilities, score, 0.5, maps=foreground, called=called, marked=marked
     )
-    if probabilities is not None:
-        figures |= classification_figures(
-            label, probabilities, classes=CLASSES, called=called, score=score
-        )
+    valid = np.ones_like(truth, dtype=bool)
+    figures = marking_figures(found, list(truth), valid, classes=CLASSES)
     if maps:
         inside = np.tile(np.array([0, 0, WIDTH, HEIGHT], np.int32), (len(label), 1))
         np.savez(folder / "maps.npz", index=number, maps=foreground, masks=truth, marked=marked,
                  inside=inside)  # fmt: skip
-    counts = confusions(
-        truth.clip(max=len(names) - 1), marked, np.ones_like(truth), num_classes=len(names)
-    )
-    figures |= segmentation_figures(counts, classes=names)
-    figures |= localisation_figures(count_pixels(foreground, truth))
     values = {key: vars(value) for key, value in with_stage(figures, "test").items()}
     (folder / "metrics.json").write_text(json.dumps(values), encoding="utf-8")
     rows = [[e, 5.0, 2 / (e + 1), 1.2, 0.1 * e, 0.1 * e] for e in range(6)]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -77,6 +79,17 @@ def strays(folder: Path) -> list[Path]:
 def record_of(run: Path) -> dict:
     """What run.json says."""
     return json.loads((run / "run.json").read_text(encoding="utf-8"))
+
+
+def rows_of(folder: Path, name: str = "predictions.csv") -> list[dict[str, str]]:
+    """The rows of a table in a folder, by the names of its columns."""
+    with (folder / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def figures_of(folder: Path) -> dict[str, Any]:
+    """What metrics.json says."""
+    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
 
 def check_refusal(answer: Answer, *expected: str, status: int = 1) -> None:

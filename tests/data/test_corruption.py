@@ -10,10 +10,9 @@ from capsule_inspection.data.corruption import (
     Corruption,
     CorruptionSettings,
     add_noise,
-    cut_around,
     cut_holes,
-    point_of_interest,
 )
+from capsule_inspection.data.windows import Windows, cut_around, point_of_interest
 
 
 def raw(count: int = 6, *, draw: int = 0) -> dict[str, torch.Tensor]:
@@ -109,7 +108,7 @@ def test_the_centre_lies_on_what_was_spoilt_else_on_the_part_else_anywhere() -> 
 
 
 def test_all_that_has_pixels_is_cut_alike_around_what_was_spoilt() -> None:
-    corruption = Corruption(CorruptionSettings("cutout", 1.0, (10, 16)), seed=1)
+    corruption = Corruption(CorruptionSettings("cutout", 1.0, Windows((10, 16))), seed=1)
     whole = Corruption(CorruptionSettings("cutout", 1.0), seed=1)
     found = corruption.spoil(raw(), training=True, epoch=0)
     assert found["image"].shape == (6, 13, 21, 3)
@@ -123,7 +122,8 @@ def test_all_that_has_pixels_is_cut_alike_around_what_was_spoilt() -> None:
 
 
 def test_from_an_epoch_on_fewer_images_are_seen_as_a_whole() -> None:
-    corruption = Corruption(CorruptionSettings("cutout", 1.0, (12, 20), whole_from=2), seed=1)
+    windows = Windows((12, 20), whole_from=2)
+    corruption = Corruption(CorruptionSettings("cutout", 1.0, windows), seed=1)
     assert corruption.spoil(raw(), training=True, epoch=1)["image"].shape == (6, 16, 26, 3)
     whole = corruption.spoil(raw(), training=True, epoch=2)
     # 6 windows of 12 x 20 have the pixels of one and a half images of 24 x 40.
@@ -132,7 +132,8 @@ def test_from_an_epoch_on_fewer_images_are_seen_as_a_whole() -> None:
 
 
 def test_a_window_nearly_as_large_as_its_image_is_a_window_all_the_same() -> None:
-    corruption = Corruption(CorruptionSettings("cutout", 1.0, (22, 36), whole_from=2), seed=1)
+    windows = Windows((22, 36), whole_from=2)
+    corruption = Corruption(CorruptionSettings("cutout", 1.0, windows), seed=1)
     # What is cut out for it is the whole image, so the size alone would not tell.
     assert corruption.spoil(raw(), training=True, epoch=0)["image"].shape == (6, 24, 40, 3)
     assert [corruption.window_at(epoch) for epoch in range(3)] == [(22, 36), (22, 36), None]

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from capsule_inspection.data import painted
-from capsule_inspection.data.mixing import DefectMixing, MixingSettings
+from capsule_inspection.data.mixing import DefectMixing
 from capsule_inspection.data.painted import PaintedPool
 from capsule_inspection.data.pasting import Donor, make_donors
 from capsule_inspection.data.sampling import PAINTED, PASTED, PLAIN
+from capsule_inspection.data.windows import Windows
 
 COUNT, SIZE = 8, (48, 80)
 LABELS = {"crack": 2, "poke": 5}
@@ -83,7 +84,7 @@ def mixing(
     seed: int = 1,
 ) -> DefectMixing:
     return DefectMixing(
-        MixingSettings(window, whole_from),
+        Windows(window, whole_from),
         seed=seed,
         pool=pool,
         labels=LABELS if labels is None else labels,

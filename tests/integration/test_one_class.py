@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from quick import QUICK, check_refusal, draw_mvtec, record_of
+from quick import QUICK, check_refusal, draw_mvtec, figures_of, record_of, rows_of
 from small import SMALL, Answer, Door
 
 from capsule_inspection.metrics.thresholds import conformal_threshold
@@ -42,15 +40,6 @@ def train_on(door: Door, root: Path, *settings: str) -> Answer:
     own = [f"data.cache_folder={home / 'cache'}", f"hydra.run.dir={home / 'run'}"]
     quick = [*NOISE_IMAGES, *CUTOUT, "data=mvtec", f"data.root={root}", "task.window=null"]
     return door("train", *quick, *own, *settings)
-
-
-def rows_of(folder: Path, name: str = "predictions.csv") -> list[dict[str, str]]:
-    with (folder / name).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def figures_of(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from quick import QUICK, check_refusal, draw, draw_mask, draw_mvtec, record_of
+from quick import QUICK, check_refusal, draw, draw_mask, draw_mvtec, figures_of, record_of, rows_of
 from small import SMALL, Answer, Door
 
 from capsule_inspection.metrics.marking import Decision, mark
@@ -42,15 +39,6 @@ def train_on(door: Door, root: Path, *settings: str, data: str = "mvtec") -> Ans
     own = [f"data.cache_folder={home / 'cache'}", f"hydra.run.dir={home / 'run'}"]
     quick = [*NOISE_IMAGES, *NETWORK, f"data={data}", f"data.root={root}", "task.window=null"]
     return door("train", *quick, *own, *settings)
-
-
-def rows_of(folder: Path, name: str = "predictions.csv") -> list[dict[str, str]]:
-    with (folder / name).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def figures_of(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +118,32 @@ def test_a_finished_run_is_evaluated_to_the_same_figures(
     assert answer.status == 0, answer.err
     again, first = figures_of(tmp_path / "again"), figures_of(run)
     assert again == {key: value for key, value in first.items() if key.startswith("test/")}
+
+
+def test_defects_whose_mask_is_not_known_do_not_count_as_good_where_a_run_is_evaluated(
+    door: Door, run: Path, tmp_path: Path, without_pictures: None
+) -> None:
+    root = tmp_path / "parts"
+    for number in range(3):
+        for place, name in enumerate(("good", "crack")):
+            draw(root / name / f"{number}.png", seed=2 * number + place)
+    data = ["data=folder", f"data.root={root}", f"data.cache_folder={tmp_path / 'cache'}"]
+    answer = door("evaluate", f"run={run}", f"output={tmp_path / 'again'}", *data, "split=all_test")
+    assert answer.status == 0, answer.err
+    figures = figures_of(tmp_path / "again")
+    assert figures["test/accuracy"]["n"] == 6
+    assert figures["test/false_alarm_area"]["n"] == 3
+    assert "test/foreground_dice_of_pixels" not in figures
+    assert "test/pixel_auroc" not in figures
+
+
+def test_validation_images_chose_the_decision_so_their_figures_are_not_told(
+    door: Door, run: Path, tmp_path: Path
+) -> None:
+    answer = door("evaluate", f"run={run}", f"output={tmp_path / 'again'}", "stage=val")
+    assert answer.status == 0, answer.err
+    assert figures_of(tmp_path / "again") == {}
+    assert rows_of(tmp_path / "again")
 
 
 def test_a_checkpoint_without_a_decision_is_refused(door: Door, run: Path, tmp_path: Path) -> None:
@@ -343,6 +357,7 @@ def test_a_class_that_is_absent_from_training_is_refused_unless_names_do_not_mat
         (["data.painted=0.9"], "data.painted=0.9", 2),
         (["data.painted=-1"], "data.painted=-1", 2),
         (["model.classes=several"], "model.classes=several", 2),
+        (["task.painting.natural=0.5"], "model.classes=binary", 2),
         (["data.mode=tile"], "data.mode=tile", 2),
         (["data.mode=tiles", "data.tile=[640,640]"], "larger than the images", 2),
         (["data.tile=[8,8]"], "data.tile=[8, 8]", 2),

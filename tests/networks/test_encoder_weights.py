@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import small_segmenter
 import timm
 import torch
 from safetensors.torch import save_file
@@ -28,18 +29,7 @@ from capsule_inspection.networks.classifier import (
 from capsule_inspection.networks.encoder_weights import ENCODER, published_weights
 from capsule_inspection.networks.segmenter import build_segmenter
 
-SETTINGS: dict[str, Any] = {
-    "name": "unet",
-    "weights": "none",
-    "num_classes": 4,
-    "architecture": "unet",
-    "encoder": "test_resnet",
-    "encoder_depth": 5,
-    "encoder_options": {},
-    "decoder_channels": [16, 16, 8, 8, 8],
-    "options": {},
-    "classes": "defects",
-}
+SETTINGS = {**small_segmenter.SETTINGS, "decoder_channels": [16, 16, 8, 8, 8]}
 State = dict[str, Tensor]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import segmentation_models_pytorch as smp
+import small_segmenter
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,18 +24,7 @@ from capsule_inspection.networks.segmenter import (
     padded,
 )
 
-SETTINGS: dict[str, Any] = {
-    "name": "unet",
-    "weights": "none",
-    "num_classes": 4,
-    "architecture": "unet",
-    "encoder": "test_resnet",
-    "encoder_depth": 5,
-    "encoder_options": {},
-    "decoder_channels": "auto",
-    "options": {},
-    "classes": "defects",
-}
+SETTINGS = small_segmenter.SETTINGS
 SMALL_ENCODERS: dict[str, dict[str, Any]] = {
     "custom_resnet": {"encoder": "custom_resnet", "encoder_options": {"width": 8}},
     "autoencoder": {"encoder": "autoencoder", "encoder_options": {"width": 4}},

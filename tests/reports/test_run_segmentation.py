@@ -11,7 +11,7 @@ from capsule_inspection.reports.run_folder import read_run
 from capsule_inspection.reports.run_pictures import write_run_pictures
 from capsule_inspection.reports.run_segmentation import segmentation_drawings
 
-OF_NAMES = {"confusion_matrix.png", "confusion_matrix_val.png"}
+OF_NAMES = {"confusion_matrix.png"}  # not of val, whose images chose the decision
 EXAMPLES = {"examples.png", "examples_good.png", "examples_crack.png", "examples_poke.png"}
 OF_PIXELS = {"pro.png", "overlap_by_class.png"}
 ALL = EXAMPLES | OF_NAMES | OF_PIXELS

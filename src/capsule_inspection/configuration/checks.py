@@ -285,6 +285,17 @@ def _check_shares(config: DictConfig) -> None:
         )
 
 
+def _check_natural(config: DictConfig) -> None:
+    """Refuse patches of other good images where each defect needs a class."""
+    natural = OmegaConf.select(config, "task.painting.natural")
+    if natural and OmegaConf.select(config, "model.classes") == "defects":
+        raise ConfigurationError(
+            f"task.painting.natural={natural:g}: patches of other good images are none of the "
+            "defects that model.classes=defects tells apart. Leave it at 0, or say "
+            "model.classes=binary."
+        )
+
+
 def _check_masks(config: DictConfig) -> None:
     """Refuse settings of segmentation where another task would not heed them."""
     task = OmegaConf.select(config, "task.name")
@@ -339,6 +350,7 @@ RULES: tuple[Callable[[DictConfig], None], ...] = (
     _check_false_alarm_rate,
     _check_window,
     _check_shares,
+    _check_natural,
     _check_masks,
     _check_tile,
     _check_monitor,

@@ -54,7 +54,9 @@ class Compare:
 
 
 @dataclass
-class ClassificationTask:
+class Task:
+    """What all tasks have in common."""
+
     name: str = MISSING
     image_size: list[int] = MISSING
     batch_size: int = MISSING
@@ -63,6 +65,10 @@ class ClassificationTask:
     monitor: str = MISSING
     monitor_mode: str = MISSING
     monitor_smoothing: float = MISSING
+
+
+@dataclass
+class ClassificationTask(Task):
     sampling: str = MISSING
     loss: str = MISSING
     focal_gamma: float = MISSING
@@ -103,21 +109,19 @@ class AnomalyMap:
 
 
 @dataclass
-class ReconstructionTask:
-    name: str = MISSING
-    image_size: list[int] = MISSING
+class WindowTask(Task):
+    """What tasks have in common that show windows of images and paint defects."""
+
     window: list[int] | None = None
     whole_from: float = MISSING
-    batch_size: int = MISSING
     views: int = MISSING
-    epochs: int = MISSING
-    learning_rate: float = MISSING
-    monitor: str = MISSING
-    monitor_mode: str = MISSING
-    monitor_smoothing: float = MISSING
+    painting: Painting = MISSING
+
+
+@dataclass
+class ReconstructionTask(WindowTask):
     calibration: float = MISSING
     corrupted: float = MISSING
-    painting: Painting = MISSING
     loss_weights: LossWeights = MISSING
     head_weight: float = MISSING
     map: AnomalyMap = MISSING
@@ -132,22 +136,10 @@ class SegmentationLossWeights:
 
 
 @dataclass
-class SegmentationTask:
-    name: str = MISSING
-    image_size: list[int] = MISSING
-    window: list[int] | None = None
-    whole_from: float = MISSING
-    batch_size: int = MISSING
-    views: int = MISSING
-    epochs: int = MISSING
-    learning_rate: float = MISSING
-    monitor: str = MISSING
-    monitor_mode: str = MISSING
-    monitor_smoothing: float = MISSING
+class SegmentationTask(WindowTask):
     painted: float = MISSING
     pasted: float = MISSING
     defects: float = MISSING
-    painting: Painting = MISSING
     loss_weights: SegmentationLossWeights = MISSING
     defect_weight: float = MISSING
     focal_gamma: float = MISSING

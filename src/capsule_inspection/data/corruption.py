@@ -17,6 +17,7 @@ from torch import Tensor
 
 from capsule_inspection.data.augmentation import generators
 from capsule_inspection.data.painted import PaintedPool
+from capsule_inspection.data.windows import WHOLE_IMAGES, Windows
 
 _STREAM = 1
 _NOISE_DEVIATION = 0.12
@@ -26,24 +27,15 @@ _MOST_HOLES = 4
 _HOLE_SHARE = (0.05, 0.3)
 """Sides of a hole against those of the image."""
 SECOND_DEFECT = 0.3
-WINDOW_SHIFT = 0.7
-"""Of a window's size: how far what was spoilt lies from its centre at most, on both sides."""
-_ROOM = 0.15
-"""Of a window's size: what is cut out beyond it on each side, for augmentation to turn and move."""
 
 
 @dataclass(frozen=True)
 class CorruptionSettings:
-    """`kind` is none, noise, cutout or painted; `share` of the training images are spoilt.
-
-    In training a `window` (h, w) in pixels of each image is seen, None for the whole; from the
-    epoch `whole_from` on the whole, of as many images as have the pixels of a batch of windows.
-    """
+    """`kind` is none, noise, cutout or painted; `share` of the training images are spoilt."""
 
     kind: str
     share: float
-    window: tuple[int, int] | None = None
-    whole_from: int | None = None
+    windows: Windows = WHOLE_IMAGES
 
 
 class Corruption:
@@ -63,9 +55,9 @@ class Corruption:
         what comes back is the surroundings of what was spoilt, or else of a point of the part,
         somewhat larger than the window; all arrays alike. Shapes of raw: see `CachedImages`.
         """
-        window = self.window_at(epoch) if training else None
-        if training and window is None and self.settings.window is not None:
-            raw = as_many_pixels(raw, window=self.settings.window)
+        windows = self.settings.windows
+        if training:
+            raw = windows.of_batch(raw, epoch)
         image, mask = raw["image"].numpy().copy(), np.zeros_like(raw["mask"].numpy())
         numbers = generators(
             seed=self.seed,
@@ -79,21 +71,19 @@ class Corruption:
             chosen = rng.random() < self.settings.share
             if chosen if training else int(raw["draw"][n]) % 2 == 1:
                 self._spoil_one(image[n], mask[n], int(raw["index"][n]), rng)
-            centres[n] = point_of_interest(mask[n], raw["foreground"][n].numpy(), rng)
-            if window is not None:
-                centres[n] += WINDOW_SHIFT * (rng.random(2) - 0.5) * window
+            if training:
+                foreground = raw["foreground"][n].numpy()
+                centres[n] = windows.place(mask[n], foreground, rng, epoch=epoch)
         spoilt = {
             **raw,
             "image": torch.from_numpy(image),
             "mask": torch.from_numpy(mask),
             "target": raw["image"],
         }
-        return spoilt if window is None else cut_around(spoilt, centres, window=window)
+        return windows.cut(spoilt, centres, epoch) if training else spoilt
 
     def window_at(self, epoch: int) -> tuple[int, int] | None:
-        """The part of each image that is seen in an epoch of a training, None for the whole."""
-        whole_from = self.settings.whole_from
-        return None if whole_from is not None and epoch >= whole_from else self.settings.window
+        return self.settings.windows.at(epoch)
 
     def _spoil_one(
         self, image: np.ndarray, mask: np.ndarray, row: int, rng: np.random.Generator
@@ -128,54 +118,3 @@ def add_noise(image: np.ndarray, rng: np.random.Generator) -> None:
     noise = rng.standard_normal(size, np.float32) * np.float32(255 * _NOISE_DEVIATION)
     grown = cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR)
     image[:] = np.clip(image + grown, 0, 255)
-
-
-def point_of_interest(
-    mask: np.ndarray, foreground: np.ndarray, rng: np.random.Generator
-) -> tuple[int, int]:
-    """Row and column of a random pixel of the mask, else of the foreground, else of the image."""
-    for area in (mask, foreground):
-        places = np.flatnonzero(area)
-        if len(places):
-            row, column = divmod(int(places[rng.integers(len(places))]), mask.shape[1])
-            return row, column
-    return int(rng.integers(mask.shape[0])), int(rng.integers(mask.shape[1]))
-
-
-def as_many_pixels(raw: Mapping[str, Tensor], *, window: tuple[int, int]) -> dict[str, Tensor]:
-    """The first images of a batch, as many as have the pixels of its windows; at least one."""
-    height, width = raw["mask"].shape[1:]
-    count = whole_images(len(raw["mask"]), window=window, image_size=(height, width))
-    return {key: value[:count] for key, value in raw.items()}
-
-
-def whole_images(windows: int, *, window: tuple[int, int], image_size: tuple[int, int]) -> int:
-    """How many images have as many pixels as so many windows of them; at least one."""
-    return max(1, round(windows * window[0] * window[1] / (image_size[0] * image_size[1])))
-
-
-def cut_around(
-    raw: Mapping[str, Tensor], centres: np.ndarray, *, window: tuple[int, int]
-) -> dict[str, Tensor]:
-    """The surroundings of a window in each image: all of `raw` that has pixels, cut alike.
-
-    `centres` (N, 2) are rows and columns; what would reach beyond an image is moved back into it.
-    Cut before anything is computed: of a window a tenth of an image large, nine tenths need not be
-    made into numbers, turned and coloured.
-    """
-    height, width = raw["mask"].shape[1:]
-    rows, columns = (
-        min(side, round(part * (1 + 2 * _ROOM)))
-        for side, part in zip((height, width), window, strict=True)
-    )
-    top = np.clip(np.rint(centres[:, 0] - rows / 2), 0, height - rows).astype(int)
-    left = np.clip(np.rint(centres[:, 1] - columns / 2), 0, width - columns).astype(int)
-
-    def cut(pixels: Tensor) -> Tensor:
-        parts = [
-            of_one[y : y + rows, x : x + columns]
-            for of_one, y, x in zip(pixels, top, left, strict=True)
-        ]
-        return torch.stack(parts)
-
-    return {key: value if value.ndim < 3 else cut(value) for key, value in raw.items()}

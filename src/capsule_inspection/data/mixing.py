@@ -8,37 +8,19 @@ random numbers of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from capsule_inspection.data.augmentation import generators
-from capsule_inspection.data.corruption import (
-    SECOND_DEFECT,
-    WINDOW_SHIFT,
-    as_many_pixels,
-    cut_around,
-    point_of_interest,
-)
+from capsule_inspection.data.corruption import SECOND_DEFECT
 from capsule_inspection.data.painted import PaintedPool
 from capsule_inspection.data.pasting import Donor, paste
 from capsule_inspection.data.sampling import PAINTED, PASTED
+from capsule_inspection.data.windows import Windows
 
 _STREAM = 2
-
-
-@dataclass(frozen=True)
-class MixingSettings:
-    """What of each image is seen in training: a `window` (h, w) in pixels, None for the whole.
-
-    From the epoch `whole_from` on the whole, of as many images as have the pixels of a batch of
-    windows; None for never.
-    """
-
-    window: tuple[int, int] | None
-    whole_from: int | None
 
 
 class DefectMixing:
@@ -50,29 +32,26 @@ class DefectMixing:
 
     def __init__(
         self,
-        settings: MixingSettings,
+        windows: Windows,
         *,
         seed: int,
         pool: PaintedPool | None,
         labels: Mapping[str, int],
         donors: list[Donor],
     ) -> None:
-        self.settings = settings
+        self.windows = windows
         self.seed = seed
         self.pool = pool
         self.labels = labels
         self.donors = donors
 
     def window_at(self, epoch: int) -> tuple[int, int] | None:
-        whole_from = self.settings.whole_from
-        return None if whole_from is not None and epoch >= whole_from else self.settings.window
+        return self.windows.at(epoch)
 
     def spoil(self, raw: Mapping[str, Tensor], *, training: bool, epoch: int) -> dict[str, Tensor]:
         if not training:
             return dict(raw)
-        window = self.window_at(epoch)
-        if window is None and self.settings.window is not None:
-            raw = as_many_pixels(raw, window=self.settings.window)
+        raw = self.windows.of_batch(raw, epoch)
         image, mask = raw["image"].numpy().copy(), raw["mask"].numpy().copy()
         centres = np.empty((len(image), 2))
         numbers = generators(
@@ -87,11 +66,9 @@ class DefectMixing:
                 self._paint(image[n], mask[n], row, rng)
             elif change == PASTED and self.donors:
                 paste(self.donors, image[n], mask[n], foreground, rng)
-            centres[n] = point_of_interest(mask[n], foreground, rng)
-            if window is not None:
-                centres[n] += WINDOW_SHIFT * (rng.random(2) - 0.5) * window
+            centres[n] = self.windows.place(mask[n], foreground, rng, epoch=epoch)
         mixed = {**raw, "image": torch.from_numpy(image), "mask": torch.from_numpy(mask)}
-        return mixed if window is None else cut_around(mixed, centres, window=window)
+        return self.windows.cut(mixed, centres, epoch)
 
     def _paint(
         self, image: np.ndarray, mask: np.ndarray, row: int, rng: np.random.Generator

@@ -42,6 +42,22 @@ FALSE_ALARM_AREA = "false_alarm_area"
 LOWER_IS_BETTER = frozenset({LOSS, DEFECTS_MISSED, GOOD_REJECTED, FALSE_ALARM_AREA})
 PER_CLASS = (RECALL, PRECISION, IOU_OF_PIXELS, DICE_OF_PIXELS, IOU_OF_IMAGES, DICE_OF_IMAGES)
 
+OVERLAPS_OF_CLASS = (IOU_OF_PIXELS, DICE_OF_PIXELS, IOU_OF_IMAGES, DICE_OF_IMAGES)
+MEAN_OVERLAPS = (
+    MEAN_IOU_OF_PIXELS,
+    MEAN_DICE_OF_PIXELS,
+    MEAN_IOU_OF_IMAGES,
+    MEAN_DICE_OF_IMAGES,
+)
+"""Of the defects, over their classes."""
+FOREGROUND_OVERLAPS = (
+    FOREGROUND_IOU_OF_PIXELS,
+    FOREGROUND_DICE_OF_PIXELS,
+    FOREGROUND_IOU_OF_IMAGES,
+    FOREGROUND_DICE_OF_IMAGES,
+)
+"""Of any defect, whichever name it has."""
+
 
 def figure_key(stage: str, metric: str) -> str:
     """`test/balanced_accuracy` from its parts."""

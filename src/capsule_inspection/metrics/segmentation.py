@@ -18,24 +18,6 @@ from capsule_inspection.contracts import Figure
 from capsule_inspection.metrics import intervals, names, resampling
 from capsule_inspection.metrics.classification import confusion
 
-_OF_CLASS = (
-    names.IOU_OF_PIXELS,
-    names.DICE_OF_PIXELS,
-    names.IOU_OF_IMAGES,
-    names.DICE_OF_IMAGES,
-)
-_OF_MEAN = (
-    names.MEAN_IOU_OF_PIXELS,
-    names.MEAN_DICE_OF_PIXELS,
-    names.MEAN_IOU_OF_IMAGES,
-    names.MEAN_DICE_OF_IMAGES,
-)
-_OF_FOREGROUND = (
-    names.FOREGROUND_IOU_OF_PIXELS,
-    names.FOREGROUND_DICE_OF_PIXELS,
-    names.FOREGROUND_IOU_OF_IMAGES,
-    names.FOREGROUND_DICE_OF_IMAGES,
-)
 _OF_PIXELS = 2
 """So many of each four are of pixels, the others of images."""
 
@@ -193,8 +175,11 @@ def _overlap_figures(
 
 def _keys(classes: Sequence[str]) -> list[tuple[str, ...]]:
     """Names of the four figures of each column of `_overlaps`."""
-    of_classes = [tuple(names.class_metric(key, name) for key in _OF_CLASS) for name in classes[1:]]
-    return [_OF_MEAN, _OF_FOREGROUND, *of_classes]
+    of_classes = [
+        tuple(names.class_metric(key, name) for key in names.OVERLAPS_OF_CLASS)
+        for name in classes[1:]
+    ]
+    return [names.MEAN_OVERLAPS, names.FOREGROUND_OVERLAPS, *of_classes]
 
 
 def _overlaps(areas: _Areas, weights: np.ndarray) -> np.ndarray:

@@ -25,8 +25,7 @@ from capsule_inspection.networks.custom_resnet import NORMALISATION
 
 ARCHITECTURES = tuple(smp.MODEL_ARCHITECTURES_MAPPING)
 DECODER_CHANNELS = (128, 64, 32, 16, 16)
-"""Half the library's in the costly layers: on a few hundred images no figure is the worse for it,
-and a step takes two thirds of the time."""
+"""Half the library's at all levels but the last."""
 BINARY = "binary"
 RESERVED = {
     "encoder_name": "model.encoder",

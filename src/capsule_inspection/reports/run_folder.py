@@ -7,11 +7,11 @@ trust it. Knows no pictures and no models. pandas is imported when a folder is r
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -39,6 +39,8 @@ from capsule_inspection.reports.run_tables import (
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Stored = TypeVar("Stored")
 
 RATE = "threshold.false_alarm_rate"
 """Setting of config.yaml that every rule of thresholds has, since recall is told at it."""
@@ -168,15 +170,7 @@ class RunFolder:
 
         Raises RunError where the record of it is not as expected.
         """
-        stored = self.record.get(DECISION)
-        if stored is None:
-            return None
-        try:
-            return Decision.from_dict(stored)
-        except TypeError as error:
-            raise RunError(
-                f"{self.path / RunFiles.RECORD}: decision is not as expected ({error})."
-            ) from None
+        return self._stored(DECISION, Decision.from_dict)
 
     @property
     def threshold(self) -> Threshold | None:
@@ -184,14 +178,17 @@ class RunFolder:
 
         Raises RunError where the record of it is not as expected.
         """
-        stored = self.record.get(THRESHOLD)
+        return self._stored(THRESHOLD, Threshold.from_dict)
+
+    def _stored(self, field: str, read: Callable[[Mapping[str, Any]], Stored]) -> Stored | None:
+        stored = self.record.get(field)
         if stored is None:
             return None
         try:
-            return Threshold.from_dict(stored)
+            return read(stored)
         except TypeError as error:
             raise RunError(
-                f"{self.path / RunFiles.RECORD}: threshold is not as expected ({error})."
+                f"{self.path / RunFiles.RECORD}: {field} is not as expected ({error})."
             ) from None
 
     @property

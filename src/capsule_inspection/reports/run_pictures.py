@@ -51,7 +51,7 @@ def write_run_pictures(run_folder: Path) -> tuple[Path, ...]:
 def _drawings(run: RunFolder) -> Iterator[Drawing]:
     if len(run.epochs):
         yield CURVES, lambda: _curves(run)
-    if run.classes and VAL in run.stages():
+    if run.classes and VAL in run.stages() and not run.marks_pixels:  # those images chose
         yield CONFUSION_VAL, lambda: _confusion(run, VAL)
     if TEST not in run.stages():
         return

@@ -70,6 +70,12 @@ def test_decision_without_one_kind_of_images_is_warned_of(tmp_path, decision, ab
     assert f"{absent} had a say in what counts" in marks(tmp_path, decision=decision)
 
 
+def test_how_far_a_region_reaches_is_told_where_it_is_another_number(tmp_path):
+    told = marks(tmp_path / "a", decision={"extent": 0.25})
+    assert "A region reaches as far as the pixels around it have 0.25 or more." in told
+    assert "A region reaches" not in marks(tmp_path / "b", decision={"extent": 0.5})
+
+
 def test_evaluation_that_does_not_record_the_decision_says_nothing_of_it(tmp_path):
     assert "What was decided" not in marks(tmp_path, record={"decision": None})
 

@@ -57,17 +57,7 @@ def overlaps(measured: Sequence[Measured]) -> Figure:
 @style.styled
 def overview(measured: Sequence[Measured]) -> Figure:
     """The figures that decide, with their intervals, the contestants beside each other."""
-    wanted = (
-        names.ACCURACY,
-        names.BALANCED_ACCURACY,
-        names.AUROC,
-        names.DEFECTS_MISSED,
-        names.GOOD_REJECTED,
-        names.FOREGROUND_DICE_OF_PIXELS,
-        names.MEAN_IOU_OF_PIXELS,
-        names.PIXEL_AUROC,
-        names.AUPRO,
-    )
+    wanted = (*words.SPOKEN, names.PIXEL_AUROC, names.AUPRO)
     found = {name: [where.figure_of(one, name) for one in measured] for name in wanted}
     shown = [name for name in wanted if any(found[name])]
     rows = [found[name] for name in shown]

@@ -29,14 +29,6 @@ _OF_MARKS = (
     names.FALSE_ALARM_AREA,
 )
 _OF_MAPS = (names.PIXEL_AUROC, names.AUPRO)
-_OF_NAMES = (
-    names.MEAN_IOU_OF_PIXELS,
-    names.MEAN_DICE_OF_PIXELS,
-    names.MEAN_IOU_OF_IMAGES,
-    names.MEAN_DICE_OF_IMAGES,
-)
-"""Means over defect classes, of models that name them."""
-
 _MARKS_NOTE = (
     "Overlap of what is marked with the masks, as any defect, whichever name it was given. Of "
     "pixels: all images are put together, so large defects and false alarms weigh most. Of images: "
@@ -69,7 +61,7 @@ def where_table(measured: Sequence[Measured]) -> Table | None:
 
 def named_table(measured: Sequence[Measured]) -> Table | None:
     """How well defects are marked by their names; None where nobody does."""
-    shown = _known(measured, _OF_NAMES)
+    shown = _known(measured, names.MEAN_OVERLAPS)
     rows = [_cells(one, shown) for one in measured if _known([one], shown)]
     return _table(NAMED, [_heading(name) for name in shown], rows, _NAMED_NOTE)
 
@@ -95,7 +87,7 @@ def _cells(one: Measured, shown: Sequence[str]) -> tuple[Cell, ...]:
 
 def figure_of(one: Measured, name: str) -> Figure | None:
     """A figure, where it means the same of all: no mean over classes where they have no names."""
-    if name in _OF_NAMES and not one.contestant.names_defects:
+    if name in names.MEAN_OVERLAPS and not one.contestant.names_defects:
         return None
     return one.figures.get(name)
 

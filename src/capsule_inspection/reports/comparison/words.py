@@ -15,6 +15,17 @@ from capsule_inspection.reports.comparison.verdicts import Verdict
 MONITORED_DICE = "foreground_dice"
 """What chooses the epoch of models that mark pixels, without its stage."""
 
+SPOKEN = (
+    names.ACCURACY,
+    names.BALANCED_ACCURACY,
+    names.AUROC,
+    names.DEFECTS_MISSED,
+    names.GOOD_REJECTED,
+    names.FOREGROUND_DICE_OF_PIXELS,
+    names.MEAN_IOU_OF_PIXELS,
+)
+"""Figures that an answer speaks of, where a verdict has them."""
+
 METRICS = {
     names.ACCURACY: "accuracy",
     names.BALANCED_ACCURACY: "balanced accuracy",
@@ -141,16 +152,7 @@ def winners(verdict: Verdict) -> dict[str, str]:
 
 
 def _spoken(verdict: Verdict) -> list[str]:
-    wanted = (
-        names.ACCURACY,
-        names.BALANCED_ACCURACY,
-        names.AUROC,
-        names.DEFECTS_MISSED,
-        names.GOOD_REJECTED,
-        names.FOREGROUND_DICE_OF_PIXELS,
-        names.MEAN_IOU_OF_PIXELS,
-    )
-    return [name for name in wanted if name in verdict.differences]
+    return [name for name in SPOKEN if name in verdict.differences]
 
 
 def _better(verdict: Verdict, metric_: str) -> str | None:

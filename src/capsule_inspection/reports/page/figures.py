@@ -18,20 +18,8 @@ _OF_NAMES = (names.ACCURACY, names.BALANCED_ACCURACY, names.MACRO_F1)
 _OF_ONE_CLASS = (names.F1, names.F1_BEST, names.RECALL_AT_RATE)
 _OF_PIXELS = (names.PIXEL_AUROC, names.PIXEL_AVERAGE_PRECISION, names.AUPRO)
 _OF_MARKS = (names.DEFECTS_TOUCHED, names.FALSE_ALARM_AREA)
-_OF_OVERLAP_WITH_NAMES = (
-    names.MEAN_IOU_OF_PIXELS,
-    names.MEAN_DICE_OF_PIXELS,
-    names.MEAN_IOU_OF_IMAGES,
-    names.MEAN_DICE_OF_IMAGES,
-)
-_OF_OVERLAP = (
-    names.FOREGROUND_IOU_OF_PIXELS,
-    names.FOREGROUND_DICE_OF_PIXELS,
-    names.FOREGROUND_IOU_OF_IMAGES,
-    names.FOREGROUND_DICE_OF_IMAGES,
-)
 _NEED_GOOD_ONLY = (names.GOOD_REJECTED, names.FALSE_ALARM_AREA, *_OF_NAMES)
-_NEED_MASKS = (names.DEFECTS_TOUCHED, *_OF_OVERLAP_WITH_NAMES, *_OF_OVERLAP, *_OF_PIXELS)
+_NEED_MASKS = (names.DEFECTS_TOUCHED, *names.MEAN_OVERLAPS, *names.FOREGROUND_OVERLAPS, *_OF_PIXELS)
 
 
 @dataclass(frozen=True)
@@ -52,7 +40,7 @@ def figure_rows(run: RunFolder, stage: str) -> list[Row]:
     """
     figures = names.of_stage(run.figures, stage)
     expected = _expected(run)
-    repeated = () if run.classes else _OF_OVERLAP_WITH_NAMES
+    repeated = () if run.classes else names.MEAN_OVERLAPS
     others = [
         name
         for name in figures
@@ -77,8 +65,8 @@ def absences(run: RunFolder, stage: str) -> list[str]:
 
 def _expected(run: RunFolder) -> tuple[str, ...]:
     if run.marks_pixels:
-        of_names = (*_OF_OVERLAP_WITH_NAMES, *_OF_NAMES) if run.classes else ()
-        return (*_OF_DECISIONS, *_OF_MARKS, *_OF_OVERLAP, *of_names,
+        of_names = (*names.MEAN_OVERLAPS, *_OF_NAMES) if run.classes else ()
+        return (*_OF_DECISIONS, *_OF_MARKS, *names.FOREGROUND_OVERLAPS, *of_names,
                 *_OF_SCORES, *_OF_ONE_CLASS, *_OF_PIXELS)  # fmt: skip
     if run.classes:
         return (*_OF_DECISIONS, *_OF_NAMES, *_OF_SCORES)

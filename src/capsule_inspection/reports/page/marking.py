@@ -41,8 +41,8 @@ def decision_sentences(run: RunFolder) -> list[str]:
     return [
         f"What was decided: a pixel counts from a probability of {decision.probability:g} on, a "
         f"region from {_pixels(decision.area_px)} on{_share(run, decision)}; a part with no such "
-        f"region is called good. Both numbers were chosen on {_images(decision)} of the "
-        "validation part."
+        f"region is called good. {_extent(decision)}These numbers were chosen on "
+        f"{_images(decision)} of the validation part."
     ]
 
 
@@ -53,7 +53,7 @@ def decision_warnings(run: RunFolder) -> list[str]:
         return []
     absent = "defective" if decision.good_images else "good"
     return [
-        f"No {absent} image had a say in what counts as a defect, so the two numbers are little "
+        f"No {absent} image had a say in what counts as a defect, so these numbers are little "
         "more than a guess: give the validation part some."
     ]
 
@@ -112,6 +112,13 @@ def _share(run: RunFolder, decision: Decision) -> str:
     height, width = size
     share = small_share(decision.area_px / (height * width))
     return f" ({share} of the {width} x {height} pixels that the network sees)"
+
+
+def _extent(decision: Decision) -> str:
+    """How far a region reaches, where that is another number."""
+    if decision.extent in (None, decision.probability):
+        return ""
+    return f"A region reaches as far as the pixels around it have {decision.extent:g} or more. "
 
 
 def _images(decision: Decision) -> str:

@@ -33,9 +33,10 @@ from capsule_inspection.contracts import (
 from capsule_inspection.data import splits
 from capsule_inspection.data.augmentation import AugmentationSettings
 from capsule_inspection.data.cache import DecodedCache
-from capsule_inspection.data.corruption import Corruption, CorruptionSettings, whole_images
+from capsule_inspection.data.corruption import Corruption, CorruptionSettings
 from capsule_inspection.data.module import BatchSettings, InspectionDataModule
 from capsule_inspection.data.painted import PaintedPool
+from capsule_inspection.data.windows import Windows, whole_images
 from capsule_inspection.metrics import names, thresholds
 from capsule_inspection.metrics.detection import anomaly_figures
 from capsule_inspection.metrics.localisation import localisation_figures
@@ -100,8 +101,10 @@ class Reconstruction:
         settings = CorruptionSettings(
             config.model.corruption,
             config.task.corrupted,
-            window_of(config.task.window, config.data.image_size),
-            round(config.task.whole_from * epochs_of(config)),
+            Windows(
+                window_of(config.task.window, config.data.image_size),
+                round(config.task.whole_from * epochs_of(config)),
+            ),
         )
         pool = None
         if settings.kind == "painted":

@@ -17,7 +17,6 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
 from capsule_inspection.contracts import (
-    DEFECT,
     GOOD_LABEL,
     TRAIN,
     VAL,
@@ -29,20 +28,16 @@ from capsule_inspection.contracts import (
 )
 from capsule_inspection.data.augmentation import AugmentationSettings
 from capsule_inspection.data.cache import DecodedCache
-from capsule_inspection.data.corruption import whole_images
-from capsule_inspection.data.mixing import DefectMixing, MixingSettings
+from capsule_inspection.data.mixing import DefectMixing
 from capsule_inspection.data.module import BatchSettings, InspectionDataModule
 from capsule_inspection.data.painted import PaintedPool
 from capsule_inspection.data.painting import NATURAL
 from capsule_inspection.data.pasting import Donor, make_donors
 from capsule_inspection.data.sampling import Shares
+from capsule_inspection.data.windows import Windows, whole_images
 from capsule_inspection.metrics import names
-from capsule_inspection.metrics.classification import classification_figures
-from capsule_inspection.metrics.detection import USUAL_FALSE_ALARM_RATE, anomaly_figures
-from capsule_inspection.metrics.localisation import localisation_figures
+from capsule_inspection.metrics.marked_runs import marking_figures
 from capsule_inspection.metrics.marking import Decision, choose_decision, mark, region_score
-from capsule_inspection.metrics.pixel_counts import count_pixels
-from capsule_inspection.metrics.segmentation import confusions, segmentation_figures
 from capsule_inspection.networks.base import Network
 from capsule_inspection.networks.segmentation_losses import SegmentationLoss, class_weights
 from capsule_inspection.networks.tiling import Tiling
@@ -50,8 +45,8 @@ from capsule_inspection.runs import predicting
 from capsule_inspection.runs.inputs import assign_split, sees_tiles
 from capsule_inspection.runs.learning import build_learning
 from capsule_inspection.runs.machine import Choices
+from capsule_inspection.runs.marked_images import MarkedImages
 from capsule_inspection.runs.painting import open_pool
-from capsule_inspection.runs.tensorboard import MarkedImages
 from capsule_inspection.runs.windows import epochs_of, window_of
 from capsule_inspection.synthesis.defects import DEFECTS
 from capsule_inspection.tasks.base import InspectionTask
@@ -100,19 +95,18 @@ class Segmentation:
             shares=Shares(data.painted, data.pasted, task.defects),
         )
 
-    def corruption(
-        self, config: DictConfig, index: DataIndex, cache: DecodedCache
-    ) -> DefectMixing | None:
-        settings = MixingSettings(_window(config), _whole_from(config))
+    def corruption(self, config: DictConfig, index: DataIndex, cache: DecodedCache) -> DefectMixing:
         labels = {name: label for label, name in enumerate(index.classes) if label != GOOD_LABEL}
         if self.binary:  # which kind it is does not matter
             labels = {**dict.fromkeys((*DEFECTS, NATURAL), 1), **labels}
+        pool = _paint(config, index, cache, labels)
+        pastes = config.data.pasted or (config.data.painted and pool is None)
         return DefectMixing(
-            settings,
+            Windows(_window(config), _whole_from(config)),
             seed=config.seed,
-            pool=_paint(config, index, cache, labels),
+            pool=pool,
             labels=labels,
-            donors=_donors(config, index, cache),
+            donors=_donors(index, cache) if pastes else [],
         )
 
     def build_task(
@@ -201,43 +195,16 @@ class Segmentation:
         for stage, found in predictions.items():
             if stage == VAL and config.split.name != "origin":  # these very images chose
                 continue
-            figures |= names.with_stage(self._figures(found, data, config), stage)
-        return figures
-
-    def _figures(
-        self, found: Predictions, data: InspectionDataModule, config: DictConfig
-    ) -> dict[str, Figure]:
-        assert found.called is not None
-        assert found.marked is not None
-        assert found.maps is not None
-        classes = data.index.classes
-        cache = data.dataset.cache
-        truths = [cache.masks[number] for number in found.index]
-        valid = cache.valid(found.index)
-        names_of = np.array(classes)
-        figures = anomaly_figures(
-            found.label != GOOD_LABEL,
-            found.called != GOOD_LABEL,
-            found.score,
-            class_names_of_images=names_of[found.label],
-            false_alarm_rate=USUAL_FALSE_ALARM_RATE,
-            seed=config.seed,
-        )
-        if found.probabilities is not None:
-            figures |= classification_figures(
-                found.label,
-                found.probabilities,
-                classes=classes,
-                called=found.called,
-                score=found.score,
+            cache = data.dataset.cache
+            measured = marking_figures(
+                found,
+                [cache.masks[number] for number in found.index],
+                cache.valid(found.index),
+                classes=data.index.classes,
                 seed=config.seed,
             )
-        if self.binary:
-            classes, truths = (classes[GOOD_LABEL], DEFECT), [mask.clip(max=1) for mask in truths]
-        counts = confusions(truths, found.marked, valid, num_classes=len(classes))
-        figures |= segmentation_figures(counts, classes=classes, seed=config.seed)
-        counted = count_pixels(found.maps, truths, valid)
-        return figures | localisation_figures(counted, seed=config.seed)
+            figures |= names.with_stage(measured, stage)
+        return figures
 
 
 def with_masks(index: DataIndex, *, on_bad_file: str) -> DataIndex:
@@ -369,10 +336,8 @@ def _paint(
     return open_pool(config, index, cache, rows=rows, sources=rows)
 
 
-def _donors(config: DictConfig, index: DataIndex, cache: DecodedCache) -> list[Donor]:
-    """The real defects of the training images; none where none are to be pasted."""
-    if not config.data.pasted and not config.data.painted:
-        return []
+def _donors(index: DataIndex, cache: DecodedCache) -> list[Donor]:
+    """The real defects of the training images."""
     rows = _rows(index, lambda label: label != GOOD_LABEL)
     return make_donors(cache.images[rows], cache.masks[rows], cache.foregrounds[rows])
 
