@@ -1,8 +1,8 @@
 """The decoded cache: every image cut out, resized and decoded once, in one memory-mapped file.
 
 The file is a .npy array of records, named by what went into it, written under another name and
-renamed when whole. What is cut out is decided in roi.py, how in cropping.py; augmentation and
-normalisation happen on the batch.
+renamed when whole. What is cut out, and how, is preparation.py; augmentation and normalisation
+happen on the batch.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 import numpy as np
 
 from capsule_inspection.contracts import DataError, DataIndex, ImageRecord
+from capsule_inspection.data.preparation import Recipe, prepare
 
 if TYPE_CHECKING:
     from capsule_inspection.data.roi import Roi
@@ -73,28 +74,18 @@ class DecodedCache:
         return vertical[:, :, None] & horizontal[:, None, :]
 
 
-@dataclass(frozen=True)
-class _Recipe:
-    """How rows are made."""
-
-    roi: Roi
-    margin: float
-    image_size: tuple[int, int]
-    enlarge: bool
-
-    @property
-    def dtype(self) -> np.dtype:
-        height, width = self.image_size
-        return np.dtype(
-            [
-                ("image", "u1", (height, width, 3)),
-                ("mask", "u1", (height, width)),
-                ("box", "<f4", (4,)),
-                ("inside", "<i4", (4,)),
-                ("found", "?"),
-                ("foreground", "u1", (height, width)),
-            ]
-        )
+def _row_type(recipe: Recipe) -> np.dtype:
+    height, width = recipe.image_size
+    return np.dtype(
+        [
+            ("image", "u1", (height, width, 3)),
+            ("mask", "u1", (height, width)),
+            ("box", "<f4", (4,)),
+            ("inside", "<i4", (4,)),
+            ("found", "?"),
+            ("foreground", "u1", (height, width)),
+        ]
+    )
 
 
 def open_cache(
@@ -116,9 +107,9 @@ def open_cache(
     outside of an image, DataError for files that cannot be read (all of them at once) and for a
     full disk.
     """
-    recipe = _Recipe(_plain(roi), float(margin) if roi == "auto" else 0.0, image_size, enlarge)
+    recipe = Recipe(_plain(roi), float(margin) if roi == "auto" else 0.0, image_size, enlarge)
     path = folder / f"{_key(index, recipe)}.npy"
-    rows = _load(path, count=len(index), dtype=recipe.dtype)
+    rows = _load(path, count=len(index), dtype=_row_type(recipe))
     if rows is None:
         rows = _build_once(path, index, recipe, workers=workers, progress=progress)
     cache = _views(path, rows)
@@ -142,7 +133,7 @@ def _views(path: Path, rows: np.ndarray) -> DecodedCache:
     )
 
 
-def _key(index: DataIndex, recipe: _Recipe) -> str:
+def _key(index: DataIndex, recipe: Recipe) -> str:
     """SHA-256 of all that decides the cache's bytes, in hexadecimal digits."""
     content = {
         "version": CACHE_VERSION,
@@ -184,17 +175,17 @@ def _load(path: Path, *, count: int, dtype: np.dtype) -> np.ndarray | None:
 def _build_once(
     path: Path,
     index: DataIndex,
-    recipe: _Recipe,
+    recipe: Recipe,
     *,
     workers: int,
     progress: Progress | None,
 ) -> np.ndarray:
     """Build under a lock, unless another run has done so in the meantime."""
     with locked(path):
-        rows = _load(path, count=len(index), dtype=recipe.dtype)
+        rows = _load(path, count=len(index), dtype=_row_type(recipe))
         if rows is None:
             _write(path, index, recipe, workers=workers, progress=progress)
-            rows = _load(path, count=len(index), dtype=recipe.dtype)
+            rows = _load(path, count=len(index), dtype=_row_type(recipe))
     assert rows is not None, f"{path} was written and cannot be read"
     return rows
 
@@ -237,13 +228,13 @@ def reporting(path: Path) -> Iterator[None]:
 def _write(
     path: Path,
     index: DataIndex,
-    recipe: _Recipe,
+    recipe: Recipe,
     *,
     workers: int,
     progress: Progress | None,
 ) -> None:
     """Write all rows under a temporary name, and give the file its name when it is whole."""
-    _check_space(path, size_bytes=len(index) * recipe.dtype.itemsize)
+    _check_space(path, size_bytes=len(index) * _row_type(recipe).itemsize)
     partial = path.with_suffix(".partial")
     try:
         with reporting(path):
@@ -267,13 +258,13 @@ def _check_space(path: Path, *, size_bytes: int) -> None:
 def _write_rows(
     file: BinaryIO,
     index: DataIndex,
-    recipe: _Recipe,
+    recipe: Recipe,
     *,
     workers: int,
     progress: Progress | None,
 ) -> None:
     """Rows go through the file, not through a map: a full disk is an error, not a signal."""
-    header = np.lib.format.dtype_to_descr(recipe.dtype)
+    header = np.lib.format.dtype_to_descr(_row_type(recipe))
     np.lib.format.write_array_header_2_0(
         file, {"descr": header, "fortran_order": False, "shape": (len(index),)}
     )
@@ -300,7 +291,7 @@ def _name_failures(failures: list[str]) -> str:
     )
 
 
-def _rows(index: DataIndex, recipe: _Recipe, *, workers: int) -> Iterator[np.ndarray | DataError]:
+def _rows(index: DataIndex, recipe: Recipe, *, workers: int) -> Iterator[np.ndarray | DataError]:
     """Rows in the index's order; an image that cannot be read gives its error."""
 
     def decode(record: ImageRecord) -> np.ndarray | DataError:
@@ -330,38 +321,25 @@ def in_order(
             yield pending.popleft().result()
 
 
-def _decode(index: DataIndex, record: ImageRecord, recipe: _Recipe) -> np.ndarray:
+def _decode(index: DataIndex, record: ImageRecord, recipe: Recipe) -> np.ndarray:
     """One row of the cache, shape () of the recipe's dtype."""
     # Here, so that a warm start imports neither Pillow nor OpenCV.
-    from capsule_inspection.data.cropping import cut_out, cut_out_classes, cut_out_mask
+    from capsule_inspection.data.cropping import cut_out_classes
     from capsule_inspection.data.reading import read_image, read_mask
-    from capsule_inspection.data.roi import crop_box, find_foreground
 
     path = index.path_of(record.path)
-    image = read_image(path, max_pixels=record.width * record.height)
-    size = (image.shape[0], image.shape[1])
-    foreground = find_foreground(image)
-    crop = crop_box(
-        size,
-        roi=recipe.roi,
-        image_size=recipe.image_size,
-        margin=recipe.margin,
-        foreground=foreground,
-        enlarge=recipe.enlarge,
-    )
-    row = np.zeros((), recipe.dtype)
-    row["image"], row["inside"] = cut_out(image, box=crop.box, image_size=recipe.image_size)
-    row["box"], row["found"] = crop.box, crop.found
-    part = np.ones(size, np.uint8) if foreground is None else foreground
-    row["foreground"] = cut_out_mask(part, box=crop.box, image_size=recipe.image_size)
+    seen = prepare(read_image(path, max_pixels=record.width * record.height), recipe)
+    row = np.zeros((), _row_type(recipe))
+    row["image"], row["inside"], row["foreground"] = seen.image, seen.inside, seen.foreground
+    row["box"], row["found"] = seen.box, seen.found
     if record.mask is not None:
         mask = read_mask(
             index.path_of(record.mask),
-            expected_size=size,
+            expected_size=seen.size,
             label=record.label,
             num_classes=len(index.classes),
         )
-        row["mask"] = cut_out_classes(mask, box=crop.box, image_size=recipe.image_size)
+        row["mask"] = cut_out_classes(mask, box=seen.box, image_size=recipe.image_size)
     return row
 
 
