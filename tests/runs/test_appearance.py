@@ -1,0 +1,58 @@
+"""How the training photographs look, as a run keeps it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from capsule_inspection.contracts import DataIndex, ImageRecord
+from capsule_inspection.data.appearance import Appearance, describe
+from capsule_inspection.runs.appearance import keep_appearance
+
+FILE = "appearance.json"
+
+
+@pytest.fixture
+def data() -> Any:
+    """Eight images, of which the last six are those of the training; one of them has no part."""
+    rng = np.random.default_rng(0)
+    records = [ImageRecord(f"{i}.png", 0, None, "", 40 + (i < 2), 30, 0, 0, "") for i in range(8)]
+    cache = SimpleNamespace(
+        images=rng.integers(0, 256, (8, 16, 24, 3), dtype=np.uint8),
+        foregrounds=np.ones((8, 16, 24), np.uint8),
+        found=np.array([False, False, False, True, True, True, True, True]),
+    )
+    return SimpleNamespace(
+        index=DataIndex(Path(), ("good",), tuple(records)),
+        dataset=SimpleNamespace(cache=cache),
+        indices=lambda stage: [2, 3, 4, 5, 6, 7] if stage == "train" else [0, 1],
+    )
+
+
+def test_the_training_images_alone_are_kept(data: Any, tmp_path: Path) -> None:
+    keep_appearance(tmp_path, data)
+    kept = Appearance.from_dict(json.loads((tmp_path / FILE).read_text(encoding="utf-8")))
+    assert (kept.count, kept.found, kept.sizes) == (6, 5, {"40x30": 6})
+    cache = data.dataset.cache
+    with_part = [describe(cache.images[i], cache.foregrounds[i]) for i in range(3, 8)]
+    assert kept.mean == pytest.approx(np.mean(with_part, axis=0))
+
+
+def test_what_is_there_stays_and_what_is_missing_is_written(data: Any, tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text("kept", encoding="utf-8")
+    keep_appearance(tmp_path, data)
+    assert (tmp_path / FILE).read_text(encoding="utf-8") == "kept"
+    (tmp_path / FILE).unlink()
+    keep_appearance(tmp_path, data)
+    assert (tmp_path / FILE).stat().st_size > 1000
+
+
+def test_of_too_few_images_nothing_is_said(data: Any, tmp_path: Path) -> None:
+    data.indices = lambda stage: [2, 3, 4, 5]
+    keep_appearance(tmp_path, data)
+    assert not (tmp_path / FILE).exists()
