@@ -151,6 +151,18 @@ Figures = Mapping[str, Figure]
 
 
 @dataclass(frozen=True)
+class Explanations:
+    """Where a classifier looked in K images, to see in each what it truly is.
+
+    Shapes: index (K,) int64 into the data index; maps (K, H, W) float16 in [0, 1], the maximum of
+    each is 1, or 0 where nothing spoke for the true class.
+    """
+
+    index: np.ndarray
+    maps: np.ndarray
+
+
+@dataclass(frozen=True)
 class Predictions:
     """What a run said of a set of images, as arrays of one length N.
 
@@ -161,7 +173,8 @@ class Predictions:
     (N, H, W, 3) uint8 likewise. Of networks that mark pixels, `called` (N,) int64 is the class that
     was decided for each image, where it is not the most probable one, and `marked` (N, H, W) uint8
     the class of each pixel that was decided, 0 for none; overlap (N, 2), Dice and IoU of that with
-    the mask, whichever defect, NaN where there is none.
+    the mask, whichever defect, NaN where there is none. Of classifiers, `explanations` has maps of
+    the defects with a mask, None where there are none or they were not asked for.
     """
 
     index: np.ndarray
@@ -174,6 +187,7 @@ class Predictions:
     called: np.ndarray | None = None
     marked: np.ndarray | None = None
     overlap: np.ndarray | None = None
+    explanations: Explanations | None = None
 
 
 class RunFiles:
@@ -190,8 +204,15 @@ class RunFiles:
     masks (T, H, W) uint8, 0 or the class index; marked likewise, what was decided of each pixel,
     where a task does; inside (T, 4) int32, x0, y0, x1, y1 of what is not
     padding."""
+    EXPLANATIONS = "explanations.npz"
+    """As MAPS, without marked: where a classifier looked in the test images with a defect and a
+    mask. A file of its own, since maps by which a run decides are those of other tasks."""
     IMAGES = "images"
     """`<index>.jpg`, and `<index>_reconstruction.jpg` where a task has one."""
+    NEIGHBOURS = "neighbours.npz"
+    """Vectors and thumbnails of training images, see inference/neighbours.py."""
+    APPEARANCE = "appearance.json"
+    """How the training photographs look, see data/appearance.py."""
     PAGE = "report.html"
     CHECKPOINTS = "checkpoints"
     BEST = "checkpoints/best.ckpt"

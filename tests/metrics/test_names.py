@@ -22,3 +22,11 @@ def test_class_names_may_hold_a_slash_or_begin_like_a_metric():
     }
 
     assert list(names.of_classes(figures, names.RECALL)) == ["shell/crack", "recall"]
+
+
+def test_figure_of_a_class_is_told_from_that_of_all_classes():
+    assert names.is_of_class("recall/crack")
+    assert names.is_of_class(names.class_metric(names.POINTING_GAME, "crack"))
+    assert not names.is_of_class(names.POINTING_GAME)
+    assert not names.is_of_class(names.POINTING_CHANCE)
+    assert not names.is_of_class("accuracy")

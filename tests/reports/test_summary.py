@@ -71,3 +71,21 @@ def test_overlap_of_classes_stays_in_the_picture():
 
     assert "mean IoU of the defects, pooled over pixels" in text
     assert "crack" not in text
+
+
+def test_pointing_game_has_words_for_all_tasks_and_its_classes_stay_away():
+    game = Figure(0.75, 0.5, 0.9, 18)
+    chance = Figure(0.1, None, None, 18)
+    figures = {
+        "test/pointing_game": game,
+        "test/pointing_game_chance": chance,
+        "test/pointing_game/crack": game,
+    }
+
+    text = printed(summary_table(figures, stage="test"))
+
+    assert "highest point of the map on the defect" in text
+    assert "0.750 (0.500 to 0.900), n=18" in text
+    assert "the same for a point at random on the part" in text
+    assert "0.100, n=18" in text
+    assert "crack" not in text

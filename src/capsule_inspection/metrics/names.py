@@ -38,9 +38,20 @@ FOREGROUND_IOU_OF_IMAGES = "foreground_iou_of_images"
 FOREGROUND_DICE_OF_IMAGES = "foreground_dice_of_images"
 DEFECTS_TOUCHED = "defects_touched"
 FALSE_ALARM_AREA = "false_alarm_area"
+POINTING_GAME = "pointing_game"
+POINTING_CHANCE = "pointing_game_chance"
 
 LOWER_IS_BETTER = frozenset({LOSS, DEFECTS_MISSED, GOOD_REJECTED, FALSE_ALARM_AREA})
-PER_CLASS = (RECALL, PRECISION, IOU_OF_PIXELS, DICE_OF_PIXELS, IOU_OF_IMAGES, DICE_OF_IMAGES)
+PER_CLASS = (
+    RECALL,
+    PRECISION,
+    IOU_OF_PIXELS,
+    DICE_OF_PIXELS,
+    IOU_OF_IMAGES,
+    DICE_OF_IMAGES,
+    POINTING_GAME,
+)
+"""What may stand before the name of a class; the pointing game has a figure of all classes too."""
 
 OVERLAPS_OF_CLASS = (IOU_OF_PIXELS, DICE_OF_PIXELS, IOU_OF_IMAGES, DICE_OF_IMAGES)
 MEAN_OVERLAPS = (
@@ -78,6 +89,12 @@ def of_stage(figures: Figures, stage: str) -> dict[str, Figure]:
     """The figures of one stage, their keys without it; in the order in which they came."""
     prefix = figure_key(stage, "")
     return {key.removeprefix(prefix): f for key, f in figures.items() if key.startswith(prefix)}
+
+
+def is_of_class(metric: str) -> bool:
+    """Whether a metric, without its stage, is that of one class."""
+    first, slash, _ = metric.partition("/")
+    return bool(slash) and first in PER_CLASS
 
 
 def of_classes(figures: Figures, metric: str) -> dict[str, Figure]:

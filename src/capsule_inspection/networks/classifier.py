@@ -43,6 +43,10 @@ class Backbone(nn.Module, ABC):
     def to_map(self, features: Tensor) -> Tensor:
         """Features as a map (N, C, h, w). Raises ConfigurationError where there is none."""
 
+    def from_map(self, last_map: Tensor, features: Tensor) -> Tensor:
+        """These features with another map (N, C, h, w) in them: what undoes `to_map`."""
+        return last_map
+
     @abstractmethod
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """Every parameter once, in groups ordered from input to output."""

@@ -71,6 +71,13 @@ class TimmBackbone(Backbone):
         height, width = self._grid(patches.shape[1])
         return patches.transpose(1, 2).unflatten(2, (height, width))
 
+    def from_map(self, last_map: Tensor, features: Tensor) -> Tensor:
+        if features.ndim == 4:
+            is_last = getattr(self.model, "output_fmt", "NCHW") == "NHWC"
+            return last_map.permute(0, 2, 3, 1) if is_last else last_map
+        others = features[:, : getattr(self.model, "num_prefix_tokens", 0)]
+        return torch.cat([others, last_map.flatten(2).transpose(1, 2)], dim=1)
+
     def _grid(self, patches: int) -> tuple[int, int]:
         """Rows and columns of a transformer's patches."""
         grid = getattr(getattr(self.model, "patch_embed", None), "grid_size", None)

@@ -17,7 +17,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from capsule_inspection.reports import style
-from capsule_inspection.reports.picture_rows import Rows, aspect_of, dark_rim, write_instead
+from capsule_inspection.reports.picture_rows import (
+    Rows,
+    aspect_of,
+    dark_rim,
+    outline,
+    write_instead,
+)
 
 MAP_COLOURS = "inferno"
 FOUND, TRUE = style.YELLOW, style.SKY
@@ -149,14 +155,9 @@ def _show_overlay(axes: Axes, example: Example, scale: MapScale) -> None:
         example.image, interpolation="antialiased", extent=(-0.5, width - 0.5, height - 0.5, -0.5)
     )
     if example.mask is not None and example.mask.any() and not example.mask.all():
-        _outline(axes, example.mask.astype(float), 0.5, TRUE, width=1.8)
+        outline(axes, example.mask.astype(float), 0.5, TRUE, width=1.8)
     if example.anomaly_map.min() < scale.level < example.anomaly_map.max():
-        _outline(axes, example.anomaly_map, scale.level, FOUND, width=1.3)
-
-
-def _outline(axes: Axes, values: np.ndarray, level: float, colour: str, *, width: float) -> None:
-    drawn = axes.contour(values, levels=[level], colors=[colour], linewidths=[width])
-    drawn.set_path_effects([dark_rim(width + 1.4)])
+        outline(axes, example.anomaly_map, scale.level, FOUND, width=1.3)
 
 
 def _draw_scale(axes: Axes, scale: MapScale, figure: Figure) -> None:

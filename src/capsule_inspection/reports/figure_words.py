@@ -6,6 +6,7 @@ Plain text, escaped by whoever puts it on a page. Computes nothing.
 from __future__ import annotations
 
 from capsule_inspection.metrics import names
+from capsule_inspection.metrics.pointing import TOLERANCE
 
 _NAMES = {
     names.AUROC: "AUROC, good against defect",
@@ -33,6 +34,8 @@ _NAMES = {
     names.DICE_OF_IMAGES: "Dice, mean over images",
     names.DEFECTS_TOUCHED: "defects with a mark on them",
     names.FALSE_ALARM_AREA: "marked share of a good image (lower is better)",
+    names.POINTING_GAME: "highest point of the map on the defect",
+    names.POINTING_CHANCE: "the same for a point at random on the part",
 }
 
 _MEANINGS = {
@@ -110,6 +113,16 @@ _MEANINGS = {
         "eye of whoever looks there is led to it. Says nothing of how much of it is covered."
     ),
     names.FALSE_ALARM_AREA: "How much of a good image is marked by mistake, on average.",
+    names.POINTING_GAME: (
+        "The pointing game: share of the defect images in which the highest point of the map lies "
+        f"on the defect, or nearer to it than {100 * TOLERANCE:g}% of the image's height. The map "
+        "of a classifier says what spoke for the true class (Grad-CAM), others what is suspicious, "
+        "so all kinds of models can be compared."
+    ),
+    names.POINTING_CHANCE: (
+        "What a point would reach that is put anywhere on the part: the larger the defects, the "
+        "more. Only what is clearly above it says that the model looks at the defects."
+    ),
 }
 
 

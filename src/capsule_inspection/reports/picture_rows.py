@@ -1,7 +1,7 @@
 """Where the pictures of a page of rows stand, and what stands in place of one that is missing.
 
-Used by `examples` and `marked_examples`. Everything is placed in inches: images of one size need no
-layout engine.
+Used by `examples`, `marked_examples` and `explanations`. Everything is placed in inches: images of
+one size need no layout engine.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class Rows:
 
     def entitle(self, title: str) -> None:
         """The title of the page."""
-        self.figure.suptitle(title, x=0.005, ha="left", fontweight="bold", fontsize=12)
+        y = 1 - 0.14 / self.height  # in inches, or it would sink into the headings of a long page
+        self.figure.suptitle(title, x=0.005, y=y, ha="left", fontweight="bold", fontsize=12)
 
     def _axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
         return self.figure.add_axes(
@@ -71,3 +72,9 @@ def write_instead(axes: Axes, text: str) -> None:
 def dark_rim(width: float) -> patheffects.withStroke:
     """A dark rim: the capsule has white parts, on which yellow would vanish."""
     return patheffects.withStroke(linewidth=width, foreground="#000000A0")
+
+
+def outline(axes: Axes, values: np.ndarray, level: float, colour: str, *, width: float) -> None:
+    """A line where the values (h, w) reach a level, with a dark rim."""
+    drawn = axes.contour(values, levels=[level], colors=[colour], linewidths=[width])
+    drawn.set_path_effects([dark_rim(width + 1.4)])

@@ -208,6 +208,14 @@ class RunFolder:
         """
         return read_maps(self.path / RunFiles.MAPS)
 
+    @cached_property
+    def explanations(self) -> RunMaps | None:
+        """Where a classifier looked in the test images with a defect; None where it was not kept.
+
+        Raises RunError where the file is damaged.
+        """
+        return read_maps(self.path / RunFiles.EXPLANATIONS)
+
     def image_path(self, index: int) -> Path:
         """Where the thumbnail of an image lies, if it was kept."""
         return self.path / RunFiles.IMAGES / f"{index}.jpg"

@@ -1,7 +1,7 @@
-"""maps.npz of a finished run: maps and true masks of the test images, read and checked.
+"""Maps and true masks of the test images of a finished run, read and checked.
 
-The arrays are described by `contracts.RunFiles.MAPS`. They are the largest file of a run, so they
-are read only when a picture needs them.
+The arrays are described by `contracts.RunFiles`, MAPS and EXPLANATIONS. They are the largest files
+of a run, so they are read only when a picture needs them.
 """
 
 from __future__ import annotations
@@ -56,6 +56,11 @@ class RunMaps:
     def marked_of(self, row: int) -> np.ndarray | None:
         """The class that was decided for each pixel of one image, 0 for none: (h, w)."""
         return None if self.marked is None else self.marked[row][self._cut(row)]
+
+    @property
+    def height_px(self) -> int:
+        """Height of the images that the network saw, padding included."""
+        return int(self.maps.shape[1])
 
     def share_inside(self, row: int) -> tuple[float, float, float, float]:
         """`inside` of one image as shares of width and height, for pictures of another size."""

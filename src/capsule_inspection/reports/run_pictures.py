@@ -1,7 +1,8 @@
 """The pictures of a finished run, drawn from its files and written beside them.
 
-Reads with `run_folder`, draws with `training`, `classification` and `mistakes`, what one-class runs
-have with `run_anomaly` and what runs that mark pixels have with `run_segmentation`. What a run has
+Reads with `run_folder`, draws with `training`, `classification` and `mistakes`, where classifiers
+looked with `run_explanations`, what one-class runs have with `run_anomaly` and what runs that mark
+pixels have with `run_segmentation`. What a run has
 no data for is not drawn: without probabilities and threshold only the curves, without `test` no
 test pictures.
 """
@@ -24,6 +25,7 @@ from capsule_inspection.reports.run_anomaly import (
     anomaly_drawings,
     judged_rightly,
 )
+from capsule_inspection.reports.run_explanations import explanation_drawings
 from capsule_inspection.reports.run_folder import RunFolder, read_run
 from capsule_inspection.reports.run_segmentation import segmentation_drawings
 from capsule_inspection.reports.thumbnails import Thumbnails
@@ -73,6 +75,7 @@ def _classification_drawings(run: RunFolder) -> Iterator[Drawing]:
     yield from _of_names(run)
     yield PRECISION_RECALL, lambda: _precision_recall(run)
     yield WORST_MISTAKES, lambda: worst_mistakes_of(run, TEST)
+    yield from explanation_drawings(run)
 
 
 def _of_names(run: RunFolder) -> Iterator[Drawing]:

@@ -30,7 +30,7 @@ def summary_table(figures: Figures, *, stage: str) -> Table:
     table.add_column("value")
     if not of_stage:
         table.add_row("none", "nothing was measured here")
-    whole = [name for name in of_stage if not _is_per_class(name)]
+    whole = [name for name in of_stage if not names.is_of_class(name)]
     for name in whole:
         table.add_row(figure_words.name_of(name), as_text(of_stage[name], name))
     if whole:
@@ -48,7 +48,3 @@ def as_text(figure: Figure, metric: str = "") -> str:
         for number in (figure.value, figure.low, figure.high)
     )
     return f"{value} ({low} to {high}), n={figure.n}" if low and high else f"{value}, n={figure.n}"
-
-
-def _is_per_class(name: str) -> bool:
-    return name.partition("/")[0] in names.PER_CLASS and "/" in name

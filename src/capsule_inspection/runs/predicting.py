@@ -121,20 +121,32 @@ def write_figures(folder: Path, figures: Mapping[str, Figure]) -> None:
 
 
 def write_maps(folder: Path, data: InspectionDataModule, found: Predictions) -> None:
-    """maps.npz: anomaly maps and masks of the test images, at the size that the network saw."""
-    if found.maps is None:
-        return
+    """maps.npz and explanations.npz of the test images, what the task has of them.
+
+    Maps and masks at the size that the network saw.
+    """
+    if found.maps is not None:
+        marked = {} if found.marked is None else {"marked": found.marked}
+        _write_maps(folder / RunFiles.MAPS, data, found.index, {"maps": found.maps, **marked})
+    if found.explanations is not None:
+        explained = found.explanations
+        maps = {"maps": explained.maps}
+        _write_maps(folder / RunFiles.EXPLANATIONS, data, explained.index, maps)
+
+
+def _write_maps(
+    path: Path, data: InspectionDataModule, index: np.ndarray, arrays: Mapping[str, np.ndarray]
+) -> None:
+    """Arrays of the images of an index (T,), with their masks and what is no padding."""
     cache = data.dataset.cache
-    arrays = {
-        "index": found.index,
-        "maps": found.maps,
-        "masks": cache.masks[found.index],
-        "inside": cache.inside[found.index],
+    kept: dict[str, Any] = {
+        "index": index,
+        "masks": cache.masks[index],
+        "inside": cache.inside[index],
+        **arrays,
     }
-    if found.marked is not None:
-        arrays["marked"] = found.marked
-    with whole_file(folder / RunFiles.MAPS) as part, part.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+    with whole_file(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, **kept)
 
 
 def write_thumbnails(

@@ -8,13 +8,18 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from capsule_inspection.contracts import Batch
+from capsule_inspection.contracts import GOOD_LABEL, Batch
+from capsule_inspection.networks.classifier import Classifier
+from capsule_inspection.networks.explanation import explain
 from capsule_inspection.networks.scoring import classification_scores
 from capsule_inspection.tasks.base import InspectionTask, Learning
 
 
 class ClassificationTask(InspectionTask):
     """`network` maps images (N, 3, H, W) to logits (N, C); `loss` maps logits and labels to one."""
+
+    explains: bool = False
+    """Whether predictions say too where the network looks in the defects that have a mask."""
 
     def __init__(
         self, network: nn.Module, *, loss: nn.Module, num_classes: int, learning: Learning
@@ -51,14 +56,33 @@ class ClassificationTask(InspectionTask):
         self.finish_validation(self.val_figures.finish("val"))
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Any:
-        """Index, label, probabilities (N, C) and score (N,), high for defects, on the CPU."""
+        """Index, label, probabilities (N, C) and score (N,), high for defects, on the CPU.
+
+        Where it `explains`, `_explanations` too.
+        """
         probabilities, score = classification_scores(self.network(batch["image"]))
-        return {
+        found = {
             "index": batch["index"].cpu(),
             "label": batch["label"].cpu(),
             "probabilities": probabilities.cpu(),
             "score": score.cpu(),
         }
+        return {**found, **self._explanations(batch)} if self.explains else found
+
+    def _explanations(self, batch: Batch) -> dict[str, Tensor]:
+        """Index (K,) of the defects with a mask, and maps (K, H, W) float16 of their true classes.
+
+        K is 0 where the network has nothing to look at.
+        """
+        has_mask = ((batch["mask"] > 0) & batch["valid"]).flatten(1).any(1)
+        rows = (has_mask & (batch["label"] != GOOD_LABEL)).nonzero()[:, 0]
+        maps = None
+        if len(rows):
+            assert isinstance(self.network, Classifier)
+            maps = explain(self.network, batch["image"][rows], batch["label"][rows])
+        if maps is None:
+            rows, maps = rows[:0], batch["image"].new_zeros(0, *batch["image"].shape[2:])
+        return {"explained": batch["index"][rows].cpu(), "explanation": maps.half().cpu()}
 
 
 class EpochFigures(nn.Module):

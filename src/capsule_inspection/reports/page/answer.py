@@ -14,7 +14,7 @@ from capsule_inspection.metrics import names
 from capsule_inspection.metrics.thresholds import CONFORMAL, F1, SIGMA, Threshold
 from capsule_inspection.reports.comparison.words import listed
 from capsule_inspection.reports.figure_words import percent
-from capsule_inspection.reports.page import marking, verdict
+from capsule_inspection.reports.page import marking, pointing, verdict
 from capsule_inspection.reports.page.verdict import Verdict
 from capsule_inspection.reports.run_folder import RunFolder
 
@@ -47,6 +47,7 @@ def answer(run: RunFolder, stage: str) -> Answer:
         *_named(figures),
         *_missed_most(figures, run),
         *marking.where_sentences(run, figures),
+        *pointing.pointing_sentences(run, figures),
         *marking.decision_sentences(run),
         *_threshold_sentences(threshold),
         *_on_another_threshold(figures),

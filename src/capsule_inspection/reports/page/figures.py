@@ -44,7 +44,7 @@ def figure_rows(run: RunFolder, stage: str) -> list[Row]:
     others = [
         name
         for name in figures
-        if name not in (*expected, *repeated) and name.partition("/")[0] not in names.PER_CLASS
+        if name not in (*expected, *repeated) and not names.is_of_class(name)
     ]
     return [
         _row(name, figures[name], meaning_of(name, false_alarm_rate=run.false_alarm_rate))
@@ -74,7 +74,7 @@ def _expected(run: RunFolder) -> tuple[str, ...]:
 
 
 def _row(name: str, figure: Figure, meaning: str) -> Row:
-    interval = "not known"
+    interval = "none: computed" if name == names.POINTING_CHANCE else "not known"
     if figure.low is not None and figure.high is not None:
         interval = f"{value_text(name, figure.low)} to {value_text(name, figure.high)}"
     return Row(name_of(name), value_text(name, figure.value), interval, str(figure.n), meaning)

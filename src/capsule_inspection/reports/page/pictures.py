@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from capsule_inspection.contracts import TEST, RunError, RunFiles
-from capsule_inspection.reports import run_anomaly, run_pictures, run_segmentation
+from capsule_inspection.reports import (
+    run_anomaly,
+    run_explanations,
+    run_pictures,
+    run_segmentation,
+)
 from capsule_inspection.reports.html import Picture
 from capsule_inspection.reports.run_folder import RunFolder
 
@@ -32,6 +37,12 @@ _MAIN = {
     run_pictures.WORST_MISTAKES: (
         "The mistakes that the model was surest of.",
         "Is the label wrong, the defect hardly visible, or does the model look at something else?",
+    ),
+    run_explanations.EXPLANATIONS: (
+        "Where the network looked, in images with a defect.",
+        "The cross should lie on the line around the true defect. Where it lies on the print, a "
+        "reflection or the background, the name was found or missed for a reason that need not "
+        "hold on the next part. The map is coarse: how far the bright reaches says little.",
     ),
     run_anomaly.RECALL_BY_CLASS: (
         "How many of each class are judged rightly.",

@@ -1,0 +1,94 @@
+"""The task of classifiers: what is said of an image, and where the network looks."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+
+from capsule_inspection.contracts import Batch
+from capsule_inspection.networks.classifier import Classifier, build_custom_resnet, build_timm
+from capsule_inspection.networks.explanation import explain
+from capsule_inspection.networks.losses import ClassificationLoss
+from capsule_inspection.tasks.base import Learning
+from capsule_inspection.tasks.classification import ClassificationTask
+from capsule_inspection.tasks.optimizers import FineTuning
+from capsule_inspection.tasks.schedulers import constant
+
+
+def small_network() -> Classifier:
+    torch.manual_seed(0)
+    network = build_custom_resnet(num_classes=3, weights="none", depths=[1, 1], width=8).network
+    assert isinstance(network, Classifier)
+    return network
+
+
+def make_task(network: Classifier) -> ClassificationTask:
+    learning = Learning(
+        optimizer=partial(torch.optim.SGD, lr=0.1),
+        learning_rate=0.1,
+        schedule=constant,
+        tuning=FineTuning(0, 1.0, 1.0),
+        monitor="val/loss",
+        mode="min",
+        smoothing=0.0,
+    )
+    return ClassificationTask(
+        network, loss=ClassificationLoss(), num_classes=3, learning=learning
+    ).eval()
+
+
+def make_batch(*, masks: bool = True) -> Batch:
+    """A good image, a defect with a mask, one without, one whose mask lies on padding."""
+    mask = torch.zeros(4, 32, 48, dtype=torch.uint8)
+    if masks:
+        mask[1, 4:9, 10:20] = 2
+        mask[3, 0, 0] = 1
+    valid = torch.ones(4, 32, 48, dtype=torch.bool)
+    valid[:, :2] = False
+    return Batch(
+        image=torch.randn(4, 3, 32, 48, generator=torch.Generator().manual_seed(1)),
+        mask=mask,
+        label=torch.tensor([0, 2, 1, 1]),
+        index=torch.tensor([5, 7, 9, 11]),
+        valid=valid,
+    )
+
+
+def test_predictions_say_where_it_looks_only_where_they_are_asked() -> None:
+    task = make_task(small_network())
+    with torch.inference_mode():
+        assert set(task.predict_step(make_batch(), 0)) == {
+            "index", "label", "probabilities", "score",
+        }  # fmt: skip
+
+
+def test_defects_with_a_mask_are_explained_by_their_true_class() -> None:
+    network = small_network()
+    task = make_task(network)
+    task.explains = True
+    with torch.inference_mode():
+        found = task.predict_step(make_batch(), 0)
+    assert found["explained"].tolist() == [7]
+    expected = explain(network, make_batch()["image"][1:2], torch.tensor([2]))
+    assert expected is not None
+    torch.testing.assert_close(found["explanation"], expected.half())
+    assert found["index"].tolist() == [5, 7, 9, 11]
+
+
+@pytest.mark.parametrize("kind", ["no masks", "no map"])
+def test_where_there_is_nothing_to_explain_no_image_is(kind: str) -> None:
+    network = small_network()
+    if kind == "no map":
+        built = build_timm(name="test_vit", num_classes=3, weights="none", image_size=(32, 48))
+        assert isinstance(built.network, Classifier)
+        network = built.network
+    task = make_task(network)
+    task.explains = True
+    with torch.inference_mode():
+        found = task.predict_step(make_batch(masks=kind == "no map"), 0)
+    assert found["explained"].shape == (0,)
+    assert found["explained"].dtype == torch.int64
+    assert found["explanation"].shape == (0, 32, 48)
+    assert found["explanation"].dtype == torch.float16
