@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.set-up
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow check format bench tensorboard clean
+.PHONY: help setup train test test-slow check format bench tensorboard app clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ bench: $(STAMP) ## speed and memory, as ratios; nothing else should run meanwhil
 
 tensorboard: $(STAMP) ## browse the curves of all runs
 	$(VENV)/bin/tensorboard --logdir outputs $(ARGS)
+
+app: $(STAMP) ## a local page to drop photographs on; ARGS="run=..." names the run
+	$(PYTHON) app.py $(ARGS)
 
 clean: ## remove the environment, drawn data and caches; runs in outputs/ stay
 	rm -rf $(VENV) data .mypy_cache .ruff_cache .pytest_cache build

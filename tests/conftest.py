@@ -35,6 +35,7 @@ def clean_hydra() -> Iterator[None]:
 
     from capsule_inspection.configuration.resolvers import forget_run_folders
 
+    _keep_stderr_open()
     handlers, level = list(logging.root.handlers), logging.root.level
     environment = dict(os.environ)
     yield
@@ -47,6 +48,13 @@ def clean_hydra() -> Iterator[None]:
         handler.close()
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
+
+
+def _keep_stderr_open() -> None:
+    """Absl, which OpenVINO brings, closes what sys.stderr was when it was imported: pytest's."""
+    absl = sys.modules.get("absl.logging")
+    if absl is not None:
+        absl.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 
 @pytest.fixture
@@ -89,6 +97,9 @@ ACTIONS = {
     "train": ("training", "train"),
     "evaluate": ("evaluating", "evaluate"),
     "compare": ("comparing", "compare_runs"),
+    "predict": ("inspecting", "predict"),
+    "export": ("exporting", "export"),
+    "app": ("serving", "serve"),
 }
 """What each door calls: module of `runs/` and function, imported when called, as doors do."""
 

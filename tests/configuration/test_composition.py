@@ -42,7 +42,7 @@ NEEDED = {
 
 def test_all_files_are_found() -> None:
     assert len(CHOICES) == 56
-    assert len(list(CONF.rglob("*.yaml"))) == len(CHOICES) + 9
+    assert len(list(CONF.rglob("*.yaml"))) == len(CHOICES) + 13
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)

@@ -72,6 +72,7 @@ def test_a_run_holds_scores_maps_a_threshold_and_a_page(run: Path) -> None:
     assert not any(column.startswith("p_") for column in rows[0])
     known = {"auroc", "average_precision", "f1", "f1_best", "recall_at_false_alarm_rate", "aupro"}
     known |= {"pixel_auroc", "pixel_average_precision", "recall/crack", "recall/good"}
+    known |= {"pointing_game", "pointing_game_chance", "pointing_game/crack"}
     assert known <= {key.removeprefix("test/") for key in figures_of(run)}
     test = [row for row in rows if row["split"] == "test"]
     with np.load(run / "maps.npz") as maps:
@@ -290,6 +291,7 @@ def test_without_masks_the_figures_of_pixels_are_absent(door: Door, tmp_path: Pa
     figures = figures_of(tmp_path / "run")
     assert "test/auroc" in figures
     assert "test/aupro" not in figures
+    assert not any("pointing" in key for key in figures)
     assert "without masks" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8").lower()
 
 

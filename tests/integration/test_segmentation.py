@@ -73,6 +73,7 @@ def test_a_run_holds_marked_pixels_a_decision_figures_and_a_page(run: Path) -> N
     known = {"iou_of_pixels/crack", "dice_of_images/poke", "mean_iou_of_pixels", "pixel_auroc"}
     known |= {"foreground_dice_of_pixels", "aupro", "defects_touched", "false_alarm_area"}
     known |= {"auroc", "accuracy", "balanced_accuracy", "recall_at_false_alarm_rate"}
+    known |= {"pointing_game", "pointing_game_chance", "pointing_game/crack"}
     figures = figures_of(run)
     assert known <= {key.removeprefix("test/") for key in figures}
     assert not any(key.startswith("val/") for key in figures)  # they chose the decision
@@ -134,6 +135,7 @@ def test_defects_whose_mask_is_not_known_do_not_count_as_good_where_a_run_is_eva
     assert figures["test/accuracy"]["n"] == 6
     assert figures["test/false_alarm_area"]["n"] == 3
     assert "test/foreground_dice_of_pixels" not in figures
+    assert "test/pointing_game" not in figures
     assert "test/pixel_auroc" not in figures
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from small import REPOSITORY, SMALL, SMALL_NETWORK, Door
@@ -41,10 +42,14 @@ def test_a_run_leaves_every_file_of_the_contract(door: Door, tmp_path: Path) -> 
         "metrics.json",
         "predictions.csv",
         "train.log",
+        "appearance.json",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         "figures/curves.png",
         "figures/confusion_matrix.png",
+        "figures/explanations.png",
+        "explanations.npz",
+        "report.html",
     ]:
         assert (run / name).is_file(), name
     assert list(run.glob("events.out.tfevents.*"))
@@ -57,6 +62,9 @@ def test_a_run_leaves_every_file_of_the_contract(door: Door, tmp_path: Path) -> 
 
     predicted = rows(run / "predictions.csv")
     split = rows(run / "split.csv")
+    appearance = json.loads((run / "appearance.json").read_text(encoding="utf-8"))
+    assert appearance["count"] == sum(row["split"] == "train" for row in split)
+    assert appearance["sizes"] == {"96x96": appearance["count"]}
     held_out = [row for row in split if row["split"] in ("val", "test")]
     assert sorted(int(row["index"]) for row in predicted) == sorted(
         int(row["index"]) for row in held_out
@@ -72,6 +80,22 @@ def test_a_run_leaves_every_file_of_the_contract(door: Door, tmp_path: Path) -> 
     assert figures["test/accuracy"]["value"] == pytest.approx(sum(right) / len(right))
     assert figures["test/accuracy"]["n"] == len(right)
     assert "Run folder:" in answer.out
+
+    assert not (run / "maps.npz").exists()  # it would say that the run is of another task
+    defects = {int(row["index"]): row["label"] for row in predicted
+               if row["split"] == "test" and row["label"] != "good"}  # fmt: skip
+    with np.load(run / "explanations.npz") as stored:
+        assert stored["index"].tolist() == list(defects)
+        assert stored["maps"].shape == stored["masks"].shape == (len(defects), 32, 96)
+        assert stored["maps"].dtype == np.float16
+        assert set(stored["maps"].max(axis=(1, 2)).tolist()) <= {0.0, 1.0}
+    assert figures["test/pointing_game"]["n"] == len(defects)
+    cracks = list(defects.values()).count("crack")
+    assert figures["test/pointing_game/crack"]["n"] == cracks
+    assert 0 < figures["test/pointing_game_chance"]["value"] < 1
+    assert not any(key.startswith("val/pointing") for key in figures)
+    assert "highest point of the map" in answer.out
+    assert "looked at the defect in" in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_same_seed_gives_the_same_to_the_last_bit(door: Door, tmp_path: Path) -> None:

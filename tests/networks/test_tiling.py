@@ -166,3 +166,17 @@ def test_half_precision_is_for_the_network_alone() -> None:
         found = see(network, image, Tiling((8, 8), 0.5))
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.sum(1), torch.ones(1, 20, 30))
+
+
+def test_tiles_begin_where_torch_would_place_them_evenly() -> None:
+    for side in range(40, 700, 3):
+        for overlap in (0.1, 0.25, 0.5):
+            starts = Tiling((33, 33), overlap).starts(side, 0)
+            places = torch.linspace(0, side - 33, len(starts)).tolist()
+            assert starts == [round(place) for place in places]
+
+
+def test_all_tiles_at_once_give_the_same() -> None:
+    network, image = nn.Conv2d(3, 4, 3, padding=1), torch.randn(3, 3, 40, 70)
+    few = see(network, image, Tiling((16, 24), 0.25, batch_size=4))
+    torch.testing.assert_close(see(network, image, Tiling((16, 24), 0.25, batch_size=None)), few)

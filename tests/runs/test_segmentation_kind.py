@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from capsule_inspection.contracts import DataError, DataIndex, ImageRecord, Predictions
+from capsule_inspection.contracts import DataError, DataIndex, ImageRecord
 from capsule_inspection.runs.kinds.segmentation import (
-    image_probabilities,
     overlap_of_images,
     with_masks,
 )
@@ -57,31 +56,6 @@ def test_overlap_of_an_image_is_that_of_any_defect_and_unknown_without_a_mask() 
     found = overlap_of_images([marked, marked], [truth, truth * 0])
     assert found[0].tolist() == pytest.approx([0.5, 1 / 3])
     assert np.isnan(found[1]).all()
-
-
-def predictions(score: list[float], called: list[int], maps: np.ndarray) -> Predictions:
-    count = len(score)
-    return Predictions(
-        index=np.arange(count),
-        label=np.zeros(count, np.int64),
-        probabilities=None,
-        score=np.array(score),
-        threshold=0.8,
-        maps=maps,
-        called=np.array(called),
-    )
-
-
-def test_probabilities_of_an_image_are_half_at_the_threshold_and_shared_by_pixels() -> None:
-    maps = np.zeros((3, 2, 2), np.float16)
-    maps[0] = 0.8
-    maps[1, 0] = 0.9
-    kind = np.array([[[1, 1], [1, 2]]] * 3, np.uint8)
-    found = image_probabilities(predictions([0.8, 0.9, 0.0], [0, 1, 0], maps), kind, 3)
-    assert found.sum(axis=1) == pytest.approx(1)
-    assert found[0] == pytest.approx([0.5, 0.375, 0.125], abs=1e-3)
-    assert found[1] == pytest.approx([0.25, 0.75, 0])
-    assert found[2] == pytest.approx([1, 0, 0])
 
 
 def test_a_window_is_never_larger_than_its_image() -> None:

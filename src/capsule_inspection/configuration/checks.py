@@ -30,12 +30,22 @@ CHOICES = {
     "model.classes": ("defects", "binary"),
     "data.mode": ("resize", "tiles"),
     "stage": (TRAIN, VAL, TEST),
+    "overlays": ("all", "defects", "none"),
+    "explain": ("all", "defects", "none"),
+    "format": ("onnx", "openvino", "torchscript"),
 }
 SEGMENTATION_LOSSES = ("cross_entropy", "dice", "focal", "focal_tversky")
 LOSSES = ("l1", "l2", "ssim", "ms_ssim", "gradient", "spoilt")
 RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**32 - 1),
     "task.batch_size": (1, 65536),
+    "batch_size": (1, 65536),
+    "images": (1, 1_000_000),
+    "calibration_images": (1, 100_000),
+    "port": (0, 65535),
+    "max_upload_mb": (1, 10_000),
+    "visitors": (1, 1000),
+    "neighbours": (0, 100),
     "task.epochs": (1, 1_000_000),
     "task.monitor_smoothing": (0, 0.999),
     "task.label_smoothing": (0, 0.999),
@@ -340,6 +350,14 @@ def _check_precision(config: DictConfig) -> None:
         )
 
 
+def _check_workers(config: DictConfig) -> None:
+    """Threads of a door itself: a number, or auto; those of a data set have a type of their own."""
+    for key in ("workers", "threads"):
+        count = OmegaConf.select(config, key)
+        if count not in (None, "auto") and not (type(count) is int and 1 <= count <= 1024):
+            raise ConfigurationError(f"{key}={count}: expected a number from 1 to 1024, or auto.")
+
+
 RULES: tuple[Callable[[DictConfig], None], ...] = (
     _check_image_size,
     _check_roi,
@@ -355,4 +373,5 @@ RULES: tuple[Callable[[DictConfig], None], ...] = (
     _check_tile,
     _check_monitor,
     _check_precision,
+    _check_workers,
 )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from capsule_inspection.configuration.paths import named_folder
 from capsule_inspection.contracts import ConfigurationError, RunError, RunFiles
 from capsule_inspection.files import is_locked
 
+EXPORTED = (".onnx", ".xml", ".pt")
+"""Endings of exported models, which predict.py and app.py take in place of a run."""
 FIXED_KEYS = ("data.image_size", "data.roi", "data.roi_margin")
 
 
@@ -22,6 +26,8 @@ def require_run(arguments: list[str]) -> None:
             f"{key} cannot be set together with run=: images are cropped and sized as the run was "
             "trained. Leave it out."
         )
+    if _is_exported(folder):  # judged by who reads it
+        return
     missing = [name for name in (RunFiles.RECORD, RunFiles.CONFIG) if not (folder / name).is_file()]
     if missing:
         found = f"no {' and no '.join(missing)} in it" if folder.is_dir() else "no such folder"
@@ -38,3 +44,9 @@ def require_run(arguments: list[str]) -> None:
             f"{folder / RunFiles.BEST}: there is no such checkpoint: no epoch of this run was "
             f"finished. Go on with python train.py resume={folder}"
         )
+
+
+def _is_exported(path: Path) -> bool:
+    if path.is_dir() and not (path / RunFiles.RECORD).exists():
+        return any(file.suffix in EXPORTED for file in path.iterdir())
+    return path.is_file() and path.suffix in EXPORTED

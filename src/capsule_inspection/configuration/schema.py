@@ -45,6 +45,47 @@ class Evaluate:
 
 
 @dataclass
+class Predict:
+    """The whole configuration of `predict.py`."""
+
+    run: str = MISSING
+    input: str = MISSING
+    output: str | None = None
+    batch_size: int = MISSING
+    workers: Any = MISSING
+    overlays: str = MISSING
+    explain: str = MISSING
+    trainer: Any = MISSING
+
+
+@dataclass
+class App:
+    """The whole configuration of `app.py`."""
+
+    run: str | None = None
+    host: str = MISSING
+    port: int = MISSING
+    max_upload_mb: int = MISSING
+    visitors: int = MISSING
+    neighbours: int = MISSING
+    trainer: Any = MISSING
+
+
+@dataclass
+class Export:
+    """The whole configuration of `export.py`."""
+
+    run: str = MISSING
+    format: str = MISSING
+    int8: bool = MISSING
+    output: str | None = None
+    images: int = MISSING
+    calibration_images: int = MISSING
+    threads: Any = MISSING
+    data: Any = MISSING
+
+
+@dataclass
 class Compare:
     """The whole configuration of `compare.py`."""
 
@@ -475,4 +516,7 @@ def register_schemas() -> None:
         store.store(group=f"schema/{group}", name=name, node=schema)
     store.store(group="schema", name="train", node=Train, package="_global_")
     store.store(group="schema", name="evaluate", node=Evaluate, package="_global_")
+    store.store(group="schema", name="predict", node=Predict, package="_global_")
+    store.store(group="schema", name="app", node=App, package="_global_")
+    store.store(group="schema", name="export", node=Export, package="_global_")
     store.store(group="schema", name="compare", node=Compare, package="_global_")

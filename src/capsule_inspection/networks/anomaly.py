@@ -19,6 +19,7 @@ from torch import Tensor
 from capsule_inspection.contracts import ConfigurationError, Normalisation
 from capsule_inspection.networks.autoencoder import Reconstruction
 from capsule_inspection.networks.base import to_colours
+from capsule_inspection.networks.ssim import ssim_map
 
 RESIDUALS = ("l1", "ms_ssim", "gradient")
 _SSIM_SCALES = 3
@@ -133,7 +134,7 @@ def anomaly(
         certainty = torch.sigmoid(output.logits.float())
         parts.append(certainty if not parts else _HEAD_AGAINST_RESIDUAL * certainty)
     found = torch.stack(parts).sum(0)
-    height = found.shape[1]
+    height = int(found.shape[1])  # a number also where a graph is traced
     counted = valid.float()
     if settings.foreground:
         counted = counted * _part(foreground, round(settings.margin * height))
@@ -150,7 +151,7 @@ def top_mean(maps: Tensor, share: float) -> Tensor:
     Shapes: (N, H, W) to (N,) float64, on the CPU: not every device has float64.
     """
     flat = maps.flatten(1)
-    count = max(1, round(share * flat.shape[1]))
+    count = max(1, round(share * int(flat.shape[1])))
     return flat.topk(count, dim=1).values.cpu().double().mean(1)
 
 
@@ -173,7 +174,7 @@ def blur(maps: Tensor, sigma_px: float) -> Tensor:
     """Gaussian blur of (N, H, W), each map by itself, its border repeated."""
     if sigma_px <= 0:
         return maps
-    reach = max(1, min(round(3 * sigma_px), *(side - 1 for side in maps.shape[1:])))
+    reach = max(1, min(round(3 * sigma_px), *(int(side) - 1 for side in maps.shape[1:])))
     place = torch.arange(-reach, reach + 1, device=maps.device, dtype=torch.float32)
     kernel = torch.exp(-0.5 * (place / sigma_px) ** 2)
     kernel = kernel / kernel.sum()
@@ -194,7 +195,7 @@ def _gradient(seen: Tensor, drawn: Tensor) -> Tensor:
 
 
 def _multi_scale_ssim(seen: Tensor, drawn: Tensor) -> Tensor:
-    """Mean over scales of 1 - SSIM (torchmetrics' map), each half the size of the one before."""
+    """Mean over scales of 1 - SSIM, each half the size of the one before."""
     size = seen.shape[2:]
     found = []
     for scale in range(_SSIM_SCALES):
@@ -202,16 +203,6 @@ def _multi_scale_ssim(seen: Tensor, drawn: Tensor) -> Tensor:
             seen, drawn = F.avg_pool2d(seen, 2), F.avg_pool2d(drawn, 2)
         if min(seen.shape[2:]) < _SMALLEST_FOR_SSIM:
             break
-        unlike = 1 - _ssim_map(seen, drawn)
+        unlike = 1 - ssim_map(seen, drawn).mean(1, keepdim=True)
         found.append(F.interpolate(unlike, size, mode="bilinear", align_corners=False)[:, 0])
     return torch.stack(found).mean(0).clamp_min(0)
-
-
-def _ssim_map(seen: Tensor, drawn: Tensor) -> Tensor:
-    from torchmetrics.functional.image import structural_similarity_index_measure
-
-    found = structural_similarity_index_measure(
-        drawn, seen, data_range=1.0, reduction="none", return_full_image=True
-    )
-    assert isinstance(found, tuple)
-    return found[1].mean(1, keepdim=True)

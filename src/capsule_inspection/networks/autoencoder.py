@@ -76,6 +76,10 @@ class Autoencoder(Network):
         logits = None if self.head is None else self.head(even, repaired)[:, :height, :width]
         return Reconstruction(repaired[:, :, :height, :width], logits)
 
+    def coarsest_map(self, image: Tensor) -> Tensor:
+        """The encoder's last map (N, C, h, w) of normalised images (N, 3, H, W)."""
+        return self.encoder(F.pixel_unshuffle(made_even(image), 2))[-1]
+
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """Encoder, decoder, and the head last: the drawing layer where there is none."""
         groups = [

@@ -56,6 +56,10 @@ class Segmenter(Network):
         logits: Tensor = self.model(padded(image, self.stride))
         return logits[:, :, :height, :width]
 
+    def coarsest_map(self, image: Tensor) -> Tensor:
+        """The encoder's last map (N, C, h, w) of normalised images (N, 3, H, W)."""
+        return self.model.encoder(padded(image, self.stride))[-1]  # type: ignore[operator]
+
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """Layers of the encoder, the decoder, and the last convolution."""
         encoder, decoder, head = (

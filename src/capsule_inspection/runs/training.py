@@ -31,10 +31,13 @@ from capsule_inspection.data.manifest import write_split_csv
 from capsule_inspection.data.module import InspectionDataModule
 from capsule_inspection.files import is_disk_full, write_whole
 from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
+from capsule_inspection.networks.base import Network
 from capsule_inspection.reports.run_folder import read_record
 from capsule_inspection.runs import building, evaluating, inputs, machine, sharing, tensorboard
+from capsule_inspection.runs.appearance import keep_appearance
 from capsule_inspection.runs.epochs import EpochTable
 from capsule_inspection.runs.interruption import InterruptionGuard, TrainingInterrupted
+from capsule_inspection.runs.keeping import keep_neighbours
 from capsule_inspection.runs.kinds import kind_of
 from capsule_inspection.runs.machine import measure_latency_ms, measure_network
 from capsule_inspection.runs.record import FAILED, FINISHED, INTERRUPTED, RunRecord
@@ -182,6 +185,7 @@ def _prepare(
         restore_network(task.network, read_checkpoint(last), path=last)
     if record is not None:
         _record_inputs(record, config, data, built.weights, choices)
+        keep_appearance(folder, data)
     return Training(
         config,
         folder,
@@ -269,6 +273,12 @@ def _finish(training: Training, trainer: L.Trainer) -> float | None:
     best = monitored_value(training, int(checkpoint["epoch"]))
     _record_cost(training, int(checkpoint["epoch"]), best)
     _calibrate(training, checkpoint, best_path)
+    network = training.task.network
+    assert isinstance(network, Network)
+    inspector = kind_of(training.config).inspector(
+        training.config, network, checkpoint, where=str(best_path)
+    )
+    keep_neighbours(training.folder, training.data, inspector, choices=training.choices)
     figures = evaluating.evaluate_stages(
         training.folder,
         training.task,

@@ -16,6 +16,7 @@ from capsule_inspection.contracts import DataIndex, Figure, Predictions
 from capsule_inspection.data.cache import DecodedCache
 from capsule_inspection.data.module import BatchSettings, InspectionDataModule, Spoiling
 from capsule_inspection.networks.base import Network
+from capsule_inspection.networks.inspector import Inspector
 from capsule_inspection.runs.machine import Choices
 from capsule_inspection.tasks.base import InspectionTask
 
@@ -73,6 +74,12 @@ class Kind(Protocol):
 
     def restore(self, task: InspectionTask, checkpoint: Mapping[str, Any], *, where: str) -> None:
         """Take what `calibrate` fitted from a checkpoint. Raises RunError where it is missing."""
+        ...
+
+    def inspector(
+        self, config: DictConfig, network: Network, checkpoint: Mapping[str, Any], *, where: str
+    ) -> Inspector:
+        """The trained network with its scoring, for single photographs. Raises as `restore`."""
         ...
 
     def predict(

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
-from capsule_inspection.contracts import TRAIN, DataIndex, Figure, Predictions
+from capsule_inspection.contracts import (
+    GOOD_LABEL,
+    TEST,
+    TRAIN,
+    DataIndex,
+    Explanations,
+    Figure,
+    Predictions,
+)
 from capsule_inspection.data.augmentation import AugmentationSettings
 from capsule_inspection.data.cache import DecodedCache
 from capsule_inspection.data.module import BatchSettings, InspectionDataModule, Spoiling
 from capsule_inspection.networks.base import Network
+from capsule_inspection.networks.inspector import ClassificationInspector, Inspector
 from capsule_inspection.networks.losses import ClassificationLoss, class_weights, log_prior
-from capsule_inspection.runs import predicting
+from capsule_inspection.runs import pointing, predicting
 from capsule_inspection.runs.inputs import assign_split
 from capsule_inspection.runs.learning import build_learning
 from capsule_inspection.runs.machine import Choices
 from capsule_inspection.tasks.base import InspectionTask
 from capsule_inspection.tasks.classification import ClassificationTask
+
+log = logging.getLogger(__name__)
 
 
 class Classification:
@@ -84,15 +97,23 @@ class Classification:
     def restore(self, task: InspectionTask, checkpoint: Mapping[str, Any], *, where: str) -> None:
         pass
 
+    def inspector(
+        self, config: DictConfig, network: Network, checkpoint: Mapping[str, Any], *, where: str
+    ) -> Inspector:
+        return ClassificationInspector(network, network.normalisation)
+
     def predict(
         self, task: InspectionTask, data: InspectionDataModule, stage: str, *, choices: Choices
     ) -> Predictions:
+        assert isinstance(task, ClassificationTask)
+        task.explains = stage == TEST
         stacked = predicting.run(task, data, choices=choices)
         return Predictions(
             index=stacked["index"].numpy(),
             label=stacked["label"].numpy(),
             probabilities=stacked["probabilities"].double().numpy(),
             score=stacked["score"].double().numpy(),
+            explanations=_explanations(stacked, data) if task.explains else None,
         )
 
     def figures(
@@ -110,8 +131,25 @@ class Classification:
                 classes=data.index.classes,
                 seed=config.seed,
             )
+            explained = of_stage.explanations
+            if explained is not None:
+                measured |= pointing.figures(explained.index, explained.maps, data)
             figures |= with_stage(measured, stage)
         return figures
+
+
+def _explanations(
+    stacked: Mapping[str, torch.Tensor], data: InspectionDataModule
+) -> Explanations | None:
+    """What the task said of where it looks; tells the user where masks are known and it cannot."""
+    if len(stacked["explained"]):
+        return Explanations(stacked["explained"].numpy(), stacked["explanation"].numpy())
+    defects = stacked["index"][stacked["label"] != GOOD_LABEL].numpy()
+    if np.any(data.dataset.cache.masks[defects]):
+        log.info(
+            "Where this network looks cannot be shown: its answers do not come from a feature map."
+        )
+    return None
 
 
 def decision_offset(counts: Sequence[int], *, sampling: str, tau: float) -> torch.Tensor:

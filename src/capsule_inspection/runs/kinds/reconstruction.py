@@ -44,8 +44,9 @@ from capsule_inspection.metrics.pixel_counts import count_pixels, rows_that_tell
 from capsule_inspection.metrics.thresholds import Threshold
 from capsule_inspection.networks.anomaly import MapSettings, spread
 from capsule_inspection.networks.base import Network
+from capsule_inspection.networks.inspector import Inspector, ReconstructionInspector
 from capsule_inspection.networks.reconstruction_losses import HeadLoss, ReconstructionLoss
-from capsule_inspection.runs import predicting
+from capsule_inspection.runs import pointing, predicting
 from capsule_inspection.runs.inputs import assign_split
 from capsule_inspection.runs.learning import build_learning
 from capsule_inspection.runs.machine import Choices
@@ -144,15 +145,19 @@ class Reconstruction:
 
     def restore(self, task: InspectionTask, checkpoint: Mapping[str, Any], *, where: str) -> None:
         assert isinstance(task, tasks.ReconstructionTask)
-        fitted = checkpoint["inspection"].get("fitted") or {}
-        if "threshold" not in fitted:
-            raise RunError(
-                f"{where}: this checkpoint has no threshold, so nothing can be called good or a "
-                "defect: its training was not finished. Finish it with "
-                "python train.py resume=<run folder>"
-            )
-        task.fitted = dict(fitted)
+        fitted = _fitted(checkpoint, where=where)
+        task.fitted = fitted
         task.spread = fitted["spread"]
+
+    def inspector(
+        self, config: DictConfig, network: Network, checkpoint: Mapping[str, Any], *, where: str
+    ) -> Inspector:
+        return ReconstructionInspector(
+            network,
+            network.normalisation,
+            settings=MapSettings(**config.task.map),
+            spread=_fitted(checkpoint, where=where)["spread"],
+        )
 
     def predict(
         self, task: InspectionTask, data: InspectionDataModule, stage: str, *, choices: Choices
@@ -179,8 +184,22 @@ class Reconstruction:
             if stage in _chose_the_threshold(config):  # on these very images
                 continue
             measured = _figures(found, data, config)
+            if stage == TEST and found.maps is not None:
+                measured |= pointing.figures(found.index, found.maps, data)
             figures |= names.with_stage(measured, stage)
         return figures
+
+
+def _fitted(checkpoint: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+    """What `calibrate` kept. Raises RunError where it is missing."""
+    fitted = checkpoint["inspection"].get("fitted") or {}
+    if "threshold" not in fitted:
+        raise RunError(
+            f"{where}: this checkpoint has no threshold, so nothing can be called good or a "
+            "defect: its training was not finished. Finish it with "
+            "python train.py resume=<run folder>"
+        )
+    return dict(fitted)
 
 
 def _figures(

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 
 from capsule_inspection.contracts import (
     GOOD_LABEL,
+    TEST,
     TRAIN,
     VAL,
     DataError,
@@ -36,12 +37,14 @@ from capsule_inspection.data.pasting import Donor, make_donors
 from capsule_inspection.data.sampling import Shares
 from capsule_inspection.data.windows import Windows, whole_images
 from capsule_inspection.metrics import names
+from capsule_inspection.metrics.marked_classes import image_probabilities
 from capsule_inspection.metrics.marked_runs import marking_figures
 from capsule_inspection.metrics.marking import Decision, choose_decision, mark, region_score
 from capsule_inspection.networks.base import Network
+from capsule_inspection.networks.inspector import Inspector, SegmentationInspector
 from capsule_inspection.networks.segmentation_losses import SegmentationLoss, class_weights
 from capsule_inspection.networks.tiling import Tiling
-from capsule_inspection.runs import predicting
+from capsule_inspection.runs import pointing, predicting
 from capsule_inspection.runs.inputs import assign_split, sees_tiles
 from capsule_inspection.runs.learning import build_learning
 from capsule_inspection.runs.machine import Choices
@@ -152,14 +155,13 @@ class Segmentation:
         return {"decision": decision.as_dict()}
 
     def restore(self, task: InspectionTask, checkpoint: Mapping[str, Any], *, where: str) -> None:
-        fitted = checkpoint["inspection"].get("fitted") or {}
-        if "decision" not in fitted:
-            raise RunError(
-                f"{where}: this checkpoint does not say which pixels count, so no image can be "
-                "judged: its training was not finished. Finish it with "
-                "python train.py resume=<run folder>"
-            )
-        task.fitted = dict(fitted)
+        task.fitted = _fitted(checkpoint, where=where)
+
+    def inspector(
+        self, config: DictConfig, network: Network, checkpoint: Mapping[str, Any], *, where: str
+    ) -> Inspector:
+        _fitted(checkpoint, where=where)
+        return SegmentationInspector(network, network.normalisation, tiling=_tiling(config))
 
     def predict(
         self, task: InspectionTask, data: InspectionDataModule, stage: str, *, choices: Choices
@@ -184,8 +186,17 @@ class Segmentation:
         if self.binary:
             return predictions
         num_classes = len(data.index.classes)
+        assert predictions.called is not None
         return replace(
-            predictions, probabilities=image_probabilities(predictions, kind, num_classes)
+            predictions,
+            probabilities=image_probabilities(
+                foreground,
+                kind,
+                score=predictions.score,
+                called=predictions.called,
+                threshold=decision.probability,
+                num_classes=num_classes,
+            ),
         )
 
     def figures(
@@ -203,8 +214,22 @@ class Segmentation:
                 classes=data.index.classes,
                 seed=config.seed,
             )
+            if stage == TEST and found.maps is not None:
+                measured |= pointing.figures(found.index, found.maps, data)
             figures |= names.with_stage(measured, stage)
         return figures
+
+
+def _fitted(checkpoint: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+    """What `calibrate` kept. Raises RunError where it is missing."""
+    fitted = checkpoint["inspection"].get("fitted") or {}
+    if "decision" not in fitted:
+        raise RunError(
+            f"{where}: this checkpoint does not say which pixels count, so no image can be "
+            "judged: its training was not finished. Finish it with "
+            "python train.py resume=<run folder>"
+        )
+    return dict(fitted)
 
 
 def with_masks(index: DataIndex, *, on_bad_file: str) -> DataIndex:
@@ -290,31 +315,6 @@ def overlap_of_images(marked: Sequence[np.ndarray], truths: Sequence[np.ndarray]
             together = int(np.sum(mask > 0) + np.sum(truth > 0))
             found[row] = 2 * both / together, both / (together - both)
     return found
-
-
-def image_probabilities(found: Predictions, kind: np.ndarray, num_classes: int) -> np.ndarray:
-    """What masks say of the classes of their images, (N, C), rows sum to 1.
-
-    The score, stretched so that the threshold becomes a half, is shared among the defects as their
-    pixels share the foreground; the rest is the good class's. What is decided is `called`, not the
-    largest of them. Shapes: kind (N, H, W), the most probable defect of each pixel.
-    """
-    assert found.maps is not None
-    assert found.called is not None
-    assert found.threshold is not None
-    level, score = found.threshold, found.score
-    above = 0.5 + 0.5 * (score - level) / (1 - level)
-    share = np.where(score > level, above, 0.5 * score / level).clip(0, 1)
-    shares = np.zeros((len(score), num_classes))
-    for row, (foreground, kinds) in enumerate(zip(found.maps, kind, strict=True)):
-        counted = foreground > (level if found.called[row] != GOOD_LABEL else 0)
-        weights = foreground[counted].astype(np.float64)
-        shares[row] = np.bincount(kinds[counted], weights=weights, minlength=num_classes)
-        if not counted.any():
-            shares[row, GOOD_LABEL + 1 :] = 1
-    shares *= (share / shares.sum(1))[:, None]
-    shares[:, GOOD_LABEL] = 1 - share
-    return shares
 
 
 def _paint(

@@ -1,0 +1,22 @@
+"""What a trained model says of photographs: `python predict.py run=... input=...`, `--help`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from capsule_inspection.configuration.entry import open_door
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def main(config: DictConfig) -> None:
+    """Predict as configured."""
+    from capsule_inspection.runs.inspecting import predict
+
+    predict(config)
+
+
+if __name__ == "__main__":
+    open_door(main, config_folder=Path(__file__).parent / "conf", name="predict")

@@ -1,0 +1,213 @@
+"""The folder of predictions: rows are kept as they come, so that nothing is computed twice.
+
+predictions.jsonl grows by a line for each photograph and is what a later run continues from;
+predictions.csv is the same as a table, written when all is done.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from capsule_inspection.contracts import RunError
+from capsule_inspection.files import whole_file, write_whole
+from capsule_inspection.inference.answers import OK
+
+FORMAT_VERSION = 1
+RECORD, ROWS, TABLE = "prediction.json", "predictions.jsonl", "predictions.csv"
+OVERLAYS, PAGE, LOG, LOCK = "overlays", "index.html", "predict.log", "prediction.lock"
+_COLUMNS = (
+    "path",
+    "status",
+    "error",
+    "width",
+    "height",
+    "prediction",
+    "is_defect",
+    "score",
+    "threshold",
+)
+Row = dict[str, Any]
+
+
+class Results:
+    """Predictions in a folder, new or begun before; holds the folder's lock while it is open."""
+
+    def __init__(self, folder: Path, *, made_by: Mapping[str, Any]) -> None:
+        """`made_by` says what decides the rows: the model, and settings that change answers.
+
+        Raises RunError where the folder holds anything else, predictions of another model or
+        settings, or is written by another process now.
+        """
+        self.folder = folder
+        self.made_by = dict(made_by)
+        self.rows: list[Row] = []
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(folder / LOCK)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise RunError(
+                f"output={folder}: another process writes predictions here now. Wait for it, or "
+                "name another folder."
+            ) from error
+        try:
+            self.continues = self._take_over()
+            (folder / OVERLAYS).mkdir(exist_ok=True)
+            write_whole(folder / RECORD, _as_text({"status": "running", **self.made_by}))
+            self._rewrite()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> Results:
+        self._file = (self.folder / ROWS).open("a", encoding="utf-8", errors="backslashreplace")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        self._lock.release()
+
+    def done(self) -> dict[str, Row]:
+        """Rows by path of the photographs that need not be predicted again."""
+        return {row["path"]: row for row in self.rows}
+
+    def next_number(self) -> int:
+        """A number that no picture's name begins with yet."""
+        names = [path.name.partition("_")[0] for path in (self.folder / OVERLAYS).iterdir()]
+        return 1 + max((int(name) for name in names if name.isdecimal()), default=-1)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Keep a row; it is in the file when this returns."""
+        self.rows.append(dict(row))
+        self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        self._file.flush()
+
+    def finish(self, order: Sequence[str], **facts: Any) -> list[Row]:
+        """Write the table and the record; returns all rows, those of `order` first."""
+        place = {path: number for number, path in enumerate(order)}
+        rows = sorted(self.rows, key=lambda row: place.get(row["path"], len(place)))
+        write_table(self.folder / TABLE, rows)
+        write_whole(self.folder / RECORD, _as_text({"status": "finished", **self.made_by, **facts}))
+        return rows
+
+    def _take_over(self) -> bool:
+        """Read what an earlier run has left; whether there was one."""
+        others = [path.name for path in self.folder.iterdir() if path.name not in (LOG, LOCK)]
+        if not others:
+            return False
+        if RECORD not in others:
+            raise RunError(
+                f"output={self.folder}: expected a new or empty folder, or one with predictions to "
+                f"continue, found {len(others)} files, such as {others[0]}. Nothing is "
+                "overwritten: name another folder."
+            )
+        before = _read_record(self.folder / RECORD)
+        for key, value in self.made_by.items():
+            if before.get(key) != value:
+                raise RunError(
+                    f"output={self.folder}: these predictions were made with {key}="
+                    f"{before.get(key)}, and {key}={value} is asked for now. Nothing is mixed: "
+                    "name another folder."
+                )
+        self.rows = [row for row in _read_rows(self.folder / ROWS) if _is_current(row)]
+        return True
+
+    def _rewrite(self) -> None:
+        """The rows that still hold, without a line that was cut short, or of failed files."""
+        with whole_file(self.folder / ROWS) as part, part.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows)
+
+
+def identity(path: Path) -> dict[str, int | None]:
+    """What tells whether a file has changed since it was predicted; None where it is missing."""
+    try:
+        status = path.stat()
+    except OSError:
+        return {"size_bytes": None, "modified_ns": None}
+    return {"size_bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+
+
+def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """predictions.csv: as the lines, with a column for each class, and remarks in one."""
+    rows = list(rows)
+    classes = next((list(row["probabilities"]) for row in rows if row.get("probabilities")), [])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    shares = [f"p_{name}" for name in classes]
+    writer.writerow([*_COLUMNS, *shares, "regions", "marked_px", "remarks", "overlay"])
+    for row in rows:
+        probabilities = row.get("probabilities") or {}
+        regions = row.get("regions") or ()
+        writer.writerow(
+            [
+                *(_cell(row.get(column)) for column in _COLUMNS),
+                *(_cell(probabilities.get(name)) for name in classes),
+                json.dumps(regions, ensure_ascii=False) if regions else "",
+                sum(region["area_px"] for region in regions),
+                "; ".join(row.get("remarks") or ()),
+                _cell(row.get("overlay")),
+            ]
+        )
+    write_whole(path, text.getvalue())
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.9g}" if isinstance(value, float) else str(value)
+
+
+def _is_current(row: Row) -> bool:
+    """Whether a row is of a file that could be read, and that is still what it was."""
+    known = {key: row.get(key) for key in ("size_bytes", "modified_ns")}
+    return row["status"] == OK and identity(Path(row["path"])) == known
+
+
+def _read_rows(path: Path) -> list[Row]:
+    """Whole lines; one that was cut short, by a full disk or a killed process, is left out."""
+    if not path.is_file():
+        return []
+    rows: dict[str, Row] = {}
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                row = json.loads(line)
+                rows[os.fspath(row["path"])] = row
+            except (ValueError, KeyError, TypeError):
+                continue
+    return list(rows.values())
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        version = found["format_version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path}: cannot be read ({error}). Name another output folder.") from error
+    if version > FORMAT_VERSION:
+        raise RunError(
+            f"{path}: made by a newer version (format {version}; this one reads up to "
+            f"{FORMAT_VERSION}). Name another output folder."
+        )
+    return dict(found)
+
+
+def _as_text(values: Mapping[str, Any]) -> str:
+    content = {"format_version": FORMAT_VERSION, **values}
+    return json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"

@@ -1,0 +1,166 @@
+"""`predict.py`: photographs through a trained model, into a folder with a gallery."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from capsule_inspection.configuration.resolvers import safe_name
+from capsule_inspection.contracts import DEFECT, GOOD_LABEL, DataError
+from capsule_inspection.data.cache import in_order
+from capsule_inspection.inference import results
+from capsule_inspection.inference.answers import ERROR, Answered
+from capsule_inspection.inference.description import CLASSIFICATION, SEGMENTATION
+from capsule_inspection.inference.photographs import list_photographs
+from capsule_inspection.inference.predictor import ALL, DEFECTS, NONE, Predictor
+from capsule_inspection.inference.results import Results, Row, identity
+from capsule_inspection.runs.inputs import progress
+
+log = logging.getLogger(__name__)
+_SHOWN = 5
+_LONGEST_STEM = 60
+
+
+def predict(config: DictConfig) -> None:
+    """Predict as `conf/predict.yaml` says.
+
+    Raises RunError where the model or the output folder cannot be used, DataError where there is no
+    photograph, and, when all others are done, where some could not be read.
+    """
+    paths = list_photographs(config.input)
+    # Here, since torch takes seconds to import: a mistyped input is told before.
+    from capsule_inspection.runs import machine
+    from capsule_inspection.runs.opening import open_predictor
+
+    choices = machine.choose(config.trainer)
+    predictor = open_predictor(Path(config.run), choices, explain=config.explain)
+    output = Path(HydraConfig.get().runtime.output_dir)
+    with Results(output, made_by=_made_by(predictor, config, precision=choices.precision)) as kept:
+        done = kept.done()
+        missing = [path for path in paths if str(path) not in done]
+        if kept.continues:
+            log.info("%s: %d photographs are done, %d to go.", output, len(done), len(missing))
+        workers = machine.available_cores() if config.workers == "auto" else config.workers
+        stream = predictor.stream(missing, batch_size=config.batch_size, workers=workers)
+        with progress("Predicting") as show:
+            first = kept.next_number()
+            rows = rows_of(output, stream, config.overlays, first=first, workers=workers)
+            for count, row in enumerate(rows, start=1):
+                kept.add(row)
+                show(count, len(missing))
+        rows_in_order = kept.finish([str(path) for path in paths])
+    _finish(output, predictor, rows_in_order, config)
+
+
+def _made_by(predictor: Predictor, config: DictConfig, *, precision: str) -> dict[str, Any]:
+    """What must be the same for predictions to be continued."""
+    description = predictor.description
+    return {
+        "model": description.model,
+        "checkpoint": description.origin.get("checkpoint_sha256"),
+        "engine": predictor.engine.name,
+        "precision": precision,
+        "overlays": config.overlays,
+        "explain": config.explain,
+    }
+
+
+def rows_of(
+    output: Path, stream: Iterator[Answered], overlays: str, *, first: int, workers: int
+) -> Iterator[Row]:
+    """Rows of the answers; their pictures are drawn and written by threads."""
+
+    def finish(numbered: tuple[int, Answered]) -> Row:
+        number, answered = numbered
+        row = {**answered.answer.as_row(), **identity(Path(answered.answer.path)), "overlay": None}
+        if answered.seen is not None and _is_drawn(answered, overlays):
+            row["overlay"] = _draw(output, answered, number)
+        return row
+
+    return in_order(finish, enumerate(stream, start=first), workers=workers)
+
+
+def _is_drawn(answered: Answered, overlays: str) -> bool:
+    return overlays == ALL or (overlays == DEFECTS and bool(answered.answer.is_defect))
+
+
+def _draw(output: Path, answered: Answered, number: int) -> str:
+    from capsule_inspection.reports.answer_pictures import answer_picture, write_png
+
+    seen = answered.seen
+    assert seen is not None
+    stem = safe_name(Path(answered.answer.path).stem)[:_LONGEST_STEM]
+    name = f"{results.OVERLAYS}/{number:06d}_{stem}.png"
+    write_png(output / name, answer_picture(seen.image, heat=seen.heat, mask=seen.mask))
+    return name
+
+
+def _finish(output: Path, predictor: Predictor, rows: Sequence[Row], config: DictConfig) -> None:
+    """The gallery, and a summary; raises DataError where photographs could not be read."""
+    from capsule_inspection.reports.gallery import write_gallery
+
+    counts = count(rows)
+    write_gallery(output, rows, about=_about(predictor, config, counts))
+    log.info(
+        "%d photographs: %d with a defect, %d good, %d unlike the training photographs.",
+        counts["images"],
+        counts["defects"],
+        counts["good"],
+        counts["unlike"],
+    )
+    if predictor.appearance is None:
+        log.warning(
+            "This run has not kept how its training photographs look, so none could be told to be "
+            "unlike them: train again to have it."
+        )
+    log.info("Look at:  %s", output / results.PAGE)
+    log.info("Tables:   %s and %s", output / results.TABLE, output / results.ROWS)
+    failed = [row for row in rows if row["status"] == ERROR]
+    if failed:
+        shown = "; ".join(f"{row['path']}: {row['error']}" for row in failed[:_SHOWN])
+        more = f"; and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
+        raise DataError(
+            f"{len(failed)} of {len(rows)} photographs could not be read, all others are done "
+            f"({shown}{more}). Mend them and run the same command again: only these are read anew."
+        )
+
+
+def count(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """How many photographs there are of each kind."""
+    found = Counter(
+        "errors" if row["status"] == ERROR else "defects" if row["is_defect"] else "good"
+        for row in rows
+    )
+    return {
+        "images": len(rows),
+        **{key: found[key] for key in ("defects", "good", "errors")},
+        "unlike": sum(bool(row.get("remarks")) for row in rows),
+    }
+
+
+def _about(predictor: Predictor, config: DictConfig, counts: Mapping[str, int]) -> dict[str, Any]:
+    description = predictor.description
+    classes = list(description.classes)
+    if description.task == SEGMENTATION and not description.names_defects:
+        classes = [classes[GOOD_LABEL], DEFECT]  # all marks are of one class
+    is_coloured = description.task != CLASSIFICATION or config.explain != NONE
+    return {
+        "title": f"{description.model}: {counts['images']} photographs",
+        "task": description.task,
+        "model": description.model,
+        "run": str(config.run),
+        "classes": classes,
+        "command": shlex.join(["python", *sys.argv]),
+        "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
+        "counts": dict(counts),
+        "legend": is_coloured and config.overlays != NONE,
+    }

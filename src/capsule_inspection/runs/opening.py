@@ -1,0 +1,136 @@
+"""A finished run made into something that answers for single photographs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig, OmegaConf
+
+from capsule_inspection.configuration.resume import load_stored
+from capsule_inspection.contracts import RunError, RunFiles
+from capsule_inspection.data.reading import MAX_PIXELS
+from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
+from capsule_inspection.inference.description import Description
+from capsule_inspection.inference.exported import is_exported, open_exported
+from capsule_inspection.inference.predictor import Predictor
+from capsule_inspection.inference.torch_engine import TorchEngine
+from capsule_inspection.metrics.marking import Decision
+from capsule_inspection.metrics.thresholds import Threshold
+from capsule_inspection.networks.inspector import Inspector
+from capsule_inspection.reports.run_folder import read_record
+from capsule_inspection.runs import building, machine
+from capsule_inspection.runs.inputs import sees_tiles
+from capsule_inspection.runs.kinds import kind_of
+from capsule_inspection.runs.record import FINISHED
+
+
+class OpenedRun(NamedTuple):
+    """A run's settings, what describes its model, and the trained network with its scoring."""
+
+    config: DictConfig
+    description: Description
+    inspector: Inspector
+
+
+def open_run(folder: Path) -> OpenedRun:
+    """Read a finished run; nothing that it holds is executed.
+
+    Raises RunError where it is not finished, or a file is missing, damaged or of another version.
+    """
+    record = read_record(folder)
+    _require_finished(folder, record)
+    config = load_stored(folder / RunFiles.CONFIG)
+    kind, classes = kind_of(config), tuple(record["data"]["classes"])
+    path = folder / RunFiles.BEST
+    checkpoint = read_checkpoint(path)
+    network = building.build_network(config, num_classes=len(classes), weights="none").network
+    restore_network(network, checkpoint, path=path)
+    inspector = kind.inspector(config, network, checkpoint, where=str(path))
+    fitted = checkpoint["inspection"].get("fitted") or {}
+    height, width = config.data.image_size
+    roi = config.data.roi
+    description = Description(
+        task=config.task.name,
+        model=config.model.name,
+        classes=classes,
+        image_size=(height, width),
+        roi=roi if isinstance(roi, str) else tuple(float(edge) for edge in roi),
+        roi_margin=config.data.roi_margin,
+        enlarge=not sees_tiles(config.data),
+        max_pixels=OmegaConf.select(config, "data.max_pixels", default=MAX_PIXELS),
+        threshold=_threshold(fitted),
+        decision=Decision.from_dict(fitted["decision"]) if "decision" in fitted else None,
+        names_defects=kind.names_defects,
+        appearance=_appearance(folder),
+        origin=_origin(folder, record),
+    )
+    return OpenedRun(config, description, inspector.eval())
+
+
+def open_predictor(path: Path, choices: machine.Choices, *, explain: str) -> Predictor:
+    """A run or an exported file, ready for photographs, on the chosen device.
+
+    Raises RunError as `open_run` and `open_exported` do.
+    """
+    machine.apply(choices)
+    if is_exported(path):
+        return open_exported(path, threads=choices.threads)
+    opened = open_run(path)
+    engine = TorchEngine(
+        opened.inspector,
+        device=choices.device,
+        half=choices.precision == "bf16-mixed",
+        channels_last=choices.channels_last,
+    )
+    return Predictor(opened.description, engine, explain=explain)
+
+
+def _require_finished(folder: Path, record: Mapping[str, Any]) -> None:
+    status = record.get("status")
+    if "evaluated" in record:
+        raise RunError(
+            f"run={folder}: this is an evaluation, which has no network of its own. "
+            f"Name the run that it is of: run={record.get('run')}"
+        )
+    if status == FINISHED:
+        return
+    reason = f" ({record['error']})" if record.get("error") else ""
+    raise RunError(
+        f"run={folder}: this run is not finished, its status is {status}{reason}: its threshold "
+        f"and its figures are not known. Finish it with python train.py resume={folder}"
+    )
+
+
+def _threshold(fitted: Mapping[str, Any]) -> float | None:
+    return Threshold.from_dict(fitted["threshold"]).value if "threshold" in fitted else None
+
+
+def _appearance(folder: Path) -> dict[str, Any] | None:
+    """How training photographs look; None for runs of older versions, which have not kept it."""
+    path = folder / RunFiles.APPEARANCE
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        assert isinstance(found, dict)
+    except (OSError, ValueError, AssertionError) as error:
+        raise RunError(f"{path}: cannot be read ({error}). Restore it, or remove it.") from error
+    return found
+
+
+def _origin(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    with (folder / RunFiles.BEST).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "run": folder.resolve().name,
+        "folder": str(folder),
+        "finished": record.get("finished"),
+        "seed": record.get("seed"),
+        "data": record["data"].get("name"),
+        "weights": (record.get("weights") or {}).get("source"),
+        "checkpoint_sha256": digest,
+    }

@@ -1,0 +1,202 @@
+"""`app.py`: a local page on which a photograph is dropped, and answered.
+
+The page is Gradio's; what is answered is the predictor's, as in predict.py. Uploads are read by our
+own reader, which refuses what is no photograph or has too many pixels, before anything is decoded.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from capsule_inspection.contracts import ConfigurationError, RunError, RunFiles
+from capsule_inspection.inference.answers import Answered
+from capsule_inspection.inference.neighbours import Neighbours, read_neighbours
+from capsule_inspection.inference.predictor import ALL, Predictor
+from capsule_inspection.reports.answer_pictures import answer_picture
+from capsule_inspection.reports.answer_words import described, verdict
+from capsule_inspection.reports.run_folder import read_record
+from capsule_inspection.runs import machine
+from capsule_inspection.runs.opening import open_predictor
+from capsule_inspection.runs.record import FINISHED
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+log = logging.getLogger(__name__)
+LOCAL = ("127.0.0.1", "localhost", "::1")
+OUTPUTS = Path("outputs")
+_MOST_WAITING = 64
+_KEPT_S = 600
+"""How long an upload stays on the disk."""
+_STYLE = """
+.gradio-container { max-width: 72rem !important; margin: auto; }
+.verdict { font-size: 1.4rem; font-weight: 700; margin: 0 0 .5rem; overflow-wrap: anywhere; }
+.verdict.bad { color: #b3261e; } .verdict.good { color: #1b5e20; } .verdict.none { color: #8a5a00; }
+.facts td { padding: .15rem .8rem .15rem 0; vertical-align: top; overflow-wrap: anywhere; }
+.remark { color: #8a5a00; font-weight: 600; }
+"""
+Shown = tuple[str, "np.ndarray | None", "list[tuple[np.ndarray, str]]"]
+"""What the page shows: words as HTML, the overlay, and training images with their captions."""
+
+
+def serve(config: DictConfig) -> None:
+    """Serve as `conf/app.yaml` says, until it is stopped."""
+    page = build_page(config)
+    if config.host not in LOCAL:
+        log.warning(
+            "host=%s: everybody who can reach this machine can use the page, without a password.",
+            config.host,
+        )
+    _, address, _ = launch(page, config)
+    log.info("Drop photographs at %s, stop with Ctrl+C.", address)
+    page.block_thread()
+
+
+def build_page(config: DictConfig) -> gr.Blocks:
+    """The page for a run. Raises RunError where the run cannot be used.
+
+    Raises ConfigurationError where Gradio is not installed.
+    """
+    gradio = _gradio()
+    path = Path(config.run) if config.run else latest_run(OUTPUTS)
+    predictor = open_predictor(path, machine.choose(config.trainer), explain=ALL)
+    neighbours = None
+    if (path / RunFiles.NEIGHBOURS).is_file() and config.neighbours:
+        neighbours = read_neighbours(path / RunFiles.NEIGHBOURS)
+    inspect = answering(predictor, neighbours, count=config.neighbours)
+    return _lay_out(gradio, predictor, inspect, visitors=config.visitors, path=path)
+
+
+def launch(page: gr.Blocks, config: DictConfig) -> tuple[Any, str, str]:
+    """Start the server, in threads: the application, its address, and none for sharing."""
+    gradio = _gradio()
+    try:
+        return page.launch(
+            server_name=config.host,
+            server_port=config.port or None,
+            max_file_size=config.max_upload_mb * 2**20,
+            prevent_thread_lock=True,
+            share=False,
+            quiet=True,
+            ssr_mode=False,
+            pwa=False,
+            enable_monitoring=False,
+            footer_links=[],
+            theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+            css=_STYLE,
+        )
+    except OSError as error:
+        raise ConfigurationError(
+            f"host={config.host} port={config.port}: the page cannot be served there ({error}). "
+            "Choose another port, or port=0 for a free one."
+        ) from error
+
+
+def latest_run(outputs: Path) -> Path:
+    """The run below a folder that was finished last. Raises RunError where there is none."""
+    found: dict[str, Path] = {}
+    for path in outputs.rglob(RunFiles.RECORD):
+        if (path.parent / RunFiles.BEST).is_file():
+            record = read_record(path.parent)
+            if record.get("status") == FINISHED:
+                found[str(record.get("finished"))] = path.parent
+    if not found:
+        raise RunError(
+            f"run=null: there is no finished run in {outputs}/. Train one with make train, or name "
+            "a run folder: python app.py run=..."
+        )
+    return found[max(found)]
+
+
+def answering(
+    predictor: Predictor, neighbours: Neighbours | None, *, count: int
+) -> Callable[[str | None], Shown]:
+    """A function from the path of an upload to what is shown of it."""
+    one_at_a_time = threading.Lock()  # gradients for explanations are not made for many at once
+
+    def inspect(upload: str | None) -> Shown:
+        if upload is None:
+            return "", None, []
+        read = predictor.read(Path(upload))
+        with one_at_a_time:
+            (answered,) = predictor.answer([read])
+            similar = []
+            if neighbours is not None and read.prepared is not None:
+                vectors = predictor.engine.embed(read.prepared.image[None])
+                similar = [] if vectors is None else neighbours.nearest(vectors[0], count)
+        pictures = [(of.picture, f"{of.class_name}, {of.likeness:.0%} alike") for of in similar]
+        return _words(answered, predictor), _picture(answered), pictures
+
+    return inspect
+
+
+def _words(answered: Answered, predictor: Predictor) -> str:
+    row = {**answered.answer.as_row(), "path": Path(answered.answer.path).name}
+    return verdict(row) + described(row, task=predictor.description.task)
+
+
+def _picture(answered: Answered) -> np.ndarray | None:
+    seen = answered.seen
+    return None if seen is None else answer_picture(seen.image, heat=seen.heat, mask=seen.mask)
+
+
+def _lay_out(
+    gradio: Any,
+    predictor: Predictor,
+    inspect: Callable[[str | None], Shown],
+    *,
+    visitors: int,
+    path: Path,
+) -> gr.Blocks:
+    description = predictor.description
+    title = f"{description.model}: is this part good?"
+    with gradio.Blocks(
+        title=title, analytics_enabled=False, delete_cache=(_KEPT_S, _KEPT_S)
+    ) as page:
+        gradio.Markdown(f"# {title}\nAnswers are those of the run `{path.name}`, "
+                        f"{description.task}, made on this machine. Nothing is sent elsewhere, and "
+                        "photographs are deleted after some minutes.")  # fmt: skip
+        with gradio.Row():
+            with gradio.Column(scale=1):
+                upload = gradio.File(label="Drop a photograph here", elem_id="upload")
+                words = gradio.HTML(elem_id="answer")
+            with gradio.Column(scale=2):
+                picture = gradio.Image(
+                    label="What the model saw", interactive=False, elem_id="picture"
+                )
+                similar = gradio.Gallery(
+                    label="Training images that look most alike to the model",
+                    columns=4,
+                    height="auto",
+                    elem_id="similar",
+                )
+        upload.change(
+            inspect,
+            inputs=upload,
+            outputs=[words, picture, similar],
+            concurrency_limit=visitors,
+            api_name="inspect",
+        )
+    page.queue(max_size=_MOST_WAITING)
+    return page
+
+
+def _gradio() -> Any:
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        import gradio
+    except ImportError as error:
+        raise ConfigurationError(
+            f"app.py needs Gradio, which cannot be imported ({error}). Install it with "
+            "pip install -e '.[app]'."
+        ) from error
+    return gradio

@@ -1,0 +1,240 @@
+"""predict.py: photographs through a finished run, into a folder with a gallery."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from quick import ODD_NAME, check_refusal, content, draw, record_of, rows_of, strays
+from small import Answer, Door
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Five photographs, in a folder of an odd name, with an odd name among them."""
+    folder = tmp_path / ODD_NAME
+    for number in range(4):
+        draw(folder / f"{number}.png", seed=100 + number)
+    draw(folder / "<img src=x onerror=alert(1)>.png", seed=104)
+    return folder
+
+
+def predict(door: Door, run: Path, photos: Path, output: Path, *more: str) -> Answer:
+    settings = ("batch_size=2", "trainer=cpu", "trainer.threads=1", "workers=1")
+    return door("predict", f"run={run}", f"input={photos}", f"output={output}", *settings, *more)
+
+
+def lines(output: Path) -> list[dict[str, Any]]:
+    text = (output / "predictions.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_photographs_get_the_answers_that_the_run_gave_for_its_test_images(
+    door: Door, finished: Path, tmp_path: Path
+) -> None:
+    root = Path(record_of(finished)["data"]["root"])
+    tested = [row for row in rows_of(finished) if row["split"] == "test"]
+    table = tmp_path / "test images.csv"
+    with table.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["path"], *([str(root / row["path"])] for row in tested)])
+    evaluated = door("evaluate", f"run={finished}", f"output={tmp_path / 'e'}",
+                     "trainer=cpu", "trainer.threads=1", "trainer.precision=32-true")  # fmt: skip
+    assert evaluated.status == 0, evaluated.err
+    answer = predict(door, finished, table, tmp_path / "out")
+    assert answer.status == 0, answer.err
+    expected = rows_of(tmp_path / "e")
+    found = rows_of(tmp_path / "out")
+    assert [Path(row["path"]).name for row in found] == [Path(r["path"]).name for r in expected]
+    assert [row["prediction"] for row in found] == [row["prediction"] for row in expected]
+    for column in ("p_good", "p_crack", "p_poke", "score"):
+        assert [float(row[column]) for row in found] == pytest.approx(
+            [float(row[column]) for row in expected], abs=1e-6
+        )
+
+
+def test_a_folder_becomes_tables_pictures_and_a_gallery(
+    door: Door, finished: Path, photos: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    answer = predict(door, finished, photos, output)
+    assert answer.status == 0, answer.err
+    assert "5 photographs: " in answer.out
+    found = lines(output)
+    assert [row["path"] for row in found] == sorted(str(path) for path in photos.iterdir())
+    for row in found:
+        with Image.open(output / row["overlay"]) as overlay:
+            assert overlay.size == (32, 32)
+    page = (output / "index.html").read_text(encoding="utf-8")
+    assert "<img src=x onerror" not in page
+    assert json.loads((output / "prediction.json").read_text("utf-8"))["status"] == "finished"
+    assert not strays(output)
+
+
+def test_a_file_that_cannot_be_read_is_a_row_and_the_rest_goes_on(
+    door: Door, finished: Path, photos: Path, tmp_path: Path
+) -> None:
+    (photos / "1.png").write_bytes(b"no photograph")
+    whole = (photos / "2.png").read_bytes()
+    (photos / "2.png").write_bytes(whole[: len(whole) // 2])
+    answer = predict(door, finished, photos, tmp_path / "out")
+    check_refusal(answer, "2 of 5 photographs could not be read", "1.png: is not a PNG, JPEG")
+    rows = {Path(row["path"]).name: row for row in rows_of(tmp_path / "out")}
+    assert [name for name, row in rows.items() if row["status"] == "error"] == ["1.png", "2.png"]
+    assert "cut short" in rows["2.png"]["error"]
+    assert rows["3.png"]["prediction"]
+    assert (tmp_path / "out" / "index.html").is_file()
+
+    (photos / "2.png").write_bytes(whole)
+    draw(photos / "1.png", seed=7)
+    again = predict(door, finished, photos, tmp_path / "out")
+    assert again.status == 0, again.err
+    assert "3 photographs are done, 2 to go" in again.out
+    assert {row["status"] for row in rows_of(tmp_path / "out")} == {"ok"}
+
+
+def test_predictions_that_were_cut_short_end_as_others_do(
+    door: Door, finished: Path, photos: Path, tmp_path: Path
+) -> None:
+    whole, output = tmp_path / "whole", tmp_path / "out"
+    assert predict(door, finished, photos, whole).status == 0
+    later = photos / "3.png"
+    kept = later.read_bytes()
+    later.unlink()
+    assert predict(door, finished, photos, output).status == 0
+    with (output / "predictions.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"path": "cut sh')
+    (output / "predictions.csv").unlink()
+    later.write_bytes(kept)
+    assert predict(door, finished, photos, output).status == 0
+    ours, theirs = (rows_of(folder) for folder in (output, whole))
+    names = ("path", "status", "prediction", "is_defect", "remarks")
+    assert [[row[name] for name in names] for row in ours] == [
+        [row[name] for name in names] for row in theirs
+    ]
+    numbers = ("score", "p_good", "p_crack", "p_poke")  # other batches round otherwise
+    for row, other in zip(ours, theirs, strict=True):
+        for name in numbers:
+            assert float(row[name]) == pytest.approx(float(other[name]), abs=1e-6)
+
+
+def test_an_image_bomb_is_a_row_and_not_decoded(
+    door: Door, finished: Path, photos: Path, tmp_path: Path
+) -> None:
+    Image.new("1", (20_000, 20_000)).save(photos / "bomb.png")
+    answer = predict(door, finished, photos, tmp_path / "out")
+    check_refusal(answer, "bomb.png: is 20000x20000 pixels; data.max_pixels allows 100000000")
+    assert len(rows_of(tmp_path / "out")) == 6
+
+
+def test_missing_files_of_a_table_are_rows(
+    door: Door, finished: Path, photos: Path, tmp_path: Path
+) -> None:
+    table = photos / "lot.csv"
+    table.write_text("path\n0.png\nnever.png\n", encoding="utf-8")
+    answer = predict(door, finished, table, tmp_path / "out")
+    check_refusal(answer, "1 of 2 photographs could not be read", "there is no such file")
+
+
+def test_a_used_output_folder_is_refused_and_stays(
+    door: Door, finished: Path, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("years of work", encoding="utf-8")
+    check_refusal(predict(door, finished, photos, tmp_path / "out"), "thesis.txt", "name another")
+    assert "thesis.txt" in content(tmp_path / "out")
+
+
+def test_predictions_of_another_model_are_not_continued(
+    door: Door, finished: Path, photos: Path, tmp_path: Path
+) -> None:
+    assert predict(door, finished, photos, tmp_path / "out").status == 0
+    before = content(tmp_path / "out")
+    answer = predict(door, finished, photos, tmp_path / "out", "overlays=defects")
+    check_refusal(answer, "overlays=all", "overlays=defects is asked for now")
+    after = content(tmp_path / "out")
+    assert {name: after[name] for name in before if name != "predict.log"} == {
+        name: before[name] for name in before if name != "predict.log"
+    }
+
+
+@pytest.mark.parametrize("status", ["running", "failed", "interrupted"])
+def test_a_run_that_is_not_finished_is_refused(
+    door: Door, finished: Path, photos: Path, tmp_path: Path, status: str
+) -> None:
+    record = {**record_of(finished), "status": status, "error": "the disk was full"}
+    (finished / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    answer = predict(door, finished, photos, tmp_path / "out")
+    check_refusal(answer, f"not finished, its status is {status}", "train.py resume=")
+
+
+def test_a_run_without_its_best_checkpoint_is_refused(
+    door: Door, finished: Path, photos: Path, tmp_path: Path
+) -> None:
+    (finished / "checkpoints" / "best.ckpt").unlink()
+    check_refusal(predict(door, finished, photos, tmp_path / "out"), "there is no such checkpoint")
+
+
+class Harm:
+    """Would write a file if it were ever unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_a_checkpoint_that_carries_code_is_refused_and_not_run(
+    door: Door, finished: Path, photos: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    path = finished / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    torch.save({**checkpoint, "extra": Harm(tmp_path / "harmed")}, path)
+    answer = predict(door, finished, photos, tmp_path / "out")
+    check_refusal(answer, "more than tensors and plain values")
+    assert not (tmp_path / "harmed").exists()
+
+
+def test_an_empty_folder_is_refused_before_the_model_is_read(
+    door: Door, finished: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    shutil.rmtree(finished / "checkpoints")
+    (finished / "checkpoints").mkdir()
+    (finished / "checkpoints" / "best.ckpt").write_bytes(b"x")
+    answer = predict(door, finished, tmp_path / "photos", tmp_path / "out")
+    check_refusal(answer, "expected photographs")
+
+
+def test_photographs_of_another_size_are_marked(door: Door, finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "large.png")
+    assert predict(door, finished, folder, tmp_path / "out").status == 0
+    (row,) = lines(tmp_path / "out")
+    assert any("50x30" in remark for remark in row["remarks"])
+    assert (row["width"], row["height"]) == (50, 30)
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("workers=0", "workers=0: expected a number from 1 to 1024"),
+        ("overlays=some", "overlays=some: not a choice"),
+        ("batch_size=0", "batch_size=0: expected a value from 1"),
+        ("data.roi=none", "data.roi cannot be set together with run="),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(
+    door: Door, finished: Path, photos: Path, tmp_path: Path, setting: str, expected: str
+) -> None:
+    check_refusal(predict(door, finished, photos, tmp_path / "out", setting), expected, status=2)
