@@ -1,54 +1,125 @@
-"""One photograph through a U-Net: from the file to marked regions, against the passes alone.
+"""Photographs through trained models: a single one, and a folder, against what cannot be saved.
 
-The network has random weights, which take as long as trained ones; the decision is such that some
-pixels are marked. Both sides use what the machine chose for training.
+The U-Net: from the file of a photograph to marked regions, against the network's passes alone.
+ResNet18: a folder of photographs to rows and pictures, against the larger of decoding alone and
+the passes alone, which overlap; and the time that one photograph takes.
 """
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from benchmarks import our_training
+from benchmarks import our_training, predictors
 from benchmarks.figures import Row, interleave, ratios
-from benchmarks.our_training import Parts
 from benchmarks.sizes import Sizes
-from capsule_inspection.contracts import TRAIN
-from capsule_inspection.data.cropping import cut_out
+from capsule_inspection.data.cache import in_order
 from capsule_inspection.data.reading import read_image
-from capsule_inspection.data.roi import crop_box, find_foreground
-from capsule_inspection.metrics.marking import Decision, mark, region_score
-from capsule_inspection.tasks.segmentation import SegmentationTask
+from capsule_inspection.inference.engines import IMAGE
+from capsule_inspection.inference.predictor import ALL, Predictor, Read
+from capsule_inspection.inference.results import OVERLAYS
+from capsule_inspection.runs.inspecting import rows_of
+from capsule_inspection.runs.machine import available_cores
 
-TARGET = 1.3
+ONE_TARGET, FOLDER_TARGET = 1.3, 1.15
+BATCH_SIZE = 8
 _PHOTOGRAPHS = 12
 
 
 def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
-    """Rows for the seconds of a photograph, for those of the passes, and their ratio."""
+    """Rows for the U-Net and for ResNet18."""
+    return [*_one_by_one(sizes, rounds=rounds), *_folder(sizes, rounds=rounds)]
+
+
+def _one_by_one(sizes: Sizes, *, rounds: int) -> list[Row]:
+    """In the precision of training, as evaluate.py would compute it."""
     parts = our_training.prepare([*our_training.segmentation_overrides(sizes), "trainer=cpu"])
-    task = parts.task.eval()
-    assert isinstance(task, SegmentationTask)
-    paths = [path for path, _ in our_training.paths_of(parts, TRAIN)[:_PHOTOGRAPHS]]
-    images = [_read(parts, path) for path in paths]
+    predictor = predictors.predictor_of(parts, half=True)
+    paths = predictors.photographs(parts, _PHOTOGRAPHS)
+    crops = [_crop(read) for read in map(predictor.read, paths)]
     seconds = interleave(
         {
-            "ours": _timed(lambda: [_predict(parts, task, path) for path in paths]),
-            "passes": _timed(lambda: [_see(parts, task, image) for image in images]),
+            "ours": _timed(lambda: [predictor.answer([predictor.read(path)]) for path in paths]),
+            "passes": _timed(lambda: [predictor.engine.run({IMAGE: crop}) for crop in crops]),
         },
         rounds=rounds,
     )
     each = {name: tuple(value / len(paths) for value in of) for name, of in seconds.items()}
     size = f"{sizes.size_px}x{sizes.size_px}"
     return [
-        Row(f"unet: file of {size} to regions / passes", ratios(*each.values()), target=TARGET),
+        Row(f"unet: file of {size} to regions / passes", ratios(*each.values()), target=ONE_TARGET),
         Row(f"unet: file of {size} to regions", each["ours"], "s"),
         Row("unet: passes of one photograph", each["passes"], "s"),
     ]
+
+
+def _folder(sizes: Sizes, *, rounds: int) -> list[Row]:
+    """As predict.py does it by default: in float32, with a picture for each photograph."""
+    parts = our_training.prepare(["model=resnet18", "model.weights=none",
+                                  *our_training.data_overrides(sizes), "trainer=cpu"])  # fmt: skip
+    predictor = predictors.predictor_of(parts, half=False)
+    paths = predictors.photographs(parts, sizes.predicted_images)
+    cores = available_cores()
+    reads = [predictor.read(path) for path in paths]
+    batches = [
+        predictor.stacked(reads[first : first + BATCH_SIZE])
+        for first in range(0, len(reads), BATCH_SIZE)
+    ]
+    explaining = Predictor(predictor.description, predictor.engine, explain=ALL)
+    seconds = interleave(
+        {
+            "ours": _timed(lambda: _predict(predictor, paths, workers=cores)),
+            "explained": _timed(lambda: _predict(explaining, paths, workers=cores)),
+            "decoding": _timed(lambda: list(in_order(read_image, paths, workers=cores))),
+            "passes": _timed(lambda: [predictor.engine.run(batch) for batch in batches]),
+        },
+        rounds=rounds,
+    )
+    larger = [max(pair) for pair in zip(seconds["decoding"], seconds["passes"], strict=True)]
+    ratio = ratios(seconds["ours"], larger)
+    what = f"resnet18: folder of {len(paths)} PNG of {sizes.size_px}x{sizes.size_px}"
+    each = {name: tuple(value / len(paths) for value in of) for name, of in seconds.items()}
+    return [
+        Row(f"{what} / the larger of decoding and passes", ratio, target=FOLDER_TARGET),
+        Row("resnet18: a photograph of the folder", each["ours"], "s"),
+        Row("resnet18: the same, each with an explanation", each["explained"], "s"),
+        Row("resnet18: decoding alone", each["decoding"], "s"),
+        Row("resnet18: passes alone", each["passes"], "s"),
+        *_latency(predictor, paths),
+    ]
+
+
+def _latency(predictor: Predictor, paths: Sequence[Path]) -> list[Row]:
+    """One photograph after the other through the loaded predictor, from its file to its answer."""
+    predictor.answer([predictor.read(paths[0])])
+    seconds = [
+        _timed(lambda path=path: predictor.answer([predictor.read(path)]))() for path in paths
+    ]
+    return [
+        Row("resnet18: one photograph, median", (predictors.percentile(seconds, 0.5),), "s"),
+        Row(
+            "resnet18: one photograph, 99th percentile",
+            (predictors.percentile(seconds, 0.99),),
+            "s",
+        ),
+    ]
+
+
+def _predict(predictor: Predictor, paths: Sequence[Path], *, workers: int) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder)
+        (output / OVERLAYS).mkdir()
+        stream = predictor.stream(paths, batch_size=BATCH_SIZE, workers=workers)
+        return sum(1 for _ in rows_of(output, stream, "all", first=0, workers=workers))
+
+
+def _crop(read: Read) -> np.ndarray:
+    assert read.prepared is not None
+    return read.prepared.image[None]
 
 
 def _timed(work: Callable[[], object]) -> Callable[[], float]:
@@ -58,36 +129,3 @@ def _timed(work: Callable[[], object]) -> Callable[[], float]:
         return time.perf_counter() - began
 
     return run
-
-
-def _read(parts: Parts, path: Path) -> Tensor:
-    """The crop of a photograph, normalised: (1, 3, H, W)."""
-    data = parts.config.data
-    image = read_image(path)
-    size = (data.image_size[0], data.image_size[1])
-    crop = crop_box(
-        (image.shape[0], image.shape[1]),
-        roi=data.roi,
-        image_size=size,
-        margin=data.roi_margin,
-        foreground=find_foreground(image),
-    )
-    pixels, _ = cut_out(image, box=crop.box, image_size=size)
-    tensor = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2).float().div_(255)
-    normalised: Tensor = parts.data.normalise(tensor)
-    return normalised
-
-
-def _see(parts: Parts, task: SegmentationTask, image: Tensor) -> Tensor:
-    is_bfloat = parts.choices.precision == "bf16-mixed"
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=is_bfloat):
-        return task.see(image)
-
-
-def _predict(parts: Parts, task: SegmentationTask, path: Path) -> int:
-    probabilities = _see(parts, task, _read(parts, path))[0]
-    foreground = probabilities[1:].sum(0).numpy()
-    kind = (1 + probabilities[1:].argmax(0)).to(torch.uint8).numpy()
-    decision = Decision(float(foreground.mean()), 20)
-    region_score(foreground, decision.area_px)
-    return mark(foreground, kind, decision).label

@@ -27,6 +27,7 @@ class Sizes:
     report_images: int = 300
     localisation_images: int = 150
     localisation_size_px: int = 512
+    predicted_images: int = 96
     one_class_overrides: tuple[str, ...] = ()
     segmentation_overrides: tuple[str, ...] = ()
     memory_overrides: tuple[str, ...] = ()
@@ -61,6 +62,7 @@ QUICK = Sizes(
     report_images=60,
     localisation_images=8,
     localisation_size_px=64,
+    predicted_images=10,
     growth_drawn=30,
     gpu_images=200,
     gpu_batch_size=32,
