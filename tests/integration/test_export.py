@@ -234,6 +234,26 @@ def test_a_model_that_is_right_for_one_image_alone_is_not_kept(
     assert not (finished / "export" / "torchscript").exists()
 
 
+def test_a_network_that_cannot_be_written_is_told(
+    door: Door, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from capsule_inspection.inference.formats.torchscript_format import TorchScript
+
+    def fail(*given: object) -> None:
+        raise RuntimeError("no such\noperation")
+
+    monkeypatch.setattr(TorchScript, "write", fail)
+    answer = export(door, finished, "format=torchscript")
+    check_refusal(answer, "format=torchscript: this network cannot be written", "no such operation")
+    assert not (finished / "export" / "torchscript").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told(door: Door, finished: Path) -> None:
+    (finished / "file").write_bytes(b"x")
+    answer = export(door, finished, "format=torchscript", f"output={finished / 'file' / 'out'}")
+    check_refusal(answer, "cannot be written", "name another folder")
+
+
 def test_an_unknown_format_is_told_the_nearest(door: Door, finished: Path) -> None:
     check_refusal(
         export(door, finished, "format=onxx"), "format=onxx", "Did you mean onnx?", status=2

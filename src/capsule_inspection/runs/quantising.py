@@ -79,7 +79,7 @@ def measure(source: Source, eight_bits: Predictor) -> dict[str, Any]:
     log.info("Eight bits on the %d images of %s: %d answers changed.", len(crops), part, changed)
     for name in SHOWN[source.reference.description.task]:
         if name in before.figures and name in after.figures:
-            _tell(name, before.figures[name], after.figures[name])
+            tell(name, before.figures[name], after.figures[name])
     return {
         "part": part,
         "images": len(crops),
@@ -89,7 +89,8 @@ def measure(source: Source, eight_bits: Predictor) -> dict[str, Any]:
     }
 
 
-def _tell(name: str, before: Figure, after: Figure) -> None:
+def tell(name: str, before: Figure, after: Figure) -> None:
+    """Print one figure, with a warning where it is worse than its interval allows."""
     change = after.value - before.value
     log.info("  %-26s %.3f before, %.3f after: %+.3f", name, before.value, after.value, change)
     loss, room = loss_and_room(name, before, after)
