@@ -36,11 +36,14 @@ OUTPUTS = Path("outputs")
 _MOST_WAITING = 64
 _KEPT_S = 600
 """How long an upload stays on the disk."""
+_SHOWN_PX = 1024
+"""Width from which on a picture fills its place."""
 _STYLE = """
 .gradio-container { max-width: 72rem !important; margin: auto; }
 .verdict { font-size: 1.4rem; font-weight: 700; margin: 0 0 .5rem; overflow-wrap: anywhere; }
 .verdict.bad { color: #b3261e; } .verdict.good { color: #1b5e20; } .verdict.none { color: #8a5a00; }
-.facts td { padding: .15rem .8rem .15rem 0; vertical-align: top; overflow-wrap: anywhere; }
+.facts td { padding: .2rem .6rem !important; vertical-align: top; overflow-wrap: anywhere; }
+.facts td:first-child { white-space: nowrap; }
 .remark { color: #8a5a00; font-weight: 600; }
 """
 Shown = tuple[str, "np.ndarray | None", "list[tuple[np.ndarray, str]]"]
@@ -55,6 +58,7 @@ def serve(config: DictConfig) -> None:
             "host=%s: everybody who can reach this machine can use the page, without a password.",
             config.host,
         )
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio calls itself to see if it is up
     _, address, _ = launch(page, config)
     log.info("Drop photographs at %s, stop with Ctrl+C.", address)
     page.block_thread()
@@ -72,7 +76,9 @@ def build_page(config: DictConfig) -> gr.Blocks:
     if (path / RunFiles.NEIGHBOURS).is_file() and config.neighbours:
         neighbours = read_neighbours(path / RunFiles.NEIGHBOURS)
     inspect = answering(predictor, neighbours, count=config.neighbours)
-    return _lay_out(gradio, predictor, inspect, visitors=config.visitors, path=path)
+    page = _lay_out(gradio, predictor, inspect, path=path, has_neighbours=neighbours is not None)
+    page.queue(max_size=_MOST_WAITING, default_concurrency_limit=config.visitors)
+    return page
 
 
 def launch(page: gr.Blocks, config: DictConfig) -> tuple[Any, str, str]:
@@ -144,8 +150,14 @@ def _words(answered: Answered, predictor: Predictor) -> str:
 
 
 def _picture(answered: Answered) -> np.ndarray | None:
+    import cv2
+
     seen = answered.seen
-    return None if seen is None else answer_picture(seen.image, heat=seen.heat, mask=seen.mask)
+    if seen is None:
+        return None
+    drawn = answer_picture(seen.image, heat=seen.heat, mask=seen.mask)
+    times = max(1, -(-_SHOWN_PX // drawn.shape[1]))
+    return cv2.resize(drawn, None, fx=times, fy=times, interpolation=cv2.INTER_CUBIC)
 
 
 def _lay_out(
@@ -153,8 +165,8 @@ def _lay_out(
     predictor: Predictor,
     inspect: Callable[[str | None], Shown],
     *,
-    visitors: int,
     path: Path,
+    has_neighbours: bool,
 ) -> gr.Blocks:
     description = predictor.description
     title = f"{description.model}: is this part good?"
@@ -165,27 +177,30 @@ def _lay_out(
                         f"{description.task}, made on this machine. Nothing is sent elsewhere, and "
                         "photographs are deleted after some minutes.")  # fmt: skip
         with gradio.Row():
-            with gradio.Column(scale=1):
+            with gradio.Column(scale=2):
                 upload = gradio.File(label="Drop a photograph here", elem_id="upload")
                 words = gradio.HTML(elem_id="answer")
-            with gradio.Column(scale=2):
+            with gradio.Column(scale=3):
                 picture = gradio.Image(
-                    label="What the model saw", interactive=False, elem_id="picture"
+                    label="What the model saw",
+                    interactive=False,
+                    buttons=["fullscreen", "download"],
+                    elem_id="picture",
                 )
                 similar = gradio.Gallery(
                     label="Training images that look most alike to the model",
                     columns=4,
                     height="auto",
+                    buttons=["fullscreen"],
+                    visible=has_neighbours,
                     elem_id="similar",
                 )
         upload.change(
             inspect,
             inputs=upload,
             outputs=[words, picture, similar],
-            concurrency_limit=visitors,
             api_name="inspect",
         )
-    page.queue(max_size=_MOST_WAITING)
     return page
 
 
