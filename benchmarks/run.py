@@ -23,6 +23,7 @@ SUBJECTS = {
     "report": 3,
     "localisation": 3,
     "prediction": 5,
+    "engines": 5,
     "sweep": 3,
     "gpu": 3,
 }
