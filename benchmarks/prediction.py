@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from benchmarks import our_training, predictors
 from benchmarks.figures import Row, interleave, ratios
@@ -22,7 +23,7 @@ from capsule_inspection.data.reading import read_image
 from capsule_inspection.inference.engines import IMAGE
 from capsule_inspection.inference.predictor import ALL, Predictor, Read
 from capsule_inspection.inference.results import OVERLAYS
-from capsule_inspection.runs.inspecting import rows_of
+from capsule_inspection.runs.inspecting import network_threads, rows_of
 from capsule_inspection.runs.machine import available_cores
 
 ONE_TARGET, FOLDER_TARGET = 1.3, 1.15
@@ -110,11 +111,16 @@ def _latency(predictor: Predictor, paths: Sequence[Path]) -> list[Row]:
 
 
 def _predict(predictor: Predictor, paths: Sequence[Path], *, workers: int) -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder)
-        (output / OVERLAYS).mkdir()
-        stream = predictor.stream(paths, batch_size=BATCH_SIZE, workers=workers)
-        return sum(1 for _ in rows_of(output, stream, "all", first=0, workers=workers))
+    """As predict.py does it: the network leaves cores to the threads that read."""
+    torch.set_num_threads(network_threads(workers))
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            output = Path(folder)
+            (output / OVERLAYS).mkdir()
+            stream = predictor.stream(paths, batch_size=BATCH_SIZE, workers=workers)
+            return sum(1 for _ in rows_of(output, stream, "all", first=0, workers=workers))
+    finally:
+        torch.set_num_threads(workers)
 
 
 def _crop(read: Read) -> np.ndarray:

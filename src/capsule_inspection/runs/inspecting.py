@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ def predict(config: DictConfig) -> None:
     from capsule_inspection.runs.opening import open_predictor
 
     choices = machine.choose(config.trainer)
+    if config.trainer.threads == "auto" and len(paths) > 1:
+        choices = replace(choices, threads=network_threads(choices.threads))
     predictor = open_predictor(Path(config.run), choices, explain=config.explain)
     output = Path(HydraConfig.get().runtime.output_dir)
     with Results(output, made_by=_made_by(predictor, config, precision=choices.precision)) as kept:
@@ -59,6 +62,15 @@ def predict(config: DictConfig) -> None:
                 show(count, len(missing))
         rows_in_order = kept.finish([str(path) for path in paths])
     _finish(output, predictor, rows_in_order, config)
+
+
+def network_threads(cores: int) -> int:
+    """Threads for the network while others read photographs ahead of it.
+
+    On all cores it would wait for those that decode at every layer: on two cores a folder takes a
+    third longer so, with ResNet18, and a fifth with the U-Net.
+    """
+    return max(1, cores // 2)
 
 
 def _made_by(predictor: Predictor, config: DictConfig, *, precision: str) -> dict[str, Any]:
