@@ -190,6 +190,10 @@ class Predictions:
     explanations: Explanations | None = None
 
 
+EXPORT_SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torchscript": ".pt"}
+"""Formats of exported models, and the ending of the file that is named where one is used."""
+
+
 class RunFiles:
     """Names of the files in a run folder."""
 

@@ -180,6 +180,21 @@ def test_a_run_without_its_best_checkpoint_is_refused(
     check_refusal(predict(door, finished, photos, tmp_path / "out"), "there is no such checkpoint")
 
 
+@pytest.mark.parametrize("name", ["photo.png", "model.bin", "two models"])
+def test_what_is_neither_run_nor_exported_file_is_told_what_is_expected(
+    door: Door, photos: Path, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    if name == "two models":
+        path.mkdir()
+        for file in ("a.onnx", "b.pt"):
+            (path / file).write_bytes(b"x")
+    else:
+        path.write_bytes(b"x")
+    answer = predict(door, path, photos, tmp_path / "out")
+    check_refusal(answer, f"{path}: ", ".onnx, .xml, .pt" if name != "model.bin" else ".xml file")
+
+
 class Harm:
     """Would write a file if it were ever unpickled."""
 

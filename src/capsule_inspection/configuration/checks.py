@@ -11,7 +11,7 @@ from collections.abc import Callable
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from capsule_inspection.configuration.messages import suggestion
-from capsule_inspection.contracts import TEST, TRAIN, VAL, ConfigurationError
+from capsule_inspection.contracts import EXPORT_SUFFIXES, TEST, TRAIN, VAL, ConfigurationError
 
 CHOICES = {
     "task.monitor_mode": ("max", "min"),
@@ -32,7 +32,7 @@ CHOICES = {
     "stage": (TRAIN, VAL, TEST),
     "overlays": ("all", "defects", "none"),
     "explain": ("all", "defects", "none"),
-    "format": ("onnx", "openvino", "torchscript"),
+    "format": tuple(EXPORT_SUFFIXES),
 }
 SEGMENTATION_LOSSES = ("cross_entropy", "dice", "focal", "focal_tversky")
 LOSSES = ("l1", "l2", "ssim", "ms_ssim", "gradient", "spoilt")

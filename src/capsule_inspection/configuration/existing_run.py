@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from capsule_inspection.configuration.paths import named_folder
-from capsule_inspection.contracts import ConfigurationError, RunError, RunFiles
+from capsule_inspection.contracts import (
+    EXPORT_SUFFIXES,
+    ConfigurationError,
+    RunError,
+    RunFiles,
+)
 from capsule_inspection.files import is_locked
 
-EXPORTED = (".onnx", ".xml", ".pt")
-"""Endings of exported models, which predict.py and app.py take in place of a run."""
 FIXED_KEYS = ("data.image_size", "data.roi", "data.roi_margin")
 
 
@@ -26,7 +29,7 @@ def require_run(arguments: list[str]) -> None:
             f"{key} cannot be set together with run=: images are cropped and sized as the run was "
             "trained. Leave it out."
         )
-    if _is_exported(folder):  # judged by who reads it
+    if _may_be_exported(folder):  # judged by who reads it
         return
     missing = [name for name in (RunFiles.RECORD, RunFiles.CONFIG) if not (folder / name).is_file()]
     if missing:
@@ -46,7 +49,8 @@ def require_run(arguments: list[str]) -> None:
         )
 
 
-def _is_exported(path: Path) -> bool:
+def _may_be_exported(path: Path) -> bool:
+    """Whether it may be what predict.py and app.py take in place of a run: a file, or a folder."""
     if path.is_dir() and not (path / RunFiles.RECORD).exists():
-        return any(file.suffix in EXPORTED for file in path.iterdir())
-    return path.is_file() and path.suffix in EXPORTED
+        return any(file.suffix in EXPORT_SUFFIXES.values() for file in path.iterdir())
+    return path.is_file()

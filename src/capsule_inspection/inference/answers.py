@@ -6,10 +6,11 @@ Classes, thresholds and regions are decided here, in one place for every engine.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import softmax
 
 from capsule_inspection.contracts import DEFECT, GOOD_LABEL
 from capsule_inspection.data.preparation import Prepared
@@ -58,7 +59,7 @@ class Answer:
     score: float | None = None
     threshold: float | None = None
     regions: Sequence[FoundRegion] = ()
-    remarks: Sequence[str] = field(default=())
+    remarks: Sequence[str] = ()
 
     def as_row(self) -> dict[str, Any]:
         """Plain values, as in a line of predictions.jsonl."""
@@ -124,9 +125,7 @@ def unreadable(path: str, reason: str) -> Answered:
 
 def _name(description: Description, logits: np.ndarray) -> dict[str, Any]:
     """Class and probabilities; float64, as in predictions.csv of a run."""
-    wide = logits.astype(np.float64)
-    shares = np.exp(wide - wide.max())
-    shares /= shares.sum()
+    shares = softmax(logits.astype(np.float64))
     label = int(shares.argmax())
     return {
         "prediction": description.classes[label],

@@ -16,9 +16,9 @@ STEM = "model"
 
 
 def is_exported(path: Path) -> bool:
-    """Whether a path looks like an exported file, or like a folder with one and no run."""
+    """Whether a path looks like an exported file, or like a folder of such and no run."""
     if path.is_dir():
-        return not (path / RunFiles.RECORD).exists() and len(_models_in(path)) == 1
+        return not (path / RunFiles.RECORD).exists() and bool(_models_in(path))
     return path.suffix in SUFFIXES.values() and path.is_file()
 
 

@@ -23,7 +23,7 @@ from capsule_inspection.inference.answers import OK
 
 FORMAT_VERSION = 1
 RECORD, ROWS, TABLE = "prediction.json", "predictions.jsonl", "predictions.csv"
-OVERLAYS, PAGE, LOG, LOCK = "overlays", "index.html", "predict.log", "prediction.lock"
+OVERLAYS, LOG, LOCK = "overlays", "predict.log", "prediction.lock"
 _COLUMNS = (
     "path",
     "status",

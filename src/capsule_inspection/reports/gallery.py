@@ -20,9 +20,9 @@ from capsule_inspection.reports.answer_pictures import encode_png, heat_scale
 from capsule_inspection.reports.gallery_words import answer, cautions, explanation
 from capsule_inspection.reports.html import SHARED, Picture, environment
 from capsule_inspection.reports.overlays import colours_of
+from capsule_inspection.reports.run_folder import SEGMENTATION
 
 PAGE = "index.html"
-SEGMENTATION = "segmentation"
 
 WITHOUT_SCRIPTS = 500
 """Rows of the plain table that stands in for the gallery where scripts are switched off."""

@@ -121,7 +121,7 @@ def _finish(output: Path, predictor: Predictor, rows: Sequence[Row], config: Dic
     from capsule_inspection.reports.gallery import write_gallery
 
     counts = count(rows)
-    write_gallery(output, rows, about=_about(predictor, config, counts))
+    page = write_gallery(output, rows, about=_about(predictor, config, counts))
     log.info(
         "%d photographs: %d with a defect, %d good, %d unlike the training photographs.",
         counts["images"],
@@ -134,7 +134,7 @@ def _finish(output: Path, predictor: Predictor, rows: Sequence[Row], config: Dic
             "This run has not kept how its training photographs look, so none could be told to be "
             "unlike them: train again to have it."
         )
-    log.info("Look at:  %s", output / results.PAGE)
+    log.info("Look at:  %s", page)
     log.info("Tables:   %s and %s", output / results.TABLE, output / results.ROWS)
     failed = [row for row in rows if row["status"] == ERROR]
     if failed:

@@ -17,6 +17,7 @@ from capsule_inspection.inference.neighbours import (
 )
 from capsule_inspection.inference.torch_engine import TorchEngine
 from capsule_inspection.networks.inspector import Inspector
+from capsule_inspection.runs.crops import evenly
 from capsule_inspection.runs.machine import Choices
 
 _TOGETHER = 8
@@ -29,8 +30,7 @@ def keep_neighbours(
     members = data.indices(TRAIN)
     if not members:
         return
-    rows = np.unique(np.linspace(0, len(members) - 1, MOST).round().astype(int))
-    chosen = [members[row] for row in rows]
+    chosen = evenly(members, MOST)
     engine = TorchEngine(
         inspector, device=choices.device, half=False, channels_last=choices.channels_last
     )

@@ -77,7 +77,7 @@ def open_predictor(path: Path, choices: machine.Choices, *, explain: str) -> Pre
     Raises RunError as `open_run` and `open_exported` do.
     """
     machine.apply(choices)
-    if is_exported(path):
+    if path.is_file() or is_exported(path):  # a file of another kind is told what is expected
         return open_exported(path, threads=choices.threads)
     opened = open_run(path)
     engine = TorchEngine(
@@ -115,11 +115,9 @@ def _appearance(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        assert isinstance(found, dict)
-    except (OSError, ValueError, AssertionError) as error:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise RunError(f"{path}: cannot be read ({error}). Restore it, or remove it.") from error
-    return found
 
 
 def _origin(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:

@@ -185,7 +185,6 @@ def _prepare(
         restore_network(task.network, read_checkpoint(last), path=last)
     if record is not None:
         _record_inputs(record, config, data, built.weights, choices)
-        keep_appearance(folder, data)
     return Training(
         config,
         folder,
@@ -278,6 +277,7 @@ def _finish(training: Training, trainer: L.Trainer) -> float | None:
     inspector = kind_of(training.config).inspector(
         training.config, network, checkpoint, where=str(best_path)
     )
+    keep_appearance(training.folder, training.data)
     keep_neighbours(training.folder, training.data, inspector, choices=training.choices)
     figures = evaluating.evaluate_stages(
         training.folder,

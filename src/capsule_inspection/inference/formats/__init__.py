@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from capsule_inspection.contracts import ConfigurationError, RunError
+from capsule_inspection.contracts import EXPORT_SUFFIXES, ConfigurationError, RunError
 from capsule_inspection.inference.description import (
     CLASSIFICATION,
     RECONSTRUCTION,
@@ -39,8 +39,8 @@ from capsule_inspection.networks.inspector import (
 )
 
 ONNX, OPENVINO, TORCHSCRIPT = "onnx", "openvino", "torchscript"
-SUFFIXES = {ONNX: ".onnx", OPENVINO: ".xml", TORCHSCRIPT: ".pt"}
-"""Of the file that is named where a model is used; OpenVINO has a second one beside it."""
+SUFFIXES = EXPORT_SUFFIXES
+"""OpenVINO has a second file beside the one that is named."""
 KEY = "capsule_inspection"
 """Under which the description stands in a file."""
 INSPECTORS: Mapping[str, type[Inspector]] = {
@@ -146,12 +146,13 @@ def read_text(text: str | None, path: Path) -> Description:
     """The description that was found in a file, None where there was none. Raises RunError."""
     try:
         values = json.loads(text or "")
-        assert isinstance(values, dict)
-    except (ValueError, AssertionError):
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
         raise RunError(
             f"{path}: this model was not exported by export.py, or has lost what describes it, so "
             "nobody knows how photographs are cut out for it. Export the run again."
-        ) from None
+        )
     return Description.from_dict(values, where=str(path))
 
 

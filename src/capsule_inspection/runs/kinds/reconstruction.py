@@ -48,6 +48,7 @@ from capsule_inspection.networks.inspector import Inspector, ReconstructionInspe
 from capsule_inspection.networks.reconstruction_losses import HeadLoss, ReconstructionLoss
 from capsule_inspection.runs import pointing, predicting
 from capsule_inspection.runs.inputs import assign_split
+from capsule_inspection.runs.kinds.fitted import fitted_of
 from capsule_inspection.runs.learning import build_learning
 from capsule_inspection.runs.machine import Choices
 from capsule_inspection.runs.painting import open_pool
@@ -192,14 +193,8 @@ class Reconstruction:
 
 def _fitted(checkpoint: Mapping[str, Any], *, where: str) -> dict[str, Any]:
     """What `calibrate` kept. Raises RunError where it is missing."""
-    fitted = checkpoint["inspection"].get("fitted") or {}
-    if "threshold" not in fitted:
-        raise RunError(
-            f"{where}: this checkpoint has no threshold, so nothing can be called good or a "
-            "defect: its training was not finished. Finish it with "
-            "python train.py resume=<run folder>"
-        )
-    return dict(fitted)
+    lacking = "has no threshold, so nothing can be called good or a defect"
+    return fitted_of(checkpoint, "threshold", where=where, lacking=lacking)
 
 
 def _figures(

@@ -46,6 +46,7 @@ from capsule_inspection.networks.segmentation_losses import SegmentationLoss, cl
 from capsule_inspection.networks.tiling import Tiling
 from capsule_inspection.runs import pointing, predicting
 from capsule_inspection.runs.inputs import assign_split, sees_tiles
+from capsule_inspection.runs.kinds.fitted import fitted_of
 from capsule_inspection.runs.learning import build_learning
 from capsule_inspection.runs.machine import Choices
 from capsule_inspection.runs.marked_images import MarkedImages
@@ -222,14 +223,8 @@ class Segmentation:
 
 def _fitted(checkpoint: Mapping[str, Any], *, where: str) -> dict[str, Any]:
     """What `calibrate` kept. Raises RunError where it is missing."""
-    fitted = checkpoint["inspection"].get("fitted") or {}
-    if "decision" not in fitted:
-        raise RunError(
-            f"{where}: this checkpoint does not say which pixels count, so no image can be "
-            "judged: its training was not finished. Finish it with "
-            "python train.py resume=<run folder>"
-        )
-    return dict(fitted)
+    lacking = "does not say which pixels count, so no image can be judged"
+    return fitted_of(checkpoint, "decision", where=where, lacking=lacking)
 
 
 def with_masks(index: DataIndex, *, on_bad_file: str) -> DataIndex:
