@@ -33,6 +33,10 @@ REPOSITORY = Path(__file__).parents[2]
         ("split.val=0.9", "leave nothing to train on"),
         ("task.monitor=train/loss", "expected a validation figure"),
         ("data=mvtec", "data.root is needed"),
+        ("data.painted=1.5", "data.painted=1.5: expected a value from 0 to 1"),
+        ("data.real_defects=-1", "expected a value from 0 to 1"),
+        ("model.pool=topk5", "Did you mean topk"),
+        ("model.mask_loss=-0.5", "model.mask_loss=-0.5: expected a value from 0"),
         ("sed=1", "Did you mean seed"),
         ("experiment=quickstrat", "experiment=quickstart"),
         ("seed=-1", "expected a value from 0"),
@@ -53,6 +57,26 @@ def test_a_setting_of_another_model_is_refused(door) -> None:
     answer = door("train", "model=resnet18", "model.width=8")
     assert answer.status == 2
     assert "model.width: there is no such setting" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("data.painted=0.5", "data.pasted=0.4"), "leave no share for good images"),
+        (("data.painted=0.5", "task.mixup=0.2"), "defects of their own"),
+        (("model.mask_loss=0.5", "task.mixup=0.2"), "not the masks"),
+        (("task.painting.natural=0.5",), "patches of other good images"),
+        (("model=autoencoder", "data.painted=0.5"), "see task.corrupted"),
+        (("model=autoencoder", "data.real_defects=0.5"), "learns from good images alone"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_named(
+    door, arguments: tuple[str, ...], expected: str
+) -> None:
+    answer = door("train", *arguments)
+    assert answer.status == 2
+    assert expected in answer.err
+    assert len(answer.err.strip().splitlines()) == 1
 
 
 def test_a_fold_beyond_the_folds_is_refused(door) -> None:

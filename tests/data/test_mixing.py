@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from capsule_inspection.data import painted
-from capsule_inspection.data.mixing import DefectMixing
+from capsule_inspection.data.mixing import DefectMixing, labels_seen
 from capsule_inspection.data.painted import PaintedPool
 from capsule_inspection.data.pasting import Donor, make_donors
 from capsule_inspection.data.sampling import PAINTED, PASTED, PLAIN
@@ -82,6 +82,7 @@ def mixing(
     labels: Mapping[str, int] | None = None,
     donors: list[Donor] | None = None,
     seed: int = 1,
+    names_images: bool = False,
 ) -> DefectMixing:
     return DefectMixing(
         Windows(window, whole_from),
@@ -89,6 +90,7 @@ def mixing(
         pool=pool,
         labels=LABELS if labels is None else labels,
         donors=[make_donor()] if donors is None else donors,
+        names_images=names_images,
     )
 
 
@@ -292,3 +294,26 @@ def test_validation_is_left_as_it_is(change: int) -> None:
     found = mixing(window=(16, 24)).spoil(batch, training=False, epoch=3)
     assert found.keys() == batch.keys()
     assert all(torch.equal(found[key], raw(change)[key]) for key in batch)
+
+
+@pytest.mark.parametrize(("change", "classes"), [(PAINTED, {2, 5}), (PASTED, {LENT}), (PLAIN, {0})])
+def test_images_are_named_by_the_one_defect_that_they_get(change: int, classes: set[int]) -> None:
+    named = mixing(names_images=True)
+    labels: set[int] = set()
+    for epoch in range(6):
+        found = spoil(raw(change), epoch=epoch, mixed=named)
+        assert found["label"].dtype == torch.int64
+        labels |= set(found["label"][:6].tolist())
+        for mask, label in zip(found["mask"], found["label"], strict=True):
+            assert values(mask) <= {0, int(label)}
+        assert found["label"][6:].tolist() == [REAL] * 2
+    assert labels == classes
+
+
+def test_a_window_without_its_defect_is_good_and_one_that_never_had_a_mask_keeps_its_name() -> None:
+    whole = torch.zeros(4, 6, 8, dtype=torch.uint8)
+    whole[0, :2, :3], whole[1, 4, 4], whole[2, 5, 5] = 3, 2, 1
+    whole[0, 3, 3] = 1
+    shown = whole[:, :4, :4]
+    seen = labels_seen(shown, whole, torch.tensor([0, 2, 1, 5]))
+    assert seen.tolist() == [3, 0, 0, 5]

@@ -358,3 +358,20 @@ def test_one_good_training_image_cannot_be_shared() -> None:
     index = splits.all_test(make_index((3, 3)))
     with pytest.raises(DataError, match="0 good training images; at least 2"):
         splits.set_aside(index, stage="calibration", share=0.2, seed=0)
+
+
+def test_a_share_of_the_training_defects_is_kept_of_each_class_and_all_else() -> None:
+    index = splits.holdout(make_index((40, 20, 10)), fractions=SIXTY, seed=0)
+    assert splits.keep_defects(index, 1.0, seed=0) is index
+    kept: dict[float, set[str]] = {}
+    for share, counts in [(0.5, (6, 3)), (0.25, (3, 2)), (0.01, (1, 1)), (0.0, (0, 0))]:
+        found = splits.keep_defects(index, share, seed=0)
+        train = [record for record in found.records if record.split == "train"]
+        assert tuple(sum(r.label == label for r in train) for label in (1, 2)) == counts
+        assert sum(r.label == 0 for r in train) == 24
+        for before, after in zip(index.records, found.records, strict=True):
+            assert after.split in (before.split, "")
+            assert before.split == "train" or after.split == before.split
+        kept[share] = {record.path for record in train}
+    assert kept[0.01] < kept[0.25] < kept[0.5]
+    assert splits.keep_defects(index, 0.5, seed=1) != splits.keep_defects(index, 0.5, seed=0)

@@ -400,7 +400,7 @@ def test_encoder_weights_that_do_not_fit_name_their_layers(door: Door, tmp_path:
 
 @pytest.mark.parametrize(
     ("setting", "expected"),
-    [("data.mode=tiles", "model=unet"), ("data.painted=0.5", "it is for model=unet")],
+    [("data.mode=tiles", "model=unet")],
 )
 def test_settings_of_segmentation_are_refused_for_other_tasks(
     door: Door, tmp_path: Path, setting: str, expected: str

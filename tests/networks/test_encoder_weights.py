@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import small_cards
 import small_segmenter
 import timm
 import torch
@@ -26,7 +27,7 @@ from capsule_inspection.networks.classifier import (
     build_timm,
     build_torchvision,
 )
-from capsule_inspection.networks.encoder_weights import ENCODER, published_weights
+from capsule_inspection.networks.encoder_weights import ENCODER, HEAD, published_weights, whole_name
 from capsule_inspection.networks.segmenter import build_segmenter
 
 SETTINGS = {**small_segmenter.SETTINGS, "decoder_channels": [16, 16, 8, 8, 8]}
@@ -47,6 +48,7 @@ def offline_in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch_home"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.delenv("CAPSULE_WEIGHTS", raising=False)
+    monkeypatch.setattr(weights, "BROUGHT", tmp_path / "brought")
 
 
 def build(**settings: Any) -> BuiltNetwork:
@@ -235,18 +237,39 @@ def test_a_whole_network_of_the_same_kind_is_restored(
     assert all(torch.equal(found[key], value) for key, value in state.items())
 
 
-def test_of_a_network_of_other_classes_or_another_decoder_the_encoder_is_taken(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"decoder_channels": [8, 8, 8, 8, 8]},
+        {"architecture": "linknet", "decoder_channels": "auto"},
+    ],
+    ids=["decoder", "architecture"],
+)
+def test_of_a_network_with_another_decoder_the_encoder_is_taken(
+    tmp_path: Path, settings: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     state = marked(build(num_classes=6).network)
     path = str(save_run(state, tmp_path / "best.ckpt"))
     expected = {k.removeprefix(ENCODER): v for k, v in state.items() if k.startswith(ENCODER)}
-    for settings in ({}, {"architecture": "linknet", "decoder_channels": "auto"}):
-        built = build(**settings, weights=path)
-        assert_encoder_is(built, expected)
-        fresh = build(**settings).network.state_dict()
-        for key, value in built.network.state_dict().items():
-            assert key.startswith(ENCODER) or torch.equal(value, fresh[key]), key
+    built = build(**settings, weights=path)
+    assert_encoder_is(built, expected)
+    assert "the decoder starts anew" in caplog.text
+    fresh = build(**settings).network.state_dict()
+    for key, value in built.network.state_dict().items():
+        assert key.startswith(ENCODER) or torch.equal(value, fresh[key]), key
+
+
+def test_of_a_network_of_other_classes_only_the_head_starts_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    state = marked(build(num_classes=6).network)
+    built = build(weights=str(save_run(state, tmp_path / "best.ckpt")))
+    assert "the head starts anew" in caplog.text
+    fresh = build().network.state_dict()
+    for key, value in built.network.state_dict().items():
+        assert torch.equal(value, (fresh if key.startswith(HEAD) else state)[key]), key
 
 
 def test_a_run_folder_stands_for_its_best_checkpoint(tmp_path: Path) -> None:
@@ -367,6 +390,92 @@ def test_auto_is_random_and_silent_for_our_own_encoders_of_which_nothing_is_publ
     assert built.weights == weights.RANDOM
     assert not caplog.records
     assert_fresh(built, encoder=encoder)
+
+
+OURS: dict[str, Any] = {"encoder": "custom_resnet", "decoder_channels": [16, 16, 8, 8, 8]}
+
+
+def bring(tmp_path: Path, name: str, **settings: Any) -> State:
+    """Weights of a network with these settings, as the project would bring them."""
+    state = marked(build(**(OURS | settings)).network)
+    (tmp_path / "brought").mkdir()
+    save_file(state, tmp_path / "brought" / f"{name}.safetensors")
+    return state
+
+
+def test_auto_of_our_own_encoders_takes_the_whole_network_that_the_project_brings(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = bring(tmp_path, "unet_custom_resnet")
+    built = build(**OURS, weights="auto")
+    assert built.weights.source == "painted"
+    assert all(torch.equal(v, state[k]) for k, v in built.network.state_dict().items())
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_auto_of_our_own_encoders_does_not_take_a_classifier_that_the_project_brings(
+    tmp_path: Path,
+) -> None:
+    bring(tmp_path, "custom_resnet")
+    assert build(**OURS, weights="auto").weights == weights.RANDOM
+
+
+def test_auto_with_encoder_options_that_do_not_fit_what_is_brought_is_random_with_an_info(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bring(tmp_path, "unet_custom_resnet")
+    with caplog.at_level(logging.INFO):
+        built = build(**OURS, encoder_options={"width": 8}, weights="auto")
+    assert built.weights == weights.RANDOM
+    (record,) = caplog.records
+    assert record.levelno == logging.INFO
+    assert "model.encoder_options" in record.getMessage()
+    fresh = build(**OURS, encoder_options={"width": 8}).network.state_dict()
+    assert all(torch.equal(v, fresh[k]) for k, v in built.network.state_dict().items())
+
+
+def test_auto_warns_where_what_is_brought_does_not_fit_a_network_that_nobody_changed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bring(tmp_path, "unet_custom_resnet", encoder_options={"width": 8})
+    assert build(**OURS, weights="auto").weights == weights.RANDOM
+    (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
+    assert "STARTS FROM RANDOM WEIGHTS" in record.getMessage()
+    assert "other shape" in record.getMessage()
+
+
+@pytest.mark.parametrize("name", ["unet_custom_resnet", "custom_resnet"])
+def test_a_card_of_the_whole_network_or_of_its_encoder_is_accepted(
+    tmp_path: Path, name: str
+) -> None:
+    built = build(**OURS)
+    path = small_cards.save_with_card(built.network, tmp_path / "w.safetensors", name=name)
+    assert build(**OURS, weights=str(path)).weights.source == "painted"
+
+
+def test_a_card_of_an_autoencoder_with_its_own_normalisation_gives_an_encoder(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "w.safetensors"
+    small_cards.save_with_card(autoencoder(), path, name="autoencoder")
+    settings = {"encoder": "autoencoder", "encoder_options": {"width": 4}}
+    assert build(**settings, weights=str(path)).weights.source == "painted"
+
+
+def test_a_card_of_another_segmentation_network_or_encoder_is_refused_by_its_name(
+    tmp_path: Path,
+) -> None:
+    built = build(**OURS)
+    for name in ("unet_autoencoder", "resnet18", "fpn_custom_resnet"):
+        path = small_cards.save_with_card(built.network, tmp_path / "w.safetensors", name=name)
+        expected = rf"of {name}, as their card says; expected .*unet_custom_resnet or custom_resnet"
+        with pytest.raises(WeightsError, match=expected):
+            build(**OURS, weights=str(path))
+
+
+def test_a_tag_or_capitals_make_no_other_name_of_a_whole_network() -> None:
+    assert whole_name("Unet", "resnet18.tv_in1k") == "unet_resnet18"
+    assert whole_name("fpn", "tu-resnet18") == "fpn_resnet18"
 
 
 def assert_fresh(built: BuiltNetwork, *, encoder: str) -> None:

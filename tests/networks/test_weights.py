@@ -33,6 +33,7 @@ def offline_in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch_home"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.delenv("CAPSULE_WEIGHTS", raising=False)
+    monkeypatch.setattr(weights, "BROUGHT", tmp_path / "none")
 
 
 def small(*, weights: str, num_classes: int = 3, **settings: Any) -> BuiltNetwork:

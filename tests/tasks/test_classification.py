@@ -12,7 +12,7 @@ from capsule_inspection.networks.classifier import Classifier, build_custom_resn
 from capsule_inspection.networks.explanation import explain
 from capsule_inspection.networks.losses import ClassificationLoss
 from capsule_inspection.tasks.base import Learning
-from capsule_inspection.tasks.classification import ClassificationTask
+from capsule_inspection.tasks.classification import ClassificationTask, MaskLoss
 from capsule_inspection.tasks.optimizers import FineTuning
 from capsule_inspection.tasks.schedulers import constant
 
@@ -92,3 +92,20 @@ def test_where_there_is_nothing_to_explain_no_image_is(kind: str) -> None:
     assert found["explained"].dtype == torch.int64
     assert found["explanation"].shape == (0, 32, 48)
     assert found["explanation"].dtype == torch.float16
+
+
+def test_masks_teach_each_place_and_images_without_one_teach_nothing() -> None:
+    taught = MaskLoss(torch.nn.CrossEntropyLoss(), weight=2.0)
+    places = torch.randn(3, 3, 4, 6, generator=torch.Generator().manual_seed(2))
+    mask = torch.zeros(3, 8, 12, dtype=torch.uint8)
+    mask[1, 3, 7] = 2  # one pixel of a place of 2 by 2 is enough
+    label = torch.tensor([0, 2, 1])  # the last has a defect, and no mask
+    wanted = torch.zeros(2, 4, 6, dtype=torch.long)
+    wanted[1, 1, 3] = 2
+    expected = 2 * torch.nn.functional.cross_entropy(places[:2], wanted)
+    torch.testing.assert_close(taught(places, mask, label), expected)
+    nothing = taught(places.requires_grad_(), mask[2:].expand(3, -1, -1), torch.tensor([1, 1, 1]))
+    assert nothing.item() == 0
+    nothing.backward()
+    assert places.grad is not None
+    assert not places.grad.any()

@@ -21,7 +21,7 @@ CHOICES = {
     "data.on_bad_file": ("error", "skip"),
     "data.verify": ("fast", "full"),
     "data.near_duplicates": ("off", "report", "group"),
-    "model.pool": ("own", "average", "max", "average_max", "concat"),
+    "model.pool": ("own", "average", "max", "average_max", "concat", "topk"),
     "model.block": ("basic", "bottleneck"),
     "model.corruption": ("none", "noise", "cutout", "painted"),
     "model.skips": ("auto", True, False),
@@ -61,6 +61,7 @@ RANGES: dict[str, tuple[float, float]] = {
     **{f"task.loss_weights.{name}": (0, 1e6) for name in LOSSES},
     **{f"task.map.{name}": (0, 1e6) for name in ("l1", "ms_ssim", "gradient")},
     **{f"task.loss_weights.{name}": (0, 1e6) for name in SEGMENTATION_LOSSES},
+    **{f"task.mask_losses.{name}": (0, 1e6) for name in SEGMENTATION_LOSSES},
     "task.head_weight": (0, 1e6),
     "task.painted": (0, 1),
     "task.pasted": (0, 1),
@@ -77,6 +78,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "data.size_px": (64, 20_000),
     "data.painted": (0, 1),
     "data.pasted": (0, 1),
+    "data.real_defects": (0, 1),
     "data.overlap": (0, 0.9),
     "data.seed": (0, 2**32 - 1),
     "data.augmentation.rotation_deg": (0, 180),
@@ -94,6 +96,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "split.folds": (2, 1000),
     "split.fold": (0, 999),
     "split.seed": (0, 2**32 - 1),
+    "model.mask_loss": (0, 1e6),
     "model.width": (1, 4096),
     "model.depth": (1, 12),
     "model.encoder_depth": (3, 5),
@@ -295,13 +298,30 @@ def _check_shares(config: DictConfig) -> None:
         )
 
 
+def _check_mixing(config: DictConfig) -> None:
+    """Refuse a classifier's mixture of images whose labels are mixed, too."""
+    mixup = OmegaConf.select(config, "task.mixup")
+    if mixup and (config.data.painted or config.data.pasted):
+        raise ConfigurationError(
+            f"task.mixup={mixup:g}: it blends images and labels, and data.painted and data.pasted "
+            "give images defects of their own. Take one of them."
+        )
+    if mixup and config.model.mask_loss:
+        raise ConfigurationError(
+            f"task.mixup={mixup:g}: it blends images, but not the masks that model.mask_loss="
+            f"{config.model.mask_loss:g} learns from. Take one of them."
+        )
+
+
 def _check_natural(config: DictConfig) -> None:
     """Refuse patches of other good images where each defect needs a class."""
     natural = OmegaConf.select(config, "task.painting.natural")
-    if natural and OmegaConf.select(config, "model.classes") == "defects":
+    task = OmegaConf.select(config, "task.name")
+    names = task == "classification" or OmegaConf.select(config, "model.classes") == "defects"
+    if natural and names:
         raise ConfigurationError(
             f"task.painting.natural={natural:g}: patches of other good images are none of the "
-            "defects that model.classes=defects tells apart. Leave it at 0, or say "
+            "defects that are to be told apart. Leave it at 0, or say model=unet "
             "model.classes=binary."
         )
 
@@ -317,11 +337,16 @@ def _check_masks(config: DictConfig) -> None:
             "model=unet."
         )
     for key in ("painted", "pasted"):
-        if OmegaConf.select(config, f"data.{key}") is not None:
+        if task == "reconstruction" and OmegaConf.select(config, f"data.{key}") is not None:
             raise ConfigurationError(
-                f"data.{key}: task={task} does not take it; it is for model=unet."
-                + " For an autoencoder see task.corrupted." * (task == "reconstruction")
+                f"data.{key}: task={task} does not take it; it is for classifiers and model=unet. "
+                "For an autoencoder see task.corrupted."
             )
+    if task == "reconstruction" and config.data.real_defects != 1:
+        raise ConfigurationError(
+            f"data.real_defects={config.data.real_defects:g}: task={task} learns from good images "
+            "alone. Leave it out."
+        )
 
 
 def _check_tile(config: DictConfig) -> None:
@@ -368,6 +393,7 @@ RULES: tuple[Callable[[DictConfig], None], ...] = (
     _check_false_alarm_rate,
     _check_window,
     _check_shares,
+    _check_mixing,
     _check_natural,
     _check_masks,
     _check_tile,

@@ -11,6 +11,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from capsule_inspection.configuration.older_runs import fill_in
 from capsule_inspection.configuration.paths import named_folder, quote
 from capsule_inspection.contracts import ConfigurationError, RunError, RunFiles, SweepFiles
 
@@ -88,7 +89,10 @@ def _require_run(folder: Path) -> None:
 
 
 def load_stored(path: Path) -> DictConfig:
-    """A run's config.yaml. Raises RunError where it is missing or damaged."""
+    """A run's config.yaml, with settings that came after it.
+
+    Raises RunError where it is missing or damaged.
+    """
     try:
         config = OmegaConf.load(path)
     except (OmegaConfBaseException, yaml.YAMLError, ValueError, OSError) as error:
@@ -96,4 +100,5 @@ def load_stored(path: Path) -> DictConfig:
         raise RunError(f"{path}: cannot be read ({reason}). Restore it from a copy.") from error
     if not isinstance(config, DictConfig):
         raise RunError(f"{path}: expected settings, found something else. Restore it from a copy.")
+    fill_in(config)
     return config

@@ -19,6 +19,7 @@ class Train:
 
     seed: int = MISSING
     resume: str | None = None
+    save_weights: bool = MISSING
     task: Any = MISSING
     data: Any = MISSING
     split: Any = MISSING
@@ -109,17 +110,6 @@ class Task:
 
 
 @dataclass
-class ClassificationTask(Task):
-    sampling: str = MISSING
-    loss: str = MISSING
-    focal_gamma: float = MISSING
-    class_weights: str = MISSING
-    logit_adjustment: float = MISSING
-    label_smoothing: float = MISSING
-    mixup: float = MISSING
-
-
-@dataclass
 class Painting:
     variants: int = MISSING
     natural: float = MISSING
@@ -177,6 +167,24 @@ class SegmentationLossWeights:
 
 
 @dataclass
+class ClassificationTask(Task):
+    sampling: str = MISSING
+    loss: str = MISSING
+    focal_gamma: float = MISSING
+    class_weights: str = MISSING
+    logit_adjustment: float = MISSING
+    label_smoothing: float = MISSING
+    mixup: float = MISSING
+    views: int = MISSING
+    painted: float = MISSING
+    pasted: float = MISSING
+    defects: float = MISSING
+    painting: Painting = MISSING
+    mask_losses: SegmentationLossWeights = MISSING
+    defect_weight: float = MISSING
+
+
+@dataclass
 class SegmentationTask(WindowTask):
     painted: float = MISSING
     pasted: float = MISSING
@@ -221,6 +229,7 @@ class Data:
     native_size: list[int] | None = None
     painted: float | None = None
     pasted: float | None = None
+    real_defects: float = MISSING
     augmentation: Augmentation = MISSING
 
 
@@ -314,6 +323,8 @@ class Network:
 @dataclass
 class ClassifierNetwork(Network):
     pool: str = MISSING
+    mask_loss: float = MISSING
+    reads_mask: bool = MISSING
 
 
 @dataclass

@@ -67,7 +67,7 @@ class BatchSettings:
     eval_batch_size: int | None = None
     """None for that of training."""
     shares: Shares | None = None
-    """Of what training is made, where `sampling` is mixed."""
+    """Of what training is made, instead of by `sampling`, where a corruption mixes it."""
 
 
 class CachedImages(Dataset[dict[str, Tensor]]):
@@ -168,9 +168,14 @@ class InspectionDataModule(L.LightningDataModule):
             seed=settings.seed,
             share=share,
             views=settings.views,
-            shares=settings.shares,
+            shares=self.shares,
         )
         return self._loader(sampler=sampler, batch_size=settings.batch_size // share.processes)
+
+    @property
+    def shares(self) -> Shares | None:
+        """Of what training is made; None where nothing can be mixed in."""
+        return None if self.corruption is None else self.settings.shares
 
     def _share(self) -> Share:
         if self.trainer is None:

@@ -221,8 +221,9 @@ def _check_any(filled: int, good: GoodImages) -> None:
         missing = sum(not good.has_part(row) for row in good.rows)
         raise DataError(
             f"no defect could be painted on any of {len(good.rows)} good images "
-            f"({good.list_names(good.rows)}): on {missing} of them no part was found. Take "
-            "model.corruption=cutout, noise or none, which need no part, or another data.roi."
+            f"({good.list_names(good.rows)}): on {missing} of them no part was found. Set "
+            "another data.roi, or do without: data.painted=0 (for model=autoencoder: "
+            "model.corruption=cutout, noise or none, which need no part)."
         )
 
 

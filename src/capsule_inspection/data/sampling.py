@@ -34,6 +34,11 @@ class Shares:
     pasted: float
     defects: float
 
+    def of_classes(self, num_classes: int) -> list[float]:
+        """How often each class is seen, the good one first, all defects equally often."""
+        good = max(0.0, 1 - self.painted - self.pasted - self.defects)
+        return [good, *[(1 - good) / (num_classes - 1)] * (num_classes - 1)]
+
 
 @dataclass(frozen=True)
 class Share:

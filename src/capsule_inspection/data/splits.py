@@ -161,6 +161,29 @@ def set_aside(index: DataIndex, *, stage: str, share: float, seed: int) -> DataI
     return replace(index, records=records)
 
 
+def keep_defects(index: DataIndex, share: float, *, seed: int) -> DataIndex:
+    """The index with only a share of each defect's training images, at least one; none for 0.
+
+    Those of a smaller share are among those of a larger one. Validation and test stay as they are.
+    """
+    if share == 1:
+        return index
+    left_out: set[int] = set()
+    for label in range(1, len(index.classes)):
+        members = [
+            row
+            for row, record in enumerate(index.records)
+            if record.split == TRAIN and record.label == label
+        ]
+        members.sort(key=lambda row: _drawn(index.records[row].sha256, seed=seed, purpose="keep"))
+        left_out |= set(members[math.ceil(share * len(members)) :])
+    records = tuple(
+        replace(record, split="") if row in left_out else record
+        for row, record in enumerate(index.records)
+    )
+    return replace(index, records=records)
+
+
 def _check_folds(*, folds: int, fold: int, val_fraction: float) -> None:
     if folds < 2 or not 0 <= fold < folds or not 0 <= val_fraction < 1:
         raise ConfigurationError(
@@ -255,13 +278,17 @@ def _shuffled(index: DataIndex, *, seed: int, purpose: str) -> list[_Group]:
 
     def rank(rows: list[int]) -> tuple[str, str]:
         sha256 = min(index.records[row].sha256 for row in rows)
-        drawn = hashlib.sha256(f"{purpose}/{seed}/{sha256}".encode()).hexdigest()
+        drawn = _drawn(sha256, seed=seed, purpose=purpose)
         return drawn, min(index.records[row].path for row in rows)
 
     return [
         _Group(tuple(rows), Counter(index.records[row].label for row in rows))
         for rows in sorted(members.values(), key=rank)
     ]
+
+
+def _drawn(sha256: str, *, seed: int, purpose: str) -> str:
+    return hashlib.sha256(f"{purpose}/{seed}/{sha256}".encode()).hexdigest()
 
 
 def _require(index: DataIndex, groups: Sequence[_Group], *, needed: int, reason: str) -> None:

@@ -216,19 +216,24 @@ def load_own_weights(network: Network, choice: str) -> WeightsRecord:
 
     Raises WeightsError where the file cannot be read or is of another network.
     """
-    from capsule_inspection.networks.weight_files import read_weights
     from capsule_inspection.networks.weight_fitting import check_fit
-    from capsule_inspection.networks.weights import RANDOM, best_of_run, check_choice
+    from capsule_inspection.networks.weights import (
+        RANDOM,
+        best_of_run,
+        check_choice,
+        read_with_card,
+        record_of,
+    )
 
     if choice == "none":
         return RANDOM
     check_choice(choice, choices=("none",))
     path = best_of_run(Path(choice).expanduser())
-    file = read_weights(path)
+    file, card = read_with_card(path, accepted={"autoencoder": network.normalisation})
     own = network.state_dict()
     check_fit(own, file.state, ignored=set(), where=str(path))
     network.load_state_dict({**own, **file.state})
-    return WeightsRecord(source="file", path=str(path), sha256=file.sha256, seen=file.seen)
+    return record_of(file, card, source="file")
 
 
 def check_size(size: Sequence[int], *, depth: int, key: str) -> None:

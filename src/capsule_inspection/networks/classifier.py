@@ -17,8 +17,17 @@ from torch import Tensor, nn
 
 from capsule_inspection.contracts import ConfigurationError, Normalisation
 from capsule_inspection.networks.base import BuiltNetwork, Network
+from capsule_inspection.networks.mask_head import MaskHead, levels
 
-POOLS = ("own", "average", "max", "average_max", "concat")
+POOLS = ("own", "average", "max", "average_max", "concat", "topk")
+_TOP_SHARE = 0.1
+"""Of a map's places, those that the pool topk takes of each channel."""
+
+
+NO_MAPS = (
+    "model.mask_loss: this network gives no maps of several sizes that masks could teach. Set "
+    "model.mask_loss=0, or choose a convolutional network of timm (model=timm model.name=...)."
+)
 
 
 class Backbone(nn.Module, ABC):
@@ -43,6 +52,13 @@ class Backbone(nn.Module, ABC):
     def to_map(self, features: Tensor) -> Tensor:
         """Features as a map (N, C, h, w). Raises ConfigurationError where there is none."""
 
+    def with_maps(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What `forward` gives, and the maps (N, C_i, h_i, w_i) on the way, from input to output.
+
+        Raises ConfigurationError where there are none.
+        """
+        raise ConfigurationError(NO_MAPS)
+
     def from_map(self, last_map: Tensor, features: Tensor) -> Tensor:
         """These features with another map (N, C, h, w) in them: what undoes `to_map`."""
         return last_map
@@ -60,7 +76,8 @@ class Classifier(Network):
     """Backbone, pool and head.
 
     `pool` is a module from maps (N, C, h, w) to vectors (N, D); None stands for the backbone's
-    own pooling.
+    own pooling. With a mask head (`add_mask_head`) it says of places, too, which defect they show,
+    and where `reads_mask`, the logits of the image are the sum of both heads'.
     """
 
     def __init__(
@@ -77,13 +94,46 @@ class Classifier(Network):
         self.pool = pool
         self.dropout = nn.Dropout(dropout)
         self.head = head
+        self.mask_head: MaskHead | None = None
+        self.reads_mask = False
         self.normalisation = normalisation
         # Positions that a network keeps fixed by design never become trainable.
         self._fixed = {name for name, p in self.named_parameters() if not p.requires_grad}
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (N, C) of normalised images (N, 3, H, W)."""
-        return self.head(self.dropout(self.vector(self.backbone(image))))
+        if self.mask_head is None or not self.reads_mask:
+            return self.head(self.dropout(self.vector(self.backbone(image))))
+        return self.with_places(image)[0]
+
+    def with_places(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of normalised images, (N, C), and of the places of each, (N, C, h, w).
+
+        Only of classifiers with a mask head.
+        """
+        assert self.mask_head is not None
+        features, maps = self.backbone.with_maps(image)
+        places = self.mask_head([maps[number] for number in self._levels])
+        logits = self.head(self.dropout(self.vector(features)))
+        if self.reads_mask:
+            logits = logits + self.mask_head.read(places)
+        return logits, places
+
+    def add_mask_head(
+        self, num_classes: int, *, image_size: tuple[int, int], reads_mask: bool
+    ) -> None:
+        """Give it a mask head for images of (H, W) pixels; `reads_mask`: its answer depends on it.
+
+        Raises ConfigurationError where the backbone has no maps.
+        """
+        was_training = self.training
+        with torch.no_grad():
+            maps = self.eval().backbone.with_maps(torch.zeros(1, 3, *image_size))[1]
+        self.train(was_training)
+        self._levels = levels(maps, image_size=image_size)
+        channels = [maps[number].shape[1] for number in self._levels]
+        self.mask_head = MaskHead(channels, num_classes)
+        self.reads_mask = reads_mask
 
     def vector(self, features: Tensor) -> Tensor:
         """One vector (N, D) an image, from the backbone's features."""
@@ -102,8 +152,8 @@ class Classifier(Network):
         """
         fixed = {id(p) for name, p in self.named_parameters() if name in self._fixed}
         last = [*self.head.parameters()]
-        if self.pool is not None:
-            last = [*self.pool.parameters(), *last]
+        for part in (self.pool, self.mask_head):
+            last = [*([] if part is None else part.parameters()), *last]
         groups = (
             [p for p in group if id(p) not in fixed] for group in self.backbone.layer_groups()
         )
@@ -111,9 +161,10 @@ class Classifier(Network):
 
 
 class Pool(nn.Module):
-    """Global pooling of a map (N, C, h, w) to a vector (N, C): average, max, or their mean.
+    """Global pooling of a map (N, C, h, w) to a vector (N, C): average, max, their mean, topk.
 
-    `concat` puts average and max behind each other: (N, 2 C).
+    `concat` puts average and max behind each other: (N, 2 C). `topk` is the mean of the highest
+    tenth of the places of each channel: what is small is not lost among all that is good.
     """
 
     def __init__(self, kind: str) -> None:
@@ -123,6 +174,10 @@ class Pool(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         if self.kind == "max":
             return features.amax(dim=(2, 3))
+        if self.kind == "topk":
+            places = features.flatten(2)
+            count = max(1, round(_TOP_SHARE * places.shape[2]))
+            return places.topk(count, dim=2).values.mean(2)
         average = features.mean(dim=(2, 3))
         if self.kind == "concat":
             return torch.cat([average, features.amax(dim=(2, 3))], dim=1)
@@ -173,8 +228,13 @@ def build_custom_resnet(
     stem: str = "imagenet",
     pool: str = "average",
     zero_init_residual: bool = True,
+    image_size: Sequence[int] = (224, 224),
+    mask_loss: float = 0.0,
+    reads_mask: bool = True,
 ) -> BuiltNetwork:
     """Residual network of custom_resnet.py; for the settings see `CustomResNet`.
+
+    With a `mask_loss` above 0 it gets a mask head.
 
     Raises ConfigurationError for impossible settings, WeightsError for unusable weights.
     """
@@ -192,6 +252,9 @@ def build_custom_resnet(
         pool=pool,
         zero_init_residual=zero_init_residual,
     )
+    if mask_loss > 0:
+        size = (image_size[0], image_size[1])
+        network.add_mask_head(num_classes, image_size=size, reads_mask=reads_mask)
     published = PublishedWeights(name=name)
     return BuiltNetwork(network, load_weights(network, choice=weights, published=published))
 
@@ -204,22 +267,28 @@ def build_timm(
     image_size: Sequence[int] = (224, 224),
     pool: str = "own",
     options: Mapping[str, Any] | None = None,
+    mask_loss: float = 0.0,
+    reads_mask: bool = True,
 ) -> BuiltNetwork:
     """Any classifier of timm; `options` go to its constructor (`drop_rate`, `drop_path_rate`).
 
-    `image_size` is (H, W) in pixels and used by networks that are built for one size.
+    `image_size` is (H, W) in pixels and used by networks that are built for one size. With a
+    `mask_loss` above 0 it gets a mask head.
     Raises ConfigurationError for an unknown name or option, WeightsError for unusable weights.
     """
     from capsule_inspection.networks.timm_network import make_timm
     from capsule_inspection.networks.weights import load_weights
 
+    size = (image_size[0], image_size[1])
     network, published = make_timm(
         name=name,
         num_classes=num_classes,
-        image_size=(image_size[0], image_size[1]),
+        image_size=size,
         pool=pool,
         options=dict(options or {}),
     )
+    if mask_loss > 0:
+        network.add_mask_head(num_classes, image_size=size, reads_mask=reads_mask)
     return BuiltNetwork(network, load_weights(network, choice=weights, published=published))
 
 
@@ -231,6 +300,8 @@ def build_torchvision(
     image_size: Sequence[int] = (224, 224),
     pool: str = "own",
     options: Mapping[str, Any] | None = None,
+    mask_loss: float = 0.0,
+    reads_mask: bool = True,
 ) -> BuiltNetwork:
     """Any classifier of torchvision; `options` go to its constructor (`dropout`).
 
@@ -240,13 +311,16 @@ def build_torchvision(
     from capsule_inspection.networks.torchvision_network import make_torchvision
     from capsule_inspection.networks.weights import load_weights
 
+    size = (image_size[0], image_size[1])
     network, published = make_torchvision(
         name=name,
         num_classes=num_classes,
-        image_size=(image_size[0], image_size[1]),
+        image_size=size,
         pool=pool,
         options=dict(options or {}),
     )
+    if mask_loss > 0:
+        network.add_mask_head(num_classes, image_size=size, reads_mask=reads_mask)
     return BuiltNetwork(network, load_weights(network, choice=weights, published=published))
 
 

@@ -140,6 +140,10 @@ class ResNetBackbone(Backbone):
     def forward(self, image: Tensor) -> Tensor:
         return self.stage_maps(image)[-1]
 
+    def with_maps(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        maps = self.stage_maps(image)
+        return maps[-1], maps
+
     def stage_maps(self, image: Tensor) -> list[Tensor]:
         """The map of each stage, (N, C_i, h_i, w_i), from fine to coarse."""
         maps = [self.stem(image)]

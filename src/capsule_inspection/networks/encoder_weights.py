@@ -1,26 +1,86 @@
 """Weights of an encoder, by the rule of `model.weights`, and from runs of other tasks.
 
 A file may hold a whole segmentation network of the same kind, or a classifier or autoencoder, of
-which the encoder is taken. Boundary: decides what of a file is the encoder; weights.py has the
-rule, weight_fitting.py says what does not fit.
+which the encoder is taken; of a segmentation network of other classes, all but its last layer.
+Boundary: decides what of a file is the encoder; weights.py has the rule, weight_fitting.py says
+what does not fit.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from segmentation_models_pytorch import encoders as library
 from torch import Tensor
 
-from capsule_inspection.contracts import WeightsError
+from capsule_inspection.contracts import Normalisation, WeightsError, WeightsRecord
+from capsule_inspection.networks import autoencoder
 from capsule_inspection.networks.encoders import OWN, TIMM
 from capsule_inspection.networks.published import HubFile, PublishedWeights
 from capsule_inspection.networks.segmenter import Segmenter
+from capsule_inspection.networks.weight_cards import PAINTED, Accepted
 from capsule_inspection.networks.weight_fitting import check_fit
+from capsule_inspection.networks.weights import (
+    RANDOM,
+    find_brought,
+    load_file,
+    load_weights,
+    random_warning,
+)
+
+logger = logging.getLogger(__name__)
 
 ENCODER = "model.encoder."
+HEAD = "model.segmentation_head."
 _BEFORE_ENCODERS = (ENCODER, "backbone.model.", "backbone.", "encoder.")
 """What stands before the names of an encoder's layers in files of our networks."""
+
+
+def whole_name(architecture: str, encoder: str) -> str:
+    """What weights of a whole segmentation network are called, such as unet_autoencoder."""
+    return f"{architecture.lower()}_{encoder.removeprefix(TIMM).partition('.')[0]}"
+
+
+def load_encoder(
+    network: Segmenter, *, choice: str, published: PublishedWeights, whole: str, usual: bool
+) -> WeightsRecord:
+    """Put weights into the network, in place, as `choice` (model.weights) asks.
+
+    `whole` is the name of weights of all of it. For encoders of ours `auto` takes those where the
+    project brings them, and else says nothing, since none are published; `usual` says that the
+    encoder has no options of its own.
+    Raises WeightsError and ConfigurationError as `load_weights` does.
+    """
+    accepted: Accepted = {
+        whole: network.normalisation,
+        published.name: _normalisation_of(published.name, network),
+    }
+    if choice != "auto" or published.name not in OWN:
+        return load_weights(
+            network, choice=choice, published=published, fit=fit_encoder, accepted=accepted
+        )
+    brought = find_brought(whole)
+    if brought is None:
+        return RANDOM
+    try:
+        return load_file(network, brought, source=PAINTED, fit=fit_encoder, accepted=accepted)
+    except WeightsError as error:
+        if usual:
+            logger.warning(random_warning(published, str(error)))
+        else:
+            logger.info(
+                "%s begins from random weights: those that the project brings are of an encoder "
+                "without model.encoder_options (%s)",
+                whole,
+                error,
+            )
+        return RANDOM
+
+
+def _normalisation_of(encoder: str, network: Segmenter) -> Normalisation:
+    """What weights of the encoder alone may have learnt with: an autoencoder has its own."""
+    return autoencoder.NORMALISATION if encoder == "autoencoder" else network.normalisation
 
 
 def published_weights(name: str, resolved: str) -> PublishedWeights:
@@ -43,13 +103,17 @@ def published_weights(name: str, resolved: str) -> PublishedWeights:
 
 
 def fit_encoder(network: Segmenter, state: Mapping[str, Tensor], *, where: str) -> None:
-    """Load a file into the network, in place: all of it, or its encoder alone.
+    """Load a file into the network, in place: all of it, all but the head, or its encoder alone.
 
     Raises WeightsError, naming layers, where the encoder's do not fit.
     """
     own = network.state_dict()
-    if all(key in state and state[key].shape == value.shape for key, value in own.items()):
-        network.load_state_dict({key: state[key] for key in own})
+    fitting = {k: state[k] for k, v in own.items() if k in state and state[k].shape == v.shape}
+    if all(key in fitting or key.startswith(HEAD) for key in own):
+        if len(fitting) < len(own):
+            logger.info("%s: its classes are not this data set's; the head starts anew.", where)
+            fitting = {key: value for key, value in fitting.items() if not key.startswith(HEAD)}
+        network.load_state_dict({**own, **fitting})
         return
     wanted = {
         key.removeprefix(ENCODER): value for key, value in own.items() if key.startswith(ENCODER)
@@ -62,6 +126,7 @@ def fit_encoder(network: Segmenter, state: Mapping[str, Tensor], *, where: str) 
             "network that they are of, or model.weights=none."
         )
     check_fit(wanted, found, ignored=set(), where=where)
+    logger.info("%s: the encoder's weights are taken; the decoder starts anew.", where)
     network.load_state_dict({**own, **{ENCODER + key: value for key, value in found.items()}})
 
 

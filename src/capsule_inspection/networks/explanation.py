@@ -1,5 +1,7 @@
 """Where does a classifier look? Grad-CAM on the last map of any of our classifiers.
 
+One whose answer reads a mask head says it outright: the map is the head's probability of the class.
+
 Source: Selvaraju et al. 2017, "Grad-CAM", section 3, as captum computes it: channels are weighted
 by the mean gradient of a class's logit, summed, and what is negative is dropped. Where the head
 reads the mean of the map this is the class activation map of Zhou et al. 2016.
@@ -33,7 +35,11 @@ def explain(network: Classifier, image: Tensor, label: Tensor) -> Tensor | None:
     with _as_in_use(network, image.device):
         # What inference mode has made cannot be differentiated: copies can.
         dtype = next(network.parameters()).dtype
-        coarse = _grad_cam(network, image.detach().clone().to(dtype), label.clone())
+        seen, label = image.detach().clone().to(dtype), label.clone()
+        if network.mask_head is not None and network.reads_mask:
+            coarse: Tensor | None = _read_places(network, seen, label)
+        else:
+            coarse = _grad_cam(network, seen, label)
         if coarse is None:
             return None
         size = (image.shape[2], image.shape[3])
@@ -61,6 +67,13 @@ def _as_in_use(network: nn.Module, device: torch.device) -> Iterator[None]:
     finally:
         for module, is_training in modes.items():
             module.training = is_training
+
+
+def _read_places(network: Classifier, image: Tensor, label: Tensor) -> Tensor:
+    """The probability of a class at each place, (N, 1, h, w)."""
+    with torch.no_grad():
+        probabilities = network.with_places(image)[1].float().softmax(1)
+    return probabilities[torch.arange(len(label)), label][:, None]
 
 
 def _grad_cam(network: Classifier, image: Tensor, label: Tensor) -> Tensor | None:

@@ -103,7 +103,6 @@ def build_segmenter(
     WeightsError for unusable weights.
     """
     from capsule_inspection.networks import encoder_weights
-    from capsule_inspection.networks.weights import load_weights
 
     resolved = encoders.resolve(encoder, encoder_options)
     own = encoder in encoders.OWN
@@ -121,11 +120,12 @@ def build_segmenter(
     }
     model = _create(architecture, resolved, settings)
     network = Segmenter(model, encoder_name=encoder, normalisation=_normalisation(resolved))
-    loaded = load_weights(
+    loaded = encoder_weights.load_encoder(
         network,
-        choice="none" if weights == "auto" and own else weights,  # nothing is published of ours
+        choice=weights,
         published=encoder_weights.published_weights(encoder, resolved),
-        fit=encoder_weights.fit_encoder,
+        whole=encoder_weights.whole_name(architecture, encoder),
+        usual=not encoder_options,
     )
     return BuiltNetwork(network, loaded)
 

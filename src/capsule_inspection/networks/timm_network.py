@@ -20,8 +20,10 @@ from torch import Tensor, nn
 
 from capsule_inspection.contracts import ConfigurationError, Normalisation
 from capsule_inspection.networks.classifier import (
+    NO_MAPS,
     Backbone,
     Classifier,
+    Pool,
     check_forward,
     check_pool,
     make_head,
@@ -70,6 +72,13 @@ class TimmBackbone(Backbone):
         patches = features[:, getattr(self.model, "num_prefix_tokens", 0) :]
         height, width = self._grid(patches.shape[1])
         return patches.transpose(1, 2).unflatten(2, (height, width))
+
+    def with_maps(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        forward = getattr(self.model, "forward_intermediates", None)
+        if forward is None:
+            raise ConfigurationError(NO_MAPS)
+        features, maps = forward(image, output_fmt="NCHW")
+        return features, maps
 
     def from_map(self, last_map: Tensor, features: Tensor) -> Tensor:
         if features.ndim == 4:
@@ -147,21 +156,35 @@ def make_timm(
     for key in options.keys() & RESERVED.keys():
         raise ConfigurationError(f"model.options.{key}: this is set by {RESERVED[key]}.")
     settings = dict(options)
-    if pool != "own":
+    if pool in OWN_POOL_NAMES:
         settings["global_pool"] = OWN_POOL_NAMES[pool]
     model, is_fixed_size = _create(name, settings, image_size)
     backbone = TimmBackbone(model)
     if pool == "concat":
         _double_vector(backbone, name)
     cfg = backbone.model.pretrained_cfg
+    from_map = _pool_of_map(backbone, pool, image_size)
+    channels = int(backbone.model.num_features)
+    vector_size = backbone.vector_size if from_map is None else channels
     network = Classifier(
         backbone,
-        make_head(backbone.vector_size, num_classes),
+        make_head(vector_size, num_classes),
+        pool=from_map,
         normalisation=Normalisation(mean=tuple(cfg["mean"]), std=tuple(cfg["std"])),
     )
     if is_fixed_size:
         check_forward(network, image_size)
     return network, published_of(name, cfg)
+
+
+def _pool_of_map(backbone: TimmBackbone, pool: str, image_size: tuple[int, int]) -> Pool | None:
+    """A pool that timm does not have, in the place of the network's own; it needs a map."""
+    if pool in ("own", *OWN_POOL_NAMES):
+        return None
+    with torch.no_grad():
+        backbone.eval().to_map(backbone(torch.zeros(1, 3, *image_size)))
+    backbone.train()
+    return Pool(pool)
 
 
 def _double_vector(backbone: TimmBackbone, name: str) -> None:

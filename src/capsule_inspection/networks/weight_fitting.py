@@ -1,7 +1,8 @@
 """Putting a file's tensors into a classifier: all of them, or an error that says what differs.
 
 Our own names (`backbone.*`, `head.*`) and those of bare timm and torchvision networks are known.
-Only the head may differ, because another data set has other classes.
+Only the head may differ, because another data set has other classes, and the mask head, which not
+every training has.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from capsule_inspection.networks.classifier import Classifier
 logger = logging.getLogger(__name__)
 
 SHOWN = 4
+MASK_HEAD = "mask_head."
 
 
 def fit_weights(network: Classifier, state: Mapping[str, Tensor], *, where: str) -> bool:
@@ -27,6 +29,7 @@ def fit_weights(network: Classifier, state: Mapping[str, Tensor], *, where: str)
     """
     own = network.state_dict()
     state = _with_our_names(network, state)
+    state = _with_own_places(own, state)
     head = {key for key in own if key.startswith("head.")}
     has_head = all(key in state and state[key].shape == own[key].shape for key in head)
     if not has_head:
@@ -37,6 +40,18 @@ def fit_weights(network: Classifier, state: Mapping[str, Tensor], *, where: str)
     own.update(state)
     network.load_state_dict(own)
     return has_head
+
+
+def _with_own_places(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The file with the mask head that the network has: as much of the file's as fits, or none."""
+    others = {key: value for key, value in state.items() if not key.startswith(MASK_HEAD)}
+    places = {key: value for key, value in own.items() if key.startswith(MASK_HEAD)}
+    fitting = {
+        key: state[key]
+        for key, value in places.items()
+        if key in state and state[key].shape == value.shape
+    }
+    return {**others, **places, **fitting}
 
 
 def _with_our_names(network: Classifier, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

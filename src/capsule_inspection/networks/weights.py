@@ -2,12 +2,14 @@
 
 - auto: ImageNet where a local file, a cache or the hub has it, else what the project brings
   (`networks/weights/<name>.safetensors`, trained on painted images), else random and a warning.
+  Segmentation networks with an encoder of ours: see encoder_weights.py.
 - imagenet, or a path: exactly that, or an error before training.
 - none: random, and nothing is said.
 
 Local files are looked for in the folder $CAPSULE_WEIGHTS, then in `weights/` of the working
-directory, as `<name>.safetensors`, `.pth` or `.pt`.
-Boundary: decides and records; published.py fetches, weight_files.py reads, weight_fitting.py fits.
+directory, as `<name>.safetensors`, `.pth` or `.pt`. A card beside a file must be of this network.
+Boundary: decides and records; published.py fetches, weight_files.py reads, weight_cards.py knows
+cards, weight_fitting.py fits.
 """
 
 from __future__ import annotations
@@ -26,7 +28,15 @@ from capsule_inspection.networks.published import (
     fetch_first,
     find_cached,
 )
-from capsule_inspection.networks.weight_files import SUFFIXES, read_weights
+from capsule_inspection.networks.weight_cards import (
+    FILE,
+    PAINTED,
+    Accepted,
+    WeightsCard,
+    check_card,
+    read_card,
+)
+from capsule_inspection.networks.weight_files import SUFFIXES, WeightsFile, read_weights
 from capsule_inspection.networks.weight_fitting import fit_weights
 
 logger = logging.getLogger(__name__)
@@ -45,28 +55,68 @@ def load_weights(
     choice: str,
     published: PublishedWeights,
     fit: Callable[..., object] = fit_weights,
+    accepted: Accepted | None = None,
 ) -> WeightsRecord:
     """Put weights into the network, in place, as `choice` (model.weights) asks.
 
     `fit(network, state, where=...)` puts a file's tensors into it, by default a classifier's.
+    `accepted` has the names that a card may call the network, by default its own alone.
     Raises WeightsError where weights that were asked for cannot be had, read or fitted,
     ConfigurationError where `choice` is a mistyped name.
     """
     if choice == "none":
         return RANDOM
+    names = {published.name: network.normalisation} if accepted is None else accepted
 
     def load(path: Path, *, source: str) -> WeightsRecord:
-        file = read_weights(path)
-        fit(network, file.state, where=str(path))
-        logger.info("Weights: %s, from %s", source, path)
-        return WeightsRecord(source=source, path=str(path), sha256=file.sha256, seen=file.seen)
+        return load_file(network, path, source=source, fit=fit, accepted=names)
 
     if choice == "imagenet":
         return _load_imagenet(load, published)
     if choice == "auto":
         return _load_auto(load, published)
     check_choice(choice)
-    return load(best_of_run(Path(choice).expanduser()), source="file")
+    return load(best_of_run(Path(choice).expanduser()), source=FILE)
+
+
+def load_file(
+    network: Network,
+    path: Path,
+    *,
+    source: str,
+    fit: Callable[..., object],
+    accepted: Accepted,
+) -> WeightsRecord:
+    """Put a file's weights into the network, in place; `source` is where they are known to be from.
+
+    Raises WeightsError where file or card cannot be read, or are of another network.
+    """
+    file, card = read_with_card(path, accepted=accepted)
+    fit(network, file.state, where=str(path))
+    record = record_of(file, card, source=source)
+    logger.info("Weights: %s, from %s", record.source, path)
+    return record
+
+
+def read_with_card(path: Path, *, accepted: Accepted) -> tuple[WeightsFile, WeightsCard | None]:
+    """A file of weights, and the card beside it where there is one.
+
+    Raises WeightsError where either cannot be read or the card is none of the accepted.
+    """
+    file, card = read_weights(path), read_card(path)
+    if card is not None:
+        check_card(card, path=path, sha256=file.sha256, accepted=accepted)
+    return file, card
+
+
+def record_of(file: WeightsFile, card: WeightsCard | None, *, source: str) -> WeightsRecord:
+    """What is recorded of a file; a card knows better where its weights come from."""
+    return WeightsRecord(
+        source=source if card is None else card.source,
+        path=str(file.path),
+        sha256=file.sha256,
+        seen=file.seen if card is None else file.seen | frozenset(card.seen_sha256),
+    )
 
 
 def best_of_run(path: Path) -> Path:
@@ -91,7 +141,14 @@ def _load_imagenet(load: Loader, published: PublishedWeights) -> WeightsRecord:
         path = find_imagenet(published)
     except UnavailableError as error:
         raise WeightsError(_how_to_get(published, str(error))) from error
-    return load(path, source="imagenet")
+    record = load(path, source="imagenet")
+    if record.source != "imagenet":
+        raise WeightsError(
+            f"{path}: model.weights=imagenet, and these weights are others, as their card says "
+            f"(source {record.source}). Say model.weights={path} to take them, or put those of "
+            "ImageNet in their place."
+        )
+    return record
 
 
 def _load_auto(load: Loader, published: PublishedWeights) -> WeightsRecord:
@@ -101,14 +158,20 @@ def _load_auto(load: Loader, published: PublishedWeights) -> WeightsRecord:
         reason = str(error)
     else:
         return load(path, source="imagenet")
-    brought = BROUGHT / f"{published.name}.safetensors"
-    if brought.is_file():
+    brought = find_brought(published.name)
+    if brought is not None:
         try:
-            return load(brought, source="painted")
+            return load(brought, source=PAINTED)
         except WeightsError as error:
             reason = f"{reason}; and {error}"
-    logger.warning(_random_warning(published, reason))
+    logger.warning(random_warning(published, reason))
     return RANDOM
+
+
+def find_brought(name: str) -> Path | None:
+    """The weights that the project brings for a network, None where it has none."""
+    path = BROUGHT / f"{name}.safetensors"
+    return path if path.is_file() else None
 
 
 def find_imagenet(published: PublishedWeights) -> Path:
@@ -160,7 +223,8 @@ def _how_to_get(published: PublishedWeights, reason: str) -> str:
     )
 
 
-def _random_warning(published: PublishedWeights, reason: str) -> str:
+def random_warning(published: PublishedWeights, reason: str) -> str:
+    """What cannot be missed where `auto` found nothing to begin with."""
     line = "!" * 88
     local = f"weights/{(published.local_names or (published.name,))[0]}.safetensors"
     advice = (

@@ -1,17 +1,22 @@
-"""The pool of painted defects that a configuration asks for."""
+"""Painted and real defects to be put onto good training images, as a configuration asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from capsule_inspection.contracts import DataIndex
+from capsule_inspection.contracts import GOOD_LABEL, TRAIN, DataIndex
 from capsule_inspection.data.cache import DecodedCache
 from capsule_inspection.data.painted import PaintedPool, open_painted
-from capsule_inspection.data.painting import PaintingSettings
+from capsule_inspection.data.painting import NATURAL, PaintingSettings
+from capsule_inspection.data.pasting import Donor, make_donors
 from capsule_inspection.runs.inputs import progress
+from capsule_inspection.synthesis.defects import DEFECTS
+
+log = logging.getLogger(__name__)
 
 _SEED = 0
 """Of its own, and not the training's: runs of several seeds share the painted defects."""
@@ -45,3 +50,44 @@ def open_pool(
             progress=show,
             names=[record.path for record in index.records],
         )
+
+
+def paint_training(
+    config: DictConfig, index: DataIndex, cache: DecodedCache, labels: Mapping[str, int]
+) -> PaintedPool | None:
+    """Painted defects of the good training images; None where none are asked for or none can be.
+
+    `labels` has the class of each kind that may be painted, and others.
+    """
+    rows = _rows(index, lambda label: label == GOOD_LABEL)
+    if not config.data.painted or not rows:
+        return None
+    if not labels.keys() & {NATURAL, *DEFECTS}:
+        log.warning(
+            "data.painted=%g: of the classes %s none can be painted, only %s can. Real defects are "
+            "pasted instead, where they have masks.",
+            config.data.painted,
+            ", ".join(labels),
+            ", ".join(DEFECTS),
+        )
+        return None
+    return open_pool(config, index, cache, rows=rows, sources=rows)
+
+
+def training_donors(index: DataIndex, cache: DecodedCache) -> list[Donor]:
+    """The real defects of the training images, as far as they have masks."""
+    rows = _rows(index, lambda label: label != GOOD_LABEL)
+    return make_donors(cache.images[rows], cache.masks[rows], cache.foregrounds[rows])
+
+
+def labels_of_defects(index: DataIndex) -> dict[str, int]:
+    """The class of each kind of defect, by its name."""
+    return {name: label for label, name in enumerate(index.classes) if label != GOOD_LABEL}
+
+
+def _rows(index: DataIndex, wanted: Callable[[int], bool]) -> list[int]:
+    return [
+        number
+        for number, record in enumerate(index.records)
+        if record.split == TRAIN and wanted(record.label)
+    ]

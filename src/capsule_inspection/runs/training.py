@@ -40,6 +40,7 @@ from capsule_inspection.runs.interruption import InterruptionGuard, TrainingInte
 from capsule_inspection.runs.keeping import keep_neighbours
 from capsule_inspection.runs.kinds import kind_of
 from capsule_inspection.runs.machine import measure_latency_ms, measure_network
+from capsule_inspection.runs.pretrained import keep_weights
 from capsule_inspection.runs.record import FAILED, FINISHED, INTERRUPTED, RunRecord
 from capsule_inspection.runs.trainers import write_checkpoint
 from capsule_inspection.tasks.base import InspectionTask
@@ -58,6 +59,8 @@ class Training:
     task: InspectionTask
     choices: machine.Choices
     table: EpochTable
+    weights: WeightsRecord
+    """Where the network's first weights came from."""
 
 
 def train(config: DictConfig) -> float | None:
@@ -181,6 +184,7 @@ def _prepare(
         corruption=kind_of(config).corruption(config, index, cache),
     )
     task = building.build_task(config, built.network, data)
+    task.seen_sha256 = sorted({*task.seen_sha256, *built.weights.seen})
     if last is not None:
         restore_network(task.network, read_checkpoint(last), path=last)
     if record is not None:
@@ -193,6 +197,7 @@ def _prepare(
         task,
         choices,
         EpochTable(folder / RunFiles.EPOCHS, first_epoch=_finished_epochs(last)),
+        built.weights,
     )
 
 
@@ -297,6 +302,17 @@ def _finish(training: Training, trainer: L.Trainer) -> float | None:
     for logger in trainer.loggers:
         logger.finalize("success")
     evaluating.tell(training.folder, figures, optimistic=training.config.split.name == "origin")
+    if training.config.get("save_weights"):  # runs of earlier versions do not have it
+        assert training.record is not None
+        keep_weights(
+            training.folder,
+            network,
+            config=training.config,
+            data=training.data,
+            first=training.weights,
+            record=training.record.values,
+            figures=figures,
+        )
     return best
 
 

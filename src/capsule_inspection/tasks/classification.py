@@ -12,7 +12,7 @@ from capsule_inspection.contracts import GOOD_LABEL, Batch
 from capsule_inspection.networks.classifier import Classifier
 from capsule_inspection.networks.explanation import explain
 from capsule_inspection.networks.scoring import classification_scores
-from capsule_inspection.tasks.base import InspectionTask, Learning
+from capsule_inspection.tasks.base import InspectionTask, Learning, in_float32
 
 
 class ClassificationTask(InspectionTask):
@@ -22,10 +22,19 @@ class ClassificationTask(InspectionTask):
     """Whether predictions say too where the network looks in the defects that have a mask."""
 
     def __init__(
-        self, network: nn.Module, *, loss: nn.Module, num_classes: int, learning: Learning
+        self,
+        network: nn.Module,
+        *,
+        loss: nn.Module,
+        num_classes: int,
+        learning: Learning,
+        mask_loss: MaskLoss | None = None,
     ) -> None:
+        """A `mask_loss` is for networks with a mask head."""
         super().__init__(network, learning)
         self.loss = loss
+        self.mask_loss = mask_loss
+        self.train_mask_loss = MeanMetric() if mask_loss is not None else None
         self.train_figures = EpochFigures(num_classes)
         self.val_figures = EpochFigures(num_classes)
 
@@ -33,18 +42,26 @@ class ClassificationTask(InspectionTask):
         return self.network(image)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        logits = self.network(batch["image"])
-        loss = self.loss(logits, batch.get("label_weight", batch["label"]))
+        if self.mask_loss is None:
+            logits, of_places = self.network(batch["image"]), None
+        else:
+            assert isinstance(self.network, Classifier)
+            logits, places = self.network.with_places(batch["image"])
+            of_places = self.mask_loss(places, batch["mask"], batch["label"])
+        loss: Tensor = self.loss(logits, batch.get("label_weight", batch["label"]))
         self.train_figures.update(logits.detach(), batch["label"], loss.detach())
-        return loss
+        if of_places is None or self.train_mask_loss is None:
+            return loss
+        self.train_mask_loss.update(of_places.detach(), weight=len(logits))
+        return loss + of_places
 
     def on_train_epoch_end(self) -> None:
+        figures = self.train_figures.finish("train")
+        if self.train_mask_loss is not None:
+            figures["train/mask_loss"] = float(self.train_mask_loss.compute())
+            self.train_mask_loss.reset()
         self.log_epoch(
-            {
-                **self.train_figures.finish("train"),
-                "optimizer/learning_rate": self.learning_rate(),
-            },
-            bar=("train/loss",),
+            {**figures, "optimizer/learning_rate": self.learning_rate()}, bar=("train/loss",)
         )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -83,6 +100,31 @@ class ClassificationTask(InspectionTask):
         if maps is None:
             rows, maps = rows[:0], batch["image"].new_zeros(0, *batch["image"].shape[2:])
         return {"explained": batch["index"][rows].cpu(), "explanation": maps.half().cpu()}
+
+
+class MaskLoss(nn.Module):
+    """What a mask head is taught: the class of each place, by the mask of the image.
+
+    Images with a defect that have no mask teach nothing. A place shows a defect if any pixel of it
+    does, so that none is too small to be seen. `loss` takes logits and mask.
+    """
+
+    def __init__(self, loss: nn.Module, *, weight: float) -> None:
+        super().__init__()
+        self.loss = loss
+        self.weight = weight
+
+    def forward(self, places: Tensor, mask: Tensor, label: Tensor) -> Tensor:
+        """Shapes: places (N, C, h, w), logits; mask (N, H, W); label (N,). A scalar in float32."""
+        known = (label == GOOD_LABEL) | (mask > 0).flatten(1).any(1)
+        size = (places.shape[2], places.shape[3])
+        wanted = nn.functional.adaptive_max_pool2d(mask[:, None].float(), size)[:, 0].long()
+        with in_float32(places):
+            places = places.float()
+            if not bool(known.any()):
+                return 0 * places.sum()  # a part of the graph all the same: processes must agree
+            loss: Tensor = self.loss(places[known], wanted[known])
+            return self.weight * loss
 
 
 class EpochFigures(nn.Module):

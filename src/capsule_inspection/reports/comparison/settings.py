@@ -21,6 +21,7 @@ _NOT_OF_THE_MODEL = (
     SEED,
     FOLD,
     "resume",
+    "save_weights",
     # Defaults that trainer.max_epochs, optimizer.lr and settings of data take up.
     "task.epochs",
     "task.learning_rate",

@@ -22,16 +22,27 @@ from capsule_inspection.contracts import (
 )
 from capsule_inspection.data.augmentation import AugmentationSettings
 from capsule_inspection.data.cache import DecodedCache
-from capsule_inspection.data.module import BatchSettings, InspectionDataModule, Spoiling
+from capsule_inspection.data.mixing import DefectMixing
+from capsule_inspection.data.module import BatchSettings, InspectionDataModule
+from capsule_inspection.data.sampling import Shares
+from capsule_inspection.data.splits import keep_defects
+from capsule_inspection.data.windows import WHOLE_IMAGES
 from capsule_inspection.networks.base import Network
 from capsule_inspection.networks.inspector import ClassificationInspector, Inspector
 from capsule_inspection.networks.losses import ClassificationLoss, class_weights, log_prior
+from capsule_inspection.networks.segmentation_losses import SegmentationLoss
+from capsule_inspection.networks.segmentation_losses import class_weights as defect_weights
 from capsule_inspection.runs import pointing, predicting
 from capsule_inspection.runs.inputs import assign_split
 from capsule_inspection.runs.learning import build_learning
 from capsule_inspection.runs.machine import Choices
+from capsule_inspection.runs.painting import (
+    labels_of_defects,
+    paint_training,
+    training_donors,
+)
 from capsule_inspection.tasks.base import InspectionTask
-from capsule_inspection.tasks.classification import ClassificationTask
+from capsule_inspection.tasks.classification import ClassificationTask, MaskLoss
 
 log = logging.getLogger(__name__)
 
@@ -43,25 +54,46 @@ class Classification:
     kept_out: Sequence[str] = ()
 
     def arrange(self, index: DataIndex, config: DictConfig) -> DataIndex:
-        return assign_split(index, config.split)
+        index = assign_split(index, config.split)
+        return keep_defects(index, config.data.real_defects, seed=config.seed)
 
     def select(self, stage: str, label: int) -> bool:
         return True
 
     def batch_settings(self, config: DictConfig, choices: Choices) -> BatchSettings:
+        task, data = config.task, config.data
         return BatchSettings(
-            batch_size=config.task.batch_size,
-            sampling=config.task.sampling,
-            mixup=config.task.mixup,
+            batch_size=task.batch_size,
+            sampling=task.sampling,
+            mixup=task.mixup,
             seed=config.seed,
             channels_last=choices.channels_last,
-            augmentation=AugmentationSettings(**config.data.augmentation),
+            augmentation=AugmentationSettings(**data.augmentation),
+            views=task.views,
+            shares=Shares(data.painted, data.pasted, task.defects),
         )
 
     def corruption(
         self, config: DictConfig, index: DataIndex, cache: DecodedCache
-    ) -> Spoiling | None:
-        return None
+    ) -> DefectMixing | None:
+        """Painted and pasted defects on good images; None where none are asked for or to be had."""
+        if not (config.data.painted or config.data.pasted):
+            return None
+        labels = labels_of_defects(index)
+        pool = paint_training(config, index, cache, labels)
+        pastes = config.data.pasted or pool is None
+        donors = training_donors(index, cache) if pastes else []
+        if pool is None and not donors:
+            log.info("No defects can be painted or pasted: training shows the images as they are.")
+            return None
+        return DefectMixing(
+            WHOLE_IMAGES,
+            seed=config.seed,
+            pool=pool,
+            labels=labels,
+            donors=donors,
+            names_images=True,
+        )
 
     def build_task(
         self, config: DictConfig, network: Network, data: InspectionDataModule
@@ -74,11 +106,20 @@ class Classification:
             kind=task.loss,
             class_weights=class_weights(counts, task.class_weights),
             label_smoothing=task.label_smoothing,
-            log_prior=decision_offset(counts, sampling=task.sampling, tau=task.logit_adjustment),
+            log_prior=decision_offset(
+                counts,
+                sampling=task.sampling,
+                tau=task.logit_adjustment,
+                shares=data.shares,
+            ),
             gamma=task.focal_gamma,
         )
         return ClassificationTask(
-            network, loss=loss, num_classes=len(data.index.classes), learning=build_learning(config)
+            network,
+            loss=loss,
+            num_classes=len(data.index.classes),
+            learning=build_learning(config),
+            mask_loss=_mask_loss(config, len(data.index.classes)),
         )
 
     def callbacks(self, config: DictConfig, data: InspectionDataModule) -> list[Callback]:
@@ -152,13 +193,30 @@ def _explanations(
     return None
 
 
-def decision_offset(counts: Sequence[int], *, sampling: str, tau: float) -> torch.Tensor:
+def _mask_loss(config: DictConfig, num_classes: int) -> MaskLoss | None:
+    """What masks teach, as `model.mask_loss` weighs it; None where they teach nothing."""
+    if config.model.mask_loss == 0:
+        return None
+    loss = SegmentationLoss(
+        dict(config.task.mask_losses),
+        class_weights=defect_weights(num_classes, defect_weight=config.task.defect_weight),
+        focal_gamma=config.task.focal_gamma,
+    )
+    return MaskLoss(loss, weight=config.model.mask_loss)
+
+
+def decision_offset(
+    counts: Sequence[int], *, sampling: str, tau: float, shares: Shares | None = None
+) -> torch.Tensor:
     """What is added to the logits in training, so that decisions suit a prior of one's choice.
 
-    Without it the network learns the frequencies that it is shown: the natural ones, or equal ones
-    with balanced sampling. The prior it shall decide by is natural ** (1 - tau): tau 0 aims at
-    accuracy, 1 at balanced accuracy. With natural sampling this is Menon et al. 2021 exactly.
+    Without it the network learns the frequencies that it is shown: the natural ones, equal ones
+    with balanced sampling, or those of a mixture by `shares`. The prior it shall decide by is
+    natural ** (1 - tau): tau 0 aims at accuracy, 1 at balanced accuracy. With natural sampling this
+    is Menon et al. 2021 exactly.
     """
     natural = log_prior(counts)
     shown = natural if sampling == "natural" else torch.zeros_like(natural)
+    if shares is not None:
+        shown = torch.tensor(shares.of_classes(len(counts))).log()
     return shown - (1 - tau) * natural

@@ -8,7 +8,7 @@ be, is chosen on the validation images.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,10 +31,9 @@ from capsule_inspection.data.augmentation import AugmentationSettings
 from capsule_inspection.data.cache import DecodedCache
 from capsule_inspection.data.mixing import DefectMixing
 from capsule_inspection.data.module import BatchSettings, InspectionDataModule
-from capsule_inspection.data.painted import PaintedPool
 from capsule_inspection.data.painting import NATURAL
-from capsule_inspection.data.pasting import Donor, make_donors
 from capsule_inspection.data.sampling import Shares
+from capsule_inspection.data.splits import keep_defects
 from capsule_inspection.data.windows import Windows, whole_images
 from capsule_inspection.metrics import names
 from capsule_inspection.metrics.marked_classes import image_probabilities
@@ -50,7 +49,11 @@ from capsule_inspection.runs.kinds.fitted import fitted_of
 from capsule_inspection.runs.learning import build_learning
 from capsule_inspection.runs.machine import Choices
 from capsule_inspection.runs.marked_images import MarkedImages
-from capsule_inspection.runs.painting import open_pool
+from capsule_inspection.runs.painting import (
+    labels_of_defects,
+    paint_training,
+    training_donors,
+)
 from capsule_inspection.runs.windows import epochs_of, window_of
 from capsule_inspection.synthesis.defects import DEFECTS
 from capsule_inspection.tasks.base import InspectionTask
@@ -75,7 +78,7 @@ class Segmentation:
         index = with_masks(assign_split(index, config.split), on_bad_file=config.data.on_bad_file)
         if not self.binary:
             _require_training(index, config)
-        return index
+        return keep_defects(index, config.data.real_defects, seed=config.seed)
 
     def select(self, stage: str, label: int) -> bool:
         return True
@@ -100,17 +103,17 @@ class Segmentation:
         )
 
     def corruption(self, config: DictConfig, index: DataIndex, cache: DecodedCache) -> DefectMixing:
-        labels = {name: label for label, name in enumerate(index.classes) if label != GOOD_LABEL}
+        labels = labels_of_defects(index)
         if self.binary:  # which kind it is does not matter
             labels = {**dict.fromkeys((*DEFECTS, NATURAL), 1), **labels}
-        pool = _paint(config, index, cache, labels)
+        pool = paint_training(config, index, cache, labels)
         pastes = config.data.pasted or (config.data.painted and pool is None)
         return DefectMixing(
             Windows(_window(config), _whole_from(config)),
             seed=config.seed,
             pool=pool,
             labels=labels,
-            donors=_donors(index, cache) if pastes else [],
+            donors=training_donors(index, cache) if pastes else [],
         )
 
     def build_task(
@@ -310,36 +313,3 @@ def overlap_of_images(marked: Sequence[np.ndarray], truths: Sequence[np.ndarray]
             together = int(np.sum(mask > 0) + np.sum(truth > 0))
             found[row] = 2 * both / together, both / (together - both)
     return found
-
-
-def _paint(
-    config: DictConfig, index: DataIndex, cache: DecodedCache, labels: Mapping[str, int]
-) -> PaintedPool | None:
-    """Painted defects of the good training images; None where none are asked for or none can be."""
-    rows = _rows(index, lambda label: label == GOOD_LABEL)
-    if not config.data.painted or not rows:
-        return None
-    if not labels.keys() & {NATURAL, *DEFECTS}:
-        log.warning(
-            "data.painted=%g: of the classes %s none can be painted, only %s can. Real defects are "
-            "pasted instead. With model.classes=binary every kind of defect serves.",
-            config.data.painted,
-            ", ".join(labels),
-            ", ".join(DEFECTS),
-        )
-        return None
-    return open_pool(config, index, cache, rows=rows, sources=rows)
-
-
-def _donors(index: DataIndex, cache: DecodedCache) -> list[Donor]:
-    """The real defects of the training images."""
-    rows = _rows(index, lambda label: label != GOOD_LABEL)
-    return make_donors(cache.images[rows], cache.masks[rows], cache.foregrounds[rows])
-
-
-def _rows(index: DataIndex, wanted: Callable[[int], bool]) -> list[int]:
-    return [
-        number
-        for number, record in enumerate(index.records)
-        if record.split == TRAIN and wanted(record.label)
-    ]

@@ -1,0 +1,163 @@
+"""The weights of a run's best epoch as a file that other runs begin with, and its card.
+
+Half precision: half the size, and what it costs is far below what a training changes. Boundary:
+gathers what a card says; networks/weight_cards.py writes, reads and checks it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shlex
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from safetensors.torch import save
+from torch import Tensor
+
+from capsule_inspection.contracts import (
+    TRAIN,
+    VAL,
+    Figures,
+    RunError,
+    RunFiles,
+    WeightsRecord,
+)
+from capsule_inspection.data.module import InspectionDataModule
+from capsule_inspection.files import whole_file
+from capsule_inspection.networks.base import Network
+from capsule_inspection.networks.encoder_weights import whole_name
+from capsule_inspection.networks.weight_cards import FILE, PAINTED, WeightsCard, write_card
+from capsule_inspection.networks.weight_files import SEEN_KEY
+
+log = logging.getLogger(__name__)
+
+DRAWN = "synthetic"
+LICENCES = {
+    PAINTED: "MIT. Trained on drawn images only: no photograph has been seen.",
+    FILE: (
+        "That of the project's code is MIT. These weights come from photographs or from other "
+        "weights too, whose owners have a say in what may be done with them."
+    ),
+}
+_PLACES = ("root", "path", "cache_folder", "workers", "verify")
+"""Settings of the data that say nothing of the weights, but of the machine."""
+
+
+def keep_weights(
+    folder: Path,
+    network: Network,
+    *,
+    config: DictConfig,
+    data: InspectionDataModule,
+    first: WeightsRecord,
+    record: Mapping[str, Any],
+    figures: Figures,
+) -> None:
+    """Write weights.safetensors and weights.json, both or neither.
+
+    `first` are the weights that the training began from, `record` is that of run.json.
+    Raises RunError where a weight is too large for half precision.
+    """
+    path = folder / RunFiles.WEIGHTS
+    seen, source = seen_images(config, data, first), source_of(config, first)
+    metadata = {"format": "pt", "source": source, SEEN_KEY: json.dumps(seen)}
+    content = save(halved(network.state_dict()), metadata)
+    height, width = config.data.image_size
+    card = WeightsCard(
+        name=network_name(config),
+        source=source,
+        sha256=hashlib.sha256(content).hexdigest(),
+        classes=data.index.classes,
+        image_size=(height, width),
+        normalisation=network.normalisation,
+        model=_plain(config.model),
+        data=_data(config, record),
+        seen_sha256=tuple(seen),
+        command=_command(record["command"]),
+        training=_training(config, data, first, record),
+        figures=figures,
+        licence=LICENCES[source],
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=record["versions"],
+    )
+    # Both are written before either gets its name.
+    with whole_file(path) as weights, whole_file(folder / RunFiles.WEIGHTS_CARD) as beside:
+        weights.write_bytes(content)
+        write_card(card, beside)
+    log.info("Weights:    %s (for model.weights of another run)", path)
+
+
+def halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A network's tensors on the CPU, those of floating point as float16.
+
+    Raises RunError, naming the layer, where one would not be finite.
+    """
+    found = {}
+    for key, value in state.items():
+        dtype = torch.float16 if value.is_floating_point() else value.dtype
+        half = value.detach().to("cpu", dtype).clone(memory_format=torch.contiguous_format)
+        if half.is_floating_point() and not half.isfinite().all():
+            raise RunError(
+                f"save_weights=true: {key} has values up to {value.abs().max().item():.3g}, and "
+                f"half precision ends at {torch.finfo(torch.float16).max:g}, so no weights were "
+                "written. The run itself is whole: checkpoints/best.ckpt can be given as "
+                "model.weights. A lower learning rate or weight decay keeps weights small."
+            )
+        found[key] = half
+    return found
+
+
+def network_name(config: DictConfig) -> str:
+    """What the weights are of: the model, or a segmentation network's architecture and encoder."""
+    if config.model.get("architecture"):
+        return whole_name(config.model.architecture, config.model.encoder)
+    return str(config.model.name).partition(".")[0]  # without the tag that timm gives to weights
+
+
+def seen_images(config: DictConfig, data: InspectionDataModule, first: WeightsRecord) -> list[str]:
+    """SHA-256 of all photographs that the weights have seen: none of them is a drawn image.
+
+    Validation images count, since they chose the epoch, and what the first weights had seen.
+    """
+    own = [] if config.data.name == DRAWN else data.index.records
+    return sorted(first.seen | {row.sha256 for row in own if row.split in (TRAIN, VAL)})
+
+
+def source_of(config: DictConfig, first: WeightsRecord) -> str:
+    """Painted where drawn images are all that the weights, and those before them, have seen."""
+    is_drawn = config.data.name == DRAWN and not first.seen
+    return PAINTED if is_drawn and first.source in ("random", PAINTED) else FILE
+
+
+def _plain(settings: DictConfig) -> dict[str, Any]:
+    return OmegaConf.to_container(settings, resolve=True)  # type: ignore[return-value]
+
+
+def _data(config: DictConfig, record: Mapping[str, Any]) -> dict[str, Any]:
+    settings = {key: value for key, value in _plain(config.data).items() if key not in _PLACES}
+    return settings | {key: record["data"][key] for key in ("images", "fingerprint")}
+
+
+def _command(arguments: Sequence[str]) -> str:
+    script, *rest = arguments
+    return shlex.join(["python", Path(script).name, *rest])
+
+
+def _training(
+    config: DictConfig, data: InspectionDataModule, first: WeightsRecord, record: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What it took, and what it began from."""
+    told = ("epochs", "best_epoch", "monitor", "training_time_s", "hardware", "git_commit")
+    shown = len(data.indices(TRAIN)) * data.settings.views * record["epochs"]
+    return {
+        "task": config.task.name,
+        "began_from": first.source,
+        "images_shown": shown,
+        **{key: record[key] for key in told},
+    }

@@ -1,0 +1,184 @@
+"""The head that masks teach: which maps it reads, what it says of places, and of the image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from capsule_inspection.contracts import ConfigurationError
+from capsule_inspection.networks.classifier import (
+    Classifier,
+    build_custom_resnet,
+    build_timm,
+    build_torchvision,
+)
+from capsule_inspection.networks.explanation import explain
+from capsule_inspection.networks.mask_head import EvidenceReader, MaskHead, levels
+from capsule_inspection.networks.weight_fitting import fit_weights
+
+SIZE = (64, 96)
+CLASSES = 4
+
+
+def timm_network(name: str = "test_resnet", **settings: Any) -> Classifier:
+    torch.manual_seed(0)
+    given = {"num_classes": CLASSES, "weights": "none", "image_size": SIZE, "mask_loss": 1.0}
+    network = build_timm(name=name, **{**given, **settings}).network
+    assert isinstance(network, Classifier)
+    return network
+
+
+def drawn(count: int = 2) -> Tensor:
+    return torch.randn(count, 3, *SIZE, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_convnext", "test_vit"])
+def test_networks_of_timm_give_the_same_features_with_their_maps(name: str) -> None:
+    network = timm_network(name).eval()
+    with torch.no_grad():
+        features, maps = network.backbone.with_maps(drawn())
+        torch.testing.assert_close(features, network.backbone(drawn()))
+        logits, places = network.with_places(drawn())
+    assert logits.shape == (2, CLASSES)
+    assert places.shape[:2] == (2, CLASSES)
+    assert places.shape[2:] == maps[network._levels[0]].shape[2:]
+
+
+def test_our_own_resnet_has_places_of_a_quarter_of_the_image() -> None:
+    built = build_custom_resnet(
+        num_classes=3, weights="none", depths=[1, 1], width=8, image_size=SIZE, mask_loss=1.0
+    )
+    assert isinstance(built.network, Classifier)
+    assert built.network.with_places(drawn())[1].shape == (2, 3, 16, 24)
+
+
+def test_torchvision_has_no_maps_that_masks_could_teach() -> None:
+    with pytest.raises(ConfigurationError, match=r"model\.mask_loss=0"):
+        build_torchvision(name="squeezenet1_1", num_classes=3, weights="none", mask_loss=1.0)
+
+
+def test_a_network_of_timm_without_maps_on_the_way_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = timm_network(mask_loss=0.0)
+    model: Any = network.backbone.model
+    monkeypatch.setattr(type(model), "forward_intermediates", None)
+    with pytest.raises(ConfigurationError, match=r"model\.mask_loss=0"):
+        network.add_mask_head(3, image_size=SIZE, reads_mask=True)
+
+
+def test_of_each_size_the_last_map_is_read_from_a_quarter_on() -> None:
+    sizes = [(32, 48), (16, 24), (16, 24), (8, 12), (4, 6), (4, 6)]
+    maps = [torch.zeros(1, 2, *size) for size in sizes]
+    assert levels(maps, image_size=SIZE) == [2, 3, 5]
+    assert levels(maps[:1], image_size=SIZE) == [0]
+
+
+def test_the_reader_begins_as_the_mean_of_the_highest_odds() -> None:
+    logits = torch.zeros(1, 3, 20, 100)
+    logits[0, 1, 3, 4] = 8.0  # one place of the first defect
+    logits[0, 2, 5, :8] = 4.0  # eight of the second
+    odds = EvidenceReader(3)(logits)
+    # Of 2,000 places one is .0005, and eight are .004.
+    assert odds[0].tolist() == pytest.approx([0.0, (8 + 8 / 8) / 2, 4.0])
+
+
+def test_an_image_without_any_suspicion_is_good_at_the_first_step() -> None:
+    network = timm_network().eval()
+    with torch.no_grad():
+        assert network(drawn()).argmax(1).tolist() == [0, 0]
+
+
+def test_it_has_finite_gradients_and_overfits_four_masks() -> None:
+    torch.manual_seed(0)
+    network = timm_network()
+    image = drawn(4)
+    mask = torch.zeros(4, *SIZE, dtype=torch.long)
+    for n in range(1, 4):  # a mark of its own for each class
+        image[n, n - 1, 16:32, 16 * n : 16 * n + 16] += 6
+        mask[n, 16:32, 16 * n : 16 * n + 16] = n
+    label = torch.arange(4)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
+    for _ in range(120):
+        logits, places = network.with_places(image)
+        wanted = F.adaptive_max_pool2d(mask[:, None].float(), places.shape[2:])[:, 0].long()
+        loss = F.cross_entropy(logits, label) + F.cross_entropy(places, wanted)
+        optimizer.zero_grad()
+        loss.backward()
+        assert all(
+            bool(p.grad.isfinite().all()) for p in network.parameters() if p.grad is not None
+        )
+        optimizer.step()
+    network.eval()
+    with torch.no_grad():
+        logits, places = network.with_places(image)
+    assert logits.argmax(1).tolist() == label.tolist()
+    assert float((places.argmax(1) == wanted).float().mean()) > 0.97
+
+
+def test_an_answer_that_does_not_read_the_mask_is_that_of_the_head_alone() -> None:
+    network = timm_network(reads_mask=False).eval()
+    plain = timm_network(mask_loss=0.0).eval()
+    plain.backbone.load_state_dict(network.backbone.state_dict())
+    plain.head.load_state_dict(network.head.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(network(drawn()), plain(drawn()))
+        torch.testing.assert_close(network.with_places(drawn())[0], plain(drawn()))
+
+
+def test_the_mask_head_learns_with_the_head_and_every_parameter_is_listed_once() -> None:
+    network = timm_network()
+    assert network.mask_head is not None
+    groups = network.layer_groups()
+    listed = [id(p) for group in groups for p in group]
+    assert len(listed) == len(set(listed)) == len([*network.parameters()])
+    last = {id(p) for p in groups[-1]}
+    assert {id(p) for p in network.mask_head.parameters()} < last
+
+
+def test_explanations_are_the_probability_of_the_class_at_each_place() -> None:
+    network = timm_network().eval()
+    label = torch.tensor([1, 3])
+    found = explain(network, drawn(), label)
+    assert found is not None
+    with torch.no_grad():
+        places = network.with_places(drawn())[1].softmax(1)
+    fine = F.interpolate(places, SIZE, mode="bilinear")[torch.arange(2), label]
+    torch.testing.assert_close(found, fine / fine.amax((1, 2), keepdim=True))
+
+
+def test_the_same_maps_in_other_sizes_give_places_of_the_finest() -> None:
+    head = MaskHead([5, 7], CLASSES).eval()
+    with torch.no_grad():
+        places = head([torch.randn(1, 5, 9, 13), torch.randn(1, 7, 5, 7)])
+    assert places.shape == (1, CLASSES, 9, 13)
+
+
+@pytest.mark.parametrize("classes", [CLASSES, CLASSES + 2])
+def test_weights_with_a_mask_head_fit_networks_with_other_classes(classes: int) -> None:
+    network = timm_network(num_classes=classes)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    torch.manual_seed(9)
+    state = {key: value + 1 for key, value in timm_network().state_dict().items()}
+    assert fit_weights(network, state, where="file") is (classes == CLASSES)
+    after = network.state_dict()
+    for key in ("mask_head.lateral.0.weight", "backbone.model.conv1.weight"):
+        if key in after:
+            torch.testing.assert_close(after[key], state[key])
+    for key in ("mask_head.classify.weight", "mask_head.read.weigh.weight", "head.weight"):
+        torch.testing.assert_close(after[key], (state if classes == CLASSES else before)[key])
+
+
+def test_a_mask_head_is_dropped_or_starts_anew_where_only_one_side_has_it(tmp_path: Path) -> None:
+    with_head, without = timm_network(), timm_network(mask_loss=0.0)
+    fit_weights(without, with_head.state_dict(), where="file")
+    torch.testing.assert_close(without.head.weight, with_head.head.weight)
+    fresh = timm_network()
+    expected = fresh.state_dict()["mask_head.classify.weight"].clone()
+    fit_weights(fresh, without.state_dict(), where="file")
+    torch.testing.assert_close(fresh.state_dict()["mask_head.classify.weight"], expected)
