@@ -130,9 +130,9 @@ def test_the_drawing_version_stands_for_these_very_images(tmp_path: Path) -> Non
     counts = dict.fromkeys(DEFAULT_COUNTS, 1)
     draw_dataset(tmp_path / "drawn", seed=0, size_px=96, counts=counts)
     means = [read(path).mean() for path in sorted((tmp_path / "drawn").rglob("*.png"))]
-    assert DRAWING_VERSION == 2
+    assert DRAWING_VERSION == 3
     np.testing.assert_allclose(
         means,
-        [37.492, 0.719, 0.609, 0.636, 3.403, 168.459, 169.073, 165.332, 162.53, 175.901, 164.846],
+        [2.435, 0.443, 0.858, 2.407, 0.747, 167.54, 169.097, 165.336, 162.565, 175.841, 164.846],
         atol=0.02,
     )

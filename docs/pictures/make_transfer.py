@@ -1,0 +1,117 @@
+"""Makes the picture of docs/transfer.md: accuracy over the number of real defects to learn from.
+
+The figures lie beside it in transfer.csv, one row a run; runs that you have can take their place.
+Run: python docs/pictures/make_transfer.py
+     python docs/pictures/make_transfer.py outputs/sweeps/<time>/*     # figures of these runs first
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from capsule_inspection.configuration.resume import load_stored
+from capsule_inspection.contracts import TEST, TRAIN, RunFiles
+from capsule_inspection.metrics import intervals
+from capsule_inspection.reports import style
+from capsule_inspection.reports.run_folder import read_record
+
+HERE = Path(__file__).parent
+TABLE = HERE / "transfer.csv"
+LOOKS = {"random": (style.GREY, "o"), "painted": (style.BLUE, "s"), "imagenet": (style.GREEN, "D")}
+"""Of first weights, in the order of the legend."""
+GOOD = "good"
+
+
+def rows_of(run: Path) -> list[dict[str, object]]:
+    """Of each class: how many test images it has, and how many were named right."""
+    record, config = read_record(run), load_stored(run / RunFiles.CONFIG)
+    split = pd.read_csv(run / RunFiles.SPLIT)
+    shown = (split["split"] == TRAIN) & (split["class"] != GOOD)
+    answers = pd.read_csv(run / RunFiles.PREDICTIONS)
+    answers = answers[answers["split"] == TEST]
+    common = {
+        "model": config.model.name,
+        "weights": record["weights"]["source"],
+        "share": config.data.real_defects,
+        "fold": config.split.get("fold", 0),
+        "seed": config.seed,
+        "real_defects": int(shown.sum()),
+    }
+    return [
+        {
+            **common,
+            "label": label,
+            "images": len(of_class),
+            "right": int((of_class["prediction"] == label).sum()),
+        }
+        for label, of_class in answers.groupby("label")
+    ]
+
+
+@style.styled
+def draw(table: pd.DataFrame) -> Figure:
+    """Accuracy and balanced accuracy of all folds pooled, with their 95% intervals."""
+    figure = style.new_figure(9.0, 3.6)
+    accuracy, balanced = figure.subplots(1, 2, sharex=True)
+    for weights, (colour, marker) in LOOKS.items():
+        found = table[table["weights"] == weights]
+        if len(found):
+            _line(accuracy, balanced, found, label=weights, colour=colour, marker=marker)
+    for axes, title in ((accuracy, "accuracy, 6 classes"), (balanced, "balanced accuracy")):
+        axes.set_title(title)
+        axes.set_xlabel("real images with a defect to learn from")
+        axes.set_xscale("symlog", linthresh=5)
+        counts = sorted({round(float(n)) for n in _defects(table)})
+        axes.set_xticks(counts, [str(n) for n in counts])
+        axes.minorticks_off()
+        axes.set_ylim(0, 1)
+    always_good = table[table["label"] == GOOD]["images"].sum() / table["images"].sum()
+    accuracy.axhline(always_good, color=style.BLACK, linestyle=":", linewidth=1)
+    accuracy.annotate("always good", (counts[0], always_good - 0.06), fontsize=9)
+    balanced.legend(title="first weights", loc="lower right")
+    return figure
+
+
+def _defects(table: pd.DataFrame) -> pd.Series:
+    """Of each share: defects to learn from, mean over folds."""
+    return table.groupby("share")["real_defects"].mean()
+
+
+def _line(
+    accuracy: Axes, balanced: Axes, found: pd.DataFrame, *, label: str, colour: str, marker: str
+) -> None:
+    counts = _defects(found)
+    for axes, is_balanced in ((accuracy, False), (balanced, True)):
+        points = []
+        for share in counts.index:
+            of_class = found[found["share"] == share].groupby("label")[["right", "images"]].sum()
+            right, images = of_class["right"].to_numpy(), of_class["images"].to_numpy()
+            points.append(
+                intervals.mean_of_proportions(right, images)
+                if is_balanced
+                else intervals.proportion(int(right.sum()), int(images.sum()))
+            )
+        values = [point.value for point in points]
+        below = [point.value - (point.low or 0.0) for point in points]
+        above = [(point.high or 1.0) - point.value for point in points]
+        axes.errorbar(
+            counts.to_numpy(), values, [below, above],
+            color=colour, marker=marker, capsize=3, label=label,
+        )  # fmt: skip
+
+
+def main(runs: list[str]) -> None:
+    """Take the figures of runs into the table, if any are named, and draw."""
+    if runs:
+        rows = [row for run in runs for row in rows_of(Path(run))]
+        pd.DataFrame(rows).to_csv(TABLE, index=False)
+    style.save(draw(pd.read_csv(TABLE)), HERE / "transfer.png")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
