@@ -277,7 +277,9 @@ def test_no_part_anywhere_is_an_error_that_names_images_and_remedies(
     good: Good, tmp_path: Path
 ) -> None:
     nothing, names = np.zeros_like(good[1]), [f"{number:03d}.png" for number in range(6)]
-    with pytest.raises(DataError, match=r"(?s)000\.png.*data\.roi.*data\.painted=0.*model\.corruption=cutout"):
+    with pytest.raises(
+        DataError, match=r"(?s)000\.png.*data\.roi.*data\.painted=0.*model\.corruption=cutout"
+    ):
         build((good[0], nothing), tmp_path, names=names)
     assert not list(tmp_path.glob("*.painted"))
 
