@@ -43,11 +43,13 @@ MAP = MapSettings(
 )
 
 
-def inspector_of(task: str, *, tiling: Tiling | None = None) -> Inspector:
-    """A network of fixed random weights, whose layers all matter."""
+def inspector_of(task: str, *, tiling: Tiling | None = None, reads_mask: bool = False) -> Inspector:
+    """A network of fixed random weights, whose layers all matter; a classifier may read places."""
     torch.manual_seed(0)
     if task == CLASSIFICATION:
         network = CustomResNet(4, depths=(1, 1), width=8, zero_init_residual=False)
+        if reads_mask:
+            network.add_mask_head(4, image_size=(HEIGHT, WIDTH), reads_mask=True)
         made: Inspector = ClassificationInspector(network, network.normalisation)
     elif task == RECONSTRUCTION:
         repairs = Autoencoder(width=4, depth=3, bottleneck=8, skips=True, head_width=4)

@@ -88,6 +88,15 @@ def test_a_classifier_says_the_same_in_each_format(classifier: Path) -> None:
     check_parity(classifier, inspector_of(CLASSIFICATION), description_of(CLASSIFICATION))
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_classifier_that_reads_places_says_the_same_in_each_format(
+    name: str, tmp_path: Path
+) -> None:
+    description = description_of(CLASSIFICATION)
+    path = write(inspector_of(CLASSIFICATION, reads_mask=True), description, tmp_path, name)
+    check_parity(path, inspector_of(CLASSIFICATION, reads_mask=True), description)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("task", [RECONSTRUCTION, SEGMENTATION])

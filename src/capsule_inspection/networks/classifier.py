@@ -176,7 +176,7 @@ class Pool(nn.Module):
             return features.amax(dim=(2, 3))
         if self.kind == "topk":
             places = features.flatten(2)
-            count = max(1, round(_TOP_SHARE * places.shape[2]))
+            count = max(1, round(_TOP_SHARE * int(places.shape[2])))
             return places.topk(count, dim=2).values.mean(2)
         average = features.mean(dim=(2, 3))
         if self.kind == "concat":

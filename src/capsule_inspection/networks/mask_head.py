@@ -79,7 +79,8 @@ class EvidenceReader(nn.Module):
 
     def forward(self, logits: Tensor) -> Tensor:
         odds = (logits[:, 1:] - logits[:, :1]).flatten(2)
-        counts = [max(1, round(share * odds.shape[2])) for share in _SHARES]
+        places = int(odds.shape[2])  # traced graphs would keep a tensor
+        counts = [max(1, round(share * places)) for share in _SHARES]
         highest = odds.topk(max(counts), dim=2).values
         evidence = [highest[:, :, :count].mean(2) for count in counts]
         return self.weigh(torch.cat(evidence, dim=1))
