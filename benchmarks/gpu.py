@@ -61,6 +61,7 @@ def overrides(sizes: Sizes, root: Path) -> list[str]:
     return [
         "model=resnet18",
         "model.weights=none",
+        *our_training.LABELS_ALONE,
         "data=mvtec",
         f"data.root={root}",
         f"data.cache_folder={DATA_FOLDER / 'cache'}",

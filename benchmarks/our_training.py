@@ -29,6 +29,8 @@ from capsule_inspection.runs.interruption import InterruptionGuard
 from capsule_inspection.runs.kinds import kind_of
 from capsule_inspection.tasks.base import InspectionTask
 
+LABELS_ALONE = ("model.mask_loss=0", "data.painted=0", "data.pasted=0", "task.views=1")
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -54,10 +56,14 @@ class EpochTimes:
 
 
 def overrides(sizes: Sizes) -> list[str]:
-    """ResNet18 from random weights, four fifths of the drawn images, nothing cut out."""
+    """ResNet18 from random weights, four fifths of the drawn images, nothing cut out.
+
+    From labels alone, as the plain loop learns.
+    """
     return [
         "model=resnet18",
         "model.weights=none",
+        *LABELS_ALONE,
         *data_overrides(sizes),
         f"task.image_size=[{sizes.image_size[0]},{sizes.image_size[1]}]",
         f"task.batch_size={sizes.batch_size}",
@@ -92,6 +98,18 @@ def one_class_overrides(sizes: Sizes) -> list[str]:
         "task.painting.variants=4",
         "task.whole_from=1",
         *sizes.one_class_overrides,
+    ]
+
+
+def mask_overrides(sizes: Sizes) -> list[str]:
+    """ResNet18 at its default settings, learning from masks; painting comes before."""
+    return [
+        "model=resnet18",
+        "model.weights=none",
+        *data_overrides(sizes),
+        "task.views=1",
+        "task.painting.variants=4",
+        *sizes.mask_overrides,
     ]
 
 

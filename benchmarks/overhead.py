@@ -18,6 +18,11 @@ def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
     return [
         *_rows([*our_training.overrides(sizes), "trainer=cpu"], "", rounds=rounds),
         *_rows(
+            [*our_training.mask_overrides(sizes), "trainer=cpu"],
+            "resnet18 with masks: ",
+            rounds=rounds,
+        ),
+        *_rows(
             [*our_training.one_class_overrides(sizes), "trainer=cpu"],
             "autoencoder: ",
             rounds=rounds,

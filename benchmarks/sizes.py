@@ -29,6 +29,7 @@ class Sizes:
     localisation_size_px: int = 512
     predicted_images: int = 96
     one_class_overrides: tuple[str, ...] = ()
+    mask_overrides: tuple[str, ...] = ()
     segmentation_overrides: tuple[str, ...] = ()
     memory_overrides: tuple[str, ...] = ()
 
@@ -72,6 +73,7 @@ QUICK = Sizes(
         "task.batch_size=8",
         "task.views=2",
     ),
+    mask_overrides=("task.image_size=[64,176]", "task.batch_size=8"),
     segmentation_overrides=(
         "task.image_size=[64,176]",
         "task.window=[32,64]",
