@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +12,10 @@ import torch
 from torch import Tensor
 
 from capsule_inspection.data import painted
-from capsule_inspection.data.mixing import DefectMixing, labels_seen
+from capsule_inspection.data.mixing import DefectMixing, labels_given
 from capsule_inspection.data.painted import PaintedPool
 from capsule_inspection.data.pasting import Donor, make_donors
-from capsule_inspection.data.sampling import PAINTED, PASTED, PLAIN
+from capsule_inspection.data.sampling import PAINTED, PASTED, PLAIN, Shares
 from capsule_inspection.data.windows import Windows
 
 COUNT, SIZE = 8, (48, 80)
@@ -310,10 +311,30 @@ def test_images_are_named_by_the_one_defect_that_they_get(change: int, classes: 
     assert labels == classes
 
 
-def test_a_window_without_its_defect_is_good_and_one_that_never_had_a_mask_keeps_its_name() -> None:
-    whole = torch.zeros(4, 6, 8, dtype=torch.uint8)
-    whole[0, :2, :3], whole[1, 4, 4], whole[2, 5, 5] = 3, 2, 1
-    whole[0, 3, 3] = 1
-    shown = whole[:, :4, :4]
-    seen = labels_seen(shown, whole, torch.tensor([0, 2, 1, 5]))
-    assert seen.tolist() == [3, 0, 0, 5]
+def test_the_class_that_is_given_is_that_of_most_pixels_and_good_without_any() -> None:
+    mask = torch.zeros(3, 6, 8, dtype=torch.uint8)
+    mask[0, :2, :3], mask[0, 3, 3], mask[1, 4, 4] = 3, 1, 2
+    assert labels_given(mask).tolist() == [3, 2, 0]
+
+
+def test_real_defects_keep_their_name_whatever_their_mask_shows() -> None:
+    batch = raw(PLAIN)
+    batch["label"][-1] = 1
+    assert spoil(batch, mixed=mixing(names_images=True))["label"][-2:].tolist() == [REAL, 1]
+
+
+@pytest.mark.parametrize(
+    ("pool", "donors", "counts", "expected"),
+    [
+        (POOL, None, (6, 1, 1, 1, 1, 1), [0.25, 0.05, 0.175, 0.05, 0.3, 0.175]),
+        (None, None, (6, 1, 1, 1, 1, 1), [0.25, 0.05, 0.05, 0.05, 0.55, 0.05]),
+        (POOL, [], (6, 1, 1, 1, 1, 1), [0.5, 0.05, 0.175, 0.05, 0.05, 0.175]),
+        (POOL, [], (6, 0, 0, 0, 0, 0), [2 / 3, 0.0, 1 / 6, 0.0, 0.0, 1 / 6]),
+    ],
+)
+def test_how_often_each_class_is_shown_is_known(
+    pool: PaintedPool | None, donors: list[Donor] | None, counts: tuple[int, ...], expected: Any
+) -> None:
+    found = mixing(pool=pool, donors=donors, names_images=True)
+    shown = found.frequencies(Shares(0.25, 0.25, 0.25), counts)
+    assert shown == pytest.approx(expected)

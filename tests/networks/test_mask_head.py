@@ -152,6 +152,17 @@ def test_explanations_are_the_probability_of_the_class_at_each_place() -> None:
     torch.testing.assert_close(found, fine / fine.amax((1, 2), keepdim=True))
 
 
+def test_nothing_speaks_for_a_good_image_or_for_a_class_that_no_place_is_suspected_of() -> None:
+    network = timm_network().eval()
+    assert network.mask_head is not None
+    with torch.no_grad():
+        network.mask_head.classify.bias[1] = -20.0
+    found = explain(network, drawn(3), torch.tensor([0, 1, 2]))
+    assert found is not None
+    assert not found[:2].any()
+    assert found[2].max() == 1
+
+
 def test_the_same_maps_in_other_sizes_give_places_of_the_finest() -> None:
     head = MaskHead([5, 7], CLASSES).eval()
     with torch.no_grad():

@@ -289,7 +289,8 @@ def _check_shares(config: DictConfig) -> None:
     """Refuse shares of a training's images that leave none for good ones as they are."""
     if OmegaConf.select(config, "task.defects") is None:
         return
-    painted, pasted, defects = config.data.painted, config.data.pasted, config.task.defects
+    painted, pasted = config.data.painted or 0.0, config.data.pasted or 0.0
+    defects = config.task.defects
     if painted + pasted + defects >= 1:
         raise ConfigurationError(
             f"data.painted={painted:g}, data.pasted={pasted:g} and task.defects={defects:g} leave "

@@ -24,5 +24,5 @@ def fill_in(config: DictConfig) -> None:
     for key, value in added.items():
         parent, _, name = key.rpartition(".")
         node = OmegaConf.select(config, parent)
-        if OmegaConf.is_dict(node) and name not in node:
+        if OmegaConf.is_dict(node) and node.get(name) is None:
             node[name] = value

@@ -7,17 +7,18 @@ random numbers of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from capsule_inspection.contracts import GOOD_LABEL
 from capsule_inspection.data.augmentation import generators
 from capsule_inspection.data.corruption import SECOND_DEFECT
 from capsule_inspection.data.painted import PaintedPool
 from capsule_inspection.data.pasting import Donor, paste
-from capsule_inspection.data.sampling import PAINTED, PASTED
+from capsule_inspection.data.sampling import PAINTED, PASTED, PLAIN, Shares
 from capsule_inspection.data.windows import Windows
 
 _STREAM = 2
@@ -40,12 +41,19 @@ class DefectMixing:
         donors: list[Donor],
         names_images: bool = False,
     ) -> None:
-        """With `names_images` the label of each image becomes that of the defect it then shows."""
+        """With `names_images` an image that is given a defect has that defect's class from then on.
+
+        It is given one only, and real defects of all classes are pasted equally often.
+        """
         self.windows = windows
         self.seed = seed
         self.pool = pool
         self.labels = labels
         self.donors = donors
+        of_class: dict[int, list[Donor]] = {}
+        for donor in donors:
+            of_class.setdefault(int(donor.mask.max()), []).append(donor)
+        self._lenders = [of_class[label] for label in sorted(of_class)]
         self.names_images = names_images
 
     def window_at(self, epoch: int) -> tuple[int, int] | None:
@@ -68,13 +76,45 @@ class DefectMixing:
             if change == PAINTED:
                 self._paint(image[n], mask[n], row, rng)
             elif change == PASTED and self.donors:
-                paste(self.donors, image[n], mask[n], foreground, rng)
+                paste(self._choose_donors(rng), image[n], mask[n], foreground, rng)
             centres[n] = self.windows.place(mask[n], foreground, rng, epoch=epoch)
         mixed = {**raw, "image": torch.from_numpy(image), "mask": torch.from_numpy(mask)}
         cut = self.windows.cut(mixed, centres, epoch)
         if self.names_images:
-            cut["label"] = labels_seen(cut["mask"], mixed["mask"], raw["label"])
+            given = labels_given(cut["mask"])
+            cut["label"] = torch.where(raw["change"] == PLAIN, raw["label"], given)
         return cut
+
+    def _choose_donors(self, rng: np.random.Generator) -> list[Donor]:
+        """All, or those of a class, each as often as any other."""
+        if not self.names_images:
+            return self.donors
+        return self._lenders[int(rng.integers(len(self._lenders)))]
+
+    def frequencies(self, shares: Shares, counts: Sequence[int]) -> list[float]:
+        """How often a training shows each class, the good one first.
+
+        `counts` are the training images of each class.
+        """
+        painted, pasted, plain = shares.painted, shares.pasted, shares.defects
+        if self.pool is None:
+            painted, pasted = 0.0, painted + pasted
+        paintable = (
+            []
+            if self.pool is None
+            else [label for kind, label in self.labels.items() if kind in self.pool.kinds]
+        )
+        lent = sorted({int(donor.mask.max()) for donor in self.donors})
+        real = [label for label, count in enumerate(counts) if label != GOOD_LABEL and count]
+        shown = np.zeros(len(counts))
+        for labels, share in ((paintable, painted), (lent, pasted), (real, plain)):
+            for label in labels:
+                shown[label] += share / len(labels)
+        if not real:  # others take their place, see mixed_order
+            shown /= 1 - plain
+        shown[GOOD_LABEL] = 1 - shown.sum()
+        found: list[float] = shown.tolist()
+        return found
 
     def _paint(
         self, image: np.ndarray, mask: np.ndarray, row: int, rng: np.random.Generator
@@ -84,12 +124,10 @@ class DefectMixing:
         self.pool.paint(image, mask, row, rng.random(count).tolist(), labels=self.labels)
 
 
-def labels_seen(shown: Tensor, whole: Tensor, label: Tensor) -> Tensor:
-    """The class of each image by what is shown of its mask: the defect that most pixels show.
+def labels_given(mask: Tensor) -> Tensor:
+    """The class that most pixels of each mask show; good where it is empty.
 
-    Good where all of a mask was cut off; images that never had one keep their label.
-    Shapes: shown (N, h, w) and whole (N, H, W), class indices; label (N,). Returns (N,).
+    Shapes: mask (N, H, W), class indices. Returns (N,).
     """
-    counts = [torch.bincount(mask[mask > 0].long(), minlength=1) for mask in shown.flatten(1)]
-    seen = torch.tensor([int(count.argmax()) for count in counts])
-    return torch.where((whole > 0).flatten(1).any(1), seen, label)
+    counts = [torch.bincount(of_one[of_one > 0].long(), minlength=1) for of_one in mask.flatten(1)]
+    return torch.tensor([int(count.argmax()) for count in counts])

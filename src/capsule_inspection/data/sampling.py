@@ -11,6 +11,8 @@ from torch.utils.data import Sampler
 
 from capsule_inspection.contracts import GOOD_LABEL
 
+_STRETCH = 8
+"""Draws of each process within which the order of a mixture is left to chance."""
 PLAIN, PAINTED, PASTED = 0, 1, 2
 """What is done to a drawn image: nothing, a painted defect, or a real one of another image."""
 
@@ -33,11 +35,6 @@ class Shares:
     painted: float
     pasted: float
     defects: float
-
-    def of_classes(self, num_classes: int) -> list[float]:
-        """How often each class is seen, the good one first, all defects equally often."""
-        good = max(0.0, 1 - self.painted - self.pasted - self.defects)
-        return [good, *[(1 - good) / (num_classes - 1)] * (num_classes - 1)]
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,10 @@ class EpochSampler(Sampler[Draw]):
         if self.shares is not None:
             count = self.views * len(self.indices)
             mixed = mixed_order(self.indices, self.labels, self.shares, count, generator)
-            return iter(self.share.of_training(number_draws(*mixed)))
+            draws = number_draws(*mixed)
+            if self.share.processes > 1:  # or each would see kinds of its own, turn by turn
+                draws = _stirred(draws, _STRETCH * self.share.processes, generator)
+            return iter(self.share.of_training(draws))
         order = np.concatenate([self._order(generator) for _ in range(self.views)])
         return iter(self.share.of_training(number_draws(order.tolist())))
 
@@ -116,6 +116,16 @@ class EpochSampler(Sampler[Draw]):
         if self.kind == "natural":
             return generator.permutation(self.indices)
         return balanced_order(self.indices, self.labels, generator)
+
+
+def _stirred(draws: list[Draw], stretch: int, generator: np.random.Generator) -> list[Draw]:
+    """The draws, shuffled within stretches of so many."""
+    order = [
+        first + place
+        for first in range(0, len(draws), stretch)
+        for place in generator.permutation(min(stretch, len(draws) - first)).tolist()
+    ]
+    return [draws[place] for place in order]
 
 
 def balanced_order(

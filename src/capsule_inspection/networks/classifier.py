@@ -115,7 +115,7 @@ class Classifier(Network):
         features, maps = self.backbone.with_maps(image)
         places = self.mask_head([maps[number] for number in self._levels])
         logits = self.head(self.dropout(self.vector(features)))
-        if self.reads_mask:
+        if self.mask_head.read is not None:
             logits = logits + self.mask_head.read(places)
         return logits, places
 
@@ -132,7 +132,7 @@ class Classifier(Network):
         self.train(was_training)
         self._levels = levels(maps, image_size=image_size)
         channels = [maps[number].shape[1] for number in self._levels]
-        self.mask_head = MaskHead(channels, num_classes)
+        self.mask_head = MaskHead(channels, num_classes, is_read=reads_mask)
         self.reads_mask = reads_mask
 
     def vector(self, features: Tensor) -> Tensor:

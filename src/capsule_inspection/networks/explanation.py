@@ -17,8 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from capsule_inspection.contracts import ConfigurationError
+from capsule_inspection.contracts import GOOD_LABEL, ConfigurationError
 from capsule_inspection.networks.classifier import Backbone, Classifier
+
+_LEAST = 0.01
+"""Probability of a class that at least one place must have, or nothing speaks for it."""
 
 
 def explain(network: Classifier, image: Tensor, label: Tensor) -> Tensor | None:
@@ -70,10 +73,15 @@ def _as_in_use(network: nn.Module, device: torch.device) -> Iterator[None]:
 
 
 def _read_places(network: Classifier, image: Tensor, label: Tensor) -> Tensor:
-    """The probability of a class at each place, (N, 1, h, w)."""
+    """The probability of a class at each place, (N, 1, h, w).
+
+    Zero where no place of an image is suspected of it, and for good ones, which are no place's.
+    """
     with torch.no_grad():
         probabilities = network.with_places(image)[1].float().softmax(1)
-    return probabilities[torch.arange(len(label)), label][:, None]
+    found = probabilities[torch.arange(len(label)), label][:, None]
+    speaks = (found.amax((1, 2, 3)) >= _LEAST) & (label != GOOD_LABEL)
+    return found * speaks[:, None, None, None]
 
 
 def _grad_cam(network: Classifier, image: Tensor, label: Tensor) -> Tensor | None:

@@ -111,7 +111,7 @@ def soft_focal_loss(
 
 
 def class_weights(
-    counts: Sequence[int], mode: str = "balanced", *, beta: float = 0.999
+    counts: Sequence[float], mode: str = "balanced", *, beta: float = 0.999
 ) -> Tensor | None:
     """Weight of each class from its number of training images; None for mode "none".
 
@@ -132,13 +132,13 @@ def class_weights(
     return (weights * len(number) / weights.sum()).float()
 
 
-def log_prior(counts: Sequence[int]) -> Tensor:
+def log_prior(counts: Sequence[float]) -> Tensor:
     """Log of the class frequencies, (C,) float32. Raises DataError where a class has no images."""
     number = _as_counts(counts)
     return (number / number.sum()).log().float()
 
 
-def _as_counts(counts: Sequence[int]) -> Tensor:
+def _as_counts(counts: Sequence[float]) -> Tensor:
     number = torch.as_tensor(counts, dtype=torch.float64)
     absent = [index for index, count in enumerate(number.tolist()) if count < 1]
     if absent:

@@ -31,7 +31,8 @@ class MaskHead(nn.Module):
     `channels` are those of the maps; of the classes (C) 0 is the background.
     """
 
-    def __init__(self, channels: Sequence[int], num_classes: int) -> None:
+    def __init__(self, channels: Sequence[int], num_classes: int, *, is_read: bool = True) -> None:
+        """`is_read`: it has a reader for the answer of the image."""
         super().__init__()
         self.lateral = nn.ModuleList(nn.Conv2d(count, _WIDTH, 1) for count in channels)
         self.merge = nn.ModuleList(_merge() for _ in channels)
@@ -40,7 +41,7 @@ class MaskHead(nn.Module):
         bias = torch.zeros(num_classes)
         bias[0] = _BACKGROUND
         self.classify.bias = nn.Parameter(bias)
-        self.read = EvidenceReader(num_classes)
+        self.read = EvidenceReader(num_classes) if is_read else None
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Logits (N, C, h, w), of the size of the finest map."""

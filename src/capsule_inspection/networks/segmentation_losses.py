@@ -38,13 +38,19 @@ class SegmentationLoss(nn.Module):
     class_weights: Tensor
 
     def __init__(
-        self, weights: Mapping[str, float], *, class_weights: Tensor, focal_gamma: float = 2.0
+        self,
+        weights: Mapping[str, float],
+        *,
+        class_weights: Tensor,
+        focal_gamma: float = 2.0,
+        key: str = "task.loss_weights",
     ) -> None:
+        """`key` is where the weights come from, for messages."""
         super().__init__()
         self.weights = {name: weight for name, weight in weights.items() if weight > 0}
         if not self.weights:
             raise ConfigurationError(
-                f"task.loss_weights: all of {', '.join(weights)} are 0. One must be above 0."
+                f"{key}: all of {', '.join(weights)} are 0. One must be above 0."
             )
         self.register_buffer("class_weights", class_weights, persistent=False)
         defects = list(range(1, len(class_weights)))

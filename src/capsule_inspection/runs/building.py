@@ -203,7 +203,8 @@ def build_trainer(
         if value is not None and key not in OWN_TRAINER_KEYS
     }
     settings = {**settings, "enable_progress_bar": _has_bar(callbacks)}
-    if settings.get("strategy") == "ddp" and config.finetune.head_epochs != 0:
+    unused = config.finetune.head_epochs != 0 or config.model.get("pool") == "topk"
+    if settings.get("strategy") == "ddp" and unused:
         settings["strategy"] = "ddp_find_unused_parameters_true"
     trainer = make_trainer(
         choices,

@@ -65,7 +65,8 @@ def paint_training(
     if not labels.keys() & {NATURAL, *DEFECTS}:
         log.warning(
             "data.painted=%g: of the classes %s none can be painted, only %s can. Real defects are "
-            "pasted instead, where they have masks.",
+            "pasted instead, where they have masks. (With model=unet model.classes=binary every "
+            "kind of defect serves.)",
             config.data.painted,
             ", ".join(labels),
             ", ".join(DEFECTS),

@@ -96,19 +96,21 @@ def keep_weights(
 def halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A network's tensors on the CPU, those of floating point as float16.
 
-    Raises RunError, naming the layer, where one would not be finite.
+    One with values beyond half precision stays as it is.
+    Raises RunError, naming the layer, where one is not finite.
     """
     found = {}
     for key, value in state.items():
         dtype = torch.float16 if value.is_floating_point() else value.dtype
         half = value.detach().to("cpu", dtype).clone(memory_format=torch.contiguous_format)
         if half.is_floating_point() and not half.isfinite().all():
-            raise RunError(
-                f"save_weights=true: {key} has values up to {value.abs().max().item():.3g}, and "
-                f"half precision ends at {torch.finfo(torch.float16).max:g}, so no weights were "
-                "written. The run itself is whole: checkpoints/best.ckpt can be given as "
-                "model.weights. A lower learning rate or weight decay keeps weights small."
-            )
+            if not value.isfinite().all():
+                raise RunError(
+                    f"save_weights=true: {key} has values that are not finite: the training has "
+                    "diverged, and no weights were written. Lower optimizer.lr, or set "
+                    "trainer.precision=32-true."
+                )
+            half = value.detach().to("cpu").clone(memory_format=torch.contiguous_format)
         found[key] = half
     return found
 

@@ -83,6 +83,12 @@ class Classification:
         pool = paint_training(config, index, cache, labels)
         pastes = config.data.pasted or pool is None
         donors = training_donors(index, cache) if pastes else []
+        if config.data.pasted and not donors:
+            log.warning(
+                "data.pasted=%g: no training image with a defect has a mask, so there is nothing "
+                "to paste, and these good images are shown as they are.",
+                config.data.pasted,
+            )
         if pool is None and not donors:
             log.info("No defects can be painted or pasted: training shows the images as they are.")
             return None
@@ -102,15 +108,14 @@ class Classification:
         counts = data.class_counts(TRAIN)
         if not any(counts):  # other images are evaluated: nobody asks for the loss
             counts = [1] * len(counts)
+        shown = _shown_counts(data)
+        natural = natural_counts(counts, share=config.data.real_defects, shown=shown)
         loss = ClassificationLoss(
             kind=task.loss,
-            class_weights=class_weights(counts, task.class_weights),
+            class_weights=class_weights(counts if shown is None else shown, task.class_weights),
             label_smoothing=task.label_smoothing,
             log_prior=decision_offset(
-                counts,
-                sampling=task.sampling,
-                tau=task.logit_adjustment,
-                shares=data.shares,
+                natural, sampling=task.sampling, tau=task.logit_adjustment, shown=shown
             ),
             gamma=task.focal_gamma,
         )
@@ -119,7 +124,7 @@ class Classification:
             loss=loss,
             num_classes=len(data.index.classes),
             learning=build_learning(config),
-            mask_loss=_mask_loss(config, len(data.index.classes)),
+            mask_loss=_mask_loss(config, data),
         )
 
     def callbacks(self, config: DictConfig, data: InspectionDataModule) -> list[Callback]:
@@ -193,30 +198,63 @@ def _explanations(
     return None
 
 
-def _mask_loss(config: DictConfig, num_classes: int) -> MaskLoss | None:
-    """What masks teach, as `model.mask_loss` weighs it; None where they teach nothing."""
+def _shown_counts(data: InspectionDataModule) -> list[float] | None:
+    """Images of each class among as many as training has, where it mixes; else None.
+
+    A class that is never shown counts as one image.
+    """
+    mixing, shares = data.corruption, data.shares
+    if shares is None or not isinstance(mixing, DefectMixing):
+        return None
+    counts = data.class_counts(TRAIN)
+    return [max(1.0, sum(counts) * share) for share in mixing.frequencies(shares, counts)]
+
+
+def _mask_loss(config: DictConfig, data: InspectionDataModule) -> MaskLoss | None:
+    """What masks teach, as `model.mask_loss` weighs it; None where there are none to teach."""
     if config.model.mask_loss == 0:
         return None
+    if data.corruption is None and not np.any(data.dataset.cache.masks[data.indices(TRAIN)]):
+        log.info("No training image has a mask: labels alone teach.")
+        return None
+    num_classes = len(data.index.classes)
     loss = SegmentationLoss(
         dict(config.task.mask_losses),
         class_weights=defect_weights(num_classes, defect_weight=config.task.defect_weight),
         focal_gamma=config.task.focal_gamma,
+        key="task.mask_losses",
     )
     return MaskLoss(loss, weight=config.model.mask_loss)
 
 
+def natural_counts(
+    counts: Sequence[int], *, share: float, shown: Sequence[float] | None
+) -> list[float]:
+    """How many images of each class there would be if no `share` of the defects had been kept.
+
+    Those that a mixture shows without having one count as one. Where no defect was kept, nobody
+    knows, and it is as they are `shown`.
+    """
+    if share == 0 and shown is not None:
+        return [*shown]
+    good, *defects = counts
+    least = 0 if shown is None else 1
+    return [max(good, least), *[max(count / max(share, 1e-9), least) for count in defects]]
+
+
 def decision_offset(
-    counts: Sequence[int], *, sampling: str, tau: float, shares: Shares | None = None
+    counts: Sequence[float], *, sampling: str, tau: float, shown: Sequence[float] | None = None
 ) -> torch.Tensor:
     """What is added to the logits in training, so that decisions suit a prior of one's choice.
 
     Without it the network learns the frequencies that it is shown: the natural ones, equal ones
-    with balanced sampling, or those of a mixture by `shares`. The prior it shall decide by is
+    with balanced sampling, or those that a mixture has `shown`. The prior it shall decide by is
     natural ** (1 - tau): tau 0 aims at accuracy, 1 at balanced accuracy. With natural sampling this
     is Menon et al. 2021 exactly.
     """
     natural = log_prior(counts)
-    shown = natural if sampling == "natural" else torch.zeros_like(natural)
-    if shares is not None:
-        shown = torch.tensor(shares.of_classes(len(counts))).log()
-    return shown - (1 - tau) * natural
+    if shown is not None:
+        seen = log_prior(shown)
+    else:
+        seen = natural if sampling == "natural" else torch.zeros_like(natural)
+    return seen - (1 - tau) * natural

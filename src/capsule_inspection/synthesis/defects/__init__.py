@@ -62,7 +62,10 @@ _BORDER = 60
 
 @dataclass(frozen=True)
 class Painted:
-    """A spoilt image: image uint8 (H, W, 3) RGB; mask uint8 (H, W), 1 where it was changed."""
+    """A spoilt image: image uint8 (H, W, 3) RGB; mask uint8 (H, W), 1 on the defect.
+
+    The mask is as one would outline the defect; outside of it nothing was changed.
+    """
 
     image: np.ndarray
     mask: np.ndarray
