@@ -37,7 +37,7 @@ class TorchEngine:
         }
 
     def explain(self, image: np.ndarray, label: np.ndarray) -> np.ndarray | None:
-        """As `Engine.explain`: Grad-CAM, of classifiers that have a map."""
+        """As `Engine.explain`: of classifiers that have a map, see `networks/explanation.py`."""
         if not isinstance(self.inspector, ClassificationInspector):
             return None
         found = self.inspector.explain(

@@ -116,7 +116,7 @@ _MEANINGS = {
     names.POINTING_GAME: (
         "The pointing game: share of the defect images in which the highest point of the map lies "
         f"on the defect, or nearer to it than {100 * TOLERANCE:g}% of the image's height. The map "
-        "of a classifier says what spoke for the true class (Grad-CAM), others what is suspicious, "
+        "of a classifier says what spoke for the true class, others what is suspicious, "
         "so all kinds of models can be compared."
     ),
     names.POINTING_CHANCE: (
