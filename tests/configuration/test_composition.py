@@ -83,9 +83,9 @@ def test_values_stand_in_one_place(compose: Callable[..., DictConfig]) -> None:
 def test_a_value_on_the_command_line_wins_over_an_experiment(
     compose: Callable[..., DictConfig],
 ) -> None:
-    config = compose("train", "experiment=quickstart", "task.epochs=3", "model=resnet18")
+    config = compose("train", "experiment=quickstart", "task.epochs=3", "model=custom_resnet")
     assert config.task.epochs == 3
-    assert config.model.name == "resnet18"
+    assert config.model.name == "custom_resnet"
 
 
 @pytest.mark.parametrize(
