@@ -106,9 +106,10 @@ def _line(
 
 
 def main(runs: list[str]) -> None:
-    """Take the figures of runs into the table, if any are named, and draw."""
+    """Take the figures of finished runs into the table, if any are named, and draw."""
     if runs:
-        rows = [row for run in runs for row in rows_of(Path(run))]
+        folders = [Path(run) for run in runs if (Path(run) / RunFiles.FIGURES).is_file()]
+        rows = [row for folder in folders for row in rows_of(folder)]
         pd.DataFrame(rows).to_csv(TABLE, index=False)
     style.save(draw(pd.read_csv(TABLE)), HERE / "transfer.png")
 

@@ -51,9 +51,7 @@ def images() -> Any:
         for stage in ("train", "val", "test", "calibration")
     )
     index = DataIndex(Path(), ("good", "crack", "poke"), rows)
-    return SimpleNamespace(
-        index=index, indices=lambda stage: [0], settings=SimpleNamespace(views=4)
-    )
+    return SimpleNamespace(index=index, images_an_epoch=4)
 
 
 def trained() -> Network:

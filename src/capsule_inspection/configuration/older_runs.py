@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-_ALL: dict[str, Any] = {"data.real_defects": 1.0}
+_ALL: dict[str, Any] = {"save_weights": False, "data.real_defects": 1.0}
 _CLASSIFICATION: dict[str, Any] = {
     "model.mask_loss": 0.0,
     "model.reads_mask": True,
@@ -23,6 +23,6 @@ def fill_in(config: DictConfig) -> None:
     added = {**_ALL, **(_CLASSIFICATION if task == "classification" else {})}
     for key, value in added.items():
         parent, _, name = key.rpartition(".")
-        node = OmegaConf.select(config, parent)
+        node = OmegaConf.select(config, parent) if parent else config
         if OmegaConf.is_dict(node) and node.get(name) is None:
             node[name] = value

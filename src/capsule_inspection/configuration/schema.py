@@ -140,13 +140,30 @@ class AnomalyMap:
 
 
 @dataclass
-class WindowTask(Task):
-    """What tasks have in common that show windows of images and paint defects."""
+class PaintedTask(Task):
+    """What tasks have in common that paint defects."""
+
+    views: int = MISSING
+    painting: Painting = MISSING
+
+
+@dataclass
+class WindowTask(PaintedTask):
+    """What tasks have in common that show windows of images."""
 
     window: list[int] | None = None
     whole_from: float = MISSING
-    views: int = MISSING
-    painting: Painting = MISSING
+
+
+@dataclass
+class Mixture:
+    """What tasks have in common that learn from masks of real, painted and pasted defects."""
+
+    painted: float = MISSING
+    pasted: float = MISSING
+    defects: float = MISSING
+    defect_weight: float = MISSING
+    focal_gamma: float = MISSING
 
 
 @dataclass
@@ -167,31 +184,19 @@ class SegmentationLossWeights:
 
 
 @dataclass
-class ClassificationTask(Task):
+class ClassificationTask(PaintedTask, Mixture):
     sampling: str = MISSING
     loss: str = MISSING
-    focal_gamma: float = MISSING
     class_weights: str = MISSING
     logit_adjustment: float = MISSING
     label_smoothing: float = MISSING
     mixup: float = MISSING
-    views: int = MISSING
-    painted: float = MISSING
-    pasted: float = MISSING
-    defects: float = MISSING
-    painting: Painting = MISSING
     mask_losses: SegmentationLossWeights = MISSING
-    defect_weight: float = MISSING
 
 
 @dataclass
-class SegmentationTask(WindowTask):
-    painted: float = MISSING
-    pasted: float = MISSING
-    defects: float = MISSING
+class SegmentationTask(WindowTask, Mixture):
     loss_weights: SegmentationLossWeights = MISSING
-    defect_weight: float = MISSING
-    focal_gamma: float = MISSING
 
 
 @dataclass

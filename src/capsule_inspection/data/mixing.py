@@ -50,10 +50,9 @@ class DefectMixing:
         self.pool = pool
         self.labels = labels
         self.donors = donors
-        of_class: dict[int, list[Donor]] = {}
+        self._lenders: dict[int, list[Donor]] = {}
         for donor in donors:
-            of_class.setdefault(int(donor.mask.max()), []).append(donor)
-        self._lenders = [of_class[label] for label in sorted(of_class)]
+            self._lenders.setdefault(int(donor.mask.max()), []).append(donor)
         self.names_images = names_images
 
     def window_at(self, epoch: int) -> tuple[int, int] | None:
@@ -89,7 +88,8 @@ class DefectMixing:
         """All, or those of a class, each as often as any other."""
         if not self.names_images:
             return self.donors
-        return self._lenders[int(rng.integers(len(self._lenders)))]
+        labels = sorted(self._lenders)
+        return self._lenders[labels[int(rng.integers(len(labels)))]]
 
     def frequencies(self, shares: Shares, counts: Sequence[int]) -> list[float]:
         """How often a training shows each class, the good one first.
@@ -104,10 +104,9 @@ class DefectMixing:
             if self.pool is None
             else [label for kind, label in self.labels.items() if kind in self.pool.kinds]
         )
-        lent = sorted({int(donor.mask.max()) for donor in self.donors})
         real = [label for label, count in enumerate(counts) if label != GOOD_LABEL and count]
         shown = np.zeros(len(counts))
-        for labels, share in ((paintable, painted), (lent, pasted), (real, plain)):
+        for labels, share in ((paintable, painted), (self._lenders, pasted), (real, plain)):
             for label in labels:
                 shown[label] += share / len(labels)
         if not real:  # others take their place, see mixed_order

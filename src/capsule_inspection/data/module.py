@@ -136,6 +136,11 @@ class InspectionDataModule(L.LightningDataModule):
             return members
         return [index for index in members if self.select(stage, int(self.labels[index]))]
 
+    @property
+    def images_an_epoch(self) -> int:
+        """How many images an epoch of training shows."""
+        return self.settings.views * len(self.indices(TRAIN))
+
     def class_counts(self, stage: str = TRAIN) -> list[int]:
         """Images of each class in a stage, in the order of the classes."""
         labels = self.labels[self.indices(stage)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +19,12 @@ from capsule_inspection.contracts import ConfigurationError, Normalisation
 from capsule_inspection.networks.base import BuiltNetwork, Network
 from capsule_inspection.networks.mask_head import MaskHead, levels
 
+if TYPE_CHECKING:
+    from capsule_inspection.networks.published import PublishedWeights
+
 POOLS = ("own", "average", "max", "average_max", "concat", "topk")
 _TOP_SHARE = 0.1
 """Of a map's places, those that the pool topk takes of each channel."""
-
-
 NO_MAPS = (
     "model.mask_loss: this network gives no maps of several sizes that masks could teach. Set "
     "model.mask_loss=0, or choose a convolutional network of timm (model=timm model.name=...)."
@@ -95,16 +96,20 @@ class Classifier(Network):
         self.dropout = nn.Dropout(dropout)
         self.head = head
         self.mask_head: MaskHead | None = None
-        self.reads_mask = False
         self.normalisation = normalisation
         # Positions that a network keeps fixed by design never become trainable.
         self._fixed = {name for name, p in self.named_parameters() if not p.requires_grad}
 
+    @property
+    def reads_mask(self) -> bool:
+        """Whether the answer depends on a mask head."""
+        return self.mask_head is not None and self.mask_head.read is not None
+
     def forward(self, image: Tensor) -> Tensor:
         """Logits (N, C) of normalised images (N, 3, H, W)."""
-        if self.mask_head is None or not self.reads_mask:
-            return self.head(self.dropout(self.vector(self.backbone(image))))
-        return self.with_places(image)[0]
+        if self.reads_mask:
+            return self.with_places(image)[0]
+        return self.head(self.dropout(self.vector(self.backbone(image))))
 
     def with_places(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of normalised images, (N, C), and of the places of each, (N, C, h, w).
@@ -133,7 +138,6 @@ class Classifier(Network):
         self._levels = levels(maps, image_size=image_size)
         channels = [maps[number].shape[1] for number in self._levels]
         self.mask_head = MaskHead(channels, num_classes, is_read=reads_mask)
-        self.reads_mask = reads_mask
 
     def vector(self, features: Tensor) -> Tensor:
         """One vector (N, D) an image, from the backbone's features."""
@@ -234,13 +238,11 @@ def build_custom_resnet(
 ) -> BuiltNetwork:
     """Residual network of custom_resnet.py; for the settings see `CustomResNet`.
 
-    With a `mask_loss` above 0 it gets a mask head.
-
+    With a `mask_loss` above 0 it gets a mask head, for images of `image_size` (H, W) pixels.
     Raises ConfigurationError for impossible settings, WeightsError for unusable weights.
     """
     from capsule_inspection.networks.custom_resnet import CustomResNet
     from capsule_inspection.networks.published import PublishedWeights
-    from capsule_inspection.networks.weights import load_weights
 
     network = CustomResNet(
         num_classes,
@@ -255,8 +257,7 @@ def build_custom_resnet(
     if mask_loss > 0:
         size = (image_size[0], image_size[1])
         network.add_mask_head(num_classes, image_size=size, reads_mask=reads_mask)
-    published = PublishedWeights(name=name)
-    return BuiltNetwork(network, load_weights(network, choice=weights, published=published))
+    return _with_weights(network, PublishedWeights(name=name), choice=weights)
 
 
 def build_timm(
@@ -277,7 +278,6 @@ def build_timm(
     Raises ConfigurationError for an unknown name or option, WeightsError for unusable weights.
     """
     from capsule_inspection.networks.timm_network import make_timm
-    from capsule_inspection.networks.weights import load_weights
 
     size = (image_size[0], image_size[1])
     network, published = make_timm(
@@ -289,7 +289,7 @@ def build_timm(
     )
     if mask_loss > 0:
         network.add_mask_head(num_classes, image_size=size, reads_mask=reads_mask)
-    return BuiltNetwork(network, load_weights(network, choice=weights, published=published))
+    return _with_weights(network, published, choice=weights)
 
 
 def build_torchvision(
@@ -309,7 +309,6 @@ def build_torchvision(
     Raises ConfigurationError for an unknown name or option, WeightsError for unusable weights.
     """
     from capsule_inspection.networks.torchvision_network import make_torchvision
-    from capsule_inspection.networks.weights import load_weights
 
     size = (image_size[0], image_size[1])
     network, published = make_torchvision(
@@ -321,7 +320,13 @@ def build_torchvision(
     )
     if mask_loss > 0:
         network.add_mask_head(num_classes, image_size=size, reads_mask=reads_mask)
-    return BuiltNetwork(network, load_weights(network, choice=weights, published=published))
+    return _with_weights(network, published, choice=weights)
+
+
+def _with_weights(network: Classifier, published: PublishedWeights, *, choice: str) -> BuiltNetwork:
+    from capsule_inspection.networks.weights import load_weights
+
+    return BuiltNetwork(network, load_weights(network, choice=choice, published=published))
 
 
 @torch.no_grad()

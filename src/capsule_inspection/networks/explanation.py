@@ -39,7 +39,7 @@ def explain(network: Classifier, image: Tensor, label: Tensor) -> Tensor | None:
         # What inference mode has made cannot be differentiated: copies can.
         dtype = next(network.parameters()).dtype
         seen, label = image.detach().clone().to(dtype), label.clone()
-        if network.mask_head is not None and network.reads_mask:
+        if network.reads_mask:
             coarse: Tensor | None = _read_places(network, seen, label)
         else:
             coarse = _grad_cam(network, seen, label)

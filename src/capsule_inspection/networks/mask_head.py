@@ -38,16 +38,16 @@ class MaskHead(nn.Module):
         self.merge = nn.ModuleList(_merge() for _ in channels)
         self.classify = nn.Conv2d(_WIDTH, num_classes, 1)
         nn.init.trunc_normal_(self.classify.weight, std=0.02)
-        bias = torch.zeros(num_classes)
-        bias[0] = _BACKGROUND
-        self.classify.bias = nn.Parameter(bias)
+        assert self.classify.bias is not None
+        nn.init.zeros_(self.classify.bias)
+        nn.init.constant_(self.classify.bias[:1], _BACKGROUND)
         self.read = EvidenceReader(num_classes) if is_read else None
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Logits (N, C, h, w), of the size of the finest map."""
-        levels = [*zip(maps, self.lateral, self.merge, strict=True)]
+        coarsest_last = [*zip(maps, self.lateral, self.merge, strict=True)]
         merged: Tensor | None = None
-        for found, lateral, merge in reversed(levels):
+        for found, lateral, merge in reversed(coarsest_last):
             level = lateral(found)
             if merged is not None:
                 level = level + F.interpolate(merged, size=level.shape[2:], mode="nearest")

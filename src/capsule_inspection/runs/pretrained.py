@@ -62,7 +62,7 @@ def keep_weights(
     """Write weights.safetensors and weights.json, both or neither.
 
     `first` are the weights that the training began from, `record` is that of run.json.
-    Raises RunError where a weight is too large for half precision.
+    Raises RunError where a weight is not finite.
     """
     path = folder / RunFiles.WEIGHTS
     seen, source = seen_images(config, data, first), source_of(config, first)
@@ -101,17 +101,15 @@ def halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     found = {}
     for key, value in state.items():
-        dtype = torch.float16 if value.is_floating_point() else value.dtype
-        half = value.detach().to("cpu", dtype).clone(memory_format=torch.contiguous_format)
-        if half.is_floating_point() and not half.isfinite().all():
-            if not value.isfinite().all():
-                raise RunError(
-                    f"save_weights=true: {key} has values that are not finite: the training has "
-                    "diverged, and no weights were written. Lower optimizer.lr, or set "
-                    "trainer.precision=32-true."
-                )
-            half = value.detach().to("cpu").clone(memory_format=torch.contiguous_format)
-        found[key] = half
+        kept = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        if not kept.isfinite().all():
+            raise RunError(
+                f"save_weights=true: {key} has values that are not finite: the training has "
+                "diverged, and no weights were written. Lower optimizer.lr, or set "
+                "trainer.precision=32-true."
+            )
+        half = kept.half() if kept.is_floating_point() else kept
+        found[key] = half if half.isfinite().all() else kept
     return found
 
 
@@ -156,10 +154,9 @@ def _training(
 ) -> dict[str, Any]:
     """What it took, and what it began from."""
     told = ("epochs", "best_epoch", "monitor", "training_time_s", "hardware", "git_commit")
-    shown = len(data.indices(TRAIN)) * data.settings.views * record["epochs"]
     return {
         "task": config.task.name,
         "began_from": first.source,
-        "images_shown": shown,
+        "images_shown": data.images_an_epoch * record["epochs"],
         **{key: record[key] for key in told},
     }

@@ -302,7 +302,7 @@ def _finish(training: Training, trainer: L.Trainer) -> float | None:
     for logger in trainer.loggers:
         logger.finalize("success")
     evaluating.tell(training.folder, figures, optimistic=training.config.split.name == "origin")
-    if training.config.get("save_weights"):  # runs of earlier versions do not have it
+    if training.config.save_weights:
         assert training.record is not None
         keep_weights(
             training.folder,
@@ -339,7 +339,7 @@ def _record_cost(training: Training, best_epoch: int, best: float | None) -> Non
     assert training.record is not None
     seconds = training.table.training_time_s
     epochs = len(training.table.rows)
-    images = len(training.data.indices(TRAIN)) * training.data.settings.views * epochs
+    images = training.data.images_an_epoch * epochs
     training.record.update(
         epochs=epochs,
         best_epoch=best_epoch,
