@@ -50,7 +50,9 @@ def inspector_of(task: str, *, tiling: Tiling | None = None, reads_mask: bool = 
         network = CustomResNet(4, depths=(1, 1), width=8, zero_init_residual=False)
         if reads_mask:
             network.add_mask_head(4, image_size=(HEIGHT, WIDTH), reads_mask=True)
-        made: Inspector = ClassificationInspector(network, network.normalisation)
+        made: Inspector = ClassificationInspector(
+            network, network.normalisation, temperature=1.5, good_shift=0.25
+        )
     elif task == RECONSTRUCTION:
         repairs = Autoencoder(width=4, depth=3, bottleneck=8, skips=True, head_width=4)
         spread = torch.rand(3, HEIGHT, WIDTH) + 0.2

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from small import SMALL, SMALL_NETWORK, Door
 
 
@@ -39,6 +41,38 @@ def test_evaluation_repeats_the_figures_of_the_run(door: Door, run: Path, tmp_pa
         whole = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
         own = {key: value for key, value in whole.items() if key.startswith(f"{stage}/")}
         assert json.loads((output / "metrics.json").read_text(encoding="utf-8")) == own
+
+
+def test_how_sure_it_may_be_is_fitted_kept_and_evaluated(
+    door: Door, run: Path, tmp_path: Path
+) -> None:
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    scaling = checkpoint["inspection"]["fitted"]["temperature_scaling"]
+    assert record["temperature_scaling"] == scaling
+    assert scaling["images"] == record["data"]["images"]["val"]
+    assert scaling["temperature"] > 0
+    assert scaling["temperature"] != 1
+    del checkpoint["inspection"]["fitted"]  # as in runs of before
+    torch.save(checkpoint, run / "checkpoints" / "best.ckpt")
+    output = tmp_path / "unscaled"
+    assert door("evaluate", f"run={run}", "stage=test", f"output={output}").status == 0
+    fitted = [row for row in predictions(run) if row["split"] == "test"]
+    for before, after in zip(predictions(output), fitted, strict=True):
+        raw, scaled = ([math.log(float(value)) for key, value in row.items() if key[:2] == "p_"]
+                       for row in (before, after))  # fmt: skip
+        expected = [value / scaling["temperature"] for value in raw]
+        expected[0] += scaling["good_shift"]
+        assert [value - scaled[1] for value in scaled] == pytest.approx(
+            [value - expected[1] for value in expected], abs=1e-4
+        )
+
+
+def test_networks_that_shall_speak_for_themselves_do(door: Door, tmp_path: Path) -> None:
+    folder = tmp_path / "unscaled"
+    setting = "task.temperature_scaling=false"
+    assert door("train", *SMALL, *SMALL_NETWORK, setting, f"hydra.run.dir={folder}").status == 0
+    assert "temperature_scaling" not in json.loads((folder / "run.json").read_text("utf-8"))
 
 
 def test_by_default_it_goes_into_the_run(door: Door, run: Path) -> None:

@@ -10,6 +10,7 @@ _ALL: dict[str, Any] = {"save_weights": False, "data.real_defects": 1.0}
 _CLASSIFICATION: dict[str, Any] = {
     "model.mask_loss": 0.0,
     "model.reads_mask": True,
+    "task.temperature_scaling": False,
     "task.views": 1,
     "task.defects": 0.0,
     "data.painted": 0.0,

@@ -189,6 +189,7 @@ class ClassificationTask(PaintedTask, Mixture):
     loss: str = MISSING
     class_weights: str = MISSING
     logit_adjustment: float = MISSING
+    temperature_scaling: bool = MISSING
     label_smoothing: float = MISSING
     mixup: float = MISSING
     mask_losses: SegmentationLossWeights = MISSING

@@ -21,6 +21,7 @@ from capsule_inspection.networks.autoencoder import Autoencoder
 from capsule_inspection.networks.base import Network
 from capsule_inspection.networks.classifier import Classifier
 from capsule_inspection.networks.explanation import explain
+from capsule_inspection.networks.scoring import scaled_logits
 from capsule_inspection.networks.segmenter import Segmenter
 from capsule_inspection.networks.tiling import Tiling, tiled_probabilities
 
@@ -67,14 +68,29 @@ def _in_float32(image: Tensor) -> contextlib.AbstractContextManager[object]:
 
 
 class ClassificationInspector(Inspector):
-    """Logits (N, C)."""
+    """Logits (N, C), scaled as validation images have shown to be right."""
 
     outputs = ("logits",)
     network: Classifier
 
+    def __init__(
+        self,
+        network: Network,
+        normalisation: Normalisation,
+        *,
+        temperature: float = 1.0,
+        good_shift: float = 0.0,
+    ) -> None:
+        super().__init__(network, normalisation)
+        self.temperature = temperature
+        self.good_shift = good_shift
+
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         (image,) = inputs
-        return (self.network(self.normalised(image)).float(),)
+        logits = self.network(self.normalised(image)).float()
+        with _in_float32(image):
+            scaled = scaled_logits(logits, temperature=self.temperature, good_shift=self.good_shift)
+        return (scaled,)
 
     def explain(self, image: Tensor, label: Tensor) -> Tensor | None:
         """Where the network looks for a class, see `explanation.explain`; (N,) to (N, H, W)."""

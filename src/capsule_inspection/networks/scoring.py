@@ -20,6 +20,16 @@ class ClassificationScores(NamedTuple):
     score: Tensor
 
 
+def scaled_logits(logits: Tensor, *, temperature: float, good_shift: float) -> Tensor:
+    """Logits over a temperature, that of "good" raised by a shift (see metrics/temperature.py).
+
+    Shapes: logits (N, C), of any float type; float32 or wider comes back.
+    """
+    scaled = (logits if logits.dtype == torch.float64 else logits.float()) / temperature
+    is_good = torch.arange(logits.shape[1], device=logits.device) == GOOD_LABEL
+    return scaled + good_shift * is_good
+
+
 def classification_scores(logits: Tensor) -> ClassificationScores:
     """Class probabilities, and one minus the probability of "good".
 

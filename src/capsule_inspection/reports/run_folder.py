@@ -24,6 +24,7 @@ from capsule_inspection.contracts import (
 )
 from capsule_inspection.metrics.detection import USUAL_FALSE_ALARM_RATE
 from capsule_inspection.metrics.marking import Decision
+from capsule_inspection.metrics.temperature import TemperatureScaling
 from capsule_inspection.metrics.thresholds import Threshold
 from capsule_inspection.reports.run_maps import RunMaps, read_maps
 from capsule_inspection.reports.run_settings import read_settings
@@ -49,6 +50,7 @@ SEGMENTATION = "segmentation"
 """The task, as the record names it, that marks pixels."""
 
 DECISION = "decision"
+TEMPERATURE_SCALING = "temperature_scaling"
 """Field of the record with what it takes to mark a region."""
 
 
@@ -179,6 +181,14 @@ class RunFolder:
         Raises RunError where the record of it is not as expected.
         """
         return self._stored(THRESHOLD, Threshold.from_dict)
+
+    @property
+    def temperature_scaling(self) -> TemperatureScaling | None:
+        """How a classifier's logits are scaled; None where the record does not say.
+
+        Raises RunError where the record of it is not as expected.
+        """
+        return self._stored(TEMPERATURE_SCALING, TemperatureScaling.from_dict)
 
     def _stored(self, field: str, read: Callable[[Mapping[str, Any]], Stored]) -> Stored | None:
         stored = self.record.get(field)

@@ -11,7 +11,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from capsule_inspection.contracts import GOOD_LABEL, Batch
 from capsule_inspection.networks.classifier import Classifier
 from capsule_inspection.networks.explanation import explain
-from capsule_inspection.networks.scoring import classification_scores
+from capsule_inspection.networks.scoring import classification_scores, scaled_logits
 from capsule_inspection.tasks.base import InspectionTask, Learning, in_float32
 
 
@@ -20,6 +20,9 @@ class ClassificationTask(InspectionTask):
 
     explains: bool = False
     """Whether predictions say too where the network looks in the defects that have a mask."""
+    temperature: float = 1.0
+    good_shift: float = 0.0
+    """Of the logits of predictions, see `scaled_logits`; in training they are as they come."""
 
     def __init__(
         self,
@@ -77,7 +80,12 @@ class ClassificationTask(InspectionTask):
 
         Where it `explains`, `_explanations` too.
         """
-        probabilities, score = classification_scores(self.network(batch["image"]))
+        logits = scaled_logits(
+            self.network(batch["image"]),
+            temperature=self.temperature,
+            good_shift=self.good_shift,
+        )
+        probabilities, score = classification_scores(logits)
         found = {
             "index": batch["index"].cpu(),
             "label": batch["label"].cpu(),

@@ -69,6 +69,8 @@ def _chosen_too(run: RunFolder, *, by_val: bool) -> str:
     """What the validation images chose beside the epoch."""
     if run.marks_pixels:
         return ", from which probability on a pixel counts, and how large a region must be."
+    if run.temperature_scaling is not None:
+        return ", and how sure the model may be."
     return " and, with its defects, the threshold." if by_val else "."
 
 
@@ -80,6 +82,7 @@ def facts(run: RunFolder) -> list[str]:
         _mixed(run),
         _began(record),
         _epochs(record),
+        _scaled(run),
         _machine(_mapping(record.get("hardware"))),
         f"Seed {record['seed']}." if "seed" in record else "",
         f"An evaluation of the run {record['run']}." if "run" in record else "",
@@ -115,6 +118,19 @@ def _epochs(record: Any) -> str:
         return ""
     chosen = "" if best is None else f"; epoch {best} was the best (the first is 0)"
     return f"{epochs} epochs in {duration(seconds)}{chosen}."
+
+
+def _scaled(run: RunFolder) -> str:
+    """What was done to a classifier's answers after its training."""
+    scaling = run.temperature_scaling
+    if scaling is None:
+        return ""
+    change = "raised" if scaling.good_shift >= 0 else "lowered"
+    return (
+        f"Its logits are divided by {scaling.temperature:.2f}, and that of “{run.good}” is "
+        f"{change} by {abs(scaling.good_shift):.2f}, as {scaling.images} validation images showed "
+        "to be right."
+    )
 
 
 def _machine(hardware: dict[str, Any]) -> str:

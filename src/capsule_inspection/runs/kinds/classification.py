@@ -15,6 +15,7 @@ from capsule_inspection.contracts import (
     GOOD_LABEL,
     TEST,
     TRAIN,
+    VAL,
     DataIndex,
     Explanations,
     Figure,
@@ -27,13 +28,16 @@ from capsule_inspection.data.module import BatchSettings, InspectionDataModule
 from capsule_inspection.data.sampling import Shares
 from capsule_inspection.data.splits import keep_defects
 from capsule_inspection.data.windows import WHOLE_IMAGES
+from capsule_inspection.metrics.temperature import TemperatureScaling, fit_temperature_scaling
 from capsule_inspection.networks.base import Network
 from capsule_inspection.networks.inspector import ClassificationInspector, Inspector
 from capsule_inspection.networks.losses import ClassificationLoss, class_weights, log_prior
 from capsule_inspection.networks.segmentation_losses import SegmentationLoss
 from capsule_inspection.networks.segmentation_losses import class_weights as defect_weights
+from capsule_inspection.reports.run_folder import TEMPERATURE_SCALING
 from capsule_inspection.runs import pointing, predicting
 from capsule_inspection.runs.inputs import assign_split
+from capsule_inspection.runs.kinds.fitted import require_finite
 from capsule_inspection.runs.learning import build_learning
 from capsule_inspection.runs.machine import Choices
 from capsule_inspection.runs.painting import (
@@ -45,6 +49,8 @@ from capsule_inspection.tasks.base import InspectionTask
 from capsule_inspection.tasks.classification import ClassificationTask, MaskLoss
 
 log = logging.getLogger(__name__)
+_LEAST = 1e-300
+"""Of a probability, so that its logarithm is finite."""
 
 
 class Classification:
@@ -138,15 +144,38 @@ class Classification:
         choices: Choices,
         config: DictConfig,
     ) -> dict[str, Any]:
-        return {}
+        assert isinstance(task, ClassificationTask)
+        if not config.task.temperature_scaling:
+            return {}
+        _scale(task, TemperatureScaling())
+        task.explains = False
+        data.predict_stage = VAL
+        found = predicting.run(task, data, choices=choices)
+        probabilities = found["probabilities"].numpy()
+        require_finite(probabilities, what="probabilities")
+        scaling = fit_temperature_scaling(
+            np.log(np.maximum(probabilities, _LEAST)),
+            found["label"].numpy(),
+            weights=_aimed_weights(data, config),
+        )
+        task.fitted = {TEMPERATURE_SCALING: scaling.as_dict()}
+        _scale(task, scaling)
+        return {TEMPERATURE_SCALING: scaling.as_dict()}
 
     def restore(self, task: InspectionTask, checkpoint: Mapping[str, Any], *, where: str) -> None:
-        pass
+        assert isinstance(task, ClassificationTask)
+        _scale(task, _scaling_of(checkpoint))
 
     def inspector(
         self, config: DictConfig, network: Network, checkpoint: Mapping[str, Any], *, where: str
     ) -> Inspector:
-        return ClassificationInspector(network, network.normalisation)
+        scaling = _scaling_of(checkpoint)
+        return ClassificationInspector(
+            network,
+            network.normalisation,
+            temperature=scaling.temperature,
+            good_shift=scaling.good_shift,
+        )
 
     def predict(
         self, task: InspectionTask, data: InspectionDataModule, stage: str, *, choices: Choices
@@ -182,6 +211,23 @@ class Classification:
                 measured |= pointing.figures(explained.index, explained.maps, data)
             figures |= with_stage(measured, stage)
         return figures
+
+
+def _scaling_of(checkpoint: Mapping[str, Any]) -> TemperatureScaling:
+    """What `calibrate` kept; none where it was not asked to, or the run is of an older version."""
+    fitted = checkpoint["inspection"].get("fitted") or {}
+    return TemperatureScaling.from_dict(fitted.get(TEMPERATURE_SCALING, {}))
+
+
+def _scale(task: ClassificationTask, scaling: TemperatureScaling) -> None:
+    task.temperature, task.good_shift = scaling.temperature, scaling.good_shift
+
+
+def _aimed_weights(data: InspectionDataModule, config: DictConfig) -> np.ndarray:
+    """How much a validation image of each class counts: as in the prior that decisions aim at."""
+    counts = data.class_counts(TRAIN)
+    natural = natural_counts(counts, share=config.data.real_defects, shown=_shown_counts(data))
+    return np.maximum(natural, 1.0) ** -config.task.logit_adjustment
 
 
 def _explanations(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from capsule_inspection.contracts import RunError
 
 
@@ -19,3 +21,12 @@ def fitted_of(
             "python train.py resume=<run folder>"
         )
     return dict(fitted)
+
+
+def require_finite(values: np.ndarray, *, what: str) -> None:
+    """Raise RunError, saying `what` they are and what to do, where a value is no number."""
+    if not np.isfinite(values).all():
+        raise RunError(
+            f"{int((~np.isfinite(values)).sum())} of {values.size} {what} are not finite: the "
+            "training has diverged. Lower optimizer.lr, or set trainer.precision=32-true."
+        )

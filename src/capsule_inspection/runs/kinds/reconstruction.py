@@ -28,7 +28,6 @@ from capsule_inspection.contracts import (
     DataIndex,
     Figure,
     Predictions,
-    RunError,
 )
 from capsule_inspection.data import splits
 from capsule_inspection.data.augmentation import AugmentationSettings
@@ -48,7 +47,7 @@ from capsule_inspection.networks.inspector import Inspector, ReconstructionInspe
 from capsule_inspection.networks.reconstruction_losses import HeadLoss, ReconstructionLoss
 from capsule_inspection.runs import pointing, predicting
 from capsule_inspection.runs.inputs import assign_split
-from capsule_inspection.runs.kinds.fitted import fitted_of
+from capsule_inspection.runs.kinds.fitted import fitted_of, require_finite
 from capsule_inspection.runs.learning import build_learning
 from capsule_inspection.runs.machine import Choices
 from capsule_inspection.runs.painting import open_pool
@@ -262,11 +261,7 @@ def _choose_threshold(
     data.predict_stage = VAL if rule.name == thresholds.F1 else CALIBRATION
     found = predicting.run(task, data, choices=choices, every_label=rule.name == thresholds.F1)
     score, is_defect = found["score"].double().numpy(), found["label"].numpy() != GOOD_LABEL
-    if not np.isfinite(score).all():
-        raise RunError(
-            f"{int((~np.isfinite(score)).sum())} of {len(score)} scores are not finite: the "
-            "training has diverged. Lower optimizer.lr, or set trainer.precision=32-true."
-        )
+    require_finite(score, what="scores")
     if rule.name == thresholds.F1:
         log.warning(
             "threshold=f1: the threshold was chosen with %d labelled defects. This is no longer an "

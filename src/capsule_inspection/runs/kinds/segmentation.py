@@ -25,7 +25,6 @@ from capsule_inspection.contracts import (
     DataIndex,
     Figure,
     Predictions,
-    RunError,
 )
 from capsule_inspection.data.augmentation import AugmentationSettings
 from capsule_inspection.data.cache import DecodedCache
@@ -45,7 +44,7 @@ from capsule_inspection.networks.segmentation_losses import SegmentationLoss, cl
 from capsule_inspection.networks.tiling import Tiling
 from capsule_inspection.runs import pointing, predicting
 from capsule_inspection.runs.inputs import assign_split, sees_tiles
-from capsule_inspection.runs.kinds.fitted import fitted_of
+from capsule_inspection.runs.kinds.fitted import fitted_of, require_finite
 from capsule_inspection.runs.learning import build_learning
 from capsule_inspection.runs.machine import Choices
 from capsule_inspection.runs.marked_images import MarkedImages
@@ -148,11 +147,7 @@ class Segmentation:
         data.predict_stage = VAL
         found = predicting.run(task, data, choices=choices)
         foreground = found["foreground"].numpy()
-        if not np.isfinite(foreground).all():
-            raise RunError(
-                "probabilities are not finite: the training has diverged. Lower optimizer.lr, or "
-                "set trainer.precision=32-true."
-            )
+        require_finite(foreground, what="probabilities")
         truths = [data.dataset.cache.masks[number] for number in found["index"].tolist()]
         decision = choose_decision(foreground, truths)
         task.fitted = {"decision": decision.as_dict()}
