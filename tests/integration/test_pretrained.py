@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from quick import QUICK, check_refusal, draw_mvtec, record_of, rows_of, strays
 from safetensors.torch import load_file, save_file
 from small import SMALL, SMALL_NETWORK, Answer, Door
@@ -65,6 +66,8 @@ def test_a_segmentation_network_is_named_after_architecture_and_encoder(
     assert card.name == "unet_autoencoder"
     answer = train(door, tmp_path / "next", *SEGMENTATION, "task.epochs=1", f"model.weights={path}")
     assert "starts anew" not in answer.out
+    for run, share in (("run", 0.5), ("next", 0.0)):  # one that marks already needs no windows
+        assert OmegaConf.load(tmp_path / run / "config.yaml").task.whole_from == share
     assert record_of(tmp_path / "next")["weights"]["source"] == "painted"
 
 

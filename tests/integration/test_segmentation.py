@@ -363,6 +363,8 @@ def test_a_class_that_is_absent_from_training_is_refused_unless_names_do_not_mat
         (["data.mode=tile"], "data.mode=tile", 2),
         (["data.mode=tiles", "data.tile=[640,640]"], "larger than the images", 2),
         (["data.tile=[8,8]"], "data.tile=[8, 8]", 2),
+        (["task.whole_from=2"], "expected a value from 0 to 1, or auto", 2),
+        (["task.whole_from=never"], "task.whole_from=never", 2),
         (["task.monitor=val/dice"], "val/foreground_dice", 2),
         (
             [f"task.loss_weights.{name}=0" for name in ("cross_entropy", "dice")],

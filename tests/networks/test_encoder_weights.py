@@ -255,6 +255,7 @@ def test_of_a_network_with_another_decoder_the_encoder_is_taken(
     built = build(**settings, weights=path)
     assert_encoder_is(built, expected)
     assert "the decoder starts anew" in caplog.text
+    assert not built.network.has_learnt
     fresh = build(**settings).network.state_dict()
     for key, value in built.network.state_dict().items():
         assert key.startswith(ENCODER) or torch.equal(value, fresh[key]), key
@@ -267,6 +268,7 @@ def test_of_a_network_of_other_classes_only_the_head_starts_anew(
     state = marked(build(num_classes=6).network)
     built = build(weights=str(save_run(state, tmp_path / "best.ckpt")))
     assert "the head starts anew" in caplog.text
+    assert built.network.has_learnt
     fresh = build().network.state_dict()
     for key, value in built.network.state_dict().items():
         assert torch.equal(value, (fresh if key.startswith(HEAD) else state)[key]), key

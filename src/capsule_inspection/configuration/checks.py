@@ -53,7 +53,6 @@ RANGES: dict[str, tuple[float, float]] = {
     "task.logit_adjustment": (0, 100),
     "task.mixup": (0, 100),
     "task.views": (1, 10_000),
-    "task.whole_from": (0, 1),
     "task.calibration": (0.001, 0.9),
     "task.corrupted": (0, 1),
     "task.painting.variants": (1, 10_000),
@@ -285,6 +284,15 @@ def _check_window(config: DictConfig) -> None:
         )
 
 
+def _check_whole_from(config: DictConfig) -> None:
+    value = OmegaConf.select(config, "task.whole_from")
+    if value is None or (value == "auto" and config.task.name == "segmentation"):
+        return
+    if isinstance(value, bool | str) or not 0 <= value <= 1:
+        also = ", or auto" if config.task.name == "segmentation" else ""
+        raise ConfigurationError(f"task.whole_from={value}: expected a value from 0 to 1{also}.")
+
+
 def _check_shares(config: DictConfig) -> None:
     """Refuse shares of a training's images that leave none for good ones as they are."""
     if OmegaConf.select(config, "task.defects") is None:
@@ -393,6 +401,7 @@ RULES: tuple[Callable[[DictConfig], None], ...] = (
     _check_split,
     _check_false_alarm_rate,
     _check_window,
+    _check_whole_from,
     _check_shares,
     _check_mixing,
     _check_natural,

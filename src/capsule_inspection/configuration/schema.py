@@ -152,7 +152,7 @@ class WindowTask(PaintedTask):
     """What tasks have in common that show windows of images."""
 
     window: list[int] | None = None
-    whole_from: float = MISSING
+    whole_from: Any = MISSING  # a share, or auto
 
 
 @dataclass

@@ -114,6 +114,7 @@ def fit_encoder(network: Segmenter, state: Mapping[str, Tensor], *, where: str) 
             logger.info("%s: its classes are not this data set's; the head starts anew.", where)
             fitting = {key: value for key, value in fitting.items() if not key.startswith(HEAD)}
         network.load_state_dict({**own, **fitting})
+        network.has_learnt = True
         return
     wanted = {
         key.removeprefix(ENCODER): value for key, value in own.items() if key.startswith(ENCODER)

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.callbacks.weight_averaging import EMAWeightAveraging
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from capsule_inspection.contracts import (
     CALIBRATION,
@@ -35,6 +36,7 @@ from capsule_inspection.networks.base import BuiltNetwork, Network
 from capsule_inspection.runs.kinds import kind_of
 from capsule_inspection.runs.machine import Choices
 from capsule_inspection.runs.trainers import make_trainer
+from capsule_inspection.runs.windows import judged_from
 from capsule_inspection.tasks.base import InspectionTask
 
 OWN_TRAINER_KEYS = ("channels_last", "threads", "precision", "accelerator")
@@ -120,11 +122,17 @@ def build_task(config: DictConfig, network: Network, data: InspectionDataModule)
 def build_callbacks(config: DictConfig, task: InspectionTask, folder: Path) -> list[Callback]:
     """Early stopping, averaging, and the two checkpoints: the best epoch and the last."""
     monitor, mode = task.learning.monitor_key, task.learning.mode
+    judged = judged_from(config)
     early, ema = config.callbacks.early_stopping, config.callbacks.ema
     callbacks: list[Callback] = []
     if early is not None:
-        stop = EarlyStopping(
-            monitor, mode=mode, patience=early.patience, min_delta=early.min_delta, verbose=False
+        stop = LateStopping(
+            monitor,
+            mode=mode,
+            patience=early.patience,
+            min_delta=early.min_delta,
+            verbose=False,
+            judged_from=judged,
         )
         callbacks.append(stop)
     if ema is not None:
@@ -133,12 +141,36 @@ def build_callbacks(config: DictConfig, task: InspectionTask, folder: Path) -> l
         )
     if config.trainer.enable_progress_bar and sys.stdout.isatty():
         callbacks.append(RichProgressBar(leave=False))
-    best = _checkpoint(folder, "best", monitor=monitor, mode=mode)
+    best = _checkpoint(folder, "best", monitor=monitor, mode=mode, judged_from=judged)
     return [*callbacks, best, _checkpoint(folder, "last")]
 
 
+class LateStopping(EarlyStopping):
+    """Waits for no improvement before the epoch `judged_from`."""
+
+    def __init__(self, monitor: str, *, judged_from: int, **settings: Any) -> None:
+        super().__init__(monitor, **settings)
+        self.judged_from = judged_from
+
+    def _should_skip_check(self, trainer: L.Trainer) -> bool:
+        return trainer.current_epoch < self.judged_from or super()._should_skip_check(trainer)
+
+
 class MovableCheckpoint(ModelCheckpoint):
-    """Keeps what it knows of the best epoch when the run folder has been moved."""
+    """Keeps what it knows of the best epoch when the run folder has been moved.
+
+    Epochs before `judged_from`, which show windows of images, compete only among themselves: a
+    network can mark whole images well before it has learnt from windows, and worse afterwards.
+    """
+
+    def __init__(self, *, judged_from: int = 0, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.judged_from = judged_from
+
+    def check_monitor_top_k(self, trainer: L.Trainer, current: Tensor | None = None) -> bool:
+        if current is not None and trainer.current_epoch == self.judged_from:
+            return True
+        return super().check_monitor_top_k(trainer, current)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         def here(path: Any) -> str:
@@ -153,9 +185,15 @@ class MovableCheckpoint(ModelCheckpoint):
 
 
 def _checkpoint(
-    folder: Path, name: str, *, monitor: str | None = None, mode: str = "min"
+    folder: Path,
+    name: str,
+    *,
+    monitor: str | None = None,
+    mode: str = "min",
+    judged_from: int = 0,
 ) -> ModelCheckpoint:
     return MovableCheckpoint(
+        judged_from=judged_from,
         dirpath=folder / "checkpoints",
         filename=name,
         monitor=monitor,

@@ -33,7 +33,15 @@ from capsule_inspection.files import is_disk_full, write_whole
 from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
 from capsule_inspection.networks.base import Network
 from capsule_inspection.reports.run_folder import read_record
-from capsule_inspection.runs import building, evaluating, inputs, machine, sharing, tensorboard
+from capsule_inspection.runs import (
+    building,
+    evaluating,
+    inputs,
+    machine,
+    sharing,
+    tensorboard,
+    windows,
+)
 from capsule_inspection.runs.appearance import keep_appearance
 from capsule_inspection.runs.epochs import EpochTable
 from capsule_inspection.runs.interruption import InterruptionGuard, TrainingInterrupted
@@ -175,6 +183,8 @@ def _prepare(
     built = building.build_network(config, num_classes=len(index.classes))
     building.refuse_seen_images(built.weights, index)
     choices = machine.fit_layout(choices, built.network, asked=config.trainer.channels_last)
+    if windows.settle(config, built.network) and record is not None:
+        _write_config(config, folder)
     data = building.build_data_module(
         config,
         index,

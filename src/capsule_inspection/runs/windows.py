@@ -6,6 +6,13 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig
 
+from capsule_inspection.networks.base import Network
+from capsule_inspection.runs.inputs import sees_tiles
+
+AUTO = "auto"
+_WINDOWS_FIRST = 0.5
+"""Share of the epochs that `task.whole_from=auto` gives to windows, where all is to be learnt."""
+
 
 def epochs_of(config: DictConfig) -> int:
     """Epochs of a training; those of the task where steps or time limit it instead."""
@@ -18,3 +25,33 @@ def window_of(window: Sequence[int] | None, image_size: Sequence[int]) -> tuple[
     if window is None:
         return None
     return min(window[0], image_size[0]), min(window[1], image_size[1])
+
+
+def settle(config: DictConfig, network: Network) -> bool:
+    """Decide, in place, what `task.whole_from=auto` leaves to the first weights; whether it did.
+
+    A network that has learnt to mark whole images already unlearns it while windows are shown.
+    """
+    if config.task.get("whole_from") != AUTO:
+        return False
+    config.task.whole_from = 0.0 if getattr(network, "has_learnt", False) else _WINDOWS_FIRST
+    return True
+
+
+def whole_from(config: DictConfig) -> int | None:
+    """The epoch from which on whole images are shown; None where they never are.
+
+    Only once `task.whole_from` is settled.
+    """
+    share = config.task.get("whole_from", 0.0)
+    if sees_tiles(config.data) or share == 1:
+        return None
+    return round(share * epochs_of(config))
+
+
+def judged_from(config: DictConfig) -> int:
+    """The first epoch that is compared with others to find the best.
+
+    Before it a segmentation network is shown windows, and judged on whole images all the same.
+    """
+    return (whole_from(config) or 0) if config.task.name == "segmentation" else 0

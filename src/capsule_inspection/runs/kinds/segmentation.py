@@ -53,7 +53,7 @@ from capsule_inspection.runs.painting import (
     paint_training,
     training_donors,
 )
-from capsule_inspection.runs.windows import epochs_of, window_of
+from capsule_inspection.runs.windows import epochs_of, whole_from, window_of
 from capsule_inspection.synthesis.defects import DEFECTS
 from capsule_inspection.tasks.base import InspectionTask
 from capsule_inspection.tasks.segmentation import SegmentationTask
@@ -108,7 +108,7 @@ class Segmentation:
         pool = paint_training(config, index, cache, labels)
         pastes = config.data.pasted or (config.data.painted and pool is None)
         return DefectMixing(
-            Windows(_window(config), _whole_from(config)),
+            Windows(_window(config), whole_from(config)),
             seed=config.seed,
             pool=pool,
             labels=labels,
@@ -281,17 +281,10 @@ def _window(config: DictConfig) -> tuple[int, int] | None:
     return window_of(config.data.tile if tiles else config.task.window, config.data.image_size)
 
 
-def _whole_from(config: DictConfig) -> int | None:
-    """The epoch from which on whole images are shown; None where they never are."""
-    if sees_tiles(config.data) or config.task.whole_from == 1:
-        return None
-    return round(config.task.whole_from * epochs_of(config))
-
-
 def _tiling(config: DictConfig) -> Tiling | None:
     """In use images are seen as in training at its end: in parts, or whole."""
     window = _window(config)
-    if window is None or _whole_from(config) is not None:
+    if window is None or whole_from(config) is not None:
         return None
     return Tiling(window, config.data.overlap)
 
