@@ -23,7 +23,7 @@ from capsule_inspection.configuration.resolvers import register_resolvers
 from capsule_inspection.configuration.schema import register_schemas
 from capsule_inspection.contracts import TRAIN, VAL, RunFiles
 from capsule_inspection.data.module import InspectionDataModule
-from capsule_inspection.runs import building, inputs, machine, tensorboard
+from capsule_inspection.runs import building, inputs, machine, tensorboard, windows
 from capsule_inspection.runs.epochs import EpochTable
 from capsule_inspection.runs.interruption import InterruptionGuard
 from capsule_inspection.runs.kinds import kind_of
@@ -144,6 +144,7 @@ def prepare(arguments: Sequence[str]) -> Parts:
     kind = kind_of(config)
     index = kind.arrange(index, config)
     built = building.build_network(config, num_classes=len(index.classes))
+    windows.settle(config, built.network)
     if choices.channels_last:
         built.network.to(memory_format=torch.channels_last)
     data = building.build_data_module(

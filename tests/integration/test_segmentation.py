@@ -365,6 +365,7 @@ def test_a_class_that_is_absent_from_training_is_refused_unless_names_do_not_mat
         (["data.tile=[8,8]"], "data.tile=[8, 8]", 2),
         (["task.whole_from=2"], "expected a value from 0 to 1, or auto", 2),
         (["task.whole_from=never"], "task.whole_from=never", 2),
+        (["task.whole_from=null"], "expected a value from 0 to 1, or auto", 2),
         (["task.monitor=val/dice"], "val/foreground_dice", 2),
         (
             [f"task.loss_weights.{name}=0" for name in ("cross_entropy", "dice")],

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import DictConfig, OmegaConf
 
 from capsule_inspection.runs.building import LateStopping, MovableCheckpoint
@@ -54,30 +55,67 @@ def test_other_tasks_judge_every_epoch() -> None:
     assert not settle(classification, SimpleNamespace())  # type: ignore[arg-type]
 
 
-def trainer_at(epoch: int) -> Any:
-    strategy = SimpleNamespace(reduce_boolean_decision=bool)
-    return SimpleNamespace(current_epoch=epoch, strategy=strategy, sanity_checking=False)
+def trainer_at(epoch: int, *, every: int = 1, value: float = 0.4) -> Any:
+    strategy = SimpleNamespace(reduce_boolean_decision=lambda decision, **_: decision)
+    return SimpleNamespace(
+        current_epoch=epoch,
+        strategy=strategy,
+        check_val_every_n_epoch=every,
+        callback_metrics={"val/dice": torch.tensor(value)},
+        should_stop=False,
+        fast_dev_run=False,
+    )
+
+
+def best_of(folder: Path, judged_from: int) -> MovableCheckpoint:
+    best = MovableCheckpoint(
+        dirpath=folder, monitor="val/dice", mode="max", save_top_k=1, judged_from=judged_from
+    )
+    best.kth_best_model_path = str(folder / "best.ckpt")
+    best.best_k_models = {best.kth_best_model_path: torch.tensor(0.8)}
+    return best
+
+
+WORSE, BETTER = torch.tensor(0.4), torch.tensor(0.9)
 
 
 def test_the_best_of_the_windows_is_not_held_against_whole_images(tmp_path: Path) -> None:
-    best = MovableCheckpoint(
-        dirpath=tmp_path, monitor="val/dice", mode="max", save_top_k=1, judged_from=3
-    )
-    best.best_k_models = {"best.ckpt": torch.tensor(0.8)}
-    best.kth_best_model_path = "best.ckpt"
-    worse, better = torch.tensor(0.4), torch.tensor(0.9)
-    assert not best.check_monitor_top_k(trainer_at(2), worse)
-    assert best.check_monitor_top_k(trainer_at(2), better)
-    assert best.check_monitor_top_k(trainer_at(3), worse)
+    best = best_of(tmp_path, 3)
+    assert not best.check_monitor_top_k(trainer_at(2), WORSE)
+    assert best.check_monitor_top_k(trainer_at(2), BETTER)
     assert not best.check_monitor_top_k(trainer_at(3), None)
-    assert not best.check_monitor_top_k(trainer_at(4), worse)
+    assert best.check_monitor_top_k(trainer_at(3), WORSE)
+    assert not best.check_monitor_top_k(trainer_at(4), WORSE)
 
 
-def test_patience_begins_with_whole_images() -> None:
-    from lightning.pytorch.trainer.states import TrainerFn
+def test_an_epoch_without_validation_is_not_the_first_that_counts(tmp_path: Path) -> None:
+    best = best_of(tmp_path, 2)
+    assert not best.check_monitor_top_k(trainer_at(2, every=2), WORSE)
+    assert best.check_monitor_top_k(trainer_at(3, every=2), WORSE)
 
+
+def test_the_best_of_a_finished_run_stays_where_it_goes_on_for_longer(tmp_path: Path) -> None:
+    first = best_of(tmp_path, 3)
+    assert first.check_monitor_top_k(trainer_at(3), BETTER)
+    longer = best_of(tmp_path, 6)
+    longer.load_state_dict(first.state_dict())
+    assert not longer.check_monitor_top_k(trainer_at(6), WORSE)
+    of_before = best_of(tmp_path, 6)
+    state = {key: value for key, value in first.state_dict().items() if key != "has_judged"}
+    of_before.load_state_dict(state)
+    assert of_before.has_judged
+
+
+def test_patience_begins_with_whole_images_but_divergence_stops_at_once() -> None:
     stop = LateStopping("val/dice", mode="max", patience=1, judged_from=2)
-    for epoch, skipped in ((0, True), (1, True), (2, False)):
-        trainer = trainer_at(epoch)
-        trainer.state = SimpleNamespace(fn=TrainerFn.FITTING)
-        assert stop._should_skip_check(trainer) == skipped
+    for epoch in range(3):
+        stop._run_early_stopping_check(trainer_at(epoch))
+        assert torch.isfinite(stop.best_score) == (epoch == 2)
+    trainer = trainer_at(0, value=float("nan"))
+    LateStopping("val/dice", mode="max", judged_from=2)._run_early_stopping_check(trainer)
+    assert trainer.should_stop
+
+
+def test_early_stopping_is_found_in_checkpoints_of_before() -> None:
+    own = LateStopping("val/dice", mode="max", judged_from=2)
+    assert own.state_key == EarlyStopping("val/dice", mode="max").state_key

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from capsule_inspection.tasks.base import Learning
 from capsule_inspection.tasks.classification import ClassificationTask, MaskLoss
 from capsule_inspection.tasks.optimizers import FineTuning
 from capsule_inspection.tasks.schedulers import constant
+from capsule_inspection.tasks.smoothing import SmoothedFigure
 
 
 def small_network() -> Classifier:
@@ -54,6 +57,20 @@ def make_batch(*, masks: bool = True) -> Batch:
         index=torch.tensor([5, 7, 9, 11]),
         valid=valid,
     )
+
+
+def test_the_smoothed_course_begins_anew_where_epochs_begin_to_count() -> None:
+    task = make_task(small_network())
+    task.learning = replace(task.learning, smoothing=0.5, judged_from=2)
+    task.smoothed = SmoothedFigure(0.5)
+    logged: list[float] = []
+    task.log_epoch = lambda figures, bar=(): logged.append(figures["val/loss_smoothed"])  # type: ignore[method-assign]
+    for epoch, value in enumerate([8.0, 4.0, 2.0, 1.0]):
+        task._trainer = SimpleNamespace(  # type: ignore[assignment]
+            current_epoch=epoch, check_val_every_n_epoch=1, training=True
+        )
+        task.finish_validation({"val/loss": value})
+    assert logged == pytest.approx([8, (8 + 2 * 4) / 3, 2, (2 + 2 * 1) / 3])
 
 
 def test_predictions_say_where_it_looks_only_where_they_are_asked() -> None:

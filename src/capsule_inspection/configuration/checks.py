@@ -285,10 +285,12 @@ def _check_window(config: DictConfig) -> None:
 
 
 def _check_whole_from(config: DictConfig) -> None:
-    value = OmegaConf.select(config, "task.whole_from")
-    if value is None or (value == "auto" and config.task.name == "segmentation"):
+    if "whole_from" not in OmegaConf.select(config, "task", default={}):
         return
-    if isinstance(value, bool | str) or not 0 <= value <= 1:
+    value = config.task.whole_from
+    if value == "auto" and config.task.name == "segmentation":
+        return
+    if type(value) not in (int, float) or not 0 <= value <= 1:
         also = ", or auto" if config.task.name == "segmentation" else ""
         raise ConfigurationError(f"task.whole_from={value}: expected a value from 0 to 1{also}.")
 

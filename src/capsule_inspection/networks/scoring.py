@@ -26,8 +26,8 @@ def scaled_logits(logits: Tensor, *, temperature: float, good_shift: float) -> T
     Shapes: logits (N, C), of any float type; float32 or wider comes back.
     """
     scaled = (logits if logits.dtype == torch.float64 else logits.float()) / temperature
-    is_good = torch.arange(logits.shape[1], device=logits.device) == GOOD_LABEL
-    return scaled + good_shift * is_good
+    before, good, after = scaled.tensor_split((GOOD_LABEL, GOOD_LABEL + 1), dim=1)
+    return torch.cat([before, good + good_shift, after], dim=1)
 
 
 def classification_scores(logits: Tensor) -> ClassificationScores:

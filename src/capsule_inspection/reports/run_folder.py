@@ -50,8 +50,10 @@ SEGMENTATION = "segmentation"
 """The task, as the record names it, that marks pixels."""
 
 DECISION = "decision"
-TEMPERATURE_SCALING = "temperature_scaling"
 """Field of the record with what it takes to mark a region."""
+
+TEMPERATURE_SCALING = "temperature_scaling"
+"""Field of the record with what was done to a classifier's logits."""
 
 
 @dataclass(frozen=True)

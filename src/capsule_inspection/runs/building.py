@@ -146,14 +146,23 @@ def build_callbacks(config: DictConfig, task: InspectionTask, folder: Path) -> l
 
 
 class LateStopping(EarlyStopping):
-    """Waits for no improvement before the epoch `judged_from`."""
+    """Waits for no improvement before the epoch `judged_from`, but stops where figures diverge."""
 
     def __init__(self, monitor: str, *, judged_from: int, **settings: Any) -> None:
         super().__init__(monitor, **settings)
         self.judged_from = judged_from
 
-    def _should_skip_check(self, trainer: L.Trainer) -> bool:
-        return trainer.current_epoch < self.judged_from or super()._should_skip_check(trainer)
+    @property
+    def state_key(self) -> str:
+        """That of Lightning's own, under which runs of before have kept its state."""
+        return super().state_key.replace(type(self).__name__, EarlyStopping.__name__, 1)
+
+    def _run_early_stopping_check(self, trainer: L.Trainer) -> None:
+        current = trainer.callback_metrics.get(self.monitor)
+        is_early = trainer.current_epoch < self.judged_from
+        if is_early and current is not None and bool(current.isfinite()):
+            return
+        super()._run_early_stopping_check(trainer)
 
 
 class MovableCheckpoint(ModelCheckpoint):
@@ -166,13 +175,22 @@ class MovableCheckpoint(ModelCheckpoint):
     def __init__(self, *, judged_from: int = 0, **settings: Any) -> None:
         super().__init__(**settings)
         self.judged_from = judged_from
+        self.has_judged = False
+        """Whether an epoch from there on has been compared; kept, since more epochs move it."""
 
     def check_monitor_top_k(self, trainer: L.Trainer, current: Tensor | None = None) -> bool:
-        if current is not None and trainer.current_epoch == self.judged_from:
-            return True
-        return super().check_monitor_top_k(trainer, current)
+        is_validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+        if current is None or self.has_judged or not is_validated:
+            return super().check_monitor_top_k(trainer, current)
+        self.has_judged = trainer.current_epoch >= self.judged_from
+        return self.has_judged or super().check_monitor_top_k(trainer, current)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "has_judged": self.has_judged}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.has_judged = bool(state_dict.get("has_judged", True))  # runs of before judged all
+
         def here(path: Any) -> str:
             return str(Path(str(self.dirpath)) / Path(path).name) if path else ""
 

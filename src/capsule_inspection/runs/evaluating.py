@@ -27,7 +27,7 @@ from capsule_inspection.data.cache import DecodedCache
 from capsule_inspection.data.manifest import read_split_csv, write_split_csv
 from capsule_inspection.data.module import InspectionDataModule
 from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
-from capsule_inspection.reports.run_folder import read_record
+from capsule_inspection.reports.run_folder import TEMPERATURE_SCALING, read_record
 from capsule_inspection.runs import building, inputs, machine, predicting
 from capsule_inspection.runs.kinds import kind_of
 from capsule_inspection.runs.output_folder import refuse_used
@@ -208,7 +208,10 @@ def _write_inputs(
     (output / RunFiles.CONFIG).write_text(OmegaConf.to_yaml(config), encoding="utf-8")
     kept: dict[str, Any] = {
         key: record[key]
-        for key in ("task", "model", "seed", "weights", "threshold", "decision", "corruption")
+        for key in (
+            *("task", "model", "seed", "weights", "corruption"),
+            *("threshold", "decision", TEMPERATURE_SCALING),
+        )
         if key in record
     }
     own = config.data.name == "as_trained"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from capsule_inspection.runs.windows import judged_from
 from capsule_inspection.tasks.base import Learning
 from capsule_inspection.tasks.optimizers import FineTuning
 
@@ -20,4 +21,5 @@ def build_learning(config: DictConfig) -> Learning:
         monitor=config.task.monitor,
         mode=config.task.monitor_mode,
         smoothing=config.task.monitor_smoothing,
+        judged_from=judged_from(config),
     )

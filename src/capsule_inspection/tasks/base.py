@@ -24,7 +24,8 @@ class Learning:
     """How a task learns and what decides on its best epoch.
 
     `schedule` is called with optimizer, total_steps and mode. `monitor` is a key such as
-    val/balanced_accuracy; the figure that decides is `monitor_key`, its smoothed course.
+    val/balanced_accuracy; the figure that decides is `monitor_key`, its smoothed course, which
+    begins anew with the epoch `judged_from`.
     """
 
     optimizer: OptimizerFactory
@@ -34,6 +35,7 @@ class Learning:
     monitor: str
     mode: str
     smoothing: float
+    judged_from: int = 0
 
     @property
     def monitor_key(self) -> str:
@@ -110,6 +112,9 @@ class InspectionTask(L.LightningModule):
             raise ConfigurationError(
                 f"task.monitor={monitor}: this task has {', '.join(sorted(figures))}."
             )
+        every = self.trainer.check_val_every_n_epoch or 1
+        if self.current_epoch - every < self.learning.judged_from <= self.current_epoch:
+            self.smoothed = SmoothedFigure(self.learning.smoothing)
         smoothed = self.smoothed.update(figures[monitor])
         self.log_epoch({**figures, self.learning.monitor_key: smoothed}, bar=(monitor,))
         if self.plateau is not None and self.trainer.training:

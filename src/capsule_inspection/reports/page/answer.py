@@ -185,7 +185,8 @@ def _on_another_threshold(figures: Mapping[str, Figure]) -> list[str]:
 def _of_part(run: RunFolder, stage: str) -> list[str]:
     warnings = []
     if run.record.get("optimistic"):
-        chosen = "epoch and decision were" if run.marks_pixels else "the epoch was"
+        decides = run.marks_pixels or run.temperature_scaling is not None
+        chosen = "epoch and decision were" if decides else "the epoch was"
         warnings.append(
             f"Optimistic: {chosen} chosen on the very images that these figures are measured on. "
             "On a line expect worse."

@@ -107,15 +107,14 @@ _TRAINING = {
 }
 
 
-_TRAINING_OF_MARKS = {
-    **_TRAINING,
-    run_pictures.CURVES: (
-        _TRAINING[run_pictures.CURVES][0],
-        _TRAINING[run_pictures.CURVES][1] + " The training loss is of windows around defects at "
-        "first and jumps where whole images take their place. Dice and IoU are of the most "
-        "probable class of each validation pixel, before anything is decided.",
-    ),
-}
+_WINDOWS_FIRST = (
+    " The training loss is of windows around defects at first and jumps where whole images take "
+    "their place; the best epoch is one of those that follow."
+)
+_CURVES_OF_MARKS = (
+    " Dice and IoU are of the most probable class of each validation pixel, before anything is "
+    "decided."
+)
 
 
 def main_pictures(run: RunFolder) -> list[Picture]:
@@ -125,7 +124,15 @@ def main_pictures(run: RunFolder) -> list[Picture]:
 
 def training_pictures(run: RunFolder) -> list[Picture]:
     """Those that say how the training went."""
-    return _found(run, _TRAINING_OF_MARKS if run.marks_pixels else _TRAINING)
+    if not run.marks_pixels:
+        return _found(run, _TRAINING)
+    title, meaning = _TRAINING[run_pictures.CURVES]
+    share = run.settings.get("task.whole_from")
+    is_changed = isinstance(share, int | float) and 0 < share < 1
+    windows = _WINDOWS_FIRST if is_changed and run.settings.get("data.mode") != "tiles" else ""
+    return _found(
+        run, {**_TRAINING, run_pictures.CURVES: (title, meaning + windows + _CURVES_OF_MARKS)}
+    )
 
 
 def class_pictures(run: RunFolder) -> list[Picture]:
