@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small import REPOSITORY
+from small import REPOSITORY, SMALL, SMALL_NETWORK
 
 
 @pytest.fixture(autouse=True)
@@ -154,3 +155,32 @@ def test_altered_copies_differ_and_keep_their_masks(tmp_path: Path) -> None:
     assert len(images) == 6
     assert len({path.read_bytes() for path in images}) == 6
     assert len(list(folder.glob("ground_truth/crack/*_mask.png"))) == 3
+
+
+@pytest.mark.parametrize("network", ["classifier", "segmenter"])
+def test_first_weights_are_measured_on_all_images_without_training(
+    network: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from benchmarks.first_weights import main
+
+    monkeypatch.chdir(tmp_path)
+    asked = [*SMALL_NETWORK] if network == "classifier" else ["model=unet", "model.weights=none"]
+    assert main([*SMALL, *asked, f"data.root={tmp_path / 'drawn'}"]) == 0
+    said = capsys.readouterr().out
+    assert "first weights: random" in said
+    assert "AUROC, good against defect: 0." in said
+    assert "n=45" in said  # every image, whatever the split would have made of it
+    assert re.search(r"defects named right: 0\.\d+ \(.*\), n=25", said)
+
+
+def test_first_weights_of_a_folder_that_is_missing_are_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks.first_weights import main
+
+    status = main([*SMALL[2:], *SMALL_NETWORK, "data=mvtec", f"data.root={tmp_path / 'nowhere'}"])
+    assert status == 1
+    assert "nowhere" in capsys.readouterr().err

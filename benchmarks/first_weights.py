@@ -1,0 +1,109 @@
+"""`python -m benchmarks.first_weights model=resnet18 data=mvtec data.root=ROOT`: before training.
+
+Takes what `train.py` takes, trains nothing, and says how well the first weights (`model.weights`)
+do on all images of the data set: AUROC of good against defect, and the share of the defects that
+they name right if `good` is no choice. For classifiers and segmentation networks, whose weights
+know the classes. No part of run.py, which measures speed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from benchmarks.our_training import compose
+from capsule_inspection.contracts import GOOD_LABEL, TEST, Figure, InspectionError
+from capsule_inspection.metrics import intervals
+from capsule_inspection.metrics.marking import AREA_SHARES, region_score
+from capsule_inspection.networks.inspector import SegmentationInspector
+from capsule_inspection.networks.scoring import classification_scores
+from capsule_inspection.runs import building, inputs, machine
+from capsule_inspection.runs.kinds import kind_of
+from capsule_inspection.runs.windows import settle
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print where the weights come from, and the two figures."""
+    try:
+        source, figures = measure(sys.argv[1:] if arguments is None else arguments)
+    except InspectionError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"first weights: {source}")
+    for name, figure in figures.items():
+        print(f"{name}: {figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f}), n={figure.n}")
+    return 0
+
+
+def measure(arguments: Sequence[str]) -> tuple[str, dict[str, Figure]]:
+    """Source of the weights, and figures by name. Raises as a training with these arguments."""
+    config = compose(arguments)
+    choices = machine.choose(config.trainer)
+    machine.apply(choices)
+    torch.manual_seed(config.seed)
+    index, cache = inputs.find_images(config.data)
+    everything = [dataclasses.replace(record, split=TEST) for record in index.records]
+    index = dataclasses.replace(index, records=tuple(everything))
+    built = building.build_network(config, num_classes=len(index.classes))
+    building.refuse_seen_images(built.weights, index)
+    settle(config, built.network)
+    data = building.build_data_module(
+        config, index, cache, normalisation=built.network.normalisation, choices=choices
+    )
+    kind = kind_of(config)
+    inspector = kind.inspector(
+        config, built.network, {"inspection": {"fitted": _UNFITTED}}, where="first weights"
+    )
+    data.predict_stage = TEST
+    score: list[float] = []
+    named: list[int] = []
+    label: list[int] = []
+    with torch.inference_mode():
+        for batch in data.predict_dataloader():
+            outputs = inspector.eval()(batch["image"])
+            said = _of_marks(*outputs) if len(outputs) == len(MARKS) else _of_logits(*outputs)
+            score += said[0]
+            named += said[1]
+            label += batch["label"].tolist()
+    return built.weights.source, _figures(np.array(score), np.array(named), np.array(label))
+
+
+MARKS = SegmentationInspector.outputs
+
+
+_UNFITTED = {"decision": {"probability": 0.5, "area_px": 1}}
+"""A segmentation network's inspector asks for a decision; nothing here uses it."""
+
+
+def _of_logits(logits: torch.Tensor) -> tuple[list[float], list[int]]:
+    """Score of each image, and the most probable defect."""
+    probabilities, score = classification_scores(logits)
+    return score.tolist(), (1 + probabilities[:, 1:].argmax(1)).tolist()
+
+
+def _of_marks(foreground: torch.Tensor, kind: torch.Tensor) -> tuple[list[float], list[int]]:
+    """The same of maps (N, H, W): the surest region, and the kind with the most probability."""
+    maps = foreground.float().numpy()
+    area_px = round(AREA_SHARES[0] * maps[0].size)
+    kinds = [
+        np.bincount(of_one.ravel(), weights=found.ravel()).argmax()
+        for of_one, found in zip(kind.numpy(), maps, strict=True)
+    ]
+    return [region_score(found, area_px) for found in maps], [int(found) for found in kinds]
+
+
+def _figures(score: np.ndarray, named: np.ndarray, label: np.ndarray) -> dict[str, Figure]:
+    is_defect = label != GOOD_LABEL
+    right = int((named[is_defect] == label[is_defect]).sum())
+    return {
+        "AUROC, good against defect": intervals.auroc(score[~is_defect], score[is_defect]),
+        "defects named right": intervals.proportion(right, int(is_defect.sum())),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
