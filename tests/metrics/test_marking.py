@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -296,16 +297,38 @@ def test_no_decision_agrees_better_by_marking_with_every_one(seed: int) -> None:
 
     found = choose_decision(foregrounds, truths)
 
-    every = np.array(
-        [
-            [agreement(foregrounds, truths, Decision(p, a)).mean() for a in areas_px]
-            for p in marking.PROBABILITIES
-        ]
-    )
-    window = [every[max(0, row - 1) : row + 2].mean(axis=0) for row in range(len(every))]
-    row = marking.PROBABILITIES.index(found.probability)
-    assert window[row][areas_px.index(found.area_px)] == pytest.approx(np.max(window))
+    levels = marking.PROBABILITIES
+    every = np.full((len(levels), len(levels), len(areas_px)), np.nan)
+    for extent, row in itertools.combinations_with_replacement(range(len(levels)), 2):
+        for column, area_px in enumerate(areas_px):
+            decision = Decision(levels[row], area_px, extent=levels[extent])
+            good, *defects = agreement(foregrounds, truths, decision)
+            every[extent, row, column] = (good + np.mean(defects)) / 2
+
+    def judged(extent: int, row: int, column: int) -> float:
+        """Mean of the neighbours, less what speaks against pairs far from the usual one."""
+        near = every[max(0, extent - 1) : extent + 2, max(0, row - 1) : row + 2, column]
+        far = (levels[extent] - 0.5) ** 2 + (levels[row] - 0.75) ** 2
+        return float(np.nanmean(near) - 3 / 4 * far)
+
+    best = max(judged(*place) for place in np.argwhere(np.isfinite(every)).tolist())
+    assert found.extent is not None
+    place = (levels.index(found.extent), levels.index(found.probability))
+    assert judged(*place, areas_px.index(found.area_px)) == pytest.approx(best)
     assert (found.good_images, found.defect_images) == (1, 4)
+
+
+def test_few_images_choose_near_the_usual_decision_and_many_where_they_agree() -> None:
+    """Blurred squares: .3 marks them exactly, and the usual .75 a little less."""
+    truth = np.zeros((60, 80), dtype=np.uint8)
+    truth[20:40, 20:60] = 1
+    foreground = np.where(truth, 0.35, 0.02)
+    foreground[21:39, 21:59] = 0.85  # Dice .92 of the inner part alone
+    few, many = (choose_decision([foreground] * n, [truth] * n) for n in (1, 200))
+    assert few.extent == pytest.approx(0.5, abs=0.15)
+    assert many.extent is not None
+    assert many.extent < 0.35
+    assert few.probability == pytest.approx(0.75, abs=0.1)
 
 
 def test_the_order_of_images_and_probabilities_does_not_matter() -> None:

@@ -22,6 +22,14 @@ AREA_SHARES = (0.0005, 0.001, 0.002)
 """Smallest areas that are tried, as shares of an image's pixels. Smaller ones are noise: a few
 pixels of every good image are as sure as those of a defect."""
 
+USUAL_EXTENT, USUAL_PROBABILITY = 0.5, 0.75
+"""Where decisions are looked for first: .75 is even odds where a defect's pixel counts three times
+in the cross entropy, and marks reach as far as half of that is left."""
+
+_PULL = 3.0
+"""By how much agreement must be better for a pair of probabilities further away: this, over the
+number of images with a defect, times the square of the distance."""
+
 _ROUNDING = 1e-9
 """Decisions whose agreement differs by less are equally good."""
 
@@ -139,8 +147,9 @@ def choose_decision(
     Agreement is the mean Dice overlap of any defect over the images that have one, and the share of
     the others, which are good ones, in which nothing is marked; both count half, however many
     images there are of each. With few images it jumps from one probability to the next, so it is
-    first averaged over each pair of probabilities and those beside it. Of equally good decisions
-    those with the largest area count, and of these the pair in their middle.
+    first averaged over each pair of probabilities and those beside it, and the further a pair is
+    from the usual one, the more images must speak for it. Of equally good decisions those with the
+    largest area count, and of these the pair in their middle.
     Shapes: N of (H, W) each, of one size: foregrounds in [0, 1]; truths nonzero on a defect.
     Raises ValueError where there is no image, or numbers or sizes of maps and masks differ.
     """
@@ -152,12 +161,13 @@ def choose_decision(
     for foreground, truth in images:
         found[bool(truth.any())].append(_agreements(foreground, truth, levels, areas_px))
     agreement = np.mean([np.mean(of, axis=0) for of in found.values() if of], axis=0)
-    extent, row, column = _best(_smoothed(agreement))
+    defects = len(found[True])
+    extent, row, column = _best(_smoothed(agreement) - _reluctance(levels, defects)[:, :, None])
     return Decision(
         probability=float(levels[row]),
         area_px=int(areas_px[column]),
         good_images=len(found[False]),
-        defect_images=len(found[True]),
+        defect_images=defects,
         extent=float(levels[extent]),
     )
 
@@ -262,6 +272,13 @@ def _smoothed(agreement: np.ndarray) -> np.ndarray:
         )
     )
     return np.where(known, sums / np.maximum(counts, 1), -np.inf)
+
+
+def _reluctance(levels: Sequence[float], defects: int) -> np.ndarray:
+    """What speaks against each extent and probability, a prior that images outweigh: (P, P)."""
+    at = np.asarray(levels)
+    distance = (at[:, None] - USUAL_EXTENT) ** 2 + (at[None] - USUAL_PROBABILITY) ** 2
+    return np.asarray(_PULL / max(1, defects) * distance)
 
 
 def _best(agreement: np.ndarray) -> tuple[int, int, int]:
