@@ -16,7 +16,13 @@ import numpy as np
 import torch
 
 from benchmarks.our_training import compose
-from capsule_inspection.contracts import GOOD_LABEL, TEST, Figure, InspectionError
+from capsule_inspection.contracts import (
+    GOOD_LABEL,
+    TEST,
+    ConfigurationError,
+    Figure,
+    InspectionError,
+)
 from capsule_inspection.metrics import intervals
 from capsule_inspection.metrics.marking import AREA_SHARES, region_score
 from capsule_inspection.networks.inspector import SegmentationInspector
@@ -42,6 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measure(arguments: Sequence[str]) -> tuple[str, dict[str, Figure]]:
     """Source of the weights, and figures by name. Raises as a training with these arguments."""
     config = compose(arguments)
+    if config.task.name == "reconstruction":
+        raise ConfigurationError(
+            f"model={config.model.name}: it is scaled by its training images, and has no scores "
+            "before a training. Expected a classifier or model=unet."
+        )
     choices = machine.choose(config.trainer)
     machine.apply(choices)
     torch.manual_seed(config.seed)
@@ -55,24 +66,20 @@ def measure(arguments: Sequence[str]) -> tuple[str, dict[str, Figure]]:
         config, index, cache, normalisation=built.network.normalisation, choices=choices
     )
     kind = kind_of(config)
-    inspector = kind.inspector(
-        config, built.network, {"inspection": {"fitted": _UNFITTED}}, where="first weights"
-    )
+    checkpoint = {"inspection": {"fitted": _UNFITTED}}
+    inspector = kind.inspector(config, built.network, checkpoint, where="first weights").eval()
+    read = _of_marks if isinstance(inspector, SegmentationInspector) else _of_logits
     data.predict_stage = TEST
     score: list[float] = []
     named: list[int] = []
     label: list[int] = []
     with torch.inference_mode():
         for batch in data.predict_dataloader():
-            outputs = inspector.eval()(batch["image"])
-            said = _of_marks(*outputs) if len(outputs) == len(MARKS) else _of_logits(*outputs)
-            score += said[0]
-            named += said[1]
+            scores, names = read(*inspector(batch["image"]))
+            score += scores
+            named += names
             label += batch["label"].tolist()
     return built.weights.source, _figures(np.array(score), np.array(named), np.array(label))
-
-
-MARKS = SegmentationInspector.outputs
 
 
 _UNFITTED = {"decision": {"probability": 0.5, "area_px": 1}}

@@ -184,3 +184,12 @@ def test_first_weights_of_a_folder_that_is_missing_are_refused_in_one_line(
     status = main([*SMALL[2:], *SMALL_NETWORK, "data=mvtec", f"data.root={tmp_path / 'nowhere'}"])
     assert status == 1
     assert "nowhere" in capsys.readouterr().err
+
+
+def test_first_weights_of_a_network_without_scores_are_refused_in_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from benchmarks.first_weights import main
+
+    assert main([*SMALL, "model=autoencoder"]) == 1
+    assert "Expected a classifier or model=unet" in capsys.readouterr().err

@@ -23,8 +23,8 @@ AREA_SHARES = (0.0005, 0.001, 0.002)
 pixels of every good image are as sure as those of a defect."""
 
 USUAL_EXTENT, USUAL_PROBABILITY = 0.5, 0.75
-"""Where decisions are looked for first: .75 is even odds where a defect's pixel counts three times
-in the cross entropy, and marks reach as far as half of that is left."""
+"""Where decisions are looked for first. .75 is even odds where a defect's pixel counts three times
+in the cross entropy (`task.defect_weight`); marks reach as far as a defect is the likelier."""
 
 _PULL = 3.0
 """By how much agreement must be better for a pair of probabilities further away: this, over the

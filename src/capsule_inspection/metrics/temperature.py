@@ -1,11 +1,11 @@
 """Temperature scaling: how sure a classifier may be, and from when on a part is called good.
 
-A network that has seen its few training images a thousand times is too sure of what it says, and
-finds good parts that it has not seen a little strange. Two numbers mend both: its logits are
-divided by a temperature (Guo et al. 2017), and the one of "good" is raised or lowered, a bias
-correction (Alexandari et al. 2020, bias-corrected temperature scaling) of the one class that has
-enough validation images to say so. Both are kept near 1 and 0 by a normal prior, so that a
-handful of images moves them little. Arrays only; scipy is imported when called.
+A network that has seen its few training images dozens of times may be too sure of what it says, and
+finds good parts that it has not seen a little strange. Two numbers for both: its logits are divided
+by a temperature (Guo et al. 2017), and the one of "good" is raised or lowered, a bias correction
+(Alexandari et al. 2020, bias-corrected temperature scaling) of the one class that has enough
+validation images to say so. Both are kept near 1 and 0 by a normal prior, so that a handful of
+images moves them little. Arrays only; scipy is imported when called.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ import numpy as np
 from capsule_inspection.contracts import GOOD_LABEL
 
 _SPREAD_OF_SHIFT = 0.5
+"""Standard deviation of its prior, in logits; how it was chosen: docs/experiments.md."""
+
 _SPREAD_OF_LOG_TEMPERATURE = 1.0
-"""Standard deviations of the priors, in logits. For the first see docs/experiments.md."""
+"""That of the prior of the temperature's logarithm."""
 
 
 @dataclass(frozen=True)

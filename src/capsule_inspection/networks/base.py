@@ -17,6 +17,8 @@ class Network(nn.Module, ABC):
     """Takes images (N, 3, H, W), normalised as `normalisation` says."""
 
     normalisation: Normalisation
+    has_learnt: bool = False
+    """Whether more than an encoder came with its first weights, so that it can do its task."""
 
     @abstractmethod
     def layer_groups(self) -> list[list[nn.Parameter]]:

@@ -49,7 +49,6 @@ class Segmenter(Network):
         self.model = model
         self.encoder_name = encoder_name
         self.normalisation = normalisation
-        self.has_learnt = False  # to mark: whether its decoder came with its first weights
         self.stride = 2 ** (len(model.encoder.out_channels) - 1)  # type: ignore[union-attr,arg-type]
 
     def forward(self, image: Tensor) -> Tensor:

@@ -36,7 +36,6 @@ from capsule_inspection.networks.base import BuiltNetwork, Network
 from capsule_inspection.runs.kinds import kind_of
 from capsule_inspection.runs.machine import Choices
 from capsule_inspection.runs.trainers import make_trainer
-from capsule_inspection.runs.windows import judged_from
 from capsule_inspection.tasks.base import InspectionTask
 
 OWN_TRAINER_KEYS = ("channels_last", "threads", "precision", "accelerator")
@@ -122,7 +121,7 @@ def build_task(config: DictConfig, network: Network, data: InspectionDataModule)
 def build_callbacks(config: DictConfig, task: InspectionTask, folder: Path) -> list[Callback]:
     """Early stopping, averaging, and the two checkpoints: the best epoch and the last."""
     monitor, mode = task.learning.monitor_key, task.learning.mode
-    judged = judged_from(config)
+    judged = task.learning.judged_from
     early, ema = config.callbacks.early_stopping, config.callbacks.ema
     callbacks: list[Callback] = []
     if early is not None:

@@ -27,7 +27,8 @@ from capsule_inspection.data.cache import DecodedCache
 from capsule_inspection.data.manifest import read_split_csv, write_split_csv
 from capsule_inspection.data.module import InspectionDataModule
 from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
-from capsule_inspection.reports.run_folder import TEMPERATURE_SCALING, read_record
+from capsule_inspection.reports.run_folder import DECISION, TEMPERATURE_SCALING, read_record
+from capsule_inspection.reports.run_tables import THRESHOLD
 from capsule_inspection.runs import building, inputs, machine, predicting
 from capsule_inspection.runs.kinds import kind_of
 from capsule_inspection.runs.output_folder import refuse_used
@@ -35,6 +36,8 @@ from capsule_inspection.runs.record import FINISHED, RUNNING, write_record
 from capsule_inspection.tasks.base import InspectionTask
 
 log = logging.getLogger(__name__)
+_KEPT = ("task", "model", "seed", "weights", "corruption", THRESHOLD, DECISION, TEMPERATURE_SCALING)
+"""Of a run's record, what its evaluations tell too."""
 OPTIMISTIC = (
     "Optimistic: with split=origin the epoch was chosen on the very images that these figures "
     "are measured on."
@@ -206,14 +209,7 @@ def _write_inputs(
     index = data.index
     write_split_csv(index, output / RunFiles.SPLIT)
     (output / RunFiles.CONFIG).write_text(OmegaConf.to_yaml(config), encoding="utf-8")
-    kept: dict[str, Any] = {
-        key: record[key]
-        for key in (
-            *("task", "model", "seed", "weights", "corruption"),
-            *("threshold", "decision", TEMPERATURE_SCALING),
-        )
-        if key in record
-    }
+    kept: dict[str, Any] = {key: record[key] for key in _KEPT if key in record}
     own = config.data.name == "as_trained"
     stage = str(config.stage)
     described = {

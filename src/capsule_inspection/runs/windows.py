@@ -32,10 +32,10 @@ def settle(config: DictConfig, network: Network) -> bool:
 
     A network that has learnt to mark whole images already unlearns it while windows are shown.
     """
-    asked = config.task.get("whole_from")
-    if asked == AUTO:
-        config.task.whole_from = 0.0 if getattr(network, "has_learnt", False) else _WINDOWS_FIRST
-    return bool(asked == AUTO)
+    if config.task.get("whole_from") != AUTO:
+        return False
+    config.task.whole_from = 0.0 if network.has_learnt else _WINDOWS_FIRST
+    return True
 
 
 def whole_from(config: DictConfig) -> int | None:
