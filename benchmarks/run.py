@@ -20,6 +20,7 @@ SUBJECTS = {
     "overhead": 5,
     "epoch": 5,
     "flops": 5,
+    "depthwise": 5,
     "report": 3,
     "localisation": 3,
     "prediction": 5,

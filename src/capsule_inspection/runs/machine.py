@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
+from capsule_inspection.networks.depthwise import train_depthwise_in_float32
 from capsule_inspection.runs import sharing
 
 PACKAGES = (
@@ -114,12 +115,17 @@ def suits_channels_last(network: torch.nn.Module) -> bool:
     )
 
 
-def fit_layout(choices: Choices, network: torch.nn.Module, *, asked: object) -> Choices:
-    """Lay out the network's weights as chosen; `auto` gives way where channels-last is unsafe."""
+def fit_network(choices: Choices, network: torch.nn.Module, *, asked: object) -> Choices:
+    """Prepare a network for training as chosen: the layout of its weights, and slow layers.
+
+    `asked` is the channels-last setting; `auto` gives way where that layout is unsafe.
+    """
     if asked == "auto" and not suits_channels_last(network):
         choices = replace(choices, channels_last=False)
     if choices.channels_last:
         network.to(memory_format=torch.channels_last)
+    if choices.device == "cpu" and choices.precision == "bf16-mixed":
+        train_depthwise_in_float32(network)
     return choices
 
 

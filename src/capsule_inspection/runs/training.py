@@ -182,7 +182,7 @@ def _prepare(
     index, cache = _find_images(config, folder)
     built = building.build_network(config, num_classes=len(index.classes))
     building.refuse_seen_images(built.weights, index)
-    choices = machine.fit_layout(choices, built.network, asked=config.trainer.channels_last)
+    choices = machine.fit_network(choices, built.network, asked=config.trainer.channels_last)
     if windows.settle(config, built.network) and record is not None:
         _write_config(config, folder)
     data = building.build_data_module(
