@@ -39,8 +39,8 @@ log = logging.getLogger(__name__)
 _KEPT = ("task", "model", "seed", "weights", "corruption", THRESHOLD, DECISION, TEMPERATURE_SCALING)
 """Of a run's record, what its evaluations tell too."""
 OPTIMISTIC = (
-    "Optimistic: with split=origin the epoch was chosen on the very images that these figures "
-    "are measured on."
+    "Optimistic: with split=origin the epoch, and what is decided after training, was chosen on "
+    "the very images that these figures are measured on."
 )
 
 
@@ -195,8 +195,8 @@ def _warn_of_images_that_chose(images: set[str], run: Path) -> None:
     chose = {row.sha256 for row in rows if row.split in (VAL, CALIBRATION)}
     if images & chose:
         log.warning(
-            "%d of the %d images had a part in choosing the epoch or the threshold: these figures "
-            "are optimistic.",
+            "%d of the %d images had a part in choosing the epoch, the threshold or the decision: "
+            "these figures are optimistic.",
             len(images & chose),
             len(images),
         )

@@ -29,6 +29,15 @@ def test_history_of_an_unscaled_run_says_nothing_of_it(tmp_path):
     assert {part.name: part.purpose for part in parts(run)}["val"] == "Chose the best epoch."
 
 
+def test_history_says_what_test_images_chose_where_they_were_validation_images_too(tmp_path):
+    record = {"optimistic": True, "temperature_scaling": RAISED}
+    run = read_run(draw_run(tmp_path / "run", record=record))
+    assert {part.name: part.purpose for part in parts(run)}["test"] == (
+        "Measured the figures on this page, and, which is optimistic, chose the best epoch, "
+        "and how sure the model may be."
+    )
+
+
 def test_a_record_of_another_scaling_is_refused(tmp_path):
     run = read_run(draw_run(tmp_path / "run", record={"temperature_scaling": {"warmth": 2}}))
     with pytest.raises(RunError, match="temperature_scaling is not as expected"):

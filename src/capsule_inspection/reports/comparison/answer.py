@@ -226,8 +226,9 @@ def _caveats(measured: Sequence[Measured]) -> list[str]:
     optimistic = [one.name for one in measured if one.contestant.is_optimistic]
     if optimistic:
         told.append(
-            f"Optimistic: {words.listed(optimistic)}. The epoch was chosen on the very images that "
-            "these figures are measured on; expect less of new images."
+            f"Optimistic: {words.listed(optimistic)}. The epoch, and what is decided after "
+            "training, was chosen on the very images that these figures are measured on; expect "
+            "less of new images."
         )
     told += _always_good(measured)
     told += _unordered(measured)

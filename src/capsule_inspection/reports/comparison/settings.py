@@ -60,8 +60,14 @@ def model_settings(run: RunFolder) -> dict[str, Any]:
 
 
 def as_key(settings: Settings) -> str:
-    """Equal for equal settings, whatever their order."""
-    return json.dumps(settings, sort_keys=True, default=str)
+    """Equal for equal settings, whatever their order, and whether they say 0 or 0.0."""
+    whole = {key: _number(value) for key, value in settings.items()}
+    return json.dumps(whole, sort_keys=True, default=str)
+
+
+def _number(value: Any) -> Any:
+    """A whole number as an int."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def names_of(models: Sequence[Settings]) -> list[str]:
@@ -90,7 +96,7 @@ def told_apart(settings: Settings, models: Sequence[Settings]) -> str:
 def differing(models: Sequence[Settings]) -> list[str]:
     """The settings in which models differ, in the order of their files."""
     keys = list(dict.fromkeys(key for settings in models for key in settings))
-    return [key for key in keys if len({_text(settings.get(key)) for settings in models}) > 1]
+    return [key for key in keys if len({as_key({key: own.get(key)}) for own in models}) > 1]
 
 
 def _namesakes(settings: Settings, models: Sequence[Settings]) -> list[Settings]:

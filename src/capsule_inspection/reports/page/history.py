@@ -54,7 +54,8 @@ def _purpose(run: RunFolder, stage: str) -> str:
     threshold = run.threshold
     by_val = threshold is not None and threshold.rule == F1
     if stage == TEST and run.record.get("optimistic"):
-        return "Measured the figures on this page, and chose the best epoch too: optimistic."
+        chosen = "the best epoch" + _chosen_too(run, by_val=by_val)
+        return f"Measured the figures on this page, and, which is optimistic, chose {chosen}"
     return {
         TRAIN: "The model learned from them" + (": good ones only." if one_class else "."),
         VAL: "Chose the best epoch" + _chosen_too(run, by_val=by_val),
