@@ -415,6 +415,28 @@ def test_auto_of_our_own_encoders_takes_the_whole_network_that_the_project_bring
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+def test_painted_takes_the_whole_network_that_the_project_brings(tmp_path: Path) -> None:
+    state = bring(tmp_path, "unet_custom_resnet")
+    built = build(**OURS, weights="painted")
+    assert built.weights.source == "painted"
+    assert all(torch.equal(v, state[k]) for k, v in built.network.state_dict().items())
+
+
+def test_painted_takes_a_classifier_that_the_project_brings_where_it_brings_no_whole_network(
+    tmp_path: Path,
+) -> None:
+    bring(tmp_path, "custom_resnet")
+    built = build(**OURS, weights="painted")
+    assert str(built.weights.path).endswith("brought/custom_resnet.safetensors")
+
+
+def test_painted_of_an_encoder_that_the_project_brings_nothing_for_is_an_error(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(WeightsError, match="no weights for unet_custom_resnet or custom_resnet"):
+        build(**OURS, weights="painted")
+
+
 def test_auto_of_our_own_encoders_does_not_take_a_classifier_that_the_project_brings(
     tmp_path: Path,
 ) -> None:

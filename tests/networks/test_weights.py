@@ -280,6 +280,30 @@ def test_auto_falls_back_to_the_weights_that_the_project_brings(
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 
 
+def test_painted_takes_what_the_project_brings_even_where_imagenet_is_at_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "BROUGHT", tmp_path / "brought")
+    for folder in ("brought", "weights"):
+        (tmp_path / folder).mkdir()
+    save_file(state(num_classes=6), tmp_path / "brought" / "custom_resnet.safetensors")
+    save_file(state(num_classes=6), tmp_path / "weights" / "custom_resnet.safetensors")
+    built = small(weights="painted")
+    assert built.weights.source == "painted"
+    assert built.weights.path == str(tmp_path / "brought" / "custom_resnet.safetensors")
+
+
+def test_painted_of_a_network_that_the_project_brings_nothing_for_names_those_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "BROUGHT", tmp_path)
+    for name in ("resnet18", "efficientnet_b0"):
+        (tmp_path / f"{name}.safetensors").touch()
+    expected = r"no weights for custom_resnet, only for efficientnet_b0, resnet18\."
+    with pytest.raises(WeightsError, match=expected):
+        small(weights="painted")
+
+
 def test_auto_starts_from_random_where_the_brought_weights_do_not_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -27,6 +27,7 @@ from capsule_inspection.networks.weights import (
     load_file,
     load_weights,
     random_warning,
+    require_brought,
 )
 
 logger = logging.getLogger(__name__)
@@ -48,23 +49,27 @@ def load_encoder(
     """Put weights into the network, in place, as `choice` (model.weights) asks.
 
     `whole` is the name of weights of all of it. For encoders of ours `auto` takes those where the
-    project brings them, and else says nothing, since none are published; `usual` says that the
-    encoder has no options of its own.
+    project brings them, and else says nothing, since none are published; painted, those that the
+    project brings for all of it, else those for its encoder. `usual` says that the encoder has no
+    options of its own.
     Raises WeightsError and ConfigurationError as `load_weights` does.
     """
     accepted: Accepted = {
         whole: network.normalisation,
         published.name: _normalisation_of(published.name, network),
     }
+    if choice == PAINTED:
+        brought = require_brought(whole, published.name)
+        return load_file(network, brought, source=PAINTED, fit=fit_encoder, accepted=accepted)
     if choice != "auto" or published.name not in OWN:
         return load_weights(
             network, choice=choice, published=published, fit=fit_encoder, accepted=accepted
         )
-    brought = find_brought(whole)
-    if brought is None:
+    usual_file = find_brought(whole)
+    if usual_file is None:
         return RANDOM
     try:
-        return load_file(network, brought, source=PAINTED, fit=fit_encoder, accepted=accepted)
+        return load_file(network, usual_file, source=PAINTED, fit=fit_encoder, accepted=accepted)
     except WeightsError as error:
         if usual:
             logger.warning(random_warning(published, str(error)))

@@ -1,9 +1,9 @@
-"""The rule of `model.weights`: auto, imagenet, none, or a path.
+"""The rule of `model.weights`: auto, imagenet, painted, none, or a path.
 
 - auto: ImageNet where a local file, a cache or the hub has it, else what the project brings
   (`networks/weights/<name>.safetensors`, trained on painted images), else random and a warning.
   Segmentation networks with an encoder of ours: see encoder_weights.py.
-- imagenet, or a path: exactly that, or an error before training.
+- imagenet, painted (what the project brings), or a path: exactly that, or an error before training.
 - none: random, and nothing is said.
 
 Local files are looked for in the folder $CAPSULE_WEIGHTS, then in `weights/` of the working
@@ -41,7 +41,7 @@ from capsule_inspection.networks.weight_fitting import fit_weights
 
 logger = logging.getLogger(__name__)
 
-CHOICES = ("auto", "imagenet", "none")
+CHOICES = ("auto", "imagenet", PAINTED, "none")
 LOCAL_SUFFIXES = (".safetensors", ".pth", ".pt")
 BROUGHT = Path(__file__).parent / "weights"
 RANDOM = WeightsRecord(source="random")
@@ -75,6 +75,8 @@ def load_weights(
         return _load_imagenet(load, published)
     if choice == "auto":
         return _load_auto(load, published)
+    if choice == PAINTED:
+        return load(require_brought(published.name), source=PAINTED)
     check_choice(choice)
     return load(best_of_run(Path(choice).expanduser()), source=FILE)
 
@@ -172,6 +174,22 @@ def find_brought(name: str) -> Path | None:
     """The weights that the project brings for a network, None where it has none."""
     path = BROUGHT / f"{name}.safetensors"
     return path if path.is_file() else None
+
+
+def require_brought(*names: str) -> Path:
+    """The weights that the project brings for the first of these networks that it has some for.
+
+    Raises WeightsError, with the networks that it has some for, where there are none.
+    """
+    found = [path for name in names if (path := find_brought(name)) is not None]
+    if not found:
+        known = ", ".join(sorted(path.stem for path in BROUGHT.glob("*.safetensors")))
+        raise WeightsError(
+            f"model.weights={PAINTED}: the project brings no weights for {' or '.join(names)}, "
+            f"only for {known}. Set model.weights=auto, none or the path of a "
+            "file; experiment=pretrain_painted makes such a file."
+        )
+    return found[0]
 
 
 def find_imagenet(published: PublishedWeights) -> Path:
