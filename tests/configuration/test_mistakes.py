@@ -30,6 +30,7 @@ REPOSITORY = Path(__file__).parents[2]
         ("data.image_size=[8,8]", "16 to 8192"),
         ("trainer.max_epoch=3", "trainer.max_epochs"),
         ("trainer.precision=bf17-mixed", "Did you mean bf16-mixed"),
+        ("trainer.precision=bf16-true", "trainer.precision=bf16-true: not a choice"),
         ("split.val=0.9", "leave nothing to train on"),
         ("task.monitor=train/loss", "expected a validation figure"),
         ("data=mvtec", "data.root is needed"),

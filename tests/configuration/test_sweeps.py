@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from capsule_inspection.configuration.sweeps import FAILED, FINISHED, JobRecord, best_trial_command
+from capsule_inspection.configuration.sweeps import (
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    JobRecord,
+    best_trial_command,
+    job_in,
+)
 
 
 def write_search(folder: Path, direction: str | None, values: list[float | None]) -> Path:
@@ -47,3 +54,21 @@ def test_without_a_search_or_a_finished_trial_there_is_no_best(
     tmp_path: Path, direction: str | None, values: list[float | None]
 ) -> None:
     assert best_trial_command(write_search(tmp_path, direction, values)) is None
+
+
+@pytest.mark.parametrize("before", [INTERRUPTED, FAILED])
+@pytest.mark.parametrize("run", [FINISHED, INTERRUPTED, None])
+def test_a_job_whose_run_was_finished_by_itself_is_finished(
+    tmp_path: Path, before: str, run: str | None
+) -> None:
+    job = JobRecord(0, tmp_path.name, [], before, error="the disk was full")
+    (tmp_path / "job.json").write_text(json.dumps(asdict(job)))
+    if run is not None:
+        record = {"status": run, "monitor": {"key": "val/loss", "value": 0.25}}
+        (tmp_path / "run.json").write_text(json.dumps(record))
+    found = job_in(tmp_path)
+    assert found is not None
+    if run == FINISHED:
+        assert (found.status, found.error, found.value) == (FINISHED, None, 0.25)
+    else:
+        assert found == job

@@ -375,3 +375,23 @@ def test_a_share_of_the_training_defects_is_kept_of_each_class_and_all_else() ->
         kept[share] = {record.path for record in train}
     assert kept[0.01] < kept[0.25] < kept[0.5]
     assert splits.keep_defects(index, 0.5, seed=1) != splits.keep_defects(index, 0.5, seed=0)
+
+
+def test_a_manifest_that_tears_equal_photographs_apart_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    index = make_index((4, 4), groups={0: "one", 1: "one"})
+    told = ["train", "test", *["train"] * 5, "val"]
+    records = [replace(r, split=stage) for r, stage in zip(index.records, told, strict=True)]
+    write_split_csv(replace(index, records=tuple(records)), tmp_path / "split.csv")
+    splits.from_manifest(index, tmp_path / "split.csv")
+    first, second = (record.path for record in records[:2])
+    assert "1 photographs, or groups" in caplog.text
+    assert f"train {first}; test {second}" in caplog.text
+
+
+def test_a_split_that_keeps_groups_whole_says_nothing(
+    frozen: tuple[DataIndex, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    splits.from_manifest(*frozen)
+    assert not caplog.records

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ MADE_BY = {"model": "resnet18", "checkpoint": "abc"}
 
 def photograph(folder: Path, name: str) -> Path:
     path = folder / name
-    path.write_bytes(name.encode())
+    path.write_bytes(os.fsencode(name))
     return path
 
 
@@ -120,3 +121,13 @@ def test_the_table_has_a_column_for_each_class_and_the_order_of_the_photographs(
     assert rows[0]["remarks"] == "640x480 pixels; dark"
     assert rows[1]["error"] == 'cut "short", sadly'
     assert rows[1]["score"] == rows[1]["p_good"] == ""
+
+
+def test_names_that_are_no_utf8_are_continued(tmp_path: Path) -> None:
+    path = photograph(tmp_path, os.fsdecode(b"caf\xe9.png"))
+    for continues in (False, True, True):
+        with Results(tmp_path / "out", made_by=MADE_BY) as results:
+            assert results.continues == continues
+            if not continues:
+                results.add(row_of(path))
+            assert list(results.done()) == [str(path)]

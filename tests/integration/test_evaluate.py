@@ -123,3 +123,28 @@ def test_a_full_output_folder_is_refused(door: Door, run: Path) -> None:
     assert answer.status == 1
     assert "Nothing is overwritten" in answer.err
     assert sorted(path.name for path in run.iterdir()) == before
+
+
+def test_other_images_may_lack_a_class_in_their_training_part(
+    door: Door, run: Path, tmp_path: Path
+) -> None:
+    other, output = tmp_path / "other", tmp_path / "figures"
+    shutil.copytree(drawn_root(run), other)
+    shutil.rmtree(other / "test" / "poke")
+    answer = door(
+        "evaluate",
+        f"run={run}",
+        "data=mvtec",
+        f"data.root={other}",
+        "split=holdout",
+        f"output={output}",
+    )
+    assert answer.status == 0, answer.err
+    assert "poke" not in {row["label"] for row in predictions(output)}
+
+
+def test_training_without_an_image_of_a_class_names_the_class(door: Door, tmp_path: Path) -> None:
+    settings = [*SMALL, *SMALL_NETWORK, f"hydra.run.dir={tmp_path / 'run'}"]
+    answer = door("train", *settings, "data.real_defects=0")
+    assert answer.status == 1
+    assert "crack, faulty_imprint, poke, scratch, squeeze have no training image" in answer.err

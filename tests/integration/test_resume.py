@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from small import REPOSITORY, SMALL, SMALL_NETWORK, Door
 
 EPOCHS = "task.epochs=6"
@@ -186,6 +188,73 @@ def test_a_finished_run_goes_on_for_more_epochs_only(door: Door, tmp_path: Path)
     answer = door("train", f"resume={run}", "task.epochs=3")
     assert answer.status == 0, answer.err
     assert len(table(run)) == 3
+
+
+def settings_in(run: Path) -> dict:
+    return yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+
+
+def test_a_resumed_run_needs_its_first_weights_no_more(door: Door, tmp_path: Path) -> None:
+    first, run = tmp_path / "first", tmp_path / "run"
+    settings = [*SMALL, *SMALL_NETWORK, "task.epochs=1"]
+    door("train", *settings, f"hydra.run.dir={first}")
+    began = door("train", *settings, "seed=1", f"model.weights={first}", f"hydra.run.dir={run}")
+    assert began.status == 0, began.err
+    weights = record(run)["weights"]
+    assert weights["source"] == "file"
+    shutil.rmtree(first)
+    answer = door("train", f"resume={run}", "task.epochs=2")
+    assert answer.status == 0, answer.err
+    assert record(run)["weights"] == weights
+    assert "RANDOM" not in answer.out + answer.err
+
+
+def test_a_resumed_run_keeps_how_long_it_was_asked_to_be(door: Door, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    door("train", *SMALL, *SMALL_NETWORK, f"hydra.run.dir={run}")
+    door("train", f"resume={run}", "task.epochs=3")
+    kept = settings_in(run)
+    assert (kept["trainer"]["max_epochs"], kept["resume"]) == (3, None)
+    refused = door("train", f"resume={run}")
+    assert refused.status == 1
+    assert "all 3 epochs of this run are done" in refused.err
+
+
+def test_a_run_that_failed_before_its_split_has_one_when_it_is_resumed(
+    door: Door, drawn_folder: Path, tmp_path: Path
+) -> None:
+    photographs, run = tmp_path / "photographs", tmp_path / "run"
+    shutil.copytree(next((drawn_folder / "drawn").iterdir()), photographs)
+    spoilt = sorted(photographs.rglob("train/good/*.png"))[0]
+    whole = spoilt.read_bytes()
+    spoilt.write_bytes(whole[:100])
+    settings = [s for s in SMALL if not s.startswith(("data.size_px", "data.counts"))]
+    data = ["data=mvtec", f"data.root={photographs}", f"data.cache_folder={tmp_path / 'cache'}"]
+    failed = door("train", *settings, *SMALL_NETWORK, *data, f"hydra.run.dir={run}")
+    assert failed.status == 1
+    assert spoilt.name in failed.err
+    assert not (run / "split.csv").exists()
+    spoilt.write_bytes(whole)
+    answer = door("train", f"resume={run}")
+    assert answer.status == 0, answer.err
+    assert (run / "split.csv").is_file()
+
+
+def test_files_of_others_are_not_replaced(door: Door, tmp_path: Path) -> None:
+    (tmp_path / "split.csv").write_text("mine")
+    answer = door("train", *SMALL, *SMALL_NETWORK, f"hydra.run.dir={tmp_path}")
+    assert answer.status == 1
+    assert "a run would replace split.csv in this folder" in answer.err
+    assert (tmp_path / "split.csv").read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_made_is_one_message(door: Door, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    answer = door("train", *SMALL, f"hydra.run.dir={tmp_path / 'file'}")
+    assert answer.status == 1
+    assert answer.err.startswith("error: ")
+    assert len(answer.err.strip().splitlines()) == 1
+    assert str(tmp_path / "file") in answer.err
 
 
 def test_training_time_adds_up(door: Door, tmp_path: Path) -> None:

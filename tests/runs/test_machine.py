@@ -8,6 +8,8 @@ import torch
 from omegaconf import OmegaConf
 
 from capsule_inspection.configuration.schema import Trainer
+from capsule_inspection.contracts import ConfigurationError
+from capsule_inspection.networks.depthwise import Float32Depthwise
 from capsule_inspection.runs import building, machine
 
 
@@ -58,3 +60,24 @@ def test_a_run_that_asks_for_several_gpus_is_given_no_single_one(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     settings = Trainer(accelerator="gpu", precision="32-true", devices=2, threads=1)
     assert machine.choose(OmegaConf.structured(settings), gpu=1).gpu is None
+
+
+@pytest.mark.parametrize("accelerator", ["gpu", "cuda", "mps"])
+def test_a_device_that_is_not_there_is_an_error(
+    accelerator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    settings = OmegaConf.structured(Trainer(accelerator=accelerator))
+    with pytest.raises(ConfigurationError, match=f"trainer.accelerator={accelerator}.*trainer=cpu"):
+        machine.choose(settings)
+
+
+@pytest.mark.parametrize(("precision", "made"), [("bf16-mixed", 1), ("32-true", 0)])
+def test_depthwise_convolutions_are_trained_in_float32_beside_bfloat16_alone(
+    precision: str, made: int
+) -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(8, 8, 3, groups=8))
+    choices = machine.Choices("cpu", precision, channels_last=True, threads=1)
+    machine.fit_network(choices, network, asked="auto")
+    assert sum(isinstance(layer, Float32Depthwise) for layer in network) == made

@@ -79,6 +79,14 @@ def best_of(folder: Path, judged_from: int) -> MovableCheckpoint:
 WORSE, BETTER = torch.tensor(0.4), torch.tensor(0.9)
 
 
+def test_of_equally_good_epochs_the_last_is_kept(tmp_path: Path) -> None:
+    best = best_of(tmp_path, 0)
+    best.has_judged = True
+    best.best_model_score = torch.tensor(0.8)
+    assert best.check_monitor_top_k(trainer_at(5), torch.tensor(0.8))
+    assert not best.check_monitor_top_k(trainer_at(6), torch.tensor(0.79))
+
+
 def test_the_best_of_the_windows_is_not_held_against_whole_images(tmp_path: Path) -> None:
     best = best_of(tmp_path, 3)
     assert not best.check_monitor_top_k(trainer_at(2), WORSE)
@@ -119,3 +127,27 @@ def test_patience_begins_with_whole_images_but_divergence_stops_at_once() -> Non
 def test_early_stopping_is_found_in_checkpoints_of_before() -> None:
     own = LateStopping("val/dice", mode="max", judged_from=2)
     assert own.state_key == EarlyStopping("val/dice", mode="max").state_key
+
+
+def stopped_at(epochs: int) -> LateStopping:
+    """One that has ended a training of so many epochs, as a checkpoint keeps it."""
+    before = LateStopping("val/dice", mode="max", patience=1, judged_from=0)
+    before.on_train_start(SimpleNamespace(max_epochs=epochs), None)  # type: ignore[arg-type]
+    before.wait_count = 1
+    restored = LateStopping("val/dice", mode="max", patience=1, judged_from=0)
+    restored.load_state_dict(before.state_dict())
+    return restored
+
+
+def test_a_training_that_stopped_early_stays_ended_when_it_is_resumed() -> None:
+    trainer: Any = SimpleNamespace(max_epochs=20, should_stop=False)
+    stopped_at(20).on_train_start(trainer, None)  # type: ignore[arg-type]
+    assert trainer.should_stop
+
+
+def test_a_training_that_stopped_early_goes_on_with_new_patience_for_more_epochs() -> None:
+    trainer: Any = SimpleNamespace(max_epochs=40, should_stop=False)
+    stop = stopped_at(20)
+    stop.on_train_start(trainer, None)  # type: ignore[arg-type]
+    assert not trainer.should_stop
+    assert stop.wait_count == 0

@@ -378,9 +378,9 @@ def _check_monitor(config: DictConfig) -> None:
 
 
 def _check_precision(config: DictConfig) -> None:
-    valid = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
+    valid = ("auto", "32-true", "bf16-mixed", "16-mixed")
     precision = OmegaConf.select(config, "trainer.precision")
-    if precision is not None and str(precision) not in (*valid, "32", "64", "16", "bf16"):
+    if precision is not None and str(precision) not in (*valid, "32", "16", "bf16"):
         raise ConfigurationError(
             f"trainer.precision={precision}: not a choice. {suggestion(str(precision), valid)}"
         )

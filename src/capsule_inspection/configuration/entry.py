@@ -87,6 +87,13 @@ def run_door(
         if not sweeps.nothing_finished():
             raise
         return _end_sweep(after_sweep)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        told = (
+            f"{error.filename}: {error.strerror}. Check the path, its rights and its disk's room."
+        )
+        return _report(told, 1, show=show_traceback)
     except KeyboardInterrupt:
         return _report(_interrupted(), INTERRUPTED_STATUS, show=show_traceback)
     except SystemExit as stop:  # argparse, --help

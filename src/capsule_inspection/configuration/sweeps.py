@@ -15,7 +15,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -211,9 +211,22 @@ def _read_job(path: Path) -> JobRecord | None:
     if not path.is_file():
         return None
     try:
-        return JobRecord(**json.loads(path.read_text(encoding="utf-8")))
+        job = JobRecord(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         return JobRecord(-1, path.parent.name, [], FAILED, f"{path} cannot be read ({error})")
+    return job if job.status == FINISHED else _as_run_says(job, path.parent)
+
+
+def _as_run_says(job: JobRecord, folder: Path) -> JobRecord:
+    """A job whose run was finished later, by `resume=` with its folder, is finished too."""
+    try:
+        run = json.loads((folder / RunFiles.RECORD).read_text(encoding="utf-8"))
+        if run["status"] != FINISHED:
+            return job
+        value = run.get("monitor", {}).get("value")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return job
+    return replace(job, status=FINISHED, error=None, value=value)
 
 
 def begin_job(folder: Path) -> JobRecord:

@@ -26,6 +26,7 @@ from capsule_inspection.contracts import (
     ConfigurationError,
     DataError,
     DataIndex,
+    ImageRecord,
 )
 
 log = logging.getLogger(__name__)
@@ -222,7 +223,26 @@ def from_manifest(index: DataIndex, path: Path) -> DataIndex:
         log.warning("%s: %d images have changed since; matched by path.", path, changed)
     if len(rows) > len(index):
         log.warning("%s: has %d rows, the data set %d images.", path, len(rows), len(index))
+    _warn_of_torn_groups(records, path)
     return replace(index, records=tuple(records))
+
+
+def _warn_of_torn_groups(records: Sequence[ImageRecord], path: Path) -> None:
+    """Tell of photographs that are one and the same, or of one part, in train and elsewhere."""
+    of_group: dict[str, dict[str, str]] = {}
+    for record in records:
+        if record.split:
+            of_group.setdefault(record.group, {}).setdefault(record.split, record.path)
+    torn = [parts for parts in of_group.values() if len(parts) > 1 and TRAIN in parts]
+    if torn:
+        named = "; ".join(f"{stage} {name}" for stage, name in torn[0].items())
+        log.warning(
+            "%s: %d photographs, or groups of equal or nearly equal ones, are in train and in "
+            "another part (%s): figures of that part are optimistic.",
+            path,
+            len(torn),
+            named,
+        )
 
 
 def _manifest_rows(index: DataIndex, path: Path) -> list[tuple[str, str, str]]:

@@ -128,8 +128,9 @@ class Results:
 
     def _rewrite(self) -> None:
         """The rows that still hold, without a line that was cut short, or of failed files."""
-        with whole_file(self.folder / ROWS) as part, part.open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows)
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows)
+        with whole_file(self.folder / ROWS) as part:  # names may be no UTF-8: escaped as by `add`
+            part.write_bytes(text.encode(errors="backslashreplace"))
 
 
 def identity(path: Path) -> dict[str, int | None]:

@@ -145,11 +145,32 @@ def build_callbacks(config: DictConfig, task: InspectionTask, folder: Path) -> l
 
 
 class LateStopping(EarlyStopping):
-    """Waits for no improvement before the epoch `judged_from`, but stops where figures diverge."""
+    """Waits for no improvement before the epoch `judged_from`, but stops where figures diverge.
+
+    A training that it has ended stays ended when it is resumed, and goes on, with new patience,
+    where more epochs are asked for.
+    """
 
     def __init__(self, monitor: str, *, judged_from: int, **settings: Any) -> None:
         super().__init__(monitor, **settings)
         self.judged_from = judged_from
+        self.most_epochs: int | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        asked, self.most_epochs = self.most_epochs, trainer.max_epochs
+        if self.wait_count < self.patience:
+            return
+        if asked in (None, trainer.max_epochs):  # None: runs of before
+            trainer.should_stop = True
+        else:
+            self.wait_count = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "most_epochs": self.most_epochs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.most_epochs = state_dict.get("most_epochs")
 
     @property
     def state_key(self) -> str:
@@ -167,6 +188,8 @@ class LateStopping(EarlyStopping):
 class MovableCheckpoint(ModelCheckpoint):
     """Keeps what it knows of the best epoch when the run folder has been moved.
 
+    Of equally good epochs it keeps the last one: few validation images are soon all right, while
+    the network still learns.
     Epochs before `judged_from`, which show windows of images, compete only among themselves: a
     network can mark whole images well before it has learnt from windows, and worse afterwards.
     """
@@ -180,9 +203,14 @@ class MovableCheckpoint(ModelCheckpoint):
     def check_monitor_top_k(self, trainer: L.Trainer, current: Tensor | None = None) -> bool:
         is_validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
         if current is None or self.has_judged or not is_validated:
-            return super().check_monitor_top_k(trainer, current)
+            return self._is_as_good(trainer, current)
         self.has_judged = trainer.current_epoch >= self.judged_from
-        return self.has_judged or super().check_monitor_top_k(trainer, current)
+        return self.has_judged or self._is_as_good(trainer, current)
+
+    def _is_as_good(self, trainer: L.Trainer, current: Tensor | None) -> bool:
+        is_better = super().check_monitor_top_k(trainer, current)
+        best = self.best_model_score
+        return is_better or (current is not None and best is not None and bool(current == best))
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "has_judged": self.has_judged}

@@ -125,6 +125,12 @@ def _list(data: DictConfig) -> Listing:
 
 def assign_split(index: DataIndex, split: DictConfig) -> DataIndex:
     """The index with the stages that a split gives to its images."""
+    if split.name not in ("manifest", "all_test") and any(row.split for row in index.records):
+        log.warning(
+            "the manifest's column split is not used: split=%s arranges the images anew. To use "
+            "it, say split=manifest split.path=<the manifest>.",
+            split.name,
+        )
     if split.name == "holdout":
         train = 1 - split.val - split.test
         fractions = {"train": train, "val": split.val, "test": split.test}

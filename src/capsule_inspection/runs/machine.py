@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
+from capsule_inspection.contracts import ConfigurationError
 from capsule_inspection.networks.depthwise import train_depthwise_in_float32
 from capsule_inspection.runs import sharing
 
@@ -140,10 +140,17 @@ def available_cores() -> int:
 
 
 def _device(accelerator: str) -> str:
+    """The device of an accelerator. Raises ConfigurationError where this machine has none such."""
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "cuda"
     if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
         return "mps"
+    if accelerator in ("gpu", "cuda", "mps"):
+        raise ConfigurationError(
+            f"trainer.accelerator={accelerator}: torch finds no such device on this machine. Say "
+            "trainer=cpu or trainer.accelerator=auto, or see with python -c 'import torch; "
+            "print(torch.cuda.is_available())' why not."
+        )
     return "cpu" if accelerator == "auto" else accelerator
 
 
@@ -174,6 +181,10 @@ def _peak_resident_bytes() -> int:
     for line in lines:
         if line.startswith("VmHWM:"):
             return 1024 * int(line.split()[1])
+    if sys.platform == "win32":
+        return 0
+    import resource
+
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

@@ -21,6 +21,18 @@ from capsule_inspection.reports.run_folder import read_record
 log = logging.getLogger(__name__)
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
 
+_WRITTEN = (
+    RunFiles.CONFIG,
+    RunFiles.SPLIT,
+    RunFiles.EPOCHS,
+    RunFiles.FIGURES,
+    RunFiles.PREDICTIONS,
+    RunFiles.CHECKPOINTS,
+    RunFiles.PAGE,
+    RunFiles.WEIGHTS,
+)
+"""What a run writes under names that others may use, too."""
+
 
 class RunRecord:
     """The record of one run; holds the folder's lock from `claim` or `reopen` until `close`."""
@@ -33,11 +45,17 @@ class RunRecord:
 
     @classmethod
     def claim(cls, folder: Path, *, seed: int) -> RunRecord:
-        """Begin a run in a new folder. Raises RunError where the folder holds a run already."""
+        """Begin a run in a new folder. Raises RunError where that would replace files in it."""
         if (folder / RunFiles.RECORD).exists():
             raise RunError(
                 f"{folder}: there is a run in this folder already. Choose another hydra.run.dir, "
                 f"or go on with that run: python train.py resume={folder}"
+            )
+        in_the_way = [name for name in _WRITTEN if (folder / name).exists()]
+        if in_the_way:
+            raise RunError(
+                f"{folder}: a run would replace {', '.join(in_the_way)} in this folder. Nothing is "
+                "overwritten: choose another hydra.run.dir."
             )
         record = cls(
             folder,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from capsule_inspection.configuration.resume import load_stored
 from capsule_inspection.contracts import (
     TEST,
     TRAIN,
@@ -54,6 +55,10 @@ from capsule_inspection.runs.trainers import write_checkpoint
 from capsule_inspection.tasks.base import InspectionTask
 
 log = logging.getLogger(__name__)
+
+
+_LIMITS = ("max_epochs", "max_steps", "max_time")
+"""Settings of the trainer that end a training."""
 
 
 @dataclass
@@ -111,7 +116,10 @@ def _claim(config: DictConfig, folder: Path) -> RunRecord:
 
 
 def _write_config(config: DictConfig, folder: Path) -> None:
-    write_whole(folder / RunFiles.CONFIG, OmegaConf.to_yaml(config, resolve=True))
+    """Every setting; that this attempt is a resumed one is none of the run's."""
+    kept = config.copy()
+    kept.resume = None
+    write_whole(folder / RunFiles.CONFIG, OmegaConf.to_yaml(kept, resolve=True))
 
 
 def _train_in(config: DictConfig, folder: Path, record: RunRecord | None) -> float | None:
@@ -152,14 +160,22 @@ def _checkpoint_to_resume(config: DictConfig, folder: Path) -> Path | None:
     path = folder / RunFiles.LAST
     if not config.resume or not path.is_file():
         return None
-    finished = _finished_epochs(path)
-    is_whole = read_record(folder)["status"] == FINISHED or finished > config.trainer.max_epochs
-    if is_whole and finished >= config.trainer.max_epochs:
+    finished, most = _finished_epochs(path), config.trainer.max_epochs
+    has_limit = most is not None and most >= 0
+    is_whole = read_record(folder)["status"] == FINISHED and not _asks_for_more(config, folder)
+    if is_whole or (has_limit and finished > most):
+        more = 2 * max(finished, most if has_limit else 0)
         raise RunError(
             f"{folder}: all {finished} epochs of this run are done. For more of them, say so: "
-            f"python train.py resume={folder} task.epochs={2 * finished}"
+            f"python train.py resume={folder} task.epochs={more}"
         )
     return path
+
+
+def _asks_for_more(config: DictConfig, folder: Path) -> bool:
+    """Whether a resumed run is to end elsewhere than it was to end before."""
+    before = load_stored(folder / RunFiles.CONFIG).trainer
+    return any(config.trainer.get(limit) != before.get(limit) for limit in _LIMITS)
 
 
 def _finished_epochs(checkpoint: Path | None) -> int:
@@ -180,7 +196,9 @@ def _prepare(
     machine.apply(choices)
     L.seed_everything(config.seed, verbose=False)
     index, cache = _find_images(config, folder)
-    built = building.build_network(config, num_classes=len(index.classes))
+    weights = None if last is None else _recorded_weights(folder)
+    choice = None if weights is None else "none"  # the checkpoint has them, trained
+    built = building.build_network(config, num_classes=len(index.classes), weights=choice)
     building.refuse_seen_images(built.weights, index)
     choices = machine.fit_network(choices, built.network, asked=config.trainer.channels_last)
     if windows.settle(config, built.network) and record is not None:
@@ -194,11 +212,18 @@ def _prepare(
         corruption=kind_of(config).corruption(config, index, cache),
     )
     task = building.build_task(config, built.network, data)
-    task.seen_sha256 = sorted({*task.seen_sha256, *built.weights.seen})
+    first = built.weights
     if last is not None:
-        restore_network(task.network, read_checkpoint(last), path=last)
+        checkpoint = read_checkpoint(last)
+        restore_network(task.network, checkpoint, path=last)
+        if weights is not None:
+            seen = frozenset(checkpoint["seen_sha256"]) - {*task.seen_sha256}
+            first = replace(weights, seen=seen)
+    task.seen_sha256 = sorted({*task.seen_sha256, *first.seen})
     if record is not None:
-        _record_inputs(record, config, data, built.weights, choices)
+        _record_inputs(record, config, data, first, choices)
+        if config.resume:  # it may have been given more epochs, or another place of the images
+            _write_config(config, folder)
     return Training(
         config,
         folder,
@@ -207,8 +232,16 @@ def _prepare(
         task,
         choices,
         EpochTable(folder / RunFiles.EPOCHS, first_epoch=_finished_epochs(last)),
-        built.weights,
+        first,
     )
+
+
+def _recorded_weights(folder: Path) -> WeightsRecord | None:
+    """Where a run's first weights came from, as run.json says; None where it does not."""
+    known = read_record(folder).get("weights")
+    if not known:
+        return None
+    return WeightsRecord(known["source"], known.get("path"), known.get("sha256"))
 
 
 def _find_images(config: DictConfig, folder: Path) -> tuple[DataIndex, DecodedCache]:
@@ -226,7 +259,7 @@ def _find_images(config: DictConfig, folder: Path) -> tuple[DataIndex, DecodedCa
             raise DataError(
                 f"split={config.split.name}: it has no {stage} images; both are needed."
             )
-    if not config.resume:
+    if not (config.resume and frozen.is_file()):
         write_split_csv(index, frozen)
     return index, cache
 

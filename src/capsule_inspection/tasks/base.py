@@ -66,7 +66,7 @@ class InspectionTask(L.LightningModule):
         optimizer = self.learning.optimizer(groups)
         schedule = self.learning.schedule(
             optimizer,
-            total_steps=max(1, int(self.trainer.estimated_stepping_batches)),
+            total_steps=self._total_steps(),
             mode=self.learning.mode,
         )
         if not schedule.each_step:
@@ -76,6 +76,17 @@ class InspectionTask(L.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule.scheduler, "interval": "step"},
         }
+
+    def _total_steps(self) -> int:
+        steps = self.trainer.estimated_stepping_batches
+        if steps == float("inf"):
+            from capsule_inspection.contracts import ConfigurationError
+
+            raise ConfigurationError(
+                "trainer.max_epochs=-1: the learning rate's schedule needs to know where training "
+                "ends. Set trainer.max_steps too, or as many epochs as trainer.max_time can hold."
+            )
+        return max(1, int(steps))
 
     plateau: Any = None
     """A scheduler that steps with the monitored figure: here, and not in Lightning, which would

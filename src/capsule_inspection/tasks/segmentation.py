@@ -81,7 +81,7 @@ class SegmentationTask(InspectionTask):
 
     def on_validation_epoch_end(self) -> None:
         figures = {"val/loss": float(self.val_loss.compute())}
-        overlap = overlaps(self.val_pixels.compute().double())
+        overlap = overlaps(self.val_pixels.compute().cpu().double())
         self.val_loss.reset()
         self.val_pixels.reset()
         self.finish_validation(figures | {f"val/{name}": value for name, value in overlap.items()})

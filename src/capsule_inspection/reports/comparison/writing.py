@@ -34,7 +34,7 @@ from capsule_inspection.reports.run_folder import RunFolder, read_run
 
 log = logging.getLogger(__name__)
 PAGE, MARKDOWN, TABLE, PICTURES = "comparison.html", "comparison.md", "comparison.csv", "figures"
-RUNNING = "running"
+RUNNING, INTERRUPTED = "running", "interrupted"
 _KINDS = {
     "": "",
     "_segmentation": ", models that mark pixels",
@@ -48,10 +48,11 @@ NO_RANKING = "they share no validation figure to choose by, and no test figure m
 def read_finished(folder: Path) -> RunFolder:
     """A run with figures. Raises RunError where it is not finished."""
     run = read_run(folder)
-    if run.record.get("status") == RUNNING:
+    status = run.record.get("status")
+    if status in (RUNNING, INTERRUPTED):
         raise RunError(
-            f"{folder}: this run is not finished (its record says running). Wait for it, or finish "
-            f"it with python train.py resume={folder}"
+            f"{folder}: this run is not finished (its record says {status}). Wait for it, or "
+            f"finish it with python train.py resume={folder}"
         )
     return run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from capsule_inspection.contracts import (
     TEST,
     TRAIN,
     VAL,
+    DataError,
     DataIndex,
     Explanations,
     Figure,
@@ -82,8 +84,12 @@ class Classification:
     def corruption(
         self, config: DictConfig, index: DataIndex, cache: DecodedCache
     ) -> DefectMixing | None:
-        """Painted and pasted defects on good images; None where none are asked for or to be had."""
+        """Painted and pasted defects on good images; None where none are asked for or to be had.
+
+        Raises DataError where training would show nothing of a class.
+        """
         if not (config.data.painted or config.data.pasted):
+            _require_all_classes(index, config)
             return None
         labels = labels_of_defects(index)
         pool = paint_training(config, index, cache, labels)
@@ -95,6 +101,8 @@ class Classification:
                 "to paste, and these good images are shown as they are.",
                 config.data.pasted,
             )
+        if pool is None:
+            _require_all_classes(index, config)
         if pool is None and not donors:
             log.info("No defects can be painted or pasted: training shows the images as they are.")
             return None
@@ -111,10 +119,9 @@ class Classification:
         self, config: DictConfig, network: Network, data: InspectionDataModule
     ) -> InspectionTask:
         task = config.task
-        counts = data.class_counts(TRAIN)
-        if not any(counts):  # other images are evaluated: nobody asks for the loss
-            counts = [1] * len(counts)
-        shown = _shown_counts(data)
+        counts, shown = data.class_counts(TRAIN), _shown_counts(data)
+        if shown is None:  # where a class is absent, this is no training: nobody asks for the loss
+            counts = [max(1, count) for count in counts]
         natural = natural_counts(counts, share=config.data.real_defects, shown=shown)
         loss = ClassificationLoss(
             kind=task.loss,
@@ -242,6 +249,19 @@ def _explanations(
             "Where this network looks cannot be shown: its answers do not come from a feature map."
         )
     return None
+
+
+def _require_all_classes(index: DataIndex, config: DictConfig) -> None:
+    """Raise DataError where a class has no training image, and nothing is painted either."""
+    found = Counter(row.label for row in index.records if row.split == TRAIN)
+    absent = [name for label, name in enumerate(index.classes) if not found[label]]
+    if absent:
+        raise DataError(
+            f"split={config.split.name} data.real_defects={config.data.real_defects:g}: "
+            f"{', '.join(absent)} {'has' if len(absent) == 1 else 'have'} no training image, so a "
+            "classifier cannot learn it. Use another split, keep some of them "
+            "(data.real_defects), or leave the class out."
+        )
 
 
 def _shown_counts(data: InspectionDataModule) -> list[float] | None:
