@@ -41,7 +41,7 @@ NEEDED = {
 
 
 def test_all_files_are_found() -> None:
-    assert len(CHOICES) == 59
+    assert len(CHOICES) == 61
     assert len(list(CONF.rglob("*.yaml"))) == len(CHOICES) + 13
 
 
