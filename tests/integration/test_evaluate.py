@@ -106,6 +106,10 @@ def test_other_images_of_the_same_classes_are_all_test_images(
     assert {row["split"] for row in found} == {"test"}
     assert "p_poke" in found[0]
     assert "were seen in training" in answer.out
+    record = json.loads((output / "run.json").read_text(encoding="utf-8"))
+    assert record["optimistic"] is True
+    assert record["seen_in_training"] >= 1
+    assert "were seen in training: optimistic" in (output / "report.html").read_text("utf-8")
 
 
 def test_a_run_that_moved_is_evaluated_with_its_data_elsewhere(

@@ -226,3 +226,13 @@ def test_one_side_alone_has_no_area_and_one_training_no_spread() -> None:
         paired.auroc_difference(np.ones((1, 3)), np.ones((1, 3)), np.zeros(3, dtype=bool))
     with pytest.raises(ValueError, match="at least 2"):
         paired.corrected_resampled_t(np.ones(1), test_images=1, train_images=1)
+
+
+def test_a_perfect_order_against_none_is_no_chance_where_images_are_many() -> None:
+    is_defect = np.arange(60) < 20
+    found = paired.auroc_difference(is_defect.astype(float), np.zeros(60), is_defect)
+    assert found.value == pytest.approx(0.5)
+    assert found.p_value is not None
+    assert found.p_value < 0.001
+    few = paired.auroc_difference(is_defect[18:22].astype(float), np.zeros(4), is_defect[18:22])
+    assert few.p_value is None

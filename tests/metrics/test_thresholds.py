@@ -181,3 +181,22 @@ def test_a_threshold_survives_as_plain_values(threshold: Threshold) -> None:
 def test_a_stored_name_that_is_unknown_is_refused() -> None:
     with pytest.raises(TypeError, match="margin"):
         Threshold.from_dict({"value": 1.0, "rule": "f1", "good_images": 1, "margin": 2})
+
+
+def test_what_calibration_leaves_to_chance_is_no_broken_promise() -> None:
+    found = thresholds.conformal_threshold(np.arange(20.0), 0.05)
+    assert not thresholds.rejects_beyond_chance(found, 20, 200)  # Wilson's low end is .066
+    assert thresholds.rejects_beyond_chance(found, 60, 200)
+    with pytest.raises(ValueError, match="only a conformal threshold"):
+        thresholds.rejects_beyond_chance(thresholds.sigma_threshold(np.arange(9.0), 3), 1, 9)
+
+
+@pytest.mark.parametrize(("count", "images"), [(20, 200), (60, 44)])
+def test_a_kept_promise_is_called_broken_as_seldom_as_it_says(count: int, images: int) -> None:
+    rng = np.random.default_rng(0)
+    called = 0
+    for _ in range(2000):
+        found = thresholds.conformal_threshold(rng.random(count), 0.05)
+        rejected = int((rng.random(images) > found.value).sum())
+        called += thresholds.rejects_beyond_chance(found, rejected, images)
+    assert called / 2000 < 0.035

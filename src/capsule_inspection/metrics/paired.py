@@ -134,10 +134,20 @@ def auroc_difference(
     return bootstrap_difference(value, drawn, n=len(is_defect), test="paired bootstrap")
 
 
+_FEWEST_OF_ONE_VALUE = 20
+"""Images of which a bootstrap believes that they always differ by the same."""
+
+
 def bootstrap_difference(value: float, drawn: np.ndarray, *, n: int, test: str) -> PairedDifference:
-    """A difference with limits and p value from its resamples (R,), as `auroc_difference` says."""
+    """A difference with limits and p value from its resamples (R,), as `auroc_difference` says.
+
+    Where all resamples are alike there are no limits: p is 1 where they are zero, and not known
+    where they are not and come of few images, which are alike by chance.
+    """
     if np.ptp(drawn) == 0:
-        return PairedDifference(value, None, None, 1.0, n, test)
+        p_value = 1.0 if abs(value) < 1e-12 else 2 / (len(drawn) + 1)
+        known = p_value == 1.0 or n >= _FEWEST_OF_ONE_VALUE
+        return PairedDifference(value, None, None, p_value if known else None, n, test)
     low, high = np.quantile(drawn, [0.025, 0.975])
     smaller = min((drawn <= 0).sum(), (drawn >= 0).sum())
     p_value = min(1.0, 2 * (int(smaller) + 1) / (len(drawn) + 1))

@@ -66,7 +66,7 @@ def conformal_threshold(good_scores: np.ndarray, false_alarm_rate: float) -> Thr
         raise ValueError(f"a false-alarm rate must lie within (0, 1), found {false_alarm_rate}")
     score = np.sort(_checked(good_scores, fewest=1))
     count = len(score)
-    rank = math.ceil((count + 1) * (1 - false_alarm_rate) - _ROUNDING)
+    rank = _rank(count, false_alarm_rate)
     return Threshold(
         value=float(score[min(rank, count) - 1]),
         rule=CONFORMAL,
@@ -75,6 +75,26 @@ def conformal_threshold(good_scores: np.ndarray, false_alarm_rate: float) -> Thr
         enough=rank <= count,
         needed=math.ceil(1 / false_alarm_rate - _ROUNDING) - 1,
     )
+
+
+def rejects_beyond_chance(threshold: Threshold, rejected: int, images: int) -> bool:
+    """Whether more of these good images are rejected than a conformal threshold explains (2.5%).
+
+    The rate that one set of calibration images leads to is itself random, with a Beta distribution
+    (Angelopoulos and Bates 2023, section 3.2), so rejected images are beta-binomial.
+    Raises ValueError where the threshold is not conformal, or had too few images for its rate.
+    """
+    from scipy.stats import betabinom
+
+    if threshold.rule != CONFORMAL or threshold.false_alarm_rate is None or not threshold.enough:
+        raise ValueError("only a conformal threshold with enough images promises a rate")
+    count = threshold.good_images
+    rank = _rank(count, threshold.false_alarm_rate)
+    return bool(betabinom.sf(rejected - 1, images, count + 1 - rank, rank) < 0.025)
+
+
+def _rank(count: int, false_alarm_rate: float) -> int:
+    return math.ceil((count + 1) * (1 - false_alarm_rate) - _ROUNDING)
 
 
 def sigma_threshold(good_scores: np.ndarray, sigmas: float) -> Threshold:

@@ -52,6 +52,8 @@ SEGMENTATION = "segmentation"
 DECISION = "decision"
 """Field of the record with what it takes to mark a region."""
 
+SEEN, CHOSE = "seen_in_training", "had_a_part"
+"""Of an evaluation: how many of its images training saw, or chose epoch, threshold or decision."""
 TEMPERATURE_SCALING = "temperature_scaling"
 """Field of the record with what was done to a classifier's logits."""
 

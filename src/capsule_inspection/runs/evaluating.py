@@ -27,7 +27,13 @@ from capsule_inspection.data.cache import DecodedCache
 from capsule_inspection.data.manifest import read_split_csv, write_split_csv
 from capsule_inspection.data.module import InspectionDataModule
 from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
-from capsule_inspection.reports.run_folder import DECISION, TEMPERATURE_SCALING, read_record
+from capsule_inspection.reports.run_folder import (
+    CHOSE,
+    DECISION,
+    SEEN,
+    TEMPERATURE_SCALING,
+    read_record,
+)
 from capsule_inspection.reports.run_tables import THRESHOLD
 from capsule_inspection.runs import building, inputs, machine, predicting
 from capsule_inspection.runs.kinds import kind_of
@@ -127,11 +133,15 @@ def evaluate(config: DictConfig) -> None:
     )
     task = building.build_task(stored, built.network, data)
     kind_of(stored).restore(task, checkpoint, where=str(run / RunFiles.BEST))
-    evaluation = _write_inputs(output, record, config, data)
     images = task_images(data, config.stage)
-    _warn_of_seen_images(images, checkpoint)
+    known = {SEEN: _seen_images(images, checkpoint)}
     if config.split.name != "as_trained":
-        _warn_of_images_that_chose(images, run)
+        known[CHOSE] = _images_that_chose(images, run)
+    as_before = bool(record.get("optimistic")) and config.split.name == "as_trained"
+    known = {key: count for key, count in known.items() if count}
+    evaluation = _write_inputs(
+        output, record, config, data, **known, optimistic=as_before or bool(known)
+    )
     figures = evaluate_stages(
         output,
         task,
@@ -141,8 +151,7 @@ def evaluate(config: DictConfig) -> None:
         config=stored,
     )
     write_record(output, {**evaluation, "status": FINISHED})
-    optimistic = bool(record.get("optimistic")) and config.split.name == "as_trained"
-    tell(output, figures, optimistic=optimistic)
+    tell(output, figures, optimistic=as_before)
 
 
 def _data_settings(config: DictConfig, stored: DictConfig) -> DictConfig:
@@ -179,7 +188,8 @@ def task_images(data: InspectionDataModule, stage: str) -> set[str]:
     return {data.index.records[number].sha256 for number in data.indices(stage)}
 
 
-def _warn_of_seen_images(images: set[str], checkpoint: dict[str, Any]) -> None:
+def _seen_images(images: set[str], checkpoint: dict[str, Any]) -> int:
+    """How many images were seen in training; told where there are any."""
     seen = images & set(checkpoint["seen_sha256"])
     if seen:
         log.warning(
@@ -187,10 +197,11 @@ def _warn_of_seen_images(images: set[str], checkpoint: dict[str, Any]) -> None:
             len(seen),
             len(images),
         )
+    return len(seen)
 
 
-def _warn_of_images_that_chose(images: set[str], run: Path) -> None:
-    """Tell of images that set the epoch or the threshold of the run, and are now to judge it."""
+def _images_that_chose(images: set[str], run: Path) -> int:
+    """How many images set epoch, threshold or decision of the run; told where there are any."""
     rows = read_split_csv(run / RunFiles.SPLIT) if (run / RunFiles.SPLIT).is_file() else []
     chose = {row.sha256 for row in rows if row.split in (VAL, CALIBRATION)}
     if images & chose:
@@ -200,10 +211,15 @@ def _warn_of_images_that_chose(images: set[str], run: Path) -> None:
             len(images & chose),
             len(images),
         )
+    return len(images & chose)
 
 
 def _write_inputs(
-    output: Path, record: dict[str, Any], config: DictConfig, data: InspectionDataModule
+    output: Path,
+    record: dict[str, Any],
+    config: DictConfig,
+    data: InspectionDataModule,
+    **facts: Any,
 ) -> dict[str, Any]:
     """What is known before the figures are; returns the record, which says running as yet."""
     index = data.index
@@ -221,6 +237,6 @@ def _write_inputs(
     }
     now = datetime.now(UTC).isoformat(timespec="seconds")
     evaluated = {"format_version": FORMAT_VERSION, "status": RUNNING, "evaluated": now}
-    values = {**evaluated, **kept, "data": described, "run": str(config.run)}
+    values = {**evaluated, **kept, **facts, "data": described, "run": str(config.run)}
     write_record(output, values)
     return values

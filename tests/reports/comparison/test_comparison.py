@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,12 @@ NESTED = {"sixty": range(6), "fifty_nine": range(7), "forty_seven": range(19)}
 DISJOINT = {"sixty": range(6), "fifty_nine": range(6, 13), "forty_seven": range(13, 32)}
 
 
-def compare_errors(folder: Path, errors: dict[str, range]) -> Comparison:
+def compare_errors(
+    folder: Path, errors: Mapping[str, Sequence[int]], *, images: int = 66
+) -> Comparison:
     runs = [
-        read_run(draw_run(folder / name, model=name, wrong=wrong)) for name, wrong in errors.items()
+        read_run(draw_run(folder / name, model=name, wrong=wrong, images=images))
+        for name, wrong in errors.items()
     ]
     return compare(runs)
 
@@ -223,3 +227,62 @@ def test_equal_runs_give_equal_bytes(tmp_path: Path) -> None:
     comparison = compare_errors(tmp_path, NESTED)
     pages = [write_comparison(comparison, tmp_path / name).read_bytes() for name in ("x", "y")]
     assert pages[0] == pages[1]
+
+
+def of_folds(folder: Path, seeds: range) -> Verdict:
+    """Two models that differ by one image more in each fold, the same with every seed."""
+    runs = [
+        read_run(
+            draw_run(
+                folder / f"{model}{seed}{fold}",
+                model=model,
+                seed=seed,
+                fold=fold,
+                images=30,
+                first_image=100 * fold,
+                wrong=range(fold + 1 if model == "a" else 0),
+            )
+        )
+        for model in "ab"
+        for seed in seeds
+        for fold in range(5)
+    ]
+    return compare(runs).verdicts[0]
+
+
+def test_more_seeds_of_the_same_folds_make_no_test_over_folds_surer(tmp_path: Path) -> None:
+    once, thrice = of_folds(tmp_path / "1", range(1)), of_folds(tmp_path / "3", range(3))
+    assert once.retrained is not None
+    assert thrice.retrained is not None
+    first, third = once.retrained["accuracy"], thrice.retrained["accuracy"]
+    assert (first.trainings, third.trainings) == (5, 15)
+    assert third.difference.p_value == pytest.approx(first.difference.p_value)
+
+
+def test_models_that_are_better_in_different_figures_are_told_apart(tmp_path: Path) -> None:
+    label = labels_of(200)
+    good = [int(row) for row in (label == 0).nonzero()[0]]
+    defects = [int(row) for row in (label != 0).nonzero()[0]]
+    comparison = compare_errors(tmp_path, {"a": good[:40], "b": defects[:40]}, images=200)
+    assert "but b is better in" in words.headline(comparison.verdicts[0])
+    said = comparison.answer.recommendation
+    assert "Which figure matters is yours to say" in said
+    assert "do not tell them apart" not in said
+    assert "either will do" not in said
+
+
+def test_models_that_were_not_compared_are_not_said_to_be_alike(tmp_path: Path) -> None:
+    runs = [
+        read_run(draw_run(tmp_path / name, model=name, wrong=wrong, first_image=first))
+        for name, wrong, first in (("a", (), 0), ("b", range(30), 0), ("c", (), 500))
+    ]
+    said = compare(runs).answer.recommendation
+    assert "not all of these were compared with each other" in said
+    assert "these images do not tell them apart" not in said
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(0.0496, "= .0496"), (0.05, "= .050"), (0.2, "= .200")]
+)
+def test_a_p_value_does_not_look_like_the_limit_that_it_is_below(value: float, told: str) -> None:
+    assert words.p(value) == told

@@ -83,7 +83,10 @@ def test_too_few_good_images_for_the_asked_rate_are_told(tmp_path: Path) -> None
 def test_more_rejected_than_asked_beyond_chance_is_told(tmp_path: Path) -> None:
     images = one_class_images(0, good=400)
     run = draw_one_class_run(
-        tmp_path / "a", threshold={"false_alarm_rate": 0.001}, images=images, maps=False
+        tmp_path / "a",
+        threshold={"false_alarm_rate": 0.001, "good_images": 2000},
+        images=images,
+        maps=False,
     )
     (contestant,) = gather([run])
     told = thresholds.caveats([measure(contestant)])

@@ -5,6 +5,7 @@ Sentences computed from the figures, the verdicts and the costs; nothing is said
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from capsule_inspection.reports.comparison.measured import (
     from_record,
     gap,
     monitored,
+    shows_convergence,
 )
 from capsule_inspection.reports.comparison.verdicts import Verdict
 
@@ -113,10 +115,10 @@ def _recommendation(
         )
     if len(candidates) == 1:
         return _winner(candidates[0], verdicts)
-    cheapest = _cheapest(candidates)
+    why, alike = _why_no_choice(candidates, verdicts)
+    cheapest = _cheapest(candidates) if alike else None
     told = [
-        f"No choice is justified between {words.listed([one.name for one in candidates])}: these "
-        "images do not tell them apart."
+        f"No choice is justified between {words.listed([one.name for one in candidates])}: {why}"
     ]
     beaten = [one.name for one in measured if one not in candidates]
     if beaten:
@@ -124,6 +126,28 @@ def _recommendation(
     if cheapest:
         told.append(cheapest)
     return " ".join(told)
+
+
+def _why_no_choice(candidates: Sequence[Measured], verdicts: Sequence[Verdict]) -> tuple[str, bool]:
+    """Why several are left, and whether it is because the images do not tell them apart."""
+    of_pair = {frozenset((verdict.first, verdict.second)): verdict for verdict in verdicts}
+    pairs = [
+        of_pair.get(frozenset((first.name, second.name)))
+        for first, second in itertools.combinations(candidates, 2)
+    ]
+    if any(verdict and len(set(words.winners(verdict).values())) > 1 for verdict in pairs):
+        return (
+            "one is better in one figure and another in another, see the verdicts. Which figure "
+            "matters is yours to say.",
+            False,
+        )
+    if any(verdict is None or verdict.refused for verdict in pairs):
+        return (
+            "not all of these were compared with each other, and those that were are not told "
+            "apart by these images.",
+            True,
+        )
+    return "these images do not tell them apart.", True
 
 
 def _winner(winner: Measured, verdicts: Sequence[Verdict]) -> str:
@@ -202,17 +226,19 @@ def _gap(one: Measured) -> str:
         return ""
     metric = words.metric(monitored(one.contestant.runs[0]) or "")
     side = "above" if found.mean > 0 else "below"
-    told = (
-        "it has learnt its training images by heart"
-        if found.mean > LARGE_GAP
-        else "it does about as well on images that it has not seen"
-    )
+    told = "it does about as well on images that it has not seen"
+    if found.mean > LARGE_GAP:
+        told = "it has learnt its training images by heart"
+    elif found.mean < -LARGE_GAP:
+        told = "the altered images of training are harder for it"
     distance = words.points(abs(found.mean)).lstrip("+")
     return f"{metric} in training is {distance} points {side} validation, so {told}"
 
 
 def _convergence(one: Measured) -> str:
-    runs = len(one.contestant.runs)
+    runs = sum(shows_convergence(run) for run in one.contestant.runs)
+    if not runs:
+        return ""
     converged = one.cost(converged_epoch)
     if converged is None:
         return "it did not converge" if runs == 1 else f"none of {runs} trainings converged"
@@ -226,9 +252,9 @@ def _caveats(measured: Sequence[Measured]) -> list[str]:
     optimistic = [one.name for one in measured if one.contestant.is_optimistic]
     if optimistic:
         told.append(
-            f"Optimistic: {words.listed(optimistic)}. The epoch, and what is decided after "
-            "training, was chosen on the very images that these figures are measured on; expect "
-            "less of new images."
+            f"Optimistic: {words.listed(optimistic)}. Some of the images that these figures are "
+            "measured on chose the epoch, or what is decided after training, or were seen in "
+            "training; expect less of new images."
         )
     told += _always_good(measured)
     told += _unordered(measured)
@@ -254,21 +280,22 @@ def _caveats(measured: Sequence[Measured]) -> list[str]:
 def _always_good(measured: Sequence[Measured]) -> list[str]:
     """Who does no better than calling everything good, or than guessing."""
     known = [one for one in measured if names.BALANCED_ACCURACY in one.figures]
-    told = []
-    below = []
+    below: dict[str, list[str]] = {}
     for one in known:
-        always_good = float((~one.contestant.is_defect).mean())
-        if one.figures[names.ACCURACY].value <= always_good:
-            below.append(f"{one.name} has {words.share(one.figures[names.ACCURACY].value)}")
-    if below:
-        told.append(
-            f"Calling every image good would have accuracy {words.share(always_good)}: "
-            f"{words.listed(below)}. What they find of defects costs them as many good ones."
-        )
+        always_good, own = float((~one.contestant.is_defect).mean()), one.figures[names.ACCURACY]
+        if own.value <= always_good:
+            told_of = below.setdefault(words.share(always_good), [])
+            told_of.append(f"{one.name} has {words.share(own.value)}")
+    told = [
+        f"Calling every image good would have accuracy {always_good}: {words.listed(found)}. What "
+        "they find of defects costs them as many good ones."
+        for always_good, found in below.items()
+    ]
     guessing = [
         one.name
         for one in known
-        if (low := one.figures[names.BALANCED_ACCURACY].low) is not None
+        if len(set(one.contestant.label.tolist())) > 1
+        and (low := one.figures[names.BALANCED_ACCURACY].low) is not None
         and low <= 1 / len(set(one.contestant.label.tolist()))
     ]
     if guessing:

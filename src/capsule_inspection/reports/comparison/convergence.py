@@ -20,12 +20,17 @@ def converged_at(values: np.ndarray) -> int | None:
     A training of fewer than twice `WINDOW` epochs is too short to tell: None.
     Shapes: values (E,), one an epoch; NaN where nothing was measured.
     """
-    measured = np.flatnonzero(np.isfinite(values))
-    if len(measured) < 2 * WINDOW:
+    if not is_long_enough(values):
         return None
+    measured = np.flatnonzero(np.isfinite(values))
     smooth = np.convolve(values[measured], np.full(WINDOW, 1 / WINDOW), mode="valid")
     away = np.abs(smooth - smooth[-1]) > TOLERANCE * np.ptp(smooth)
     first = int(np.flatnonzero(away)[-1]) + 1 if away.any() else 0
     if first >= 0.8 * len(smooth):
         return None
     return int(measured[first + WINDOW - 1])
+
+
+def is_long_enough(values: np.ndarray) -> bool:
+    """Whether enough epochs were measured to tell. Shapes: values (E,), as `converged_at`."""
+    return int(np.isfinite(values).sum()) >= 2 * WINDOW

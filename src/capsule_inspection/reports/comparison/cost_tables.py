@@ -16,8 +16,10 @@ from capsule_inspection.reports.comparison.measured import (
     epoch_time_s,
     from_record,
     gap,
+    last_epoch,
     of_epoch,
     peak_memory_bytes,
+    shows_convergence,
     validation_figure,
 )
 
@@ -32,7 +34,7 @@ def _whole(value: float) -> str:
 
 
 TRAINING: tuple[Column, ...] = (
-    ("stopped at epoch", from_record("epochs"), _whole),
+    ("stopped at epoch", last_epoch, _whole),
     ("training time", from_record("training_time_s"), words.duration),
     ("training loss", of_epoch(names.figure_key(TRAIN, names.LOSS), last=True), "{:.3f}".format),
     ("converged at", converged_epoch, _whole),
@@ -98,17 +100,18 @@ def _costs(title: str, columns: Sequence[Column], measured: Sequence[Measured], 
     for one in measured:
         cells = [name_cell(one)]
         for _, of_run, as_text in columns:
-            spread = one.cost(of_run)
-            cells.append(_spread(spread, as_text, of=len(one.contestant.runs)))
+            spread, runs = one.cost(of_run), one.contestant.runs
+            did_not = of_run is converged_epoch and any(shows_convergence(run) for run in runs)
+            cells.append(_spread(spread, as_text, of=len(runs), none="not" if did_not else "–"))
         rows.append(tuple(cells))
     kept = [i for i in range(1, len(columns) + 1) if any(row[i].value is not None for row in rows)]
     labels = ("model", *(columns[i - 1][0] for i in kept))
     return Table(title, labels, tuple((row[0], *(row[i] for i in kept)) for row in rows), note)
 
 
-def _spread(spread: Spread | None, as_text: Callable[[float], str], *, of: int) -> Cell:
+def _spread(spread: Spread | None, as_text: Callable[[float], str], *, of: int, none: str) -> Cell:
     if spread is None:
-        return Cell("not" if as_text is _whole else "–")
+        return Cell(none)
     text = words.spread(spread, as_text=as_text)
     if spread.count < of:
         text += f", {spread.count} of {of} runs"

@@ -15,7 +15,7 @@ from capsule_inspection.metrics.classification import classification_figures
 from capsule_inspection.metrics.detection import anomaly_figures
 from capsule_inspection.reports.comparison import maps, marks, one_class
 from capsule_inspection.reports.comparison.contestant import Contestant, fold_of, seed_of
-from capsule_inspection.reports.comparison.convergence import converged_at
+from capsule_inspection.reports.comparison.convergence import converged_at, is_long_enough
 from capsule_inspection.reports.run_folder import RunFolder
 
 BEST_EPOCH = "best_epoch"
@@ -216,15 +216,28 @@ def monitored(run: RunFolder) -> str | None:
 def gap(run: RunFolder) -> float | None:
     """How much better the monitored figure is in training than in validation, chosen epoch.
 
-    None where the model names no classes: its losses have no common scale, and no percent.
+    None where the model names no classes, or a loss chose the epoch: losses have no common scale,
+    and no percent.
     """
-    if not run.classes:
-        return None
     metric = monitored(run)
+    if not run.classes or metric == names.LOSS:
+        return None
     train, val = of_epoch(f"train/{metric}")(run), of_epoch(f"{VAL}/{metric}")(run)
     if train is None or val is None:
         return None
     return val - train if metric in names.LOWER_IS_BETTER else train - val
+
+
+def shows_convergence(run: RunFolder) -> bool:
+    """Whether its curve is there, and long enough to tell where it converged."""
+    column = f"{VAL}/{monitored(run)}"
+    return column in run.epochs and is_long_enough(run.epochs[column].to_numpy(np.float64))
+
+
+def last_epoch(run: RunFolder) -> float | None:
+    """The epoch at which training ended, 0 the first."""
+    epochs = run.record.get("epochs")
+    return float(epochs) - 1 if epochs else None
 
 
 def converged_epoch(run: RunFolder) -> float | None:

@@ -121,7 +121,8 @@ def confusions(contestants: Sequence[Contestant]) -> Figure:
     columns = min(3, len(contestants))
     rows = -(-len(contestants) // columns)
     figure = style.new_figure(4.2 * columns + 0.9, 4.1 * rows + 0.4)
-    panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    alike = len({contestant.classes for contestant in contestants}) == 1
+    panels = figure.subplots(rows, columns, squeeze=False, sharey=alike)
     for axes in panels.flat[len(contestants) :]:
         axes.set_visible(False)
     for number, (axes, contestant) in enumerate(zip(panels.flat, contestants, strict=False)):

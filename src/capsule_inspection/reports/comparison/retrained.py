@@ -1,4 +1,8 @@
-"""Would a difference hold if both models were trained anew? From the trainings of equal folds."""
+"""Would a difference hold if both models were trained anew? From the trainings of equal folds.
+
+Seeds of one fold are averaged first: they share their training and test images, so they tell
+nothing of other images, and counted one by one they would make the test too sure of itself.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,7 @@ class Retrained:
 
 
 def retrained(first: Contestant, second: Contestant) -> dict[str, Retrained] | None:
-    """Nadeau and Bengio's test over the trainings of equal seed and fold; None without folds.
+    """Nadeau and Bengio's test over folds, of trainings of equal seed and fold; None without folds.
 
     None too where a model names no classes and two trainings of equal fold were tested on different
     images. The images that every fold tests do not count as test images: they are no reason why
@@ -55,7 +59,10 @@ def retrained(first: Contestant, second: Contestant) -> dict[str, Retrained] | N
     for metric in _metrics(first, second):
         key = names.figure_key(first.stage, metric)
         if all(key in run.figures for pair in runs for run in pair):
-            values = np.array([a.figures[key].value - b.figures[key].value for a, b in runs])
+            of_fold: dict[int | None, list[float]] = {}
+            for (_, fold), (a, b) in zip(shared, runs, strict=True):
+                of_fold.setdefault(fold, []).append(a.figures[key].value - b.figures[key].value)
+            values = np.array([np.mean(differences) for differences in of_fold.values()])
             difference = corrected_resampled_t(values, test_images=test, train_images=train)
             found[metric] = Retrained(difference, len(runs), always)
     return found

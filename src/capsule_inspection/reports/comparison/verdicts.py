@@ -91,8 +91,9 @@ def judge(measured: Sequence[Measured], *, reference: str | None = None) -> list
     """
     pairs = _pairs(measured, reference)
     contestants = [(first.contestant, second.contestant) for first, second in pairs]
-    naming = sum(first.names_defects and second.names_defects for first, second in contestants)
-    marking = sum(first.marks_pixels and second.marks_pixels for first, second in contestants)
+    tested = [pair for pair in contestants if _refusal(*pair, *_shared_rows(*pair)) is None]
+    naming = sum(first.names_defects and second.names_defects for first, second in tested)
+    marking = sum(paired_marks.why_none(*pair) is None for pair in tested if _mark(*pair))
     verdicts = [
         _judge_pair(
             *pair,
@@ -122,13 +123,9 @@ def _judge_pair(
 
     `alpha` is that of accuracy, `alpha_of_marks` that of marked pixels.
     """
-    shared = [image for image in first.image.tolist() if image in second.row_of]
+    rows = _shared_rows(first, second)
     blank = Verdict(
-        first.name, second.name, len(shared), len(first.image), len(second.image), {}, {}
-    )
-    rows = (
-        np.array([first.row_of[image] for image in shared], dtype=np.int64),
-        np.array([second.row_of[image] for image in shared], dtype=np.int64),
+        first.name, second.name, len(rows[0]), len(first.image), len(second.image), {}, {}
     )
     refused = _refusal(first, second, *rows)
     if refused:
@@ -153,6 +150,19 @@ def _judge_pair(
         only_second=float(np.maximum(right[1] - right[0], 0).sum()),
         needed=images_needed(*right, alpha=alpha),
     )
+
+
+def _shared_rows(first: Contestant, second: Contestant) -> Rows:
+    """Rows of the images that both were tested on, in one order: two of (N,) int64."""
+    shared = [image for image in first.image.tolist() if image in second.row_of]
+    return (
+        np.array([first.row_of[image] for image in shared], dtype=np.int64),
+        np.array([second.row_of[image] for image in shared], dtype=np.int64),
+    )
+
+
+def _mark(first: Contestant, second: Contestant) -> bool:
+    return first.marks_pixels and second.marks_pixels
 
 
 def _refusal(

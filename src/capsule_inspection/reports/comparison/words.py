@@ -90,7 +90,8 @@ def p(value: float | None) -> str:
     """A p value as it is usually printed."""
     if value is None:
         return "not known"
-    return "< .001" if value < 0.001 else f"= {value:.3f}".replace("= 0.", "= .")
+    digits = 4 if 0.0495 <= value < 0.05 else 3  # not “.050” of what counts as below it
+    return "< .001" if value < 0.001 else f"= {value:.{digits}f}".replace("= 0.", "= .")
 
 
 def duration(seconds: float) -> str:
@@ -276,8 +277,11 @@ def _for_pairs(pairs: int) -> str:
 
 def _retrained(verdict: Verdict, name: str, found: Retrained) -> str:
     holds = verdict.holds_when_retrained(name)
-    says = {True: "it holds", False: "not shown to hold", None: "cannot be told"}[holds]
     difference = found.difference
+    says = {True: "it holds", False: "not shown to hold", None: "cannot be told"}[holds]
+    same_side = difference.value * verdict.differences[name].value > 0
+    if holds and not (verdict.differs(name) and same_side):
+        says = "over trainings there is a difference, which these images alone do not show"
     return (
         f"Trained anew on other images of the kind, {metric(name)}: {says}. Over "
         f"{found.trainings} pairs of trainings {points(difference.value)} points"

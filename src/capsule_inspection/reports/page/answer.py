@@ -11,12 +11,18 @@ from dataclasses import dataclass
 
 from capsule_inspection.contracts import TEST, Figure
 from capsule_inspection.metrics import names
-from capsule_inspection.metrics.thresholds import CONFORMAL, F1, SIGMA, Threshold
+from capsule_inspection.metrics.thresholds import (
+    CONFORMAL,
+    F1,
+    SIGMA,
+    Threshold,
+    rejects_beyond_chance,
+)
 from capsule_inspection.reports.comparison.words import listed
 from capsule_inspection.reports.figure_words import percent
 from capsule_inspection.reports.page import marking, pointing, verdict
 from capsule_inspection.reports.page.verdict import Verdict
-from capsule_inspection.reports.run_folder import RunFolder
+from capsule_inspection.reports.run_folder import CHOSE, SEEN, RunFolder
 
 FEW_IMAGES = 60
 """Below this many images even a perfect result leaves more than 6% open."""
@@ -165,7 +171,10 @@ def _threshold_warnings(threshold: Threshold | None, rejected: Figure | None) ->
             f"of their scores, so about {hundred(1 / (threshold.good_images + 1))} of 100 good "
             "parts must be expected to be rejected."
         ]
-    if rejected is not None and rejected.low is not None and rejected.low > rate:
+    if rejected is None:
+        return []
+    count = round(rejected.value * rejected.n)
+    if rejects_beyond_chance(threshold, count, rejected.n):
         return [
             f"More good images are rejected than the {percent(rate)} asked for, beyond chance: "
             "those of the test differ from those that set the threshold."
@@ -184,7 +193,17 @@ def _on_another_threshold(figures: Mapping[str, Figure]) -> list[str]:
 
 def _of_part(run: RunFolder, stage: str) -> list[str]:
     warnings = []
-    if run.record.get("optimistic"):
+    seen, chose = run.record.get(SEEN), run.record.get(CHOSE)
+    if seen:
+        warnings.append(
+            f"Optimistic: {seen} of these images were seen in training. On a line expect worse."
+        )
+    elif chose:
+        warnings.append(
+            f"Optimistic: {chose} of these images had a part in choosing the epoch, the threshold "
+            "or the decision. On a line expect worse."
+        )
+    elif run.record.get("optimistic"):
         decides = run.marks_pixels or run.temperature_scaling is not None
         chosen = "epoch and decision were" if decides else "the epoch was"
         warnings.append(

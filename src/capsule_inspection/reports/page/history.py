@@ -12,7 +12,7 @@ from typing import Any
 from capsule_inspection.contracts import CALIBRATION, STAGES, TEST, TRAIN, VAL
 from capsule_inspection.metrics.thresholds import F1
 from capsule_inspection.reports.comparison.words import duration, listed
-from capsule_inspection.reports.run_folder import RunFolder
+from capsule_inspection.reports.run_folder import CHOSE, SEEN, RunFolder
 
 _CORRUPTIONS = {
     "painted": "Defects were painted onto the good images, and the model learned to remove them.",
@@ -53,6 +53,10 @@ def _purpose(run: RunFolder, stage: str) -> str:
     one_class = not run.classes and not run.marks_pixels
     threshold = run.threshold
     by_val = threshold is not None and threshold.rule == F1
+    seen, chose = run.record.get(SEEN), run.record.get(CHOSE)
+    if stage == TEST and (seen or chose):
+        what = f"{seen} were seen in training" if seen else f"{chose} had a part in choosing it"
+        return f"Measured the figures on this page; {what}: optimistic."
     if stage == TEST and run.record.get("optimistic"):
         chosen = "the best epoch" + _chosen_too(run, by_val=by_val)
         return f"Measured the figures on this page, and, which is optimistic, chose {chosen}"
