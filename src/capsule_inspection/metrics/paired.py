@@ -145,9 +145,9 @@ def bootstrap_difference(value: float, drawn: np.ndarray, *, n: int, test: str) 
     where they are not and come of few images, which are alike by chance.
     """
     if np.ptp(drawn) == 0:
-        p_value = 1.0 if abs(value) < 1e-12 else 2 / (len(drawn) + 1)
-        known = p_value == 1.0 or n >= _FEWEST_OF_ONE_VALUE
-        return PairedDifference(value, None, None, p_value if known else None, n, test)
+        alike = abs(value) < 1e-12
+        unlike = 2 / (len(drawn) + 1) if n >= _FEWEST_OF_ONE_VALUE else None
+        return PairedDifference(value, None, None, 1.0 if alike else unlike, n, test)
     low, high = np.quantile(drawn, [0.025, 0.975])
     smaller = min((drawn <= 0).sum(), (drawn >= 0).sum())
     p_value = min(1.0, 2 * (int(smaller) + 1) / (len(drawn) + 1))

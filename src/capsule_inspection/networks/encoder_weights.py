@@ -59,17 +59,17 @@ def load_encoder(
         published.name: _normalisation_of(published.name, network),
     }
     if choice == PAINTED:
-        brought = require_brought(whole, published.name)
-        return load_file(network, brought, source=PAINTED, fit=fit_encoder, accepted=accepted)
+        path = require_brought(whole, published.name)
+        return load_file(network, path, source=PAINTED, fit=fit_encoder, accepted=accepted)
     if choice != "auto" or published.name not in OWN:
         return load_weights(
             network, choice=choice, published=published, fit=fit_encoder, accepted=accepted
         )
-    usual_file = find_brought(whole)
-    if usual_file is None:
+    brought = find_brought(whole)
+    if brought is None:
         return RANDOM
     try:
-        return load_file(network, usual_file, source=PAINTED, fit=fit_encoder, accepted=accepted)
+        return load_file(network, brought, source=PAINTED, fit=fit_encoder, accepted=accepted)
     except WeightsError as error:
         if usual:
             logger.warning(random_warning(published, str(error)))

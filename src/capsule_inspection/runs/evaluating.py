@@ -134,14 +134,14 @@ def evaluate(config: DictConfig) -> None:
     task = building.build_task(stored, built.network, data)
     kind_of(stored).restore(task, checkpoint, where=str(run / RunFiles.BEST))
     images = task_images(data, config.stage)
-    known = {SEEN: _seen_images(images, checkpoint)}
-    if config.split.name != "as_trained":
-        known[CHOSE] = _images_that_chose(images, run)
-    as_before = bool(record.get("optimistic")) and config.split.name == "as_trained"
-    known = {key: count for key, count in known.items() if count}
-    evaluation = _write_inputs(
-        output, record, config, data, **known, optimistic=as_before or bool(known)
-    )
+    own_split = config.split.name == "as_trained"
+    as_before = own_split and bool(record.get("optimistic"))
+    known = {
+        SEEN: _seen_images(images, checkpoint),
+        CHOSE: 0 if own_split else _images_that_chose(images, run),
+    }
+    known["optimistic"] = as_before or any(known.values())
+    evaluation = _write_inputs(output, record, config, data, known)
     figures = evaluate_stages(
         output,
         task,
@@ -219,7 +219,7 @@ def _write_inputs(
     record: dict[str, Any],
     config: DictConfig,
     data: InspectionDataModule,
-    **facts: Any,
+    facts: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What is known before the figures are; returns the record, which says running as yet."""
     index = data.index

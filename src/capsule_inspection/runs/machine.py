@@ -167,13 +167,15 @@ def reset_peak_memory() -> None:
 
 def peak_memory_bytes() -> dict[str, int]:
     """Largest resident memory since `reset_peak_memory`, and of the GPU."""
-    peak = {"resident": _peak_resident_bytes()}
+    resident = _peak_resident_bytes()
+    peak = {} if resident is None else {"resident": resident}
     if torch.cuda.is_available():
         peak["gpu"] = torch.cuda.max_memory_allocated()
     return peak
 
 
-def _peak_resident_bytes() -> int:
+def _peak_resident_bytes() -> int | None:
+    """None where the system does not tell."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -182,7 +184,7 @@ def _peak_resident_bytes() -> int:
         if line.startswith("VmHWM:"):
             return 1024 * int(line.split()[1])
     if sys.platform == "win32":
-        return 0
+        return None
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024

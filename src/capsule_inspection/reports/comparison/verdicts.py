@@ -91,16 +91,23 @@ def judge(measured: Sequence[Measured], *, reference: str | None = None) -> list
     """
     pairs = _pairs(measured, reference)
     contestants = [(first.contestant, second.contestant) for first, second in pairs]
-    tested = [pair for pair in contestants if _refusal(*pair, *_shared_rows(*pair)) is None]
+    rows = [_shared_rows(*pair) for pair in contestants]
+    refusals = [_refusal(*pair, *of_pair) for pair, of_pair in zip(contestants, rows, strict=True)]
+    tested = [pair for pair, refused in zip(contestants, refusals, strict=True) if not refused]
     naming = sum(first.names_defects and second.names_defects for first, second in tested)
-    marking = sum(paired_marks.why_none(*pair) is None for pair in tested if _mark(*pair))
+    marking = sum(
+        first.marks_pixels and second.marks_pixels and paired_marks.why_none(first, second) is None
+        for first, second in tested
+    )
     verdicts = [
         _judge_pair(
             *pair,
+            of_pair,
+            refused,
             alpha=SIGNIFICANCE / max(1, naming),
             alpha_of_marks=SIGNIFICANCE / max(1, marking),
         )
-        for pair in contestants
+        for pair, of_pair, refused in zip(contestants, rows, refusals, strict=True)
     ]
     return _corrected(verdicts)
 
@@ -117,17 +124,21 @@ def _pairs(measured: Sequence[Measured], reference: str | None) -> list[tuple[Me
 
 
 def _judge_pair(
-    first: Contestant, second: Contestant, *, alpha: float, alpha_of_marks: float
+    first: Contestant,
+    second: Contestant,
+    rows: Rows,
+    refused: str | None,
+    *,
+    alpha: float,
+    alpha_of_marks: float,
 ) -> Verdict:
     """What one of all pairs must reach is asked for the number of images that it would take.
 
     `alpha` is that of accuracy, `alpha_of_marks` that of marked pixels.
     """
-    rows = _shared_rows(first, second)
     blank = Verdict(
         first.name, second.name, len(rows[0]), len(first.image), len(second.image), {}, {}
     )
-    refused = _refusal(first, second, *rows)
     if refused:
         return replace(blank, refused=refused)
     differences = _differences(first, second, rows)
@@ -159,10 +170,6 @@ def _shared_rows(first: Contestant, second: Contestant) -> Rows:
         np.array([first.row_of[image] for image in shared], dtype=np.int64),
         np.array([second.row_of[image] for image in shared], dtype=np.int64),
     )
-
-
-def _mark(first: Contestant, second: Contestant) -> bool:
-    return first.marks_pixels and second.marks_pixels
 
 
 def _refusal(

@@ -55,7 +55,11 @@ def _purpose(run: RunFolder, stage: str) -> str:
     by_val = threshold is not None and threshold.rule == F1
     seen, chose = run.record.get(SEEN), run.record.get(CHOSE)
     if stage == TEST and (seen or chose):
-        what = f"{seen} were seen in training" if seen else f"{chose} had a part in choosing it"
+        what = (
+            f"{seen} were seen in training"
+            if seen
+            else f"{chose} had a part in choosing the epoch, the threshold or the decision"
+        )
         return f"Measured the figures on this page; {what}: optimistic."
     if stage == TEST and run.record.get("optimistic"):
         chosen = "the best epoch" + _chosen_too(run, by_val=by_val)
