@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 
 import numpy as np
@@ -15,6 +16,7 @@ from capsule_inspection.data.sampling import (
     EpochSampler,
     Share,
     Shares,
+    Shown,
     mixed_order,
     number_draws,
 )
@@ -251,3 +253,42 @@ def test_no_process_sees_some_of_the_parts_only() -> None:
         )
         changes = [draw.change for draw in sampler]
         assert all(0.1 < changes.count(change) / len(changes) < 0.4 for change in (PAINTED, PASTED))
+
+
+@pytest.mark.parametrize("shares", [DEFAULT, Shares(0.25, 0.25, 0.2), Shares(0.25, 0.25, 0.0)])
+def test_what_is_shown_of_each_batch_has_the_shares_of_the_mixture(shares: Shares) -> None:
+    sampler = EpochSampler(
+        INDICES,
+        LABELS,
+        kind="mixed",
+        seed=0,
+        shares=shares,
+        views=64,
+        shown=Shown(32, lambda epoch: 32 if epoch == 0 else 5),
+    )
+    every = list(sampler)
+    sampler.set_epoch(1)
+    drawn = list(sampler)
+    shown = [draw for place, draw in enumerate(drawn) if place % 32 < 5]
+    assert len(every) == len(drawn) == 64 * len(INDICES)
+    for share, change in ((shares.painted, PAINTED), (shares.pasted, PASTED)):
+        for found in (every, shown):
+            of_change = sum(draw.change == change for draw in found)
+            assert of_change == pytest.approx(share * len(found), abs=1)
+    plain = [LABELS[INDICES.index(draw.row)] for draw in shown if draw.change == PLAIN]
+    seen = Counter(label for label in plain if label)
+    assert max(seen.values(), default=0) - min(seen.values(), default=0) <= 1
+    assert sum(seen.values()) == pytest.approx(shares.defects * len(shown), abs=1)
+
+
+@pytest.mark.parametrize("shares", [None, DEFAULT])
+@pytest.mark.parametrize("left_out", [0, 7])
+def test_an_epoch_is_as_long_as_with_the_images_left_out(
+    shares: Shares | None, left_out: int
+) -> None:
+    sampler = EpochSampler(
+        INDICES, LABELS, kind="balanced", seed=0, shares=shares, views=2, left_out=left_out
+    )
+    drawn = list(sampler)
+    assert len(drawn) == len(sampler) == 2 * (len(INDICES) + left_out)
+    assert len({(draw.row, draw.number) for draw in drawn}) == len(drawn)

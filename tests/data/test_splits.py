@@ -11,7 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from capsule_inspection.contracts import ConfigurationError, DataError, DataIndex, ImageRecord
+from capsule_inspection.contracts import (
+    LEFT_OUT,
+    ConfigurationError,
+    DataError,
+    DataIndex,
+    ImageRecord,
+)
 from capsule_inspection.data import splits
 from capsule_inspection.data.manifest import write_split_csv
 
@@ -370,7 +376,7 @@ def test_a_share_of_the_training_defects_is_kept_of_each_class_and_all_else() ->
         assert tuple(sum(r.label == label for r in train) for label in (1, 2)) == counts
         assert sum(r.label == 0 for r in train) == 24
         for before, after in zip(index.records, found.records, strict=True):
-            assert after.split in (before.split, "")
+            assert after.split in (before.split, LEFT_OUT)
             assert before.split == "train" or after.split == before.split
         kept[share] = {record.path for record in train}
     assert kept[0.01] < kept[0.25] < kept[0.5]

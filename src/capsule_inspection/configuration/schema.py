@@ -475,7 +475,6 @@ class EarlyStopping:
 @dataclass
 class Ema:
     decay: float = MISSING
-    start_epoch: int = MISSING
 
 
 @dataclass

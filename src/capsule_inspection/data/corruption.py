@@ -82,6 +82,9 @@ class Corruption:
         }
         return windows.cut(spoilt, centres, epoch) if training else spoilt
 
+    def shown(self, batch_size: int, *, image_size: tuple[int, int], epoch: int) -> int:
+        return self.settings.windows.shown(batch_size, image_size=image_size, epoch=epoch)
+
     def window_at(self, epoch: int) -> tuple[int, int] | None:
         return self.settings.windows.at(epoch)
 

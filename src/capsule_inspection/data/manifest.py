@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from capsule_inspection.contracts import (
+    LEFT_OUT,
     SPLIT_COLUMNS,
     STAGES,
     DataError,
@@ -184,7 +185,7 @@ def _faults(cells: Mapping[str, str], root: Path, class_column: str) -> Iterator
         yield f"the column {class_column} is empty"
     if cells.get("mask") and not (root / cells["mask"]).is_file():
         yield f"there is no mask {cells['mask']}"
-    if cells.get("split", "") not in ("", *STAGES):
+    if cells.get("split", "") not in ("", *STAGES, LEFT_OUT):
         yield _unknown_stage(cells["split"])
 
 

@@ -55,6 +55,9 @@ class DefectMixing:
             self._lenders.setdefault(int(donor.mask.max()), []).append(donor)
         self.names_images = names_images
 
+    def shown(self, batch_size: int, *, image_size: tuple[int, int], epoch: int) -> int:
+        return self.windows.shown(batch_size, image_size=image_size, epoch=epoch)
+
     def window_at(self, epoch: int) -> tuple[int, int] | None:
         return self.windows.at(epoch)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import lightning as L
@@ -18,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from capsule_inspection.contracts import (
+    LEFT_OUT,
     TEST,
     TRAIN,
     VAL,
@@ -33,7 +35,7 @@ from capsule_inspection.data.augmentation import (
     uniform_numbers,
 )
 from capsule_inspection.data.cache import DecodedCache
-from capsule_inspection.data.sampling import Draw, EpochSampler, Share, Shares
+from capsule_inspection.data.sampling import Draw, EpochSampler, Share, Shares, Shown
 
 
 class Spoiling(Protocol):
@@ -41,6 +43,10 @@ class Spoiling(Protocol):
 
     def spoil(self, raw: Mapping[str, Tensor], *, training: bool, epoch: int) -> dict[str, Tensor]:
         """The batch with other images and masks. Shapes: see `CachedImages`."""
+        ...
+
+    def shown(self, batch_size: int, *, image_size: tuple[int, int], epoch: int) -> int:
+        """How many images of a training's batch are shown, its first ones; of all processes."""
         ...
 
     def window_at(self, epoch: int) -> tuple[int, int] | None:
@@ -138,8 +144,8 @@ class InspectionDataModule(L.LightningDataModule):
 
     @property
     def images_an_epoch(self) -> int:
-        """How many images an epoch of training shows."""
-        return self.settings.views * len(self.indices(TRAIN))
+        """How many images an epoch of training draws."""
+        return self.settings.views * (len(self.indices(TRAIN)) + len(self.indices(LEFT_OUT)))
 
     def class_counts(self, stage: str = TRAIN) -> list[int]:
         """Images of each class in a stage, in the order of the classes."""
@@ -174,8 +180,17 @@ class InspectionDataModule(L.LightningDataModule):
             share=share,
             views=settings.views,
             shares=self.shares,
+            shown=self._shown(),
+            left_out=len(self.indices(LEFT_OUT)),
         )
         return self._loader(sampler=sampler, batch_size=settings.batch_size // share.processes)
+
+    def _shown(self) -> Shown | None:
+        if self.corruption is None or self.shares is None:
+            return None
+        size, batch_size = self.dataset.cache.masks.shape[1:], self.settings.batch_size
+        shown = partial(self.corruption.shown, batch_size, image_size=size)
+        return Shown(batch_size, lambda epoch: shown(epoch=epoch))
 
     @property
     def shares(self) -> Shares | None:

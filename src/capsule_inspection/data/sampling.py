@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,8 +65,19 @@ class Share:
         return [[draws[number] for number in part] for part in own]
 
 
+@dataclass(frozen=True)
+class Shown:
+    """How many images of each batch are shown in an epoch: the first `of_batch(epoch)`."""
+
+    batch_size: int
+    of_batch: Callable[[int], int]
+
+
 class EpochSampler(Sampler[Draw]):
     """Draws of one epoch, `views` times as many as there are images, shared by all processes.
+
+    It is as long as if there were `left_out` images more. Where only the first of each batch are
+    shown (`Shown`), these have the shares of the mixture.
 
     `natural`: each image equally often. `balanced`: each class equally often, its images in turn,
     so that rare ones are seen several times and none is left out for another. With `shares` their
@@ -84,6 +95,8 @@ class EpochSampler(Sampler[Draw]):
         share: Share = Share(),
         views: int = 1,
         shares: Shares | None = None,
+        shown: Shown | None = None,
+        left_out: int = 0,
     ) -> None:
         self.indices = np.asarray(indices)
         self.labels = np.asarray(labels)
@@ -92,24 +105,28 @@ class EpochSampler(Sampler[Draw]):
         self.share = share
         self.views = views
         self.shares = shares
+        self.shown = shown
+        self.count = views * (len(self.indices) + left_out)
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.views * len(self.indices) // self.share.processes
+        return self.count // self.share.processes
 
     def __iter__(self) -> Iterator[Draw]:
         generator = np.random.default_rng([self.seed, self.epoch])
         if self.shares is not None:
-            count = self.views * len(self.indices)
-            mixed = mixed_order(self.indices, self.labels, self.shares, count, generator)
+            mixed = mixed_order(self.indices, self.labels, self.shares, self.count, generator)
             draws = number_draws(*mixed)
             if self.share.processes > 1:  # or each would see kinds of its own, turn by turn
                 draws = _stirred(draws, _STRETCH * self.share.processes, generator)
+            if self.shown is not None:
+                draws = _shown_first(draws, self.shown.batch_size, self.shown.of_batch(self.epoch))
             return iter(self.share.of_training(draws))
-        order = np.concatenate([self._order(generator) for _ in range(self.views)])
+        rounds = -(-self.count // len(self.indices))
+        order = np.concatenate([self._order(generator) for _ in range(rounds)])[: self.count]
         return iter(self.share.of_training(number_draws(order.tolist())))
 
     def _order(self, generator: np.random.Generator) -> np.ndarray:
@@ -125,6 +142,15 @@ def _stirred(draws: list[Draw], stretch: int, generator: np.random.Generator) ->
         for first in range(0, len(draws), stretch)
         for place in generator.permutation(min(stretch, len(draws) - first)).tolist()
     ]
+    return [draws[place] for place in order]
+
+
+def _shown_first(draws: list[Draw], batch_size: int, shown: int) -> list[Draw]:
+    """The draws, the first of them where a batch is shown, the others where it is not."""
+    places = np.arange(len(draws))
+    in_order = np.argsort(places % batch_size >= shown, kind="stable")
+    order = np.empty(len(draws), np.int64)
+    order[in_order] = places
     return [draws[place] for place in order]
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from capsule_inspection.contracts import (
     GOOD_LABEL,
+    LEFT_OUT,
     SPLIT_COLUMNS,
     STAGES,
     TEST,
@@ -166,6 +167,7 @@ def keep_defects(index: DataIndex, share: float, *, seed: int) -> DataIndex:
     """The index with only a share of each defect's training images, at least one; none for 0.
 
     Those of a smaller share are among those of a larger one. Validation and test stay as they are.
+    Those left out are known as such, so that an epoch has as many steps as it has with all.
     """
     if share == 1:
         return index
@@ -179,7 +181,7 @@ def keep_defects(index: DataIndex, share: float, *, seed: int) -> DataIndex:
         members.sort(key=lambda row: _drawn(index.records[row].sha256, seed=seed, purpose="keep"))
         left_out |= set(members[math.ceil(share * len(members)) :])
     records = tuple(
-        replace(record, split="") if row in left_out else record
+        replace(record, split=LEFT_OUT) if row in left_out else record
         for row, record in enumerate(index.records)
     )
     return replace(index, records=records)
@@ -231,7 +233,7 @@ def _warn_of_torn_groups(records: Sequence[ImageRecord], path: Path) -> None:
     """Tell of photographs that are one and the same, or of one part, in train and elsewhere."""
     of_group: dict[str, dict[str, str]] = {}
     for record in records:
-        if record.split:
+        if record.split in STAGES:
             of_group.setdefault(record.group, {}).setdefault(record.split, record.path)
     torn = [parts for parts in of_group.values() if len(parts) > 1 and TRAIN in parts]
     if torn:

@@ -34,6 +34,12 @@ class Windows:
         is_whole = self.whole_from is not None and epoch >= self.whole_from
         return None if is_whole else self.size
 
+    def shown(self, batch_size: int, *, image_size: tuple[int, int], epoch: int) -> int:
+        """How many images of a batch are shown, its first ones: all, or as many as `of_batch`."""
+        if self.size is None or self.at(epoch) is not None:
+            return batch_size
+        return whole_images(batch_size, window=self.size, image_size=image_size)
+
     def of_batch(self, raw: Mapping[str, Tensor], epoch: int) -> Mapping[str, Tensor]:
         """The batch, or its first images where whole ones take the place of windows."""
         if self.size is None or self.at(epoch) is not None:

@@ -135,9 +135,7 @@ def build_callbacks(config: DictConfig, task: InspectionTask, folder: Path) -> l
         )
         callbacks.append(stop)
     if ema is not None:
-        callbacks.append(
-            EMAWeightAveraging(decay=ema.decay, update_starting_at_epoch=ema.start_epoch)
-        )
+        callbacks.append(EMAWeightAveraging(decay=ema.decay))
     if config.trainer.enable_progress_bar and sys.stdout.isatty():
         callbacks.append(RichProgressBar(leave=False))
     best = _checkpoint(folder, "best", monitor=monitor, mode=mode, judged_from=judged)
