@@ -75,13 +75,14 @@ def generators(
     Shapes: index and draw (N,), how often the image was drawn before in this epoch. Streams are
     independent of each other, for purposes that shall not disturb each other.
     """
+    # Of the type that Philox wants: a list with one number above 2**63 becomes float64, and rounds.
+    first = (seed << 32) + epoch
+    keys = np.array(
+        [(first, (i << 32) + d) for i, d in zip(index.tolist(), draw.tolist(), strict=True)],
+        np.uint64,
+    )
     return [
-        np.random.Generator(
-            np.random.Philox(
-                key=[(seed << 32) + epoch, (int(i) << 32) + int(d)], counter=[0, 0, 0, stream]
-            )
-        )
-        for i, d in zip(index.tolist(), draw.tolist(), strict=True)
+        np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, stream])) for key in keys
     ]
 
 
