@@ -273,6 +273,19 @@ def test_rows_without_a_part_stay_clean_and_are_counted(
     assert "data.roi" in caplog.text
 
 
+def test_where_no_part_was_found_nothing_is_painted_on_the_whole_image(
+    good: Good, tmp_path: Path
+) -> None:
+    foregrounds, found = np.ones_like(good[1]), np.array([True, False, True, False, True, True])
+    pool = build((good[0], foregrounds), tmp_path, found=found)
+    assert [len(pool.of_row(row)) for row in ROWS] == [6, 0, 6, 0]
+    assert build((good[0], foregrounds), tmp_path).path != pool.path
+
+
+def test_a_part_found_on_all_is_the_usual_file(good: Good, tmp_path: Path) -> None:
+    assert build(good, tmp_path, found=np.ones(6, bool)).path == build(good, tmp_path).path
+
+
 def test_no_part_anywhere_is_an_error_that_names_images_and_remedies(
     good: Good, tmp_path: Path
 ) -> None:

@@ -49,6 +49,7 @@ def open_pool(
             workers=config.data.workers,
             progress=show,
             names=[record.path for record in index.records],
+            found=cache.found,
         )
 
 
