@@ -18,8 +18,8 @@ from capsule_inspection.data.augmentation import generators
 from capsule_inspection.data.corruption import SECOND_DEFECT
 from capsule_inspection.data.painted import PaintedPool
 from capsule_inspection.data.pasting import Donor, paste
-from capsule_inspection.data.sampling import PAINTED, PASTED, Shares
-from capsule_inspection.data.windows import Windows
+from capsule_inspection.data.sampling import PAINTED, PASTED, Share, Shares
+from capsule_inspection.data.windows import ALONE, Windows
 
 _STREAM = 2
 
@@ -58,10 +58,15 @@ class DefectMixing:
     def window_at(self, epoch: int) -> tuple[int, int] | None:
         return self.windows.at(epoch)
 
-    def spoil(self, raw: Mapping[str, Tensor], *, training: bool, epoch: int) -> dict[str, Tensor]:
+    def shown_of(self, drawn: int, *, epoch: int, image_size: tuple[int, int]) -> int:
+        return self.windows.shown_of(drawn, epoch=epoch, image_size=image_size)
+
+    def spoil(
+        self, raw: Mapping[str, Tensor], *, training: bool, epoch: int, share: Share = ALONE
+    ) -> dict[str, Tensor]:
         if not training:
             return dict(raw)
-        raw = self.windows.of_batch(raw, epoch)
+        raw = self.windows.of_batch(raw, epoch, share)
         image, mask = raw["image"].numpy().copy(), raw["mask"].numpy().copy()
         centres, label = np.empty((len(image), 2)), raw["label"].clone()
         numbers = generators(
