@@ -255,6 +255,16 @@ def test_full_disk_is_a_data_error_and_leaves_nothing(
     assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
 
 
+def test_what_a_killed_process_left_of_the_same_pool_is_removed(good: Good, tmp_path: Path) -> None:
+    path = build(good, tmp_path).path
+    path.unlink()
+    left, others = tmp_path / f".{path.name}.x7.part", tmp_path / ".other.painted.x7.part"
+    for unfinished in (left, others):
+        unfinished.write_bytes(b"half")
+    assert build(good, tmp_path).path.is_file()
+    assert [left.exists(), others.exists()] == [False, True]
+
+
 def test_rows_without_a_part_stay_clean_and_are_counted(
     good: Good, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

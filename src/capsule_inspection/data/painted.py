@@ -27,7 +27,7 @@ from capsule_inspection.data.painting import (
     orders,
     painted_patches,
 )
-from capsule_inspection.files import whole_file
+from capsule_inspection.files import remove_unfinished, whole_file
 from capsule_inspection.synthesis.version import PAINTING_VERSION
 
 log = logging.getLogger(__name__)
@@ -196,6 +196,8 @@ def _write(
     progress: Progress | None,
 ) -> None:
     """Paint under a temporary name, and give the file its name when it is whole."""
+    with reporting(path):
+        remove_unfinished(path)
     with reporting(path), whole_file(path) as part, part.open("wb") as file:
         table = np.zeros(len(good.rows) * settings.variants, _SLOT)
         np.save(file, table)  # its place; filled in when all is painted
