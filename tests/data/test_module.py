@@ -1,4 +1,4 @@
-"""How many images a training shows, in windows and as a whole."""
+"""How many images a training shows, in windows and as a whole, in one process and several."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from capsule_inspection.contracts import DataIndex, ImageRecord, Normalisation
 from capsule_inspection.data.augmentation import AugmentationSettings
@@ -43,6 +44,18 @@ def module(windows: Windows | None, *, processes: int = 1) -> InspectionDataModu
 def test_whole_images_count_as_they_are_shown_and_not_as_they_are_drawn() -> None:
     data = module(Windows((12, 20), whole_from=2))
     assert [data.images_shown(epoch, batches=9) for epoch in (0, 1, 2)] == [45, 45, 5 + 5 + 1]
+
+
+def test_a_batch_of_one_of_several_processes_is_its_share_of_the_whole_images() -> None:
+    raw: dict[str, torch.Tensor] = {
+        "image": torch.zeros(5, 24, 40, 3, dtype=torch.uint8),
+        "mask": torch.zeros(5, 24, 40, dtype=torch.uint8),
+        "foreground": torch.ones(5, 24, 40, dtype=torch.bool),
+        "index": torch.arange(5),
+        "draw": torch.zeros(5, dtype=torch.int64),
+    }
+    data = module(Windows((12, 20), whole_from=0), processes=4)
+    assert data.spoil(raw, training=True, epoch=0)["index"].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("windows", [None, Windows()])
