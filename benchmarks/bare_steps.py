@@ -10,8 +10,10 @@ import torch
 
 from benchmarks.our_training import Parts
 from capsule_inspection.contracts import Batch
+from capsule_inspection.networks.classifier import Classifier
 from capsule_inspection.runs.learning import build_learning
 from capsule_inspection.tasks.base import InspectionTask
+from capsule_inspection.tasks.classification import ClassificationTask
 from capsule_inspection.tasks.optimizers import parameter_groups
 from capsule_inspection.tasks.reconstruction import ReconstructionTask
 from capsule_inspection.tasks.segmentation import SegmentationTask
@@ -61,15 +63,25 @@ class BareSteps:
 
 def loss_of(task: InspectionTask, batch: Batch) -> torch.Tensor:
     """What a task's training step minimises, without its figures."""
+    if isinstance(task, ClassificationTask):
+        return _loss_of_classifier(task, batch)
     output = task.network(batch["image"])
     if isinstance(task, SegmentationTask):
         return task.loss(output, task.wanted(batch["mask"]))
-    if not isinstance(task, ReconstructionTask):
-        return task.loss(output, batch["label"])
+    assert isinstance(task, ReconstructionTask)
     loss = task.loss(output.image, batch["target"], batch["mask"])
     if output.logits is None:
         return loss
     return loss + task.head_weight * task.head_loss(output.logits, batch["mask"])
+
+
+def _loss_of_classifier(task: ClassificationTask, batch: Batch) -> torch.Tensor:
+    wanted = batch.get("label_weight", batch["label"])
+    if task.mask_loss is None:
+        return task.loss(task.network(batch["image"]), wanted)
+    assert isinstance(task.network, Classifier)
+    logits, places = task.network.with_places(batch["image"])
+    return task.loss(logits, wanted) + task.mask_loss(places, batch["mask"], batch["label"])
 
 
 def augmented_batches(parts: Parts, *, count: int | None = None) -> list[Batch]:

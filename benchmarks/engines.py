@@ -31,13 +31,13 @@ def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
     """Milliseconds of each engine, and how much quicker it is."""
     parts = our_training.prepare([*our_training.overrides(sizes), "trainer=cpu"])
     reads = [
-        predictors.predictor_of(parts, half=False).read(path)
+        predictors.predictor_of(parts).read(path)
         for path in predictors.photographs(parts, _CALIBRATION)
     ]
     crops = [read.prepared.image[None] for read in reads if read.prepared is not None]
     with tempfile.TemporaryDirectory() as folder:
         engines = _exported(parts, crops, Path(folder))
-        engines = {"torch": predictors.engine_of(parts, half=False), **engines}
+        engines = {"torch": predictors.engine_of(parts), **engines}
         seconds = interleave(
             {name: _timed(engine, crops) for name, engine in engines.items()}, rounds=rounds
         )

@@ -2,8 +2,8 @@
 
 Takes what `train.py` takes, trains nothing, and says how well the first weights (`model.weights`)
 do on all images of the data set: AUROC of good against defect, and the share of the defects that
-they name right if `good` is no choice. For classifiers and segmentation networks, whose weights
-know the classes. No part of run.py, which measures speed.
+they name right if `good` is no choice, where they name them. For classifiers and segmentation
+networks, whose weights know the classes. No part of run.py, which measures speed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from capsule_inspection.runs.windows import settle
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print where the weights come from, and the two figures."""
+    """Print where the weights come from, and the figures."""
     try:
         source, figures = measure(sys.argv[1:] if arguments is None else arguments)
     except InspectionError as error:
@@ -79,7 +79,8 @@ def measure(arguments: Sequence[str]) -> tuple[str, dict[str, Figure]]:
             score += scores
             named += names
             label += batch["label"].tolist()
-    return built.weights.source, _figures(np.array(score), np.array(named), np.array(label))
+    found = np.array(named) if kind.names_defects else None
+    return built.weights.source, _figures(np.array(score), np.array(label), found)
 
 
 _UNFITTED = {"decision": {"probability": 0.5, "area_px": 1}}
@@ -103,13 +104,13 @@ def _of_marks(foreground: torch.Tensor, kind: torch.Tensor) -> tuple[list[float]
     return [region_score(found, area_px) for found in maps], [int(found) for found in kinds]
 
 
-def _figures(score: np.ndarray, named: np.ndarray, label: np.ndarray) -> dict[str, Figure]:
+def _figures(score: np.ndarray, label: np.ndarray, named: np.ndarray | None) -> dict[str, Figure]:
     is_defect = label != GOOD_LABEL
-    right = int((named[is_defect] == label[is_defect]).sum())
-    return {
-        "AUROC, good against defect": intervals.auroc(score[~is_defect], score[is_defect]),
-        "defects named right": intervals.proportion(right, int(is_defect.sum())),
-    }
+    figures = {"AUROC, good against defect": intervals.auroc(score[~is_defect], score[is_defect])}
+    if named is not None:
+        right = int((named[is_defect] == label[is_defect]).sum())
+        figures["defects named right"] = intervals.proportion(right, int(is_defect.sum()))
+    return figures
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def drawn_overrides(sizes: Sizes) -> list[str]:
 
 
 def one_class_overrides(sizes: Sizes) -> list[str]:
-    """The autoencoder at its default settings, on windows: they cost more to make than images.
+    """The autoencoder on windows alone, which cost more to make than images; else at its defaults.
 
     Painting comes before the epochs that are timed.
     """

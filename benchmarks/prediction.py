@@ -37,9 +37,9 @@ def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
 
 
 def _one_by_one(sizes: Sizes, *, rounds: int) -> list[Row]:
-    """In the precision of training, as evaluate.py would compute it."""
+    """As predict.py does it: in float32."""
     parts = our_training.prepare([*our_training.segmentation_overrides(sizes), "trainer=cpu"])
-    predictor = predictors.predictor_of(parts, half=True)
+    predictor = predictors.predictor_of(parts)
     paths = predictors.photographs(parts, _PHOTOGRAPHS)
     crops = [_crop(read) for read in map(predictor.read, paths)]
     seconds = interleave(
@@ -52,9 +52,13 @@ def _one_by_one(sizes: Sizes, *, rounds: int) -> list[Row]:
     each = {name: tuple(value / len(paths) for value in of) for name, of in seconds.items()}
     size = f"{sizes.size_px}x{sizes.size_px}"
     return [
-        Row(f"unet: file of {size} to regions / passes", ratios(*each.values()), target=ONE_TARGET),
-        Row(f"unet: file of {size} to regions", each["ours"], "s"),
-        Row("unet: passes of one photograph", each["passes"], "s"),
+        Row(
+            f"unet: file of {size} to regions / passes, float32",
+            ratios(*each.values()),
+            target=ONE_TARGET,
+        ),
+        Row(f"unet: file of {size} to regions, float32", each["ours"], "s"),
+        Row("unet: passes of one photograph, float32", each["passes"], "s"),
     ]
 
 
@@ -62,7 +66,7 @@ def _folder(sizes: Sizes, *, rounds: int) -> list[Row]:
     """As predict.py does it by default: in float32, with a picture for each photograph."""
     parts = our_training.prepare(["model=resnet18", "model.weights=none",
                                   *our_training.data_overrides(sizes), "trainer=cpu"])  # fmt: skip
-    predictor = predictors.predictor_of(parts, half=False)
+    predictor = predictors.predictor_of(parts)
     paths = predictors.photographs(parts, sizes.predicted_images)
     cores = available_cores()
     reads = [predictor.read(path) for path in paths]

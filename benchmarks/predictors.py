@@ -24,20 +24,20 @@ DECISION = Decision(0.5, 20)
 FITTED = {"decision": DECISION.as_dict()}
 
 
-def predictor_of(parts: Parts, *, half: bool) -> Predictor:
+def predictor_of(parts: Parts) -> Predictor:
     """What predict.py makes of a run, with remarks on unlike photographs, without explanations.
 
     Random weights see defects everywhere or nowhere, so `explain` is for who measures.
     """
-    return Predictor(describe_parts(parts), engine_of(parts, half=half), explain=NONE)
+    return Predictor(describe_parts(parts), engine_of(parts), explain=NONE)
 
 
-def engine_of(parts: Parts, *, half: bool) -> TorchEngine:
-    """PyTorch as predict.py uses it; with `half` in the precision of training."""
+def engine_of(parts: Parts) -> TorchEngine:
+    """PyTorch as predict.py uses it, in float32."""
     return TorchEngine(
         inspector_of(parts),
         device="cpu",
-        half=half and parts.choices.precision == "bf16-mixed",
+        half=False,
         channels_last=parts.choices.channels_last,
     )
 

@@ -157,7 +157,50 @@ def test_altered_copies_differ_and_keep_their_masks(tmp_path: Path) -> None:
     assert len(list(folder.glob("ground_truth/crack/*_mask.png"))) == 3
 
 
-@pytest.mark.parametrize("network", ["classifier", "segmenter"])
+@pytest.mark.parametrize("mask_weight", [0.0, 2.0])
+def test_bare_steps_minimise_what_a_classifiers_training_minimises(mask_weight: float) -> None:
+    from benchmarks.bare_steps import loss_of
+    from capsule_inspection.contracts import Batch
+    from capsule_inspection.networks.classifier import build_custom_resnet
+    from capsule_inspection.tasks.base import Learning
+    from capsule_inspection.tasks.classification import ClassificationTask, MaskLoss
+    from capsule_inspection.tasks.optimizers import FineTuning
+    from capsule_inspection.tasks.schedulers import constant
+
+    size = (32, 48)
+    network = build_custom_resnet(
+        num_classes=3,
+        weights="none",
+        depths=[1, 1],
+        width=8,
+        image_size=size,
+        mask_loss=mask_weight,
+    ).network
+    learning = Learning(
+        torch.optim.SGD, 0.1, constant, FineTuning(0, 1.0, 1.0), "val/loss", "min", 0.0
+    )
+    criterion = torch.nn.CrossEntropyLoss()
+    task = ClassificationTask(
+        network,
+        loss=criterion,
+        num_classes=3,
+        learning=learning,
+        mask_loss=MaskLoss(criterion, weight=mask_weight) if mask_weight else None,
+    )
+    mask = torch.zeros(2, *size, dtype=torch.uint8)
+    mask[1, 4:9, 4:9] = 2
+    batch = Batch(
+        image=torch.rand(2, 3, *size),
+        label=torch.tensor([0, 2]),
+        mask=mask,
+        index=torch.arange(2),
+        valid=mask == mask,
+        label_weight=torch.tensor([[0.7, 0.0, 0.3], [0.0, 0.0, 1.0]]),
+    )
+    torch.testing.assert_close(loss_of(task, batch), task.training_step(batch, 0))
+
+
+@pytest.mark.parametrize("network", ["classifier", "segmenter", "binary"])
 def test_first_weights_are_measured_on_all_images_without_training(
     network: str,
     tmp_path: Path,
@@ -167,13 +210,19 @@ def test_first_weights_are_measured_on_all_images_without_training(
     from benchmarks.first_weights import main
 
     monkeypatch.chdir(tmp_path)
-    asked = [*SMALL_NETWORK] if network == "classifier" else ["model=unet", "model.weights=none"]
-    assert main([*SMALL, *asked, f"data.root={tmp_path / 'drawn'}"]) == 0
+    segmenter = ["model=unet", "model.weights=none"]
+    asked = {
+        "classifier": [*SMALL_NETWORK],
+        "segmenter": segmenter,
+        "binary": [*segmenter, "model.classes=binary"],
+    }
+    assert main([*SMALL, *asked[network], f"data.root={tmp_path / 'drawn'}"]) == 0
     said = capsys.readouterr().out
     assert "first weights: random" in said
     assert "AUROC, good against defect: 0." in said
     assert "n=45" in said  # every image, whatever the split would have made of it
-    assert re.search(r"defects named right: 0\.\d+ \(.*\), n=25", said)
+    named = re.search(r"defects named right: 0\.\d+ \(.*\), n=25", said)
+    assert bool(named) == ("defects named right" in said) == (network != "binary")
 
 
 def test_first_weights_of_a_folder_that_is_missing_are_refused_in_one_line(

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from capsule_inspection.files import whole_folder
+from capsule_inspection.files import (
+    remove_unfinished,
+    unfinished_folder,
+    whole_file,
+    whole_folder,
+)
 
 
 def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -40,3 +45,14 @@ def test_nothing_is_left_of_a_folder_that_was_not_finished(tmp_path: Path) -> No
     with pytest.raises(ValueError, match="oh"):
         stop_halfway()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a[1].painted"
+    with whole_file(tmp_path / "a1.painted") as other:
+        left = unfinished_folder(path)
+        (left / "model").write_text("x")
+        (tmp_path / f".{path.name}.x7.part").write_text("half")
+        path.write_text("whole")
+        remove_unfinished(path)
+        assert sorted(tmp_path.iterdir()) == [other, path]

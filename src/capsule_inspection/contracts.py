@@ -59,6 +59,7 @@ class ImageRecord:
     `path` and `mask` are POSIX paths relative to the index's root (absolute where they lie outside
     of it). `width` and `height` are in pixels, after EXIF orientation. `group` joins images that
     must stay in one part of a split. `split` is a stage, "" where none has been assigned.
+    `mask_sha256` is None where it is not known.
     """
 
     path: str
@@ -71,6 +72,7 @@ class ImageRecord:
     modified_ns: int
     group: str
     split: str = ""
+    mask_sha256: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

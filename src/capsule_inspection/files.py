@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import shutil
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+_UNFINISHED = ".part"
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -19,7 +21,7 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it when the block ends well, removed when not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_UNFINISHED, dir=path.parent)
     os.close(handle)
     part = Path(name)
     try:
@@ -37,13 +39,27 @@ def whole_folder(path: Path) -> Iterator[Path]:
     There may be an empty folder at `path`; raises OSError where it holds anything.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    part = unfinished_folder(path)
     try:
         yield part
         part.chmod(0o777 & ~_umask())
         part.replace(path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def unfinished_folder(path: Path) -> Path:
+    """A new temporary folder beside `path`, which exists once and is the caller's to rename."""
+    return Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_UNFINISHED, dir=path.parent))
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what killed processes left of a whole file or folder; for who holds its lock."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*{_UNFINISHED}"):
+        if part.is_dir():
+            shutil.rmtree(part)
+        else:
+            part.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, text: str) -> None:

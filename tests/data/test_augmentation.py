@@ -125,6 +125,21 @@ def test_another_seed_epoch_or_draw_gives_other_numbers(changed: dict) -> None:
     assert not torch.equal(uniform_numbers(**usual), uniform_numbers(**(usual | changed)))
 
 
+@pytest.mark.parametrize("changed", [{"epoch": 3}, {"seed": 2**32 - 2}, {"draw": 1}])
+def test_the_largest_seeds_give_each_epoch_seed_and_draw_numbers_of_its_own(changed: dict) -> None:
+    def numbers(*, seed: int = 2**32 - 1, epoch: int = 2, draw: int = 0) -> torch.Tensor:
+        index, draws = torch.tensor([3]), torch.tensor([draw])
+        return uniform_numbers(seed=seed, epoch=epoch, index=index, draw=draws)
+
+    assert not torch.equal(numbers(), numbers(**changed))
+
+
+def test_numbers_of_a_seed_stay_what_they_were() -> None:
+    found = uniform_numbers(seed=7, epoch=3, index=torch.tensor([5]), draw=torch.tensor([2]))
+    expected = np.random.Generator(np.random.Philox(key=(5 << 32) + 2 << 64 | (7 << 32) + 3))
+    assert found[0].tolist() == expected.random(10, np.float32).tolist()
+
+
 def test_numbers_are_uniform() -> None:
     numbers = uniform_numbers(
         seed=0, epoch=0, index=torch.arange(2000), draw=torch.zeros(2000, dtype=torch.long)

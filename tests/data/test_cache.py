@@ -6,6 +6,7 @@ import errno
 import hashlib
 import logging
 import multiprocessing
+import os
 import shutil
 from collections import namedtuple
 from dataclasses import replace
@@ -190,6 +191,19 @@ def test_changed_mask_makes_a_new_cache(tmp_path: Path) -> None:
     after = build(index, tmp_path / "cache")
     assert before.path != after.path
     assert after.masks[1].all()
+
+
+def test_the_content_of_a_mask_makes_the_cache_where_the_index_knows_it(tmp_path: Path) -> None:
+    index, folder = make_index(tmp_path / "images"), tmp_path / "cache"
+    once, other = (build(hashed(index, sha256), folder).path for sha256 in ("a" * 64, "b" * 64))
+    assert once != other
+    os.utime(index.path_of("001_mask.png"), ns=(1, 1))
+    assert build(hashed(index, "a" * 64), folder).path == once
+
+
+def hashed(index: DataIndex, mask_sha256: str) -> DataIndex:
+    records = [replace(record, mask_sha256=record.mask and mask_sha256) for record in index.records]
+    return replace(index, records=tuple(records))
 
 
 def test_groups_and_splits_share_one_cache(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
@@ -409,6 +410,27 @@ def test_verify_full_notices_a_change_that_keeps_size_and_time(
     assert full != cold
     assert full == build(mvtec, index_folder=tmp_path / "other")
     assert build(mvtec, verify="fast") == full
+
+
+def test_records_know_the_content_of_their_masks(
+    mvtec: Path, build: Build, write_mask: WriteImage
+) -> None:
+    path = mvtec / "ground_truth/poke/000_mask.png"
+    found = build(mvtec)
+    for record in found.records:
+        of_mask = record.mask and hashlib.sha256((mvtec / record.mask).read_bytes()).hexdigest()
+        assert record.mask_sha256 == of_mask
+    status, marked = path.stat(), np.zeros((16, 24), np.uint8)
+    marked[5:10, 5:11] = 255  # a row lower: as many bytes, as it will be seen to be
+    Image.fromarray(marked).save(path)
+    assert path.stat().st_size == status.st_size
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert hashes(build(mvtec)) == hashes(found)
+    assert hashes(build(mvtec, verify="full")) != hashes(found)
+
+
+def hashes(index: DataIndex) -> list[str | None]:
+    return [record.mask_sha256 for record in index.records]
 
 
 def test_files_that_are_gone_are_forgotten(mvtec: Path, build: Build, tmp_path: Path) -> None:

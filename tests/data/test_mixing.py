@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from capsule_inspection.data import painted
-from capsule_inspection.data.mixing import DefectMixing, labels_given
+from capsule_inspection.data.mixing import DefectMixing, label_given
 from capsule_inspection.data.painted import PaintedPool
 from capsule_inspection.data.pasting import Donor, make_donors
 from capsule_inspection.data.sampling import PAINTED, PASTED, PLAIN, Shares
@@ -67,11 +67,12 @@ def make_pool(kinds: Mapping[str, tuple[int, int]], *, rows: int = 6) -> Painted
 POOL = make_pool({"crack": (10, 20), "natural": (20, 30), "poke": (30, 60)})
 
 
-def make_donor() -> Donor:
+def make_donor(*, beside: int = LENT, label: int = LENT) -> Donor:
+    """A defect of LENT, and a larger one of the class `beside` it."""
     image = np.random.default_rng(50).integers(60, 180, (*SIZE, 3), np.uint8)
     mask = np.zeros(SIZE, np.uint8)
-    mask[16:20, 40:50] = LENT
-    (donor,) = make_donors(image[None], mask[None], raw()["foreground"][:1].numpy())
+    mask[16:20, 40:50], mask[16:20, 43:50] = LENT, beside
+    (donor,) = make_donors(image[None], mask[None], raw()["foreground"][:1].numpy(), [label])
     return donor
 
 
@@ -311,10 +312,23 @@ def test_images_are_named_by_the_one_defect_that_they_get(change: int, classes: 
     assert labels == classes
 
 
-def test_the_class_that_is_given_is_that_of_most_pixels_and_good_without_any() -> None:
-    mask = torch.zeros(3, 6, 8, dtype=torch.uint8)
+def test_the_class_of_painted_defects_is_that_of_most_pixels_and_good_without_any() -> None:
+    mask = np.zeros((3, 6, 8), np.uint8)
     mask[0, :2, :3], mask[0, 3, 3], mask[1, 4, 4] = 3, 1, 2
-    assert labels_given(mask).tolist() == [3, 2, 0]
+    assert [label_given(of_one) for of_one in mask] == [3, 2, 0]
+
+
+def test_a_pasted_defect_has_the_class_of_its_photograph_whatever_else_its_mask_shows() -> None:
+    donors = [make_donor(beside=5), make_donor(label=1, beside=5)]
+    named = mixing(donors=donors, names_images=True)
+    assert named.given() == {1, 2, LENT, 5}
+    assert mixing(donors=donors, pool=None).given() == {1, LENT}
+    shown = named.frequencies(Shares(0.0, 0.5, 0.0), (6, 0, 0, 0, 0, 0))
+    assert shown == pytest.approx([0.5, 0.25, 0, 0, 0.25, 0])
+    labels: set[int] = set()
+    for epoch in range(6):
+        labels |= set(spoil(raw(PASTED), epoch=epoch, mixed=named)["label"][:6].tolist())
+    assert labels == {1, LENT}
 
 
 def test_real_defects_keep_their_name_whatever_their_mask_shows() -> None:

@@ -116,6 +116,15 @@ def test_what_was_measured_is_kept_and_photographs_are_not_read_again(
         size_of(replace(index, records=index.records[:1]), tmp_path / "cache")
 
 
+def test_what_was_measured_is_read_without_a_lock_as_from_a_folder_that_is_only_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = make_index(tmp_path / "images", SMALL)
+    first = size_of(index, tmp_path / "cache")
+    monkeypatch.setattr(native_module, "locked", None)
+    assert size_of(index, tmp_path / "cache") == first
+
+
 def test_progress_counts_photographs_and_threads_change_nothing(tmp_path: Path) -> None:
     index = make_index(tmp_path / "images", SMALL, WIDE, HIGH)
     seen: list[tuple[int, int]] = []

@@ -255,6 +255,16 @@ def test_full_disk_is_a_data_error_and_leaves_nothing(
     assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
 
 
+def test_what_a_killed_process_left_of_the_same_pool_is_removed(good: Good, tmp_path: Path) -> None:
+    path = build(good, tmp_path).path
+    path.unlink()
+    left, others = tmp_path / f".{path.name}.x7.part", tmp_path / ".other.painted.x7.part"
+    for unfinished in (left, others):
+        unfinished.write_bytes(b"half")
+    assert build(good, tmp_path).path.is_file()
+    assert [left.exists(), others.exists()] == [False, True]
+
+
 def test_rows_without_a_part_stay_clean_and_are_counted(
     good: Good, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -271,6 +281,19 @@ def test_rows_without_a_part_stay_clean_and_are_counted(
     assert len(caplog.records) == 1
     assert "on 2 of 4 good images (001.png, 003.png)" in caplog.text
     assert "data.roi" in caplog.text
+
+
+def test_where_no_part_was_found_nothing_is_painted_on_the_whole_image(
+    good: Good, tmp_path: Path
+) -> None:
+    foregrounds, found = np.ones_like(good[1]), np.array([True, False, True, False, True, True])
+    pool = build((good[0], foregrounds), tmp_path, found=found)
+    assert [len(pool.of_row(row)) for row in ROWS] == [6, 0, 6, 0]
+    assert build((good[0], foregrounds), tmp_path).path != pool.path
+
+
+def test_a_part_found_on_all_is_the_usual_file(good: Good, tmp_path: Path) -> None:
+    assert build(good, tmp_path, found=np.ones(6, bool)).path == build(good, tmp_path).path
 
 
 def test_no_part_anywhere_is_an_error_that_names_images_and_remedies(

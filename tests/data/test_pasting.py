@@ -34,7 +34,7 @@ def noise(seed: int) -> np.ndarray:
 def donors_of(*masks: np.ndarray, foreground: np.ndarray | None = None) -> list[Donor]:
     images = np.stack([noise(100 + number) for number in range(len(masks))])
     parts = np.stack([part() if foreground is None else foreground] * len(masks))
-    return make_donors(images, np.stack(masks), parts)
+    return make_donors(images, np.stack(masks), parts, [3] * len(masks))
 
 
 def pasted(
@@ -86,7 +86,7 @@ def test_a_donor_knows_how_much_of_it_lies_on_its_part() -> None:
 
 def test_a_donor_is_a_copy_that_does_not_keep_the_cache() -> None:
     images, masks = np.stack([noise(1)]), np.stack([INSIDE.copy()])
-    (donor,) = make_donors(images, masks, np.stack([part()]))
+    (donor,) = make_donors(images, masks, np.stack([part()]), [3])
     before = donor.image.copy(), donor.mask.copy()
     images[:], masks[:] = 0, 0
     assert np.array_equal(donor.image, before[0])
@@ -208,7 +208,7 @@ def plain(level: int) -> np.ndarray:
 def test_colours_are_shifted_to_those_around_the_defect(defect: int, expected: int) -> None:
     donor_image = plain(150)
     donor_image[INSIDE > 0] = defect
-    donors = make_donors(donor_image[None], INSIDE[None], part()[None])
+    donors = make_donors(donor_image[None], INSIDE[None], part()[None], [3])
     image, mask = plain(80), np.zeros(SIZE, np.uint8)
     paste(donors, image, mask, part(), np.random.default_rng(3))
     # A defect that is 30 levels darker than its surroundings is so on a darker part too.
@@ -219,7 +219,7 @@ def test_colours_are_shifted_to_those_around_the_defect(defect: int, expected: i
 def test_an_image_pasted_onto_itself_is_unchanged_where_it_is_not_moved() -> None:
     image, mask = noise(5), np.zeros(SIZE, np.uint8)
     symmetrical = OVER_THE_EDGE
-    donors = make_donors(image[None], symmetrical[None], part()[None])
+    donors = make_donors(image[None], symmetrical[None], part()[None], [3])
     for seed in range(6):
         copy = image.copy()
         mask[:] = 0

@@ -13,6 +13,7 @@ from capsule_inspection.contracts import DataError
 from capsule_inspection.data import synthetic
 from capsule_inspection.data.layouts import list_mvtec
 from capsule_inspection.data.synthetic import ensure_synthetic
+from capsule_inspection.files import unfinished_folder
 
 SETTINGS: dict[str, Any] = {
     "seed": 3,
@@ -53,6 +54,17 @@ def test_it_is_drawn_once(tmp_path: Path, drawings: list[Path]) -> None:
     assert ensure_synthetic(tmp_path, **SETTINGS) == first
     assert drawings == [first]
     assert first.parent == tmp_path
+
+
+def test_what_a_killed_process_left_of_the_same_drawing_is_removed(
+    tmp_path: Path, drawings: list[Path]
+) -> None:
+    folder = ensure_synthetic(tmp_path, **SETTINGS)
+    folder.rename(tmp_path / "elsewhere")
+    left = unfinished_folder(folder)
+    (left / "000.png").write_bytes(b"half")
+    assert ensure_synthetic(tmp_path, **SETTINGS) == folder
+    assert not left.exists()
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,15 @@ def test_a_run_holds_marked_pixels_a_decision_figures_and_a_page(run: Path) -> N
     assert (run / "figures" / "examples.png").is_file()
 
 
+def test_half_of_the_images_are_shown_where_whole_ones_take_the_place_of_windows(run: Path) -> None:
+    record = record_of(run)
+    batches, last = divmod(record["data"]["images"]["train"], 8)
+    in_windows, whole = 8 * batches + last, 4 * batches + (max(1, round(last / 2)) if last else 0)
+    assert record["images_shown"] == in_windows + whole
+    seconds = record["images_shown"] / record["images_per_second"]
+    assert seconds == pytest.approx(record["training_time_s"], rel=1e-2)
+
+
 def test_what_is_called_and_scored_follows_from_the_maps_and_the_decision(run: Path) -> None:
     decision = Decision.from_dict(record_of(run)["decision"])
     test = {int(row["index"]): row for row in rows_of(run) if row["split"] == "test"}

@@ -28,6 +28,7 @@ RECORD: dict[str, Any] = {
     "best_epoch": 1,
     "monitor": {"key": "val/loss", "value": 0.1},
     "training_time_s": 1.5,
+    "images_shown": 12,
     "hardware": {"device": "cpu"},
     "git_commit": None,
     "versions": {"torch": "2.11"},
@@ -51,7 +52,7 @@ def images() -> Any:
         for stage in ("train", "val", "test", "calibration")
     )
     index = DataIndex(Path(), ("good", "crack", "poke"), rows)
-    return SimpleNamespace(index=index, images_an_epoch=4)
+    return SimpleNamespace(index=index)
 
 
 def trained() -> Network:
@@ -135,7 +136,7 @@ def test_the_card_tells_what_the_weights_are(tmp_path: Path) -> None:
     assert card.command == "python train.py model=custom_resnet 'data.root=my data'"
     assert card.classes == ("good", "crack", "poke")
     assert card.figures == FIGURES
-    assert card.training["images_shown"] == 1 * 4 * 3
+    assert card.training["images_shown"] == 12
     assert card.training["best_epoch"] == 1
     assert card.training["began_from"] == "random"
     assert card.data["seed"] == 1000

@@ -1,7 +1,8 @@
 """Augmentation of whole batches on the device, image and mask together.
 
 Each image has random numbers of its own, derived from (seed, epoch, image, draw): the order of
-batches, the number of processes and a resumed run change nothing. torchvision's v2 transforms draw
+batches, the number of processes and a resumed run change nothing. Noise alone is drawn for the
+batch. torchvision's v2 transforms draw
 one set of numbers for a batch, and are called here for what is the same for all images; the
 warp and the colours, which differ from image to image, are torch operations on the whole batch
 (docs/decisions/0003-batched-augmentation.md).
@@ -75,13 +76,14 @@ def generators(
     Shapes: index and draw (N,), how often the image was drawn before in this epoch. Streams are
     independent of each other, for purposes that shall not disturb each other.
     """
+    # Of the type that Philox wants: a list with one number above 2**63 becomes float64, and rounds.
+    first = (seed << 32) + epoch
+    keys = np.array(
+        [(first, (i << 32) + d) for i, d in zip(index.tolist(), draw.tolist(), strict=True)],
+        np.uint64,
+    )
     return [
-        np.random.Generator(
-            np.random.Philox(
-                key=[(seed << 32) + epoch, (int(i) << 32) + int(d)], counter=[0, 0, 0, stream]
-            )
-        )
-        for i, d in zip(index.tolist(), draw.tolist(), strict=True)
+        np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, stream])) for key in keys
     ]
 
 

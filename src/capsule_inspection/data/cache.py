@@ -147,9 +147,11 @@ def _key(index: DataIndex, recipe: Recipe) -> str:
 
 
 def _mask_identity(index: DataIndex, record: ImageRecord) -> list[Any] | None:
-    """Path, size and time of change: the index has no hash of masks."""
+    """Hash of the content; path, size and time of change where the index does not know it."""
     if record.mask is None:
         return None
+    if record.mask_sha256 is not None:
+        return [record.mask_sha256]
     try:
         status = index.path_of(record.mask).stat()
     except OSError as error:

@@ -69,7 +69,9 @@ class Checker:
             mask, reason = None, f"mask {entry.mask}: {error.reason}{self._hint(error)}"
         if reason:
             return Checked(name, None, reason)
-        return Checked(name, _record(entry, label=label, mask=mask, image=image))
+        mask_sha256 = None if mask is None else self.facts[mask].sha256
+        record = _record(entry, label=label, mask=mask, mask_sha256=mask_sha256, image=image)
+        return Checked(name, record)
 
     def _check_mask(
         self, entry: Entry, *, label: int, image: FileFacts
@@ -157,7 +159,9 @@ def _status(path: Path) -> os.stat_result:
         raise BadFileError(path, f"cannot be read ({error.strerror})") from error
 
 
-def _record(entry: Entry, *, label: int, mask: str | None, image: FileFacts) -> ImageRecord:
+def _record(
+    entry: Entry, *, label: int, mask: str | None, mask_sha256: str | None, image: FileFacts
+) -> ImageRecord:
     return ImageRecord(
         path=entry.path,
         label=label,
@@ -169,4 +173,5 @@ def _record(entry: Entry, *, label: int, mask: str | None, image: FileFacts) -> 
         modified_ns=image.modified_ns,
         group=entry.group or image.sha256[:_GROUP_LENGTH],
         split=entry.split,
+        mask_sha256=mask_sha256,
     )

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from capsule_inspection.data.augmentation import generators
 from capsule_inspection.data.painted import PaintedPool
-from capsule_inspection.data.windows import WHOLE_IMAGES, Windows
+from capsule_inspection.data.sampling import Share
+from capsule_inspection.data.windows import ALONE, WHOLE_IMAGES, Windows
 
 _STREAM = 1
 _NOISE_DEVIATION = 0.12
@@ -48,7 +49,9 @@ class Corruption:
         self.seed = seed
         self.pool = pool
 
-    def spoil(self, raw: Mapping[str, Tensor], *, training: bool, epoch: int) -> dict[str, Tensor]:
+    def spoil(
+        self, raw: Mapping[str, Tensor], *, training: bool, epoch: int, share: Share = ALONE
+    ) -> dict[str, Tensor]:
         """The batch with a clean `target`, and image and mask spoilt where the numbers say so.
 
         In validation every second draw of an image is spoilt, always in the same way. In training
@@ -57,7 +60,7 @@ class Corruption:
         """
         windows = self.settings.windows
         if training:
-            raw = windows.of_batch(raw, epoch)
+            raw = windows.of_batch(raw, epoch, share)
         image, mask = raw["image"].numpy().copy(), np.zeros_like(raw["mask"].numpy())
         numbers = generators(
             seed=self.seed,
@@ -82,11 +85,11 @@ class Corruption:
         }
         return windows.cut(spoilt, centres, epoch) if training else spoilt
 
-    def shown(self, batch_size: int, *, image_size: tuple[int, int], epoch: int) -> int:
-        return self.settings.windows.shown(batch_size, image_size=image_size, epoch=epoch)
-
     def window_at(self, epoch: int) -> tuple[int, int] | None:
         return self.settings.windows.at(epoch)
+
+    def shown_of(self, drawn: int, *, epoch: int, image_size: tuple[int, int]) -> int:
+        return self.settings.windows.shown_of(drawn, epoch=epoch, image_size=image_size)
 
     def _spoil_one(
         self, image: np.ndarray, mask: np.ndarray, row: int, rng: np.random.Generator

@@ -18,8 +18,8 @@ from capsule_inspection.data.augmentation import generators
 from capsule_inspection.data.corruption import SECOND_DEFECT
 from capsule_inspection.data.painted import PaintedPool
 from capsule_inspection.data.pasting import Donor, paste
-from capsule_inspection.data.sampling import PAINTED, PASTED, PLAIN, Shares
-from capsule_inspection.data.windows import Windows
+from capsule_inspection.data.sampling import PAINTED, PASTED, Share, Shares
+from capsule_inspection.data.windows import ALONE, Windows
 
 _STREAM = 2
 
@@ -52,21 +52,23 @@ class DefectMixing:
         self.donors = donors
         self._lenders: dict[int, list[Donor]] = {}
         for donor in donors:
-            self._lenders.setdefault(int(donor.mask.max()), []).append(donor)
+            self._lenders.setdefault(donor.label, []).append(donor)
         self.names_images = names_images
-
-    def shown(self, batch_size: int, *, image_size: tuple[int, int], epoch: int) -> int:
-        return self.windows.shown(batch_size, image_size=image_size, epoch=epoch)
 
     def window_at(self, epoch: int) -> tuple[int, int] | None:
         return self.windows.at(epoch)
 
-    def spoil(self, raw: Mapping[str, Tensor], *, training: bool, epoch: int) -> dict[str, Tensor]:
+    def shown_of(self, drawn: int, *, epoch: int, image_size: tuple[int, int]) -> int:
+        return self.windows.shown_of(drawn, epoch=epoch, image_size=image_size)
+
+    def spoil(
+        self, raw: Mapping[str, Tensor], *, training: bool, epoch: int, share: Share = ALONE
+    ) -> dict[str, Tensor]:
         if not training:
             return dict(raw)
-        raw = self.windows.of_batch(raw, epoch)
+        raw = self.windows.of_batch(raw, epoch, share)
         image, mask = raw["image"].numpy().copy(), raw["mask"].numpy().copy()
-        centres = np.empty((len(image), 2))
+        centres, label = np.empty((len(image), 2)), raw["label"].clone()
         numbers = generators(
             seed=self.seed, epoch=epoch, index=raw["index"], draw=raw["draw"], stream=_STREAM
         )
@@ -77,14 +79,14 @@ class DefectMixing:
                 change = PASTED
             if change == PAINTED:
                 self._paint(image[n], mask[n], row, rng)
+                label[n] = label_given(mask[n])
             elif change == PASTED and self.donors:
-                paste(self._choose_donors(rng), image[n], mask[n], foreground, rng)
+                label[n] = paste(self._choose_donors(rng), image[n], mask[n], foreground, rng)
             centres[n] = self.windows.place(mask[n], foreground, rng, epoch=epoch)
         mixed = {**raw, "image": torch.from_numpy(image), "mask": torch.from_numpy(mask)}
         cut = self.windows.cut(mixed, centres, epoch)
         if self.names_images:
-            given = labels_given(cut["mask"])
-            cut["label"] = torch.where(raw["change"] == PLAIN, raw["label"], given)
+            cut["label"] = label
         return cut
 
     def _choose_donors(self, rng: np.random.Generator) -> list[Donor]:
@@ -94,6 +96,16 @@ class DefectMixing:
         labels = sorted(self._lenders)
         return self._lenders[labels[int(rng.integers(len(labels)))]]
 
+    def given(self) -> set[int]:
+        """The classes of the defects that good images can be given."""
+        return {*self._paintable(), *self._lenders}
+
+    def _paintable(self) -> list[int]:
+        """The class of each kind that the pool has."""
+        if self.pool is None:
+            return []
+        return [label for kind, label in self.labels.items() if kind in self.pool.kinds]
+
     def frequencies(self, shares: Shares, counts: Sequence[int]) -> list[float]:
         """How often a training shows each class, the good one first.
 
@@ -102,11 +114,7 @@ class DefectMixing:
         painted, pasted, plain = shares.painted, shares.pasted, shares.defects
         if self.pool is None:
             painted, pasted = 0.0, painted + pasted
-        paintable = (
-            []
-            if self.pool is None
-            else [label for kind, label in self.labels.items() if kind in self.pool.kinds]
-        )
+        paintable = self._paintable()
         real = [label for label, count in enumerate(counts) if label != GOOD_LABEL and count]
         shown = np.zeros(len(counts))
         for labels, share in ((paintable, painted), (self._lenders, pasted), (real, plain)):
@@ -126,10 +134,6 @@ class DefectMixing:
         self.pool.paint(image, mask, row, rng.random(count).tolist(), labels=self.labels)
 
 
-def labels_given(mask: Tensor) -> Tensor:
-    """The class that most pixels of each mask show; good where it is empty.
-
-    Shapes: mask (N, H, W), class indices. Returns (N,).
-    """
-    counts = [torch.bincount(of_one[of_one > 0].long(), minlength=1) for of_one in mask.flatten(1)]
-    return torch.tensor([int(count.argmax()) for count in counts])
+def label_given(mask: np.ndarray) -> int:
+    """The class that most pixels of a mask (H, W) of class indices show; good where it is empty."""
+    return int(np.bincount(mask[mask > 0], minlength=1).argmax())

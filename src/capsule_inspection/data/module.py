@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
 import lightning as L
@@ -36,21 +35,24 @@ from capsule_inspection.data.augmentation import (
 )
 from capsule_inspection.data.cache import DecodedCache
 from capsule_inspection.data.sampling import Draw, EpochSampler, Share, Shares, Shown
+from capsule_inspection.data.windows import ALONE
 
 
 class Spoiling(Protocol):
     """What a task does to raw batches, before they go to the device."""
 
-    def spoil(self, raw: Mapping[str, Tensor], *, training: bool, epoch: int) -> dict[str, Tensor]:
-        """The batch with other images and masks. Shapes: see `CachedImages`."""
-        ...
-
-    def shown(self, batch_size: int, *, image_size: tuple[int, int], epoch: int) -> int:
-        """How many images of a training's batch are shown, its first ones; of all processes."""
+    def spoil(
+        self, raw: Mapping[str, Tensor], *, training: bool, epoch: int, share: Share = ALONE
+    ) -> dict[str, Tensor]:
+        """A process's share of a batch with other images and masks. Shapes: see `CachedImages`."""
         ...
 
     def window_at(self, epoch: int) -> tuple[int, int] | None:
         """The part of each image that is seen in an epoch of a training, None for the whole."""
+        ...
+
+    def shown_of(self, drawn: int, *, epoch: int, image_size: tuple[int, int]) -> int:
+        """How many images of a training's batch of so many are shown in an epoch."""
         ...
 
 
@@ -143,9 +145,26 @@ class InspectionDataModule(L.LightningDataModule):
         return [index for index in members if self.select(stage, int(self.labels[index]))]
 
     @property
-    def images_an_epoch(self) -> int:
-        """How many images an epoch of training draws."""
+    def images_drawn(self) -> int:
+        """How many images an epoch of training draws, as many as with those left out."""
         return self.settings.views * (len(self.indices(TRAIN)) + len(self.indices(LEFT_OUT)))
+
+    def images_shown(self, epoch: int, *, batches: int) -> int:
+        """How many images so many batches of an epoch of training show, in all processes.
+
+        Fewer than are drawn, where whole images take the place of windows.
+        """
+        size, processes = self.settings.batch_size, self._share().processes
+        drawn = self.images_drawn // processes * processes
+        counts = [min(size, drawn - first) for first in range(0, drawn, size)][:batches]
+        if self.corruption is None:
+            return sum(counts)
+        height, width = self.dataset.cache.images.shape[1:3]
+        shown = [
+            self.corruption.shown_of(count, epoch=epoch, image_size=(height, width))
+            for count in counts
+        ]
+        return sum(max(count, processes) for count in shown)
 
     def class_counts(self, stage: str = TRAIN) -> list[int]:
         """Images of each class in a stage, in the order of the classes."""
@@ -188,9 +207,9 @@ class InspectionDataModule(L.LightningDataModule):
     def _shown(self) -> Shown | None:
         if self.corruption is None or self.shares is None:
             return None
-        size, batch_size = self.dataset.cache.masks.shape[1:], self.settings.batch_size
-        shown = partial(self.corruption.shown, batch_size, image_size=size)
-        return Shown(batch_size, lambda epoch: shown(epoch=epoch))
+        size, drawn = self.dataset.cache.masks.shape[1:], self.settings.batch_size
+        shown_of = self.corruption.shown_of
+        return Shown(drawn, lambda epoch: shown_of(drawn, epoch=epoch, image_size=size))
 
     @property
     def shares(self) -> Shares | None:
@@ -225,7 +244,7 @@ class InspectionDataModule(L.LightningDataModule):
         """The raw batch, spoilt where this task wants it."""
         if self.corruption is None:
             return raw
-        return self.corruption.spoil(raw, training=training, epoch=epoch)
+        return self.corruption.spoil(raw, training=training, epoch=epoch, share=self._share())
 
     def on_after_batch_transfer(self, batch: Mapping[str, Tensor], dataloader_idx: int) -> Batch:
         training = bool(self.trainer and self.trainer.training)

@@ -42,11 +42,12 @@ def native_size(
     hashes = sorted(record.sha256 for record in index.records)
     key = hashlib.sha256(json.dumps([content, hashes]).encode()).hexdigest()
     path = folder / f"{key}.json"
-    with locked(path):
-        if not path.is_file():
-            found = _measure(index, roi=roi, margin=margin, workers=workers, progress=progress)
-            write_whole(path, json.dumps(found))
-        height, width = json.loads(path.read_text(encoding="utf-8"))
+    if not path.is_file():  # else nothing is locked: the folder may be one that is only read
+        with locked(path):
+            if not path.is_file():
+                found = _measure(index, roi=roi, margin=margin, workers=workers, progress=progress)
+                write_whole(path, json.dumps(found))
+    height, width = json.loads(path.read_text(encoding="utf-8"))
     return height, width
 
 

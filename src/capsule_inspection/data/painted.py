@@ -27,7 +27,7 @@ from capsule_inspection.data.painting import (
     orders,
     painted_patches,
 )
-from capsule_inspection.files import whole_file
+from capsule_inspection.files import remove_unfinished, whole_file
 from capsule_inspection.synthesis.version import PAINTING_VERSION
 
 log = logging.getLogger(__name__)
@@ -125,17 +125,20 @@ def open_painted(
     workers: int,
     progress: Progress | None = None,
     names: Sequence[str] | None = None,
+    found: np.ndarray | None = None,
 ) -> PaintedPool:
     """Open the pool of these images and settings, and paint it first where there is none.
 
     Shapes: images (N, H, W, 3) uint8 RGB, that of the decoded cache; foregrounds (N, H, W),
-    nonzero on the part. `rows` are painted, `sources` lend natural patches: training images, so
-    that none of a validation image gets into training. `key` tells the images' content; `names`
-    (N,) are for messages. What is painted on an image depends on the seed, its pixels and those
-    that lend, neither on its row nor on `workers`. `progress` hears of (done, all) rows.
+    nonzero on the part; found (N,) bool, false where no part was found, so that nothing is painted
+    whatever the foreground is, None for found on all. `rows` are painted, `sources` lend natural
+    patches: training images, so that none of a validation image gets into training. `key` tells the
+    images' content; `names` (N,) are for messages. What is painted on an image depends on the seed,
+    its pixels and those that lend, neither on its row nor on `workers`. `progress` hears of
+    (done, all) rows.
     Raises DataError where nothing at all could be painted, or where the folder cannot be written.
     """
-    good = GoodImages(images, foregrounds, _in_order(rows), _in_order(sources), names)
+    good = GoodImages(images, foregrounds, found, _in_order(rows), _in_order(sources), names)
     path = folder / f"{_key(good, key, settings)}.painted"
     slots = len(good.rows) * settings.variants
     pool = _load(path, slots=slots)
@@ -159,7 +162,7 @@ def _key(good: GoodImages, key: str, settings: PaintingSettings) -> str:
     content = [PAINTING_VERSION, key, good.rows, good.sources, asdict(settings)]
     digest = hashlib.sha256(json.dumps([*content, good.images.shape]).encode())
     for row in sorted({*good.rows, *good.sources}):
-        digest.update(np.packbits(good.foregrounds[row] != 0).tobytes())
+        digest.update(np.packbits(good.part_of(row)).tobytes())
     return digest.hexdigest()
 
 
@@ -193,6 +196,8 @@ def _write(
     progress: Progress | None,
 ) -> None:
     """Paint under a temporary name, and give the file its name when it is whole."""
+    with reporting(path):
+        remove_unfinished(path)
     with reporting(path), whole_file(path) as part, part.open("wb") as file:
         table = np.zeros(len(good.rows) * settings.variants, _SLOT)
         np.save(file, table)  # its place; filled in when all is painted
@@ -222,8 +227,9 @@ def _check_any(filled: int, good: GoodImages) -> None:
         raise DataError(
             f"no defect could be painted on any of {len(good.rows)} good images "
             f"({good.list_names(good.rows)}): on {missing} of them no part was found. Set "
-            "another data.roi, or do without: data.painted=0 (for model=autoencoder: "
-            "model.corruption=cutout, noise or none, which need no part)."
+            "another data.roi (none takes the whole photograph for the part), or do without: "
+            "data.painted=0 (for model=autoencoder: model.corruption=cutout, noise or none, which "
+            "need no part)."
         )
 
 

@@ -34,17 +34,26 @@ class PaintingSettings:
 
 @dataclass(frozen=True)
 class GoodImages:
-    """The decoded images and foregrounds, which rows are painted, and which lend patches."""
+    """The decoded images, their foregrounds, on which of them a part was found (all if None).
+
+    `rows` are painted, `sources` lend patches.
+    """
 
     images: np.ndarray
     foregrounds: np.ndarray
+    found: np.ndarray | None
     rows: list[int]
     sources: list[int]
     names: Sequence[str] | None
 
+    def part_of(self, row: int) -> np.ndarray:
+        """True on the part, bool (H, W); nowhere on an image on which none was found."""
+        part: np.ndarray = self.foregrounds[row] != 0
+        return part if self.found is None else part & self.found[row]
+
     def has_part(self, row: int) -> bool:
         """Whether a part is seen on it."""
-        return bool(self.foregrounds[row].any())
+        return bool(self.part_of(row).any())
 
     def list_names(self, rows: Sequence[int]) -> str:
         """The first few, for messages."""

@@ -8,7 +8,7 @@ Pure numpy and OpenCV; who lends and who is given to is decided by whoever calls
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -30,7 +30,7 @@ class Donor:
 
     Shapes: image (h, w, 3) float32 levels; mask (h, w) uint8, class indices; alpha (h, w) float32,
     1 on the defect, fading to 0. y0 and x0 are its place; `on_part` the share of its mask that lies
-    on the part.
+    on the part; `label` the class of its image, whose mask may show others too.
     """
 
     image: np.ndarray
@@ -39,15 +39,21 @@ class Donor:
     y0: int
     x0: int
     on_part: float
+    label: int
 
 
-def make_donors(images: np.ndarray, masks: np.ndarray, foregrounds: np.ndarray) -> list[Donor]:
-    """A donor of each image that has a mask. Shapes: (N, H, W, 3), (N, H, W), (N, H, W) uint8."""
-    rows = zip(images, masks, foregrounds, strict=True)
+def make_donors(
+    images: np.ndarray, masks: np.ndarray, foregrounds: np.ndarray, labels: Sequence[int]
+) -> list[Donor]:
+    """A donor of each image that has a mask.
+
+    Shapes: (N, H, W, 3), (N, H, W), (N, H, W) uint8; labels (N,).
+    """
+    rows = zip(images, masks, foregrounds, labels, strict=True)
     return [_donor(*row) for row in rows if row[1].any()]
 
 
-def _donor(image: np.ndarray, mask: np.ndarray, foreground: np.ndarray) -> Donor:
+def _donor(image: np.ndarray, mask: np.ndarray, foreground: np.ndarray, label: int) -> Donor:
     reach = max(2, round(_FEATHER * mask.shape[0]))
     grown = cv2.dilate((mask > 0).astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1)))
     alpha = cv2.GaussianBlur(grown.astype(np.float32), (0, 0), reach / 2)
@@ -62,6 +68,7 @@ def _donor(image: np.ndarray, mask: np.ndarray, foreground: np.ndarray) -> Donor
         y0=y0,
         x0=x0,
         on_part=float((foreground[marked] > 0).mean()),
+        label=label,
     )
 
 
@@ -71,8 +78,8 @@ def paste(
     mask: np.ndarray,
     foreground: np.ndarray,
     rng: np.random.Generator,
-) -> None:
-    """Paste one of the donors' defects onto a good image, in place.
+) -> int:
+    """Paste one of the donors' defects onto a good image, in place; returns the donor's label.
 
     Half of them are mirrored at the image's long axis. A defect that reaches the edge of its part
     stays where it was, as far as the part lies there too.
@@ -92,6 +99,7 @@ def paste(
         if lies_on >= min(_ON_PART, donor.on_part - 0.1):
             break
     _blend(image[window], mask[window], pixels, marks, alpha)
+    return donor.label
 
 
 def _places(

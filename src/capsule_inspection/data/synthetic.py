@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from capsule_inspection.contracts import DataError
+from capsule_inspection.files import remove_unfinished
 from capsule_inspection.synthesis.version import DRAWING_VERSION
 
 _log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ def ensure_synthetic(
         target.parent.mkdir(parents=True, exist_ok=True)
         with _alone(target):
             if not _is_drawn(target):
+                remove_unfinished(target)
                 draw_dataset(
                     target,
                     seed=seed,

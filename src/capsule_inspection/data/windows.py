@@ -12,6 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from capsule_inspection.data.sampling import Share
+
+ALONE = Share()
+"""The only process of a training."""
 _SHIFT = 0.7
 """Of a window's size: how far what was spoilt lies from its centre at most, on both sides."""
 _ROOM = 0.15
@@ -34,17 +38,25 @@ class Windows:
         is_whole = self.whole_from is not None and epoch >= self.whole_from
         return None if is_whole else self.size
 
-    def shown(self, batch_size: int, *, image_size: tuple[int, int], epoch: int) -> int:
-        """How many images of a batch are shown, its first ones: all, or as many as `of_batch`."""
+    def shown_of(self, drawn: int, *, epoch: int, image_size: tuple[int, int]) -> int:
+        """How many images of a batch of so many are shown: fewer where they are whole ones."""
         if self.size is None or self.at(epoch) is not None:
-            return batch_size
-        return whole_images(batch_size, window=self.size, image_size=image_size)
+            return drawn
+        return whole_images(drawn, window=self.size, image_size=image_size)
 
-    def of_batch(self, raw: Mapping[str, Tensor], epoch: int) -> Mapping[str, Tensor]:
-        """The batch, or its first images where whole ones take the place of windows."""
-        if self.size is None or self.at(epoch) is not None:
-            return raw
-        return as_many_pixels(raw, window=self.size)
+    def of_batch(
+        self, raw: Mapping[str, Tensor], epoch: int, share: Share = ALONE
+    ) -> Mapping[str, Tensor]:
+        """The batch, or its first images where whole ones take the place of windows.
+
+        Of the images that the batch of all processes together would show each takes its `share`,
+        and at least one.
+        """
+        height, width = raw["mask"].shape[1:]
+        drawn = len(raw["mask"])
+        shown = self.shown_of(drawn * share.processes, epoch=epoch, image_size=(height, width))
+        count = max(1, len(range(share.rank, shown, share.processes)))
+        return raw if count == drawn else {key: value[:count] for key, value in raw.items()}
 
     def place(
         self, mask: np.ndarray, foreground: np.ndarray, rng: np.random.Generator, *, epoch: int
@@ -73,13 +85,6 @@ def point_of_interest(
             row, column = divmod(int(places[rng.integers(len(places))]), mask.shape[1])
             return row, column
     return int(rng.integers(mask.shape[0])), int(rng.integers(mask.shape[1]))
-
-
-def as_many_pixels(raw: Mapping[str, Tensor], *, window: tuple[int, int]) -> dict[str, Tensor]:
-    """The first images of a batch, as many as have the pixels of its windows; at least one."""
-    height, width = raw["mask"].shape[1:]
-    count = whole_images(len(raw["mask"]), window=window, image_size=(height, width))
-    return {key: value[:count] for key, value in raw.items()}
 
 
 def whole_images(windows: int, *, window: tuple[int, int], image_size: tuple[int, int]) -> int:

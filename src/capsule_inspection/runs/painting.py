@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from capsule_inspection.contracts import GOOD_LABEL, TRAIN, DataIndex
+from capsule_inspection.contracts import GOOD_LABEL, TRAIN, DataError, DataIndex
 from capsule_inspection.data.cache import DecodedCache
 from capsule_inspection.data.painted import PaintedPool, open_painted
 from capsule_inspection.data.painting import NATURAL, PaintingSettings
@@ -49,6 +49,7 @@ def open_pool(
             workers=config.data.workers,
             progress=show,
             names=[record.path for record in index.records],
+            found=cache.found,
         )
 
 
@@ -78,12 +79,28 @@ def paint_training(
 def training_donors(index: DataIndex, cache: DecodedCache) -> list[Donor]:
     """The real defects of the training images, as far as they have masks."""
     rows = _rows(index, lambda label: label != GOOD_LABEL)
-    return make_donors(cache.images[rows], cache.masks[rows], cache.foregrounds[rows])
+    labels = [index.records[row].label for row in rows]
+    return make_donors(cache.images[rows], cache.masks[rows], cache.foregrounds[rows], labels)
 
 
 def labels_of_defects(index: DataIndex) -> dict[str, int]:
     """The class of each kind of defect, by its name."""
     return {name: label for label, name in enumerate(index.classes) if label != GOOD_LABEL}
+
+
+def require_shown(
+    index: DataIndex, config: DictConfig, *, given: Collection[int] = frozenset()
+) -> None:
+    """Raise DataError where a class has no training image, and is not `given` to good ones."""
+    shown = {record.label for record in index.records if record.split == TRAIN} | {*given}
+    absent = [name for label, name in enumerate(index.classes) if label not in shown]
+    if absent:
+        raise DataError(
+            f"split={config.split.name} data.real_defects={config.data.real_defects:g}: "
+            f"{', '.join(absent)} {'has' if len(absent) == 1 else 'have'} no training image, and "
+            "nothing is painted or pasted that shows such a defect, so it cannot be learnt. Use "
+            "another split, keep some of them (data.real_defects), or leave the class out."
+        )
 
 
 def _rows(index: DataIndex, wanted: Callable[[int], bool]) -> list[int]:

@@ -157,6 +157,6 @@ def _training(
     return {
         "task": config.task.name,
         "began_from": first.source,
-        "images_shown": data.images_an_epoch * record["epochs"],
+        "images_shown": record["images_shown"],
         **{key: record[key] for key in told},
     }

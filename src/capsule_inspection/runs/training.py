@@ -318,7 +318,7 @@ def _finish(training: Training, trainer: L.Trainer) -> float | None:
     checkpoint = read_checkpoint(best_path)
     restore_network(training.task.network, checkpoint, path=best_path)
     best = monitored_value(training, int(checkpoint["epoch"]))
-    _record_cost(training, int(checkpoint["epoch"]), best)
+    _record_cost(training, trainer, int(checkpoint["epoch"]), best)
     _calibrate(training, checkpoint, best_path)
     network = training.task.network
     assert isinstance(network, Network)
@@ -378,16 +378,22 @@ def monitored_value(training: Training, epoch: int) -> float | None:
     return float(rows[epoch][key]) if epoch in rows and rows[epoch].get(key) else None
 
 
-def _record_cost(training: Training, best_epoch: int, best: float | None) -> None:
+def _record_cost(
+    training: Training, trainer: L.Trainer, best_epoch: int, best: float | None
+) -> None:
     assert training.record is not None
     seconds = training.table.training_time_s
-    epochs = len(training.table.rows)
-    images = training.data.images_an_epoch * epochs
+    batches = int(trainer.num_training_batches)
+    images = sum(
+        training.data.images_shown(int(row["epoch"]), batches=batches)
+        for row in training.table.rows
+    )
     training.record.update(
-        epochs=epochs,
+        epochs=len(training.table.rows),
         best_epoch=best_epoch,
         monitor={"key": training.task.learning.monitor_key, "value": best},
         training_time_s=round(seconds, 3),
+        images_shown=images,
         images_per_second=round(images / seconds, 2) if seconds > 0 else None,
         peak_memory_bytes=machine.peak_memory_bytes(),
         network=measure_network(training.task.network, training.config.data.image_size),

@@ -7,7 +7,6 @@ workers nor the counts of other kinds change it. The folder appears under its na
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import cv2
 import numpy as np
 
 from capsule_inspection.contracts import DataError
+from capsule_inspection.files import unfinished_folder
 from capsule_inspection.synthesis.defects import DEFECTS, paint
 from capsule_inspection.synthesis.scene import draw_good
 
@@ -64,7 +64,7 @@ def draw_dataset(
     """
     _check(folder, counts)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    unfinished = unfinished_folder(folder)
     try:
         unfinished.chmod(0o755)
         jobs = _jobs(unfinished, seed, size_px, counts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,6 @@ from capsule_inspection.contracts import (
     TEST,
     TRAIN,
     VAL,
-    DataError,
     DataIndex,
     Explanations,
     Figure,
@@ -45,6 +43,7 @@ from capsule_inspection.runs.machine import Choices
 from capsule_inspection.runs.painting import (
     labels_of_defects,
     paint_training,
+    require_shown,
     training_donors,
 )
 from capsule_inspection.tasks.base import InspectionTask
@@ -89,7 +88,7 @@ class Classification:
         Raises DataError where training would show nothing of a class.
         """
         if not (config.data.painted or config.data.pasted):
-            _require_all_classes(index, config)
+            require_shown(index, config)
             return None
         labels = labels_of_defects(index)
         pool = paint_training(config, index, cache, labels)
@@ -101,12 +100,11 @@ class Classification:
                 "to paste, and these good images are shown as they are.",
                 config.data.pasted,
             )
-        if pool is None:
-            _require_all_classes(index, config)
         if pool is None and not donors:
+            require_shown(index, config)
             log.info("No defects can be painted or pasted: training shows the images as they are.")
             return None
-        return DefectMixing(
+        mixing = DefectMixing(
             WHOLE_IMAGES,
             seed=config.seed,
             pool=pool,
@@ -114,6 +112,8 @@ class Classification:
             donors=donors,
             names_images=True,
         )
+        require_shown(index, config, given=mixing.given())
+        return mixing
 
     def build_task(
         self, config: DictConfig, network: Network, data: InspectionDataModule
@@ -249,19 +249,6 @@ def _explanations(
             "Where this network looks cannot be shown: its answers do not come from a feature map."
         )
     return None
-
-
-def _require_all_classes(index: DataIndex, config: DictConfig) -> None:
-    """Raise DataError where a class has no training image, and nothing is painted either."""
-    found = Counter(row.label for row in index.records if row.split == TRAIN)
-    absent = [name for label, name in enumerate(index.classes) if not found[label]]
-    if absent:
-        raise DataError(
-            f"split={config.split.name} data.real_defects={config.data.real_defects:g}: "
-            f"{', '.join(absent)} {'has' if len(absent) == 1 else 'have'} no training image, so a "
-            "classifier cannot learn it. Use another split, keep some of them "
-            "(data.real_defects), or leave the class out."
-        )
 
 
 def _shown_counts(data: InspectionDataModule) -> list[float] | None:

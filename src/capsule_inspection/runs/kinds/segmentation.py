@@ -51,6 +51,7 @@ from capsule_inspection.runs.marked_images import MarkedImages
 from capsule_inspection.runs.painting import (
     labels_of_defects,
     paint_training,
+    require_shown,
     training_donors,
 )
 from capsule_inspection.runs.windows import epochs_of, whole_from, window_of
@@ -102,18 +103,22 @@ class Segmentation:
         )
 
     def corruption(self, config: DictConfig, index: DataIndex, cache: DecodedCache) -> DefectMixing:
+        """Raises DataError where training would show nothing of a class that is to be named."""
         labels = labels_of_defects(index)
         if self.binary:  # which kind it is does not matter
             labels = {**dict.fromkeys((*DEFECTS, NATURAL), 1), **labels}
         pool = paint_training(config, index, cache, labels)
         pastes = config.data.pasted or (config.data.painted and pool is None)
-        return DefectMixing(
+        mixing = DefectMixing(
             Windows(_window(config), whole_from(config)),
             seed=config.seed,
             pool=pool,
             labels=labels,
             donors=training_donors(index, cache) if pastes else [],
         )
+        if not self.binary:
+            require_shown(index, config, given={GOOD_LABEL, *mixing.given()})
+        return mixing
 
     def build_task(
         self, config: DictConfig, network: Network, data: InspectionDataModule
