@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -18,7 +20,7 @@ from omegaconf import DictConfig
 from quick import check_refusal, draw, record_of
 from small import REPOSITORY, Door
 
-from capsule_inspection.contracts import RunError
+from capsule_inspection.contracts import ConfigurationError, RunError
 from capsule_inspection.inference.neighbours import read_neighbours
 from capsule_inspection.runs import serving
 
@@ -96,6 +98,58 @@ def test_without_a_name_the_run_that_was_finished_last_is_taken(
     assert serving.latest_run(outputs) == outputs / "b"
 
 
+def test_a_run_that_cannot_be_read_is_passed_over(
+    finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    outputs = tmp_path / "outputs"
+    for name, text in (("a", "{"), ("b", None), ("c", '{"format_version": 99}')):
+        shutil.copytree(finished, outputs / name)
+        if text is not None:
+            (outputs / name / "run.json").write_text(text, encoding="utf-8")
+    assert serving.latest_run(outputs) == outputs / "b"
+    assert caplog.text.count("It is passed over.") == 2
+
+
+def test_addresses_are_not_fetched(
+    finished: Path, compose: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradio = pytest.importorskip("gradio")
+    from gradio import processing_utils
+
+    fetched: list[str] = []
+
+    async def fetch(address: str, cache_dir: str) -> str:
+        fetched.append(address)
+        return address
+
+    monkeypatch.setattr(processing_utils, "async_ssrf_protected_download", fetch)
+    page = serving.build_page(compose("app", f"run={finished}", "trainer=cpu"))
+    (upload,) = (of for of in page.blocks.values() if getattr(of, "elem_id", "") == "upload")
+    named = gradio.FileData(path="https://example.org/large.png").model_dump()
+    with pytest.raises(gradio.Error, match="Addresses are not fetched"):
+        asyncio.run(processing_utils.async_move_files_to_cache(named, upload))
+    assert not fetched
+
+
+def test_a_proxy_is_not_asked_for_the_page_itself(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gradio")
+    monkeypatch.setenv("NO_PROXY", "corp.example, localhost")
+    monkeypatch.setenv("no_proxy", "other.example")
+
+    class Page:
+        def launch(self, **settings: object) -> None:
+            raise ValueError("localhost is not accessible")
+
+    with pytest.raises(
+        ConfigurationError, match=r"is not accessible.*add 127\.0\.0\.1 to NO_PROXY"
+    ):
+        serving.launch(Page(), compose("app"))
+    for name in ("NO_PROXY", "no_proxy"):
+        assert os.environ[name] == "corp.example,localhost,other.example,127.0.0.1,::1"
+
+
 def test_without_any_run_it_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"there is no finished run.*make train"):
         serving.latest_run(tmp_path)
@@ -107,7 +161,10 @@ def address(finished: Path, tmp_path: Path) -> Iterator[str]:
     pytest.importorskip("gradio")
     settings = [f"run={finished}", "port=0", "max_upload_mb=1", "trainer=cpu"]
     command = [sys.executable, "-u", str(REPOSITORY / "app.py"), *settings]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
+    behind_a_proxy = {**os.environ, "HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": ""}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=behind_a_proxy, stdout=subprocess.PIPE, text=True
+    ) as server:
         assert server.stdout is not None
         lines = []
         for line in server.stdout:

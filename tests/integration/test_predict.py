@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from quick import ODD_NAME, check_refusal, content, draw, record_of, rows_of, strays
 from small import Answer, Door
@@ -198,8 +199,8 @@ def test_an_image_bomb_is_a_row_and_not_decoded(
     door: Door, finished: Path, photos: Path, tmp_path: Path
 ) -> None:
     Image.new("1", (20_000, 20_000)).save(photos / "bomb.png")
-    answer = predict(door, finished, photos, tmp_path / "out")
-    check_refusal(answer, "bomb.png: is 20000x20000 pixels; data.max_pixels allows 100000000")
+    answer = predict(door, finished, photos, tmp_path / "out", "max_pixels=1600")
+    check_refusal(answer, "bomb.png: is 20000x20000 pixels; max_pixels allows 1600")
     assert len(rows_of(tmp_path / "out")) == 6
 
 
@@ -279,8 +280,6 @@ class Harm:
 def test_a_checkpoint_that_carries_code_is_refused_and_not_run(
     door: Door, finished: Path, photos: Path, tmp_path: Path
 ) -> None:
-    import torch
-
     path = finished / "checkpoints" / "best.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     torch.save({**checkpoint, "extra": Harm(tmp_path / "harmed")}, path)
@@ -311,12 +310,27 @@ def test_photographs_of_another_size_are_marked(door: Door, finished: Path, tmp_
     assert (row["width"], row["height"]) == (50, 30)
 
 
+def test_what_is_recorded_is_the_precision_that_was_computed(
+    door: Door, finished: Path, photos: Path, tmp_path: Path
+) -> None:
+    precisions = {"trainer.precision=bf16": "bf16-mixed", "trainer.precision=32": "32-true"}
+    for setting, meant in precisions.items():
+        output = tmp_path / meant
+        assert predict(door, finished, photos, output, setting).status == 0
+        assert json.loads((output / "prediction.json").read_text("utf-8"))["precision"] == meant
+    first, second = (lines(tmp_path / meant) for meant in precisions.values())
+    assert [row["score"] for row in first] != [row["score"] for row in second]
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
         ("workers=0", "workers=0: expected a number from 1 to 1024"),
         ("overlays=some", "overlays=some: not a choice"),
         ("batch_size=0", "batch_size=0: expected a value from 1"),
+        ("max_pixels=0", "max_pixels=0: expected a value from 64"),
+        ("trainer.precision=16", "trainer.precision=16: photographs are answered in 32-true or"),
         ("data.roi=none", "data.roi cannot be set together with run="),
     ],
 )

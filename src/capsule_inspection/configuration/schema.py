@@ -56,6 +56,7 @@ class Predict:
     workers: Any = MISSING
     overlays: str = MISSING
     explain: str = MISSING
+    max_pixels: int | None = None
     trainer: Any = MISSING
 
 
@@ -67,6 +68,7 @@ class App:
     host: str = MISSING
     port: int = MISSING
     max_upload_mb: int = MISSING
+    max_pixels: int | None = None
     visitors: int = MISSING
     neighbours: int = MISSING
     trainer: Any = MISSING

@@ -17,7 +17,7 @@ import numpy as np
 
 from capsule_inspection.contracts import ConfigurationError
 from capsule_inspection.data.appearance import Appearance, describe
-from capsule_inspection.data.bad_file import BadFileError
+from capsule_inspection.data.bad_file import BadFileError, TooManyPixelsError
 from capsule_inspection.data.cache import in_order
 from capsule_inspection.data.preparation import Prepared, prepare
 from capsule_inspection.data.reading import read_image
@@ -65,13 +65,30 @@ class Predictor:
         """A file as the network sees it; thread-safe, and never raises for what the file is."""
         known = identity(path)
         try:
-            image = read_image(path, max_pixels=self.description.max_pixels)
-            prepared = prepare(image, self.description.recipe)
+            prepared = self._prepared(path)
         except BadFileError as error:
             return Read(str(path), None, (), error.reason, known)
-        except ConfigurationError as error:  # a box of data.roi that lies outside of it
-            return Read(str(path), None, (), str(error), known)
         return Read(str(path), prepared, self._remarks(prepared), None, known)
+
+    def _prepared(self, path: Path) -> Prepared:
+        """A file read and cut out.
+
+        Raises BadFileError, with reasons that name no setting of a training.
+        """
+        allowed = self.description.max_pixels
+        try:
+            image = read_image(path, max_pixels=allowed)
+        except TooManyPixelsError as error:
+            raise BadFileError(path, f"{error.found}; max_pixels allows {allowed}") from error
+        try:
+            return prepare(image, self.description.recipe)
+        except ConfigurationError as error:  # the box, which was checked in training, is outside
+            height, width = image.shape[:2]
+            raise BadFileError(
+                path,
+                f"is {width}x{height} pixels, and the model looks at the box "
+                f"{list(self.description.roi)} (x0, y0, x1, y1), which lies outside of it",
+            ) from error
 
     def answer(self, files: Sequence[Read]) -> list[Answered]:
         """Answers for a batch of files, in their order."""
@@ -106,8 +123,8 @@ class Predictor:
         heats = self.engine.explain(np.stack(seen_images), labels)
         if heats is None:
             log.info(
-                "Where the model looks is not shown: exported files cannot say it, nor can networks "
-                "whose answers do not come from a feature map."
+                "Where the model looks is not shown: exported files cannot say it, nor can "
+                "networks whose answers do not come from a feature map."
             )
             self.explain = NONE  # said once, and not asked again
             return found

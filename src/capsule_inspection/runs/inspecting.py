@@ -40,12 +40,13 @@ def predict(config: DictConfig) -> None:
     paths = list_photographs(config.input)
     # Here, since torch takes seconds to import: a mistyped input is told before.
     from capsule_inspection.runs import machine
-    from capsule_inspection.runs.opening import open_predictor
+    from capsule_inspection.runs.opening import choose, open_predictor
 
-    choices = machine.choose(config.trainer)
+    run = Path(config.run)
+    choices = choose(run, config.trainer)
     if config.trainer.threads == "auto" and len(paths) > 1:
         choices = replace(choices, threads=network_threads(choices.threads))
-    predictor = open_predictor(Path(config.run), choices, explain=config.explain)
+    predictor = open_predictor(run, choices, explain=config.explain, max_pixels=config.max_pixels)
     output = Path(HydraConfig.get().runtime.output_dir)
     with Results(output, made_by=_made_by(predictor, config, precision=choices.precision)) as kept:
         done = kept.done()
