@@ -268,10 +268,14 @@ class Manifest(Data):
 
 @dataclass
 class AsTrained:
-    """Stands for the data set that a run was trained on; `root` where it has moved."""
+    """Stands for the data set that a run was trained on; the rest says where it is now."""
 
     name: str = MISSING
     root: str | None = None
+    path: str | None = None
+    masks: str | None = None
+    cache_folder: str | None = None
+    workers: int | None = None
 
 
 @dataclass
