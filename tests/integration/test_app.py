@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
@@ -10,8 +9,10 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -110,33 +111,13 @@ def test_a_run_that_cannot_be_read_is_passed_over(
     assert caplog.text.count("It is passed over.") == 2
 
 
-def test_addresses_are_not_fetched(
-    finished: Path, compose: Compose, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gradio = pytest.importorskip("gradio")
-    from gradio import processing_utils
-
-    fetched: list[str] = []
-
-    async def fetch(address: str, cache_dir: str) -> str:
-        fetched.append(address)
-        return address
-
-    monkeypatch.setattr(processing_utils, "async_ssrf_protected_download", fetch)
-    page = serving.build_page(compose("app", f"run={finished}", "trainer=cpu"))
-    (upload,) = (of for of in page.blocks.values() if getattr(of, "elem_id", "") == "upload")
-    named = gradio.FileData(path="https://example.org/large.png").model_dump()
-    with pytest.raises(gradio.Error, match="Addresses are not fetched"):
-        asyncio.run(processing_utils.async_move_files_to_cache(named, upload))
-    assert not fetched
-
-
 def test_a_proxy_is_not_asked_for_the_page_itself(
     compose: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("gradio")
     monkeypatch.setenv("NO_PROXY", "corp.example, localhost")
     monkeypatch.setenv("no_proxy", "other.example")
+    themes = SimpleNamespace(Default=dict)
+    monkeypatch.setattr(serving, "_gradio", lambda: SimpleNamespace(themes=themes))
 
     class Page:
         def launch(self, **settings: object) -> None:
@@ -218,6 +199,23 @@ def test_photographs_and_other_files_are_dropped_on_the_page(
     large.write_bytes(bytes(2 * 2**20))
     _drop(view, large)
     view.wait_for_selector("text=/maximum (allowed )?(file )?size/i")
+
+
+@pytest.mark.slow
+def test_addresses_are_not_fetched(address: str) -> None:
+    """Behind a proxy, which the page itself does not ask."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    call = f"{address}gradio_api/call/inspect"
+    named = {"path": "https://example.org/large.png", "meta": {"_type": "gradio.FileData"}}
+    request = urllib.request.Request(
+        call, json.dumps({"data": [named]}).encode(), {"Content-Type": "application/json"}
+    )
+    with direct.open(request) as asked:
+        number = json.load(asked)["event_id"]
+    with direct.open(f"{call}/{number}") as answer:
+        said = answer.read().decode()
+    assert "event: error" in said
+    assert "Addresses are not fetched" in said
 
 
 def _drop(view: Any, path: Path) -> None:
