@@ -72,7 +72,8 @@ def as_trained(stored: DictConfig, data: DictConfig) -> DictConfig:
     Raises ConfigurationError for a setting that the run's data set does not have.
     """
     found = stored.copy()
-    for key, value in data.items():
+    for key in sorted(map(str, data)):
+        value = data[key]
         if key == "name" or value is None:
             continue
         if key not in found:

@@ -92,9 +92,9 @@ def choose(path: Path, trainer: DictConfig) -> machine.Choices:
                 f"trainer.{key}={trainer[key]}: an exported file computes on the processor, in "
                 "float32. Leave it out, or name the run itself."
             )
-    return machine.choose(
-        OmegaConf.merge(trainer, {"accelerator": "cpu", "precision": machine.FULL})
-    )
+    settings = trainer.copy()
+    settings.accelerator, settings.precision = "cpu", machine.FULL
+    return machine.choose(settings)
 
 
 def open_predictor(
