@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,46 @@ def test_a_folder_is_searched_with_all_below_it_in_order(tmp_path: Path) -> None
     touch(tmp_path, "b.PNG", "a/z.jpg", "notes.txt", "._b.png", ".cache/c.png", "膠囊 (1).webp")
     names = [path.relative_to(tmp_path).as_posix() for path in list_photographs(str(tmp_path))]
     assert names == ["a/z.jpg", "b.PNG", "膠囊 (1).webp"]
+
+
+def test_linked_folders_are_searched_once_and_circles_end(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "photos", tmp_path / "camera 2"
+    touch(folder, "a/1.png")
+    touch(elsewhere, "2.png")
+    for name, target in (("b", elsewhere), ("c", elsewhere), ("a again", folder / "a")):
+        (folder / name).symlink_to(target)
+    (elsewhere / "round").symlink_to(folder)
+    (elsewhere / "itself").symlink_to(elsewhere)
+    found = [path.relative_to(folder).as_posix() for path in list_photographs(str(folder))]
+    assert found == ["a/1.png", "b/2.png"]
+
+
+def test_a_folder_that_cannot_be_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = touch(tmp_path, "a/1.png", "b/2.png")
+    scan = os.scandir
+
+    def refusing(folder: str) -> object:
+        if str(folder) == str(tmp_path / "b"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with caplog.at_level(logging.WARNING):
+        assert list_photographs(str(tmp_path)) == paths[:1]
+    assert f"{tmp_path / 'b'}: left out, the folder cannot be read (Perm" in caplog.text
+
+
+@pytest.mark.parametrize("asked", ["", "**/*.png", "result/**"])
+def test_pictures_of_predictions_are_no_photographs(tmp_path: Path, asked: str) -> None:
+    photographs = touch(tmp_path, "1.png", "result of line 3/2.png")
+    touch(tmp_path, "result/prediction.json", "result/overlays/000000_1.png")
+    if asked.startswith("result"):
+        with pytest.raises(DataError, match=r"found 2 files, all in a folder of predictions"):
+            list_photographs(str(tmp_path / asked))
+    else:
+        assert list_photographs(str(tmp_path / asked)) == photographs
 
 
 def test_an_empty_folder_is_refused_with_what_was_expected(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import errno
+import io
 import json
 import os
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from capsule_inspection.contracts import RunError
-from capsule_inspection.inference.results import ROWS, TABLE, Results, identity
+from capsule_inspection.inference.results import ROWS, TABLE, Results, identity, whole_path
 
 MADE_BY = {"model": "resnet18", "checkpoint": "abc"}
 
@@ -49,6 +51,53 @@ def test_a_second_run_knows_what_is_done_and_forgets_what_failed_or_changed(tmp_
         assert results.continues
         assert list(results.done()) == [str(same)]
         assert [row["path"] for row in lines(tmp_path / "out")] == [str(same)]
+
+
+def test_rows_of_photographs_that_are_gone_are_kept(tmp_path: Path) -> None:
+    gone, failed = photograph(tmp_path, "a"), photograph(tmp_path, "b")
+    with Results(tmp_path / "out", made_by=MADE_BY) as results:
+        results.add(row_of(gone))
+        results.add(row_of(failed, status="error", error="is damaged"))
+    gone.unlink()
+    failed.unlink()
+    with Results(tmp_path / "out", made_by=MADE_BY) as results:
+        assert list(results.done()) == [str(gone)]
+
+
+def test_photographs_are_known_from_every_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = photograph(tmp_path, "a"), photograph(tmp_path, "b")
+    monkeypatch.chdir(tmp_path)
+    with Results(Path("out"), made_by=MADE_BY) as results:
+        results.add({**row_of(Path("b")), "file": whole_path(Path("b"))})
+        results.add(row_of(Path("a")))  # as in older versions
+        assert list(results.done()) == [str(second), str(first)]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    second.write_bytes(b"another photograph")
+    with Results(Path("../out"), made_by=MADE_BY) as results:
+        assert [row["path"] for row in results.done().values()] == ["a"]
+        results.add({**row_of(Path("../b")), "file": whole_path(Path("../b"))})
+        rows = results.finish([whole_path(Path("../b"))])
+    assert [row["path"] for row in rows] == ["../b", "a"]
+
+
+def test_a_full_disk_does_not_keep_the_folder_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.StringIO):
+        def flush(self) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        close = flush
+
+    results = Results(tmp_path / "out", made_by=MADE_BY)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", lambda *given, **named: Full())
+        with pytest.raises(OSError, match="No space left"), results:
+            results.add(row_of(photograph(tmp_path, "a")))
+    Results(tmp_path / "out", made_by=MADE_BY).__enter__().__exit__(None, None, None)  # it is free
 
 
 def test_a_line_that_was_cut_short_is_predicted_again(tmp_path: Path) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +21,7 @@ from omegaconf import DictConfig
 from quick import check_refusal, draw, record_of
 from small import REPOSITORY, Door
 
-from capsule_inspection.contracts import RunError
+from capsule_inspection.contracts import ConfigurationError, RunError
 from capsule_inspection.inference.neighbours import read_neighbours
 from capsule_inspection.runs import serving
 
@@ -96,6 +99,38 @@ def test_without_a_name_the_run_that_was_finished_last_is_taken(
     assert serving.latest_run(outputs) == outputs / "b"
 
 
+def test_a_run_that_cannot_be_read_is_passed_over(
+    finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    outputs = tmp_path / "outputs"
+    for name, text in (("a", "{"), ("b", None), ("c", '{"format_version": 99}')):
+        shutil.copytree(finished, outputs / name)
+        if text is not None:
+            (outputs / name / "run.json").write_text(text, encoding="utf-8")
+    assert serving.latest_run(outputs) == outputs / "b"
+    assert caplog.text.count("It is passed over.") == 2
+
+
+def test_a_proxy_is_not_asked_for_the_page_itself(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "corp.example, localhost")
+    monkeypatch.setenv("no_proxy", "other.example")
+    themes = SimpleNamespace(Default=dict)
+    monkeypatch.setattr(serving, "_gradio", lambda: SimpleNamespace(themes=themes))
+
+    class Page:
+        def launch(self, **settings: object) -> None:
+            raise ValueError("localhost is not accessible")
+
+    with pytest.raises(
+        ConfigurationError, match=r"is not accessible.*add 127\.0\.0\.1 to NO_PROXY"
+    ):
+        serving.launch(Page(), compose("app"))
+    for name in ("NO_PROXY", "no_proxy"):
+        assert os.environ[name] == "corp.example,localhost,other.example,127.0.0.1,::1"
+
+
 def test_without_any_run_it_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"there is no finished run.*make train"):
         serving.latest_run(tmp_path)
@@ -107,7 +142,10 @@ def address(finished: Path, tmp_path: Path) -> Iterator[str]:
     pytest.importorskip("gradio")
     settings = [f"run={finished}", "port=0", "max_upload_mb=1", "trainer=cpu"]
     command = [sys.executable, "-u", str(REPOSITORY / "app.py"), *settings]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
+    behind_a_proxy = {**os.environ, "HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": ""}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=behind_a_proxy, stdout=subprocess.PIPE, text=True
+    ) as server:
         assert server.stdout is not None
         lines = []
         for line in server.stdout:
@@ -161,6 +199,23 @@ def test_photographs_and_other_files_are_dropped_on_the_page(
     large.write_bytes(bytes(2 * 2**20))
     _drop(view, large)
     view.wait_for_selector("text=/maximum (allowed )?(file )?size/i")
+
+
+@pytest.mark.slow
+def test_addresses_are_not_fetched(address: str) -> None:
+    """Behind a proxy, which the page itself does not ask."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    call = f"{address}gradio_api/call/inspect"
+    named = {"path": "https://example.org/large.png", "meta": {"_type": "gradio.FileData"}}
+    request = urllib.request.Request(
+        call, json.dumps({"data": [named]}).encode(), {"Content-Type": "application/json"}
+    )
+    with direct.open(request) as asked:
+        number = json.load(asked)["event_id"]
+    with direct.open(f"{call}/{number}") as answer:
+        said = answer.read().decode()
+    assert "event: error" in said
+    assert "Addresses are not fetched" in said
 
 
 def _drop(view: Any, path: Path) -> None:

@@ -21,7 +21,9 @@ from omegaconf import OmegaConf
 from quick import QUICK, check_refusal, content, draw, draw_mvtec, record_of, strays
 from small import REPOSITORY, Answer, Door
 
+from capsule_inspection.contracts import DataError
 from capsule_inspection.inference.checkpoints import read_checkpoint
+from capsule_inspection.runs import predicting
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
@@ -172,6 +174,49 @@ def test_a_killed_run_is_evaluated_at_its_best_epoch(
     answer = door("evaluate", f"run={finished}", f"output={tmp_path / 'out'}")
     assert answer.status == 0, answer.err + answer.out
     assert record_of(tmp_path / "out")["status"] == "finished"
+    assert "this run is not finished, its status is running. Its best epoch" in answer.out
+
+
+def test_a_stage_without_images_is_refused_before_anything_is_written(
+    door: Door, finished: Path, tmp_path: Path
+) -> None:
+    root = draw_mvtec(tmp_path / "other", first_seed=100)
+    settings = ["data=mvtec", f"data.root={root}", "split=all_test", "stage=val"]
+    answer = door("evaluate", f"run={finished}", *settings, f"output={tmp_path / 'out'}")
+    check_refusal(answer, "stage=val: the split has no val images")
+    assert without_logs(content(tmp_path / "out")) == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "ended", "status"),
+    [(DataError("broken"), "failed", 1), (KeyboardInterrupt(), "interrupted", 130)],
+)
+def test_an_evaluation_that_was_not_finished_says_so(
+    door: Door,
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    ended: str,
+    status: int,
+) -> None:
+    def refuse(*given: object) -> None:
+        raise error
+
+    monkeypatch.setattr(predicting, "write_figures", refuse)
+    answer = door("evaluate", f"run={finished}", f"output={tmp_path / 'out'}")
+    assert answer.status == status
+    record = record_of(tmp_path / "out")
+    assert record["status"] == ended
+    assert record.get("error") == ("broken" if ended == "failed" else None)
+
+
+def test_an_evaluation_is_not_taken_for_a_run(door: Door, finished: Path, tmp_path: Path) -> None:
+    (finished / BEST).unlink()
+    record = record_of(finished) | {"evaluated": "2026-01-01", "run": "outputs/a"}
+    (finished / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    answer = door("evaluate", f"run={finished}", f"output={tmp_path / 'out'}")
+    check_refusal(answer, "this is an evaluation", "Name the run that it is of: run=outputs/a")
 
 
 def test_a_run_without_a_finished_epoch_is_not_evaluated(door: Door, finished: Path) -> None:

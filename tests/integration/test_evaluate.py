@@ -117,8 +117,12 @@ def test_a_run_that_moved_is_evaluated_with_its_data_elsewhere(
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(run, elsewhere)
-    answer = door("evaluate", f"run={elsewhere}", f"output={tmp_path / 'out'}")
+    data = shutil.copytree(drawn_root(run), tmp_path / "data")
+    cache = tmp_path / "cache"
+    moved = [f"data.root={data}", f"data.cache_folder={cache}", "data.workers=1"]
+    answer = door("evaluate", f"run={elsewhere}", *moved, f"output={tmp_path / 'out'}")
     assert answer.status == 0, answer.err
+    assert cache.is_dir()
 
 
 def test_a_full_output_folder_is_refused(door: Door, run: Path) -> None:

@@ -321,8 +321,11 @@ def test_images_that_have_moved_are_asked_for_and_taken(
     gone = config.replace(str(root), str(tmp_path / "gone"))
     (finished / "config.yaml").write_text(gone, encoding="utf-8")
     check_refusal(export(door, finished, "format=torchscript"), "data.root")
-    answer = export(door, finished, "format=torchscript", f"data.root={there}")
+    cache = tmp_path / "another cache"
+    moved = [f"data.root={there}", f"data.cache_folder={cache}"]
+    answer = export(door, finished, "format=torchscript", *moved)
     assert answer.status == 0, answer.err
+    assert cache.is_dir()
 
 
 def test_other_images_than_those_of_the_run_are_refused(
@@ -340,4 +343,6 @@ def test_names_of_the_exported_file_are_free(door: Door, finished: Path, tmp_pat
     assert export(door, finished, "format=torchscript").status == 0
     file = finished / "export" / "torchscript" / "model.pt"
     moved = shutil.copy(file, tmp_path / "膠囊.pt")
-    assert exported.open_exported(Path(moved), threads=1).description.model == "custom_resnet"
+    description = exported.open_exported(Path(moved), threads=1).description
+    assert description.model == "custom_resnet"
+    assert str(tmp_path) not in json.dumps(description.as_dict())

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from quick import ODD_NAME, check_refusal, content, draw, record_of, rows_of, strays
 from small import Answer, Door
+
+from capsule_inspection.inference import predictor, results
+from capsule_inspection.inference.torch_engine import TorchEngine
 
 
 @pytest.fixture
@@ -98,6 +104,72 @@ def test_a_file_that_cannot_be_read_is_a_row_and_the_rest_goes_on(
     assert {row["status"] for row in rows_of(tmp_path / "out")} == {"ok"}
 
 
+def test_its_own_pictures_are_no_photographs(
+    door: Door, finished: Path, photos: Path, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        answer = predict(door, finished, photos, photos / "result")
+        assert answer.status == 0, answer.err
+        assert "5 photographs: " in answer.out
+    assert "5 photographs are done, 0 to go" in answer.out
+
+
+def test_how_to_go_on_names_the_folder_where_the_command_does_not(
+    door: Door, finished: Path, photos: Path, tmp_path: Path
+) -> None:
+    (photos / "1.png").write_bytes(b"no photograph")
+    answer = door("predict", f"run={finished}", f"input={photos}", "trainer=cpu", "workers=1")
+    (folder,) = (tmp_path / "outputs" / "predictions").iterdir()
+    setting = f"output={folder}"
+    check_refusal(answer, f"run the command again with {setting}: only these are read anew")
+    assert f"To go on after an interruption, run the command again with {setting}" in answer.out
+    named = predict(door, finished, photos, tmp_path / "out")
+    check_refusal(named, "Mend them and run the same command again: only these are read anew")
+
+
+def test_a_full_disk_is_told_in_one_message(
+    door: Door, finished: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(results.Results, "add", refuse)
+    answer = predict(door, finished, photos, tmp_path / "out")
+    check_refusal(answer, "the disk is full ([Errno 28] No space left on device)", "Make room")
+
+
+def test_a_photograph_that_changes_while_it_is_read_is_read_again(
+    door: Door, finished: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = predictor.read_image
+
+    def read_and_change(path: Path, *, max_pixels: int) -> np.ndarray:
+        pixels = read(path, max_pixels=max_pixels)
+        if path.name == "2.png":
+            draw(path, seed=7, size_px=44)
+        return pixels
+
+    monkeypatch.setattr(predictor, "read_image", read_and_change)
+    assert predict(door, finished, photos, tmp_path / "out").status == 0
+    monkeypatch.setattr(predictor, "read_image", read)
+    answer = predict(door, finished, photos, tmp_path / "out")
+    assert "4 photographs are done, 1 to go" in answer.out
+
+
+def test_colours_that_no_picture_has_are_not_explained(
+    door: Door, finished: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = "Bright places in a picture"
+    for name, setting in (("coloured", "explain=all"), ("plain", "explain=none")):
+        assert predict(door, finished, photos, tmp_path / name, setting).status == 0
+        page = (tmp_path / name / "index.html").read_text(encoding="utf-8")
+        assert (words in page) == (name == "coloured")
+    monkeypatch.setattr(TorchEngine, "explain", lambda *given: None)  # as exported files do
+    answer = predict(door, finished, photos, tmp_path / "out", "explain=all")
+    assert answer.out.count("Where the model looks is not shown") == 1
+    assert words not in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+
+
 def test_predictions_that_were_cut_short_end_as_others_do(
     door: Door, finished: Path, photos: Path, tmp_path: Path
 ) -> None:
@@ -127,8 +199,8 @@ def test_an_image_bomb_is_a_row_and_not_decoded(
     door: Door, finished: Path, photos: Path, tmp_path: Path
 ) -> None:
     Image.new("1", (20_000, 20_000)).save(photos / "bomb.png")
-    answer = predict(door, finished, photos, tmp_path / "out")
-    check_refusal(answer, "bomb.png: is 20000x20000 pixels; data.max_pixels allows 100000000")
+    answer = predict(door, finished, photos, tmp_path / "out", "max_pixels=1600")
+    check_refusal(answer, "bomb.png: is 20000x20000 pixels; max_pixels allows 1600")
     assert len(rows_of(tmp_path / "out")) == 6
 
 
@@ -208,8 +280,6 @@ class Harm:
 def test_a_checkpoint_that_carries_code_is_refused_and_not_run(
     door: Door, finished: Path, photos: Path, tmp_path: Path
 ) -> None:
-    import torch
-
     path = finished / "checkpoints" / "best.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     torch.save({**checkpoint, "extra": Harm(tmp_path / "harmed")}, path)
@@ -240,12 +310,27 @@ def test_photographs_of_another_size_are_marked(door: Door, finished: Path, tmp_
     assert (row["width"], row["height"]) == (50, 30)
 
 
+def test_what_is_recorded_is_the_precision_that_was_computed(
+    door: Door, finished: Path, photos: Path, tmp_path: Path
+) -> None:
+    precisions = {"trainer.precision=bf16": "bf16-mixed", "trainer.precision=32": "32-true"}
+    for setting, meant in precisions.items():
+        output = tmp_path / meant
+        assert predict(door, finished, photos, output, setting).status == 0
+        assert json.loads((output / "prediction.json").read_text("utf-8"))["precision"] == meant
+    first, second = (lines(tmp_path / meant) for meant in precisions.values())
+    assert [row["score"] for row in first] != [row["score"] for row in second]
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
         ("workers=0", "workers=0: expected a number from 1 to 1024"),
         ("overlays=some", "overlays=some: not a choice"),
         ("batch_size=0", "batch_size=0: expected a value from 1"),
+        ("max_pixels=0", "max_pixels=0: expected a value from 64"),
+        ("trainer.precision=16", "trainer.precision=16: photographs are answered in 32-true or"),
         ("data.roi=none", "data.roi cannot be set together with run="),
     ],
 )

@@ -155,6 +155,19 @@ def test_validation_images_chose_the_decision_so_their_figures_are_not_told(
     assert answer.status == 0, answer.err
     assert figures_of(tmp_path / "again") == {}
     assert rows_of(tmp_path / "again")
+    assert "There are no figures: on these very images the run's threshold or" in answer.out
+
+
+def test_validation_images_of_other_data_have_figures(
+    door: Door, run: Path, tmp_path: Path, without_pictures: None
+) -> None:
+    root = draw_mvtec(tmp_path / "other", first_seed=100)
+    data = ["data=mvtec", f"data.root={root}", f"data.cache_folder={tmp_path / 'cache'}"]
+    settings = [*data, "split=holdout", "stage=val"]
+    answer = door("evaluate", f"run={run}", *settings, f"output={tmp_path / 'again'}")
+    assert answer.status == 0, answer.err
+    assert "val/foreground_dice_of_pixels" in figures_of(tmp_path / "again")
+    assert "There are no figures" not in answer.out
 
 
 def test_a_checkpoint_without_a_decision_is_refused(door: Door, run: Path, tmp_path: Path) -> None:

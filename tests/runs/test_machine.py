@@ -81,3 +81,19 @@ def test_depthwise_convolutions_are_trained_in_float32_beside_bfloat16_alone(
     choices = machine.Choices("cpu", precision, channels_last=True, threads=1)
     machine.fit_network(choices, network, asked="auto")
     assert sum(isinstance(layer, Float32Depthwise) for layer in network) == made
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"), [("bf16", "bf16-mixed"), (32, "32-true"), ("16", "16-mixed")]
+)
+def test_short_names_of_precisions_mean_the_long_ones(asked: object, meant: str) -> None:
+    settings = OmegaConf.structured(Trainer(accelerator="cpu", precision=asked))
+    assert machine.choose(settings).precision == meant
+
+
+def test_float32_is_shortened_only_where_answers_need_not_be_exact() -> None:
+    choices = machine.Choices("cpu", machine.FULL, channels_last=True, threads=1)
+    for exact, matmul in ((True, "highest"), (False, "high")):
+        machine.apply(choices, exact=exact)
+        assert torch.get_float32_matmul_precision() == matmul
+        assert torch.backends.cudnn.allow_tf32 is not exact

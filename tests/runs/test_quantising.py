@@ -8,7 +8,7 @@ import pytest
 
 from capsule_inspection.contracts import Figure
 from capsule_inspection.metrics import names
-from capsule_inspection.runs.quantising import loss_and_room, tell
+from capsule_inspection.runs.quantising import labels_by_name, loss_and_room, tell
 
 
 def figure(value: float, low: float | None = None, high: float | None = None) -> Figure:
@@ -37,3 +37,8 @@ def test_only_a_loss_beyond_the_interval_is_warned_of(caplog: pytest.LogCaptureF
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     tell(names.AUROC, figure(0.9, 0.8, 0.95), figure(0.79))
     assert "worse by 0.110, which chance does not explain" in caplog.text
+
+
+def test_a_class_that_is_called_defect_keeps_its_label() -> None:
+    assert labels_by_name(("good", "crack", "defect")) == {"good": 0, "crack": 1, "defect": 2}
+    assert labels_by_name(("good", "crack"))["defect"] == 1

@@ -73,7 +73,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "threshold.sigmas": (0, 100),
     "data.roi_margin": (0, 10),
     "data.workers": (1, 1024),
-    "data.max_pixels": (64, 2**40),
+    **dict.fromkeys(("data.max_pixels", "max_pixels"), (64, 2**40)),
     "data.size_px": (64, 20_000),
     "data.painted": (0, 1),
     "data.pasted": (0, 1),

@@ -29,6 +29,7 @@ from capsule_inspection.configuration.paths import quote_path_arguments
 from capsule_inspection.configuration.resolvers import register_resolvers
 from capsule_inspection.configuration.schema import register_schemas
 from capsule_inspection.contracts import InspectionError, RunError, RunFiles
+from capsule_inspection.files import is_disk_full
 
 INTERRUPTED_STATUS = 130
 MULTIRUN = ("-m", "--multirun")
@@ -87,12 +88,10 @@ def run_door(
         if not sweeps.nothing_finished():
             raise
         return _end_sweep(after_sweep)
-    except OSError as error:
-        if error.filename is None:
+    except Exception as error:
+        told = _refusal_of_system(error)
+        if told is None:
             raise
-        told = (
-            f"{error.filename}: {error.strerror}. Check the path, its rights and its disk's room."
-        )
         return _report(told, 1, show=show_traceback)
     except KeyboardInterrupt:
         return _report(_interrupted(), INTERRUPTED_STATUS, show=show_traceback)
@@ -101,6 +100,15 @@ def run_door(
     finally:
         sys.argv = arguments
         os.environ["HYDRA_FULL_ERROR"] = "1" if show_traceback else "0"
+
+
+def _refusal_of_system(error: Exception) -> str | None:
+    """What the operating system has refused; None for any other error."""
+    if is_disk_full(error):
+        return f"the disk is full ({error}). Make room, then start again."
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}. Check the path and its rights."
+    return None
 
 
 def _end_sweep(after_sweep: AfterSweep | None) -> int:
@@ -226,14 +234,16 @@ def _to_go_on(folder: Path) -> DictConfig:
 
 
 def _log_failure(failure: Exception, what: str) -> None:
-    """The traceback goes into the job's own train.log."""
+    """The traceback goes into the job's own train.log, where there is room for it."""
     record = logging.LogRecord(
         __name__, logging.ERROR, __file__, 0, "failed: %s", (what,),
         (type(failure), failure, failure.__traceback__),
     )  # fmt: skip
+    tells, logging.raiseExceptions = logging.raiseExceptions, not is_disk_full(failure)
     for handler in logging.root.handlers:
         if isinstance(handler, logging.FileHandler):
             handler.emit(record)
+    logging.raiseExceptions = tells
 
 
 def _checked(config: DictConfig, overrides: list[str]) -> DictConfig:

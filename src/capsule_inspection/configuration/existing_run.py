@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from capsule_inspection.configuration.paths import named_folder
 from capsule_inspection.contracts import (
@@ -38,6 +41,7 @@ def require_run(arguments: list[str]) -> None:
             f"run={folder}: expected a run folder with {RunFiles.RECORD} and {RunFiles.CONFIG}, "
             f"found {found}. Name the folder that train.py printed."
         )
+    refuse_evaluation(folder, _record_of(folder))
     if is_locked(folder / RunFiles.LOCK):
         raise RunError(
             f"run={folder}: this run is being trained by another process. Wait for it to end."
@@ -47,6 +51,24 @@ def require_run(arguments: list[str]) -> None:
             f"{folder / RunFiles.BEST}: there is no such checkpoint: no epoch of this run was "
             f"finished. Go on with python train.py resume={folder}"
         )
+
+
+def refuse_evaluation(folder: Path, record: Mapping[str, Any]) -> None:
+    """Raise RunError where a record is that of an evaluation."""
+    if "evaluated" in record:
+        raise RunError(
+            f"run={folder}: this is an evaluation, which has no network of its own. "
+            f"Name the run that it is of: run={record.get('run')}"
+        )
+
+
+def _record_of(folder: Path) -> dict[str, Any]:
+    """The content of run.json; nothing where it is damaged, which who reads it tells."""
+    try:
+        record = json.loads((folder / RunFiles.RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def _may_be_exported(path: Path) -> bool:

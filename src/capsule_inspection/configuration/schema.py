@@ -56,6 +56,7 @@ class Predict:
     workers: Any = MISSING
     overlays: str = MISSING
     explain: str = MISSING
+    max_pixels: int | None = None
     trainer: Any = MISSING
 
 
@@ -67,6 +68,7 @@ class App:
     host: str = MISSING
     port: int = MISSING
     max_upload_mb: int = MISSING
+    max_pixels: int | None = None
     visitors: int = MISSING
     neighbours: int = MISSING
     trainer: Any = MISSING
@@ -266,10 +268,14 @@ class Manifest(Data):
 
 @dataclass
 class AsTrained:
-    """Stands for the data set that a run was trained on; `root` where it has moved."""
+    """Stands for the data set that a run was trained on; the rest says where it is now."""
 
     name: str = MISSING
     root: str | None = None
+    path: str | None = None
+    masks: str | None = None
+    cache_folder: str | None = None
+    workers: int | None = None
 
 
 @dataclass

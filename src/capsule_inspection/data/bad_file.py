@@ -13,3 +13,11 @@ class BadFileError(DataError):
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
         self.path, self.reason = path, reason
+
+
+class TooManyPixelsError(BadFileError):
+    """An image that is not decoded for its size; `found` says the size alone."""
+
+    def __init__(self, path: Path, found: str, *, max_pixels: int) -> None:
+        super().__init__(path, f"{found}; data.max_pixels allows {max_pixels}")
+        self.found = found

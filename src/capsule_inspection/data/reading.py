@@ -25,7 +25,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from capsule_inspection.data.bad_file import BadFileError
+from capsule_inspection.data.bad_file import BadFileError, TooManyPixelsError
 from capsule_inspection.data.mask_values import (
     SIXTEEN_BIT,
     THIRTY_TWO_BIT,
@@ -230,7 +230,7 @@ def _check_size(size: Header, *, path: Path, max_pixels: int) -> None:
     if min(size) < MIN_SIDE_PX:
         raise BadFileError(path, f"{found}; at least {MIN_SIDE_PX}x{MIN_SIDE_PX} are needed")
     if size.width * size.height > max_pixels:
-        raise BadFileError(path, f"{found}; data.max_pixels allows {max_pixels}")
+        raise TooManyPixelsError(path, found, max_pixels=max_pixels)
 
 
 def _check_depth(image: Image.Image, path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,10 +85,14 @@ class Seen(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """An answer and its picture, which is missing where the photograph could not be read."""
+    """An answer and its picture, which is missing where the photograph could not be read.
+
+    `identity` is that of the file before it was read (results.py), where it came from one.
+    """
 
     answer: Answer
     seen: Seen | None
+    identity: Mapping[str, int | None] = MappingProxyType({})
 
 
 def answer(

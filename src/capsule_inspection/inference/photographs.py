@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import csv
+import functools
 import glob
+import logging
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from capsule_inspection.contracts import DataError
 from capsule_inspection.data.reading import IMAGE_SUFFIXES
+from capsule_inspection.inference.results import RECORD
+
+log = logging.getLogger(__name__)
 
 PATH_COLUMNS = ("path", "file", "image")
 """Names of the column of a table that holds the paths; the first of them that it has."""
@@ -16,8 +23,9 @@ PATH_COLUMNS = ("path", "file", "image")
 def list_photographs(asked: str) -> list[Path]:
     """The files that `input=` names, each once, in order of their names; those of a table in its.
 
-    A folder is searched with all below it for the endings of photographs; a single file and the
-    rows of a table are taken whatever they are. Raises DataError where nothing is found.
+    A folder is searched with all below it, linked folders too, for the endings of photographs; a
+    single file and the rows of a table are taken whatever they are. What lies in a folder of
+    predictions is none of them. Raises DataError where nothing is found.
     """
     path = Path(asked)
     if path.is_dir():
@@ -33,31 +41,72 @@ def list_photographs(asked: str) -> list[Path]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    files = [path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path, folder)]
+    files = [path for path in _files_below(folder) if path.is_file()]
     found = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     if not found:
         raise DataError(
             f"input={folder}: expected photographs ({', '.join(sorted(IMAGE_SUFFIXES))}), found "
             f"{len(files)} other files and none of these. Name another folder."
         )
-    return sorted(found)
+    return _without_predictions(found, asked=str(folder))
 
 
-def _is_hidden(path: Path, folder: Path) -> bool:
-    """Files that copying left behind: `._a.png` is no photograph."""
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Files in order, but hidden ones: `._a.png` was left behind by copying."""
+    root = folder.resolve()
+    seen = {root}
+
+    def is_new(path: Path) -> bool:
+        """Not for a link to what is searched anyway, which may lead round in a circle."""
+        real = path.resolve()
+        if real in seen or (path.is_symlink() and root in real.parents):
+            return False
+        seen.add(real)
+        return True
+
+    for name, below, files in os.walk(folder, followlinks=True, onerror=_warn_of):
+        here = Path(name)
+        shown = sorted(part for part in below if not part.startswith("."))
+        below[:] = [part for part in shown if is_new(here / part)]
+        yield from (here / file for file in files if not file.startswith("."))
+
+
+def _warn_of(error: OSError) -> None:
+    log.warning("%s: left out, the folder cannot be read (%s).", error.filename, error.strerror)
+
+
+def _without_predictions(paths: Iterable[Path], *, asked: str) -> list[Path]:
+    """The paths in order, without the pictures that predict.py itself has drawn.
+
+    Raises DataError where there are no others.
+    """
+
+    @functools.cache
+    def holds_predictions(folder: Path) -> bool:
+        return (folder / RECORD).is_file()
+
+    found = sorted(paths)
+    kept = [path for path in found if not any(map(holds_predictions, path.absolute().parents))]
+    if not kept:
+        raise DataError(
+            f"input={asked}: found {len(found)} files, all in a folder of predictions ({RECORD}), "
+            "which are no photographs. Name another folder."
+        )
+    if len(kept) < len(found):
+        log.info("%d pictures of earlier predictions are left out.", len(found) - len(kept))
+    return kept
 
 
 def _of_pattern(pattern: str) -> list[Path]:
     # Not Path.glob, which takes no absolute patterns.
-    found = sorted(Path(name) for name in glob.glob(pattern, recursive=True))  # noqa: PTH207
+    found = [Path(name) for name in glob.glob(pattern, recursive=True)]  # noqa: PTH207
     files = [path for path in found if path.is_file()]
     if not files:
         raise DataError(
             f"input={pattern}: no file is found by this pattern. Put it in quotes, so that the "
             "shell leaves it as it is; ** stands for any folders."
         )
-    return files
+    return _without_predictions(files, asked=pattern)
 
 
 def _in_table(table: Path) -> list[Path]:

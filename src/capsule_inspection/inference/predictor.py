@@ -6,33 +6,41 @@ does not grow with the number of photographs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
 from capsule_inspection.contracts import ConfigurationError
 from capsule_inspection.data.appearance import Appearance, describe
-from capsule_inspection.data.bad_file import BadFileError
+from capsule_inspection.data.bad_file import BadFileError, TooManyPixelsError
 from capsule_inspection.data.cache import in_order
 from capsule_inspection.data.preparation import Prepared, prepare
 from capsule_inspection.data.reading import read_image
 from capsule_inspection.inference.answers import Answered, Seen, answer, unreadable
 from capsule_inspection.inference.description import CLASSIFICATION, Description
 from capsule_inspection.inference.engines import FOREGROUND, IMAGE, VALID, Engine
+from capsule_inspection.inference.results import identity
 
+log = logging.getLogger(__name__)
 ALL, DEFECTS, NONE = "all", "defects", "none"
 
 
 class Read(NamedTuple):
-    """A file that was read: the crop with its remarks, or why there is none."""
+    """A file that was read: the crop with its remarks, or why there is none.
+
+    `identity` is that of the file before it was read, so that no later change goes unseen.
+    """
 
     name: str
     prepared: Prepared | None
     remarks: Sequence[str]
     error: str | None
+    identity: Mapping[str, int | None] = MappingProxyType({})
 
 
 class Predictor:
@@ -55,14 +63,32 @@ class Predictor:
 
     def read(self, path: Path) -> Read:
         """A file as the network sees it; thread-safe, and never raises for what the file is."""
+        known = identity(path)
         try:
-            image = read_image(path, max_pixels=self.description.max_pixels)
-            prepared = prepare(image, self.description.recipe)
+            prepared = self._prepared(path)
         except BadFileError as error:
-            return Read(str(path), None, (), error.reason)
-        except ConfigurationError as error:  # a box of data.roi that lies outside of it
-            return Read(str(path), None, (), str(error))
-        return Read(str(path), prepared, self._remarks(prepared), None)
+            return Read(str(path), None, (), error.reason, known)
+        return Read(str(path), prepared, self._remarks(prepared), None, known)
+
+    def _prepared(self, path: Path) -> Prepared:
+        """A file read and cut out.
+
+        Raises BadFileError, with reasons that name no setting of a training.
+        """
+        allowed = self.description.max_pixels
+        try:
+            image = read_image(path, max_pixels=allowed)
+        except TooManyPixelsError as error:
+            raise BadFileError(path, f"{error.found}; max_pixels allows {allowed}") from error
+        try:
+            return prepare(image, self.description.recipe)
+        except ConfigurationError as error:  # the box, which was checked in training, is outside
+            height, width = image.shape[:2]
+            raise BadFileError(
+                path,
+                f"is {width}x{height} pixels, and the model looks at the box "
+                f"{list(self.description.roi)} (x0, y0, x1, y1), which lies outside of it",
+            ) from error
 
     def answer(self, files: Sequence[Read]) -> list[Answered]:
         """Answers for a batch of files, in their order."""
@@ -72,22 +98,21 @@ class Predictor:
         found = []
         for read in files:
             if read.prepared is None:
-                found.append(unreadable(read.name, read.error or "cannot be read"))
-                continue
-            of_one = {name: values[row] for name, values in outputs.items()}
-            row += 1
-            found.append(
-                answer(
+                answered = unreadable(read.name, read.error or "cannot be read")
+            else:
+                of_one = {name: values[row] for name, values in outputs.items()}
+                row += 1
+                answered = answer(
                     self.description, of_one, read.prepared, path=read.name, remarks=read.remarks
                 )
-            )
+            found.append(answered._replace(identity=read.identity))
         return self._explained(found)
 
     def _explained(self, found: list[Answered]) -> list[Answered]:
         """With where a classifier looks for the class that it names, for those that are asked."""
         asked = [
             row
-            for row, (said, seen) in enumerate(found)
+            for row, (said, seen, _) in enumerate(found)
             if seen is not None and (self.explain == ALL or said.is_defect)
         ]
         if not asked or self.explain == NONE or self.description.task != CLASSIFICATION:
@@ -97,6 +122,11 @@ class Predictor:
         labels = np.array([self.description.classes.index(str(name)) for name in names], np.int64)
         heats = self.engine.explain(np.stack(seen_images), labels)
         if heats is None:
+            log.info(
+                "Where the model looks is not shown: exported files cannot say it, nor can "
+                "networks whose answers do not come from a feature map."
+            )
+            self.explain = NONE  # said once, and not asked again
             return found
         explained = list(found)
         for row, image, heat in zip(asked, seen_images, heats, strict=True):

@@ -78,12 +78,14 @@ class Results:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
-        self._lock.release()
+        try:
+            self._file.close()
+        finally:  # where the disk is full, closing fails as well
+            self._lock.release()
 
     def done(self) -> dict[str, Row]:
-        """Rows by path of the photographs that need not be predicted again."""
-        return {row["path"]: row for row in self.rows}
+        """Rows by `whole_path` of the photographs that need not be predicted again."""
+        return {_file_of(row): row for row in self.rows}
 
     def next_number(self) -> int:
         """A number that no picture's name begins with yet."""
@@ -97,9 +99,12 @@ class Results:
         self._file.flush()
 
     def finish(self, order: Sequence[str], **facts: Any) -> list[Row]:
-        """Write the table and the record; returns all rows, those of `order` first."""
+        """Write the table and the record; returns all rows, those of `order` first.
+
+        `order` has whole paths.
+        """
         place = {path: number for number, path in enumerate(order)}
-        rows = sorted(self.rows, key=lambda row: place.get(row["path"], len(place)))
+        rows = sorted(self.rows, key=lambda row: place.get(_file_of(row), len(place)))
         write_table(self.folder / TABLE, rows)
         write_whole(self.folder / RECORD, _as_text({"status": "finished", **self.made_by, **facts}))
         return rows
@@ -131,6 +136,11 @@ class Results:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows)
         with whole_file(self.folder / ROWS) as part:  # names may be no UTF-8: escaped as by `add`
             part.write_bytes(text.encode(errors="backslashreplace"))
+
+
+def whole_path(path: Path) -> str:
+    """The same from every working directory; links stay as they are."""
+    return os.path.abspath(path)  # noqa: PTH100 - Path.absolute keeps ..
 
 
 def identity(path: Path) -> dict[str, int | None]:
@@ -175,9 +185,18 @@ def _cell(value: object) -> str:
 
 
 def _is_current(row: Row) -> bool:
-    """Whether a row is of a file that could be read, and that is still what it was."""
+    """Whether a row is of a file that could be read, and that is still what it was.
+
+    A file that is gone has not changed: folders are emptied, and disks are not always there.
+    """
     known = {key: row.get(key) for key in ("size_bytes", "modified_ns")}
-    return row["status"] == OK and identity(Path(row["path"])) == known
+    path = Path(_file_of(row))
+    return row["status"] == OK and (identity(path) == known or not path.exists())
+
+
+def _file_of(row: Row) -> str:
+    """Where a row's photograph is; rows of older versions have its path as it was named alone."""
+    return str(row.get("file") or whole_path(Path(row["path"])))
 
 
 def _read_rows(path: Path) -> list[Row]:
@@ -189,7 +208,7 @@ def _read_rows(path: Path) -> list[Row]:
         for line in file:
             try:
                 row = json.loads(line)
-                rows[os.fspath(row["path"])] = row
+                rows[_file_of(row)] = row
             except (ValueError, KeyError, TypeError):
                 continue
     return list(rows.values())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from capsule_inspection.contracts import (
     TEST,
     VAL,
     ConfigurationError,
+    DataError,
     DataIndex,
     Figure,
     RunFiles,
@@ -38,7 +40,7 @@ from capsule_inspection.reports.run_tables import THRESHOLD
 from capsule_inspection.runs import building, inputs, machine, predicting
 from capsule_inspection.runs.kinds import kind_of
 from capsule_inspection.runs.output_folder import refuse_used
-from capsule_inspection.runs.record import FINISHED, RUNNING, write_record
+from capsule_inspection.runs.record import FAILED, FINISHED, INTERRUPTED, RUNNING, write_record
 from capsule_inspection.tasks.base import InspectionTask
 
 log = logging.getLogger(__name__)
@@ -68,8 +70,13 @@ def evaluate_stages(
     stages: Mapping[str, str],
     choices: machine.Choices,
     config: DictConfig,
+    own_images: bool = True,
 ) -> dict[str, Figure]:
-    """Predict each stage and write figures, predictions, thumbnails and pictures into `folder`."""
+    """Predict each stage and write figures, predictions, thumbnails and pictures into `folder`.
+
+    Stages whose images decided something after the training have no figures, unless these are not
+    the run's own images.
+    """
     from capsule_inspection.reports.run_page import write_run_page
     from capsule_inspection.reports.run_pictures import write_run_pictures
 
@@ -78,7 +85,9 @@ def evaluate_stages(
     for stage, part in stages.items():
         data.predict_stage = part
         predictions[stage] = kind.predict(task, data, stage, choices=choices)
-    figures = kind.figures(predictions, data, config)
+    untold = kind.decided_on(config) if own_images else ()
+    told = {stage: found for stage, found in predictions.items() if stage not in untold}
+    figures = kind.figures(told, data, config)
     fold = config.split.get("fold")
     predicting.write_predictions(folder, data.index, predictions, fold=fold)
     predicting.write_thumbnails(folder, data, predictions)
@@ -110,10 +119,12 @@ def tell(folder: Path, figures: Mapping[str, Figure], *, optimistic: bool) -> No
 def evaluate(config: DictConfig) -> None:
     """Evaluate a run as `conf/evaluate.yaml` says.
 
-    Raises RunError where the run is unreadable or the output folder is in use.
+    Raises RunError where the run is unreadable or the output folder is in use, DataError where the
+    split has no such images.
     """
     run, output = Path(config.run), Path(HydraConfig.get().runtime.output_dir)
     record = read_record(run)
+    _warn_unfinished(run, record)
     refuse_used(output)
     stored = load_stored(run / RunFiles.CONFIG)
     stored.data = _data_settings(config, stored)
@@ -134,6 +145,11 @@ def evaluate(config: DictConfig) -> None:
     task = building.build_task(stored, built.network, data)
     kind_of(stored).restore(task, checkpoint, where=str(run / RunFiles.BEST))
     images = task_images(data, config.stage)
+    if not images:
+        raise DataError(
+            f"stage={config.stage}: the split has no {config.stage} images that the run's task "
+            "takes. Name another stage or split."
+        )
     own_split = config.split.name == "as_trained"
     as_before = own_split and bool(record.get("optimistic"))
     known = {
@@ -141,26 +157,57 @@ def evaluate(config: DictConfig) -> None:
         CHOSE: 0 if own_split else _images_that_chose(images, run),
     }
     known["optimistic"] = as_before or any(known.values())
-    evaluation = _write_inputs(output, record, config, data, known)
-    figures = evaluate_stages(
-        output,
-        task,
-        data,
-        stages={config.stage: config.stage},
-        choices=choices,
-        config=stored,
-    )
-    write_record(output, {**evaluation, "status": FINISHED})
+    with _recorded(output, _write_inputs(output, record, config, data, known)):
+        figures = evaluate_stages(
+            output,
+            task,
+            data,
+            stages={config.stage: config.stage},
+            choices=choices,
+            config=stored,
+            own_images=own_split or known[CHOSE] == len(images),
+        )
+    if not figures:
+        log.warning(
+            "There are no figures: on these very images the run's threshold or decision was "
+            "chosen, so they would say what was chosen, and no more. Say stage=test."
+        )
     tell(output, figures, optimistic=as_before)
+
+
+def _warn_unfinished(run: Path, record: Mapping[str, Any]) -> None:
+    if record.get("status") != FINISHED:
+        log.warning(
+            "run=%s: this run is not finished, its status is %s. Its best epoch so far is "
+            "evaluated, without what is fitted after training, such as a classifier's temperature. "
+            "Finish it with python train.py resume=%s",
+            run,
+            record.get("status"),
+            run,
+        )
+
+
+@contextmanager
+def _recorded(output: Path, values: dict[str, Any]) -> Iterator[None]:
+    """Writes into run.json how the block has ended."""
+    ended: dict[str, Any] = {"status": FAILED}
+    try:
+        yield
+        ended["status"] = FINISHED
+    except Exception as error:
+        ended["error"] = str(error)
+        raise
+    except BaseException:  # Ctrl-C, or a scheduler that takes the machine away
+        ended["status"] = INTERRUPTED
+        raise
+    finally:
+        write_record(output, values | ended)
 
 
 def _data_settings(config: DictConfig, stored: DictConfig) -> DictConfig:
     """Settings of the data to evaluate on; crop and size are always the run's."""
     if config.data.name == "as_trained":
-        data = stored.data.copy()
-        if config.data.root is not None:
-            data.root = config.data.root
-        return data
+        return inputs.as_trained(stored.data, config.data)
     data = OmegaConf.to_container(config.data, resolve=False)
     assert isinstance(data, dict)
     own = ("image_size", "roi", "roi_margin", "mode", "tile", "overlap", "native_size")

@@ -68,8 +68,7 @@ def _open_images(
 ) -> InspectionDataModule:
     """The run's own images, with its own split."""
     stored = opened.config
-    if config.data.root is not None:
-        stored.data.root = config.data.root
+    stored.data = inputs.as_trained(stored.data, config.data)
     index, cache = inputs.find_images(
         stored.data,
         classes=opened.description.classes,

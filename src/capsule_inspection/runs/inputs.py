@@ -66,6 +66,25 @@ def find_images(
     return index, cache
 
 
+def as_trained(stored: DictConfig, data: DictConfig) -> DictConfig:
+    """A run's own settings of its data, with what `data=as_trained` says of where it is now.
+
+    Raises ConfigurationError for a setting that the run's data set does not have.
+    """
+    found = stored.copy()
+    for key in sorted(map(str, data)):
+        value = data[key]
+        if key == "name" or value is None:
+            continue
+        if key not in found:
+            raise ConfigurationError(
+                f"data.{key}={value}: the run was trained with data={found.name}, which has no "
+                "such setting. Leave it out."
+            )
+        found[key] = value
+    return found
+
+
 def sees_tiles(data: DictConfig) -> bool:
     """Whether crops keep the photographs' resolution; runs of older versions have no such mode."""
     return bool(OmegaConf.select(data, "mode") == TILES)

@@ -20,10 +20,10 @@ from capsule_inspection.contracts import DEFECT, GOOD_LABEL, DataError
 from capsule_inspection.data.cache import in_order
 from capsule_inspection.inference import results
 from capsule_inspection.inference.answers import ERROR, Answered
-from capsule_inspection.inference.description import CLASSIFICATION, SEGMENTATION
+from capsule_inspection.inference.description import SEGMENTATION
 from capsule_inspection.inference.photographs import list_photographs
-from capsule_inspection.inference.predictor import ALL, DEFECTS, NONE, Predictor
-from capsule_inspection.inference.results import Results, Row, identity
+from capsule_inspection.inference.predictor import ALL, DEFECTS, Predictor
+from capsule_inspection.inference.results import Results, Row, whole_path
 from capsule_inspection.runs.inputs import progress
 
 log = logging.getLogger(__name__)
@@ -40,16 +40,18 @@ def predict(config: DictConfig) -> None:
     paths = list_photographs(config.input)
     # Here, since torch takes seconds to import: a mistyped input is told before.
     from capsule_inspection.runs import machine
-    from capsule_inspection.runs.opening import open_predictor
+    from capsule_inspection.runs.opening import choose, open_predictor
 
-    choices = machine.choose(config.trainer)
+    run = Path(config.run)
+    choices = choose(run, config.trainer)
     if config.trainer.threads == "auto" and len(paths) > 1:
         choices = replace(choices, threads=network_threads(choices.threads))
-    predictor = open_predictor(Path(config.run), choices, explain=config.explain)
+    predictor = open_predictor(run, choices, explain=config.explain, max_pixels=config.max_pixels)
     output = Path(HydraConfig.get().runtime.output_dir)
     with Results(output, made_by=_made_by(predictor, config, precision=choices.precision)) as kept:
         done = kept.done()
-        missing = [path for path in paths if str(path) not in done]
+        missing = [path for path in paths if whole_path(path) not in done]
+        log.info("Predictions go to %s. To go on after an interruption, %s.", output, again(config))
         if kept.continues:
             log.info("%s: %d photographs are done, %d to go.", output, len(done), len(missing))
         workers = machine.available_cores() if config.workers == "auto" else config.workers
@@ -60,8 +62,16 @@ def predict(config: DictConfig) -> None:
             for count, row in enumerate(rows, start=1):
                 kept.add(row)
                 show(count, len(missing))
-        rows_in_order = kept.finish([str(path) for path in paths])
+        rows_in_order = kept.finish([whole_path(path) for path in paths])
     _finish(output, predictor, rows_in_order, config)
+
+
+def again(config: DictConfig) -> str:
+    """How to go on in the same folder: without `output` the same command would begin a new one."""
+    if config.output:
+        return "run the same command again"
+    setting = shlex.quote(f"output={HydraConfig.get().runtime.output_dir}")
+    return f"run the command again with {setting}"
 
 
 def network_threads(cores: int) -> int:
@@ -89,13 +99,19 @@ def _made_by(predictor: Predictor, config: DictConfig, *, precision: str) -> dic
 def rows_of(
     output: Path, stream: Iterator[Answered], overlays: str, *, first: int, workers: int
 ) -> Iterator[Row]:
-    """Rows of the answers; their pictures are drawn and written by threads."""
+    """Rows of the answers; their pictures are drawn and written by threads.
+
+    `file` is where a photograph is, `coloured` whether its picture shows more than itself.
+    """
 
     def finish(numbered: tuple[int, Answered]) -> Row:
         number, answered = numbered
-        row = {**answered.answer.as_row(), **identity(Path(answered.answer.path)), "overlay": None}
-        if answered.seen is not None and _is_drawn(answered, overlays):
+        said, seen = answered.answer, answered.seen
+        row = {**said.as_row(), "file": whole_path(Path(said.path)), **answered.identity}
+        row |= {"overlay": None, "coloured": False}
+        if seen is not None and _is_drawn(answered, overlays):
             row["overlay"] = _draw(output, answered, number)
+            row["coloured"] = seen.heat is not None or seen.mask is not None
         return row
 
     return in_order(finish, enumerate(stream, start=first), workers=workers)
@@ -121,7 +137,7 @@ def _finish(output: Path, predictor: Predictor, rows: Sequence[Row], config: Dic
     from capsule_inspection.reports.gallery import write_gallery
 
     counts = count(rows)
-    page = write_gallery(output, rows, about=_about(predictor, config, counts))
+    page = write_gallery(output, rows, about=_about(predictor, config, rows))
     log.info(
         "%d photographs: %d with a defect, %d good, %d unlike the training photographs.",
         counts["images"],
@@ -142,7 +158,7 @@ def _finish(output: Path, predictor: Predictor, rows: Sequence[Row], config: Dic
         more = f"; and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
         raise DataError(
             f"{len(failed)} of {len(rows)} photographs could not be read, all others are done "
-            f"({shown}{more}). Mend them and run the same command again: only these are read anew."
+            f"({shown}{more}). Mend them and {again(config)}: only these are read anew."
         )
 
 
@@ -159,12 +175,11 @@ def count(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     }
 
 
-def _about(predictor: Predictor, config: DictConfig, counts: Mapping[str, int]) -> dict[str, Any]:
-    description = predictor.description
+def _about(predictor: Predictor, config: DictConfig, rows: Sequence[Row]) -> dict[str, Any]:
+    description, counts = predictor.description, count(rows)
     classes = list(description.classes)
     if description.task == SEGMENTATION and not description.names_defects:
         classes = [classes[GOOD_LABEL], DEFECT]  # all marks are of one class
-    is_coloured = description.task != CLASSIFICATION or config.explain != NONE
     return {
         "title": f"{description.model}: {counts['images']} photographs",
         "task": description.task,
@@ -173,6 +188,7 @@ def _about(predictor: Predictor, config: DictConfig, counts: Mapping[str, int]) 
         "classes": classes,
         "command": shlex.join(["python", *sys.argv]),
         "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
-        "counts": dict(counts),
-        "legend": is_coloured and config.overlays != NONE,
+        "counts": counts,
+        # Rows of older versions do not say so.
+        "legend": any(row["overlay"] and row.get("coloured", True) for row in rows),
     }

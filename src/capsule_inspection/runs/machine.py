@@ -32,6 +32,9 @@ PACKAGES = (
     "numpy",
     "capsule-inspection",
 )
+FULL, HALF = "32-true", "bf16-mixed"
+PRECISIONS = {"32": FULL, "bf16": HALF, "16": "16-mixed"}
+"""Short names of Lightning's precisions, and what they mean."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,9 @@ class Choices:
 def choose(trainer: DictConfig, *, gpu: int | None = None) -> Choices:
     """Choices for a trainer's settings; `auto` means what is quickest on this machine."""
     device = _device(str(trainer.accelerator))
-    precision = str(trainer.precision)
+    precision = PRECISIONS.get(str(trainer.precision), str(trainer.precision))
     if precision == "auto":
-        precision = "bf16-mixed" if has_bf16(device) else "32-true"
+        precision = HALF if has_bf16(device) else FULL
     channels_last = trainer.channels_last
     if channels_last == "auto":
         channels_last = device in ("cpu", "cuda")
@@ -63,12 +66,16 @@ def choose(trainer: DictConfig, *, gpu: int | None = None) -> Choices:
     return Choices(device, precision, bool(channels_last), int(threads), own_gpu)
 
 
-def apply(choices: Choices) -> None:
-    """Set what is global to the process."""
+def apply(choices: Choices, *, exact: bool = False) -> None:
+    """Set what is global to the process.
+
+    With `exact` no GPU shortens float32 to TF32, whose 10 bits show in an answer.
+    """
     torch.set_num_threads(choices.threads)
     if choices.gpu is not None:
         torch.cuda.set_device(choices.gpu)
-    torch.set_float32_matmul_precision("high")
+    torch.set_float32_matmul_precision("highest" if exact else "high")
+    torch.backends.cudnn.allow_tf32 = not exact
     keep_freed_memory()
 
 
@@ -124,7 +131,7 @@ def fit_network(choices: Choices, network: torch.nn.Module, *, asked: object) ->
         choices = replace(choices, channels_last=False)
     if choices.channels_last:
         network.to(memory_format=torch.channels_last)
-    if choices.device == "cpu" and choices.precision == "bf16-mixed":
+    if choices.device == "cpu" and choices.precision == HALF:
         train_depthwise_in_float32(network)
     return choices
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
+from capsule_inspection.configuration.existing_run import refuse_evaluation
 from capsule_inspection.configuration.resume import load_stored
-from capsule_inspection.contracts import RunError, RunFiles
+from capsule_inspection.contracts import ConfigurationError, RunError, RunFiles
 from capsule_inspection.data.reading import MAX_PIXELS
 from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
 from capsule_inspection.inference.description import Description
@@ -71,31 +73,64 @@ def open_run(folder: Path) -> OpenedRun:
     return OpenedRun(config, description, inspector.eval())
 
 
-def open_predictor(path: Path, choices: machine.Choices, *, explain: str) -> Predictor:
-    """A run or an exported file, ready for photographs, on the chosen device.
+def choose(path: Path, trainer: DictConfig) -> machine.Choices:
+    """How a run or an exported file shall compute, as `machine.choose` says of this machine.
 
-    Raises RunError as `open_run` and `open_exported` do.
+    Raises ConfigurationError for what it cannot do.
     """
-    machine.apply(choices)
-    if path.is_file() or is_exported(path):  # a file of another kind is told what is expected
-        return open_exported(path, threads=choices.threads)
-    opened = open_run(path)
-    engine = TorchEngine(
-        opened.inspector,
-        device=choices.device,
-        half=choices.precision == "bf16-mixed",
-        channels_last=choices.channels_last,
-    )
-    return Predictor(opened.description, engine, explain=explain)
+    if not _holds_export(path):
+        choices = machine.choose(trainer)
+        if choices.precision not in (machine.FULL, machine.HALF):
+            raise ConfigurationError(
+                f"trainer.precision={trainer.precision}: photographs are answered in "
+                f"{machine.FULL} or {machine.HALF}. Name one of these."
+            )
+        return choices
+    for key, can in (("accelerator", ("auto", "cpu")), ("precision", ("auto", "32", machine.FULL))):
+        if str(trainer[key]) not in can:
+            raise ConfigurationError(
+                f"trainer.{key}={trainer[key]}: an exported file computes on the processor, in "
+                "float32. Leave it out, or name the run itself."
+            )
+    settings = trainer.copy()
+    settings.accelerator, settings.precision = "cpu", machine.FULL
+    return machine.choose(settings)
+
+
+def open_predictor(
+    path: Path, choices: machine.Choices, *, explain: str, max_pixels: int | None = None
+) -> Predictor:
+    """A run or an exported file, ready for photographs, as chosen by `choose`.
+
+    `max_pixels` of a photograph are those of the training where it is None. Raises RunError as
+    `open_run` and `open_exported` do.
+    """
+    machine.apply(choices, exact=choices.precision == machine.FULL)
+    if _holds_export(path):
+        predictor = open_exported(path, threads=choices.threads)
+    else:
+        opened = open_run(path)
+        engine = TorchEngine(
+            opened.inspector,
+            device=choices.device,
+            half=choices.precision == machine.HALF,
+            channels_last=choices.channels_last,
+        )
+        predictor = Predictor(opened.description, engine)
+    predictor.explain = explain
+    if max_pixels is not None:
+        predictor.description = replace(predictor.description, max_pixels=max_pixels)
+    return predictor
+
+
+def _holds_export(path: Path) -> bool:
+    """Also of files of other kinds: who reads exported files tells what is expected."""
+    return path.is_file() or is_exported(path)
 
 
 def _require_finished(folder: Path, record: Mapping[str, Any]) -> None:
+    refuse_evaluation(folder, record)
     status = record.get("status")
-    if "evaluated" in record:
-        raise RunError(
-            f"run={folder}: this is an evaluation, which has no network of its own. "
-            f"Name the run that it is of: run={record.get('run')}"
-        )
     if status == FINISHED:
         return
     reason = f" ({record['error']})" if record.get("error") else ""
@@ -125,7 +160,6 @@ def _origin(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "run": folder.resolve().name,
-        "folder": str(folder),
         "finished": record.get("finished"),
         "seed": record.get("seed"),
         "data": record["data"].get("name"),

@@ -113,6 +113,11 @@ def loss_and_room(name: str, before: Figure, after: Figure) -> tuple[float, floa
     return change, 0.0 if worse is None else abs(before.value - worse)
 
 
+def labels_by_name(classes: Sequence[str]) -> dict[str, int]:
+    """Also of `defect`, which networks of one class of marks say, unless a class is called so."""
+    return {DEFECT: 1} | {name: label for label, name in enumerate(classes)}
+
+
 def _ask(source: Source, predictor: Predictor, crops: Crops) -> Said:
     """What a model says of all images, measured as an evaluation would."""
     description = predictor.description
@@ -158,7 +163,7 @@ def _with_marks(
     """The predictions of a network that marks pixels."""
     masks = [of.seen.mask for of in answered if of.seen is not None and of.seen.mask is not None]
     truths = [crops.data.dataset.cache.masks[number] for number in crops.numbers]
-    label_of = {name: label for label, name in enumerate(description.classes)} | {DEFECT: 1}
+    label_of = labels_by_name(description.classes)
     called = [label_of[str(of.answer.prediction)] for of in answered]
     return dataclasses.replace(
         predictions,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,7 @@ from capsule_inspection.inference.predictor import ALL, Predictor
 from capsule_inspection.reports.answer_pictures import answer_picture
 from capsule_inspection.reports.answer_words import described, verdict
 from capsule_inspection.reports.run_folder import read_record
-from capsule_inspection.runs import machine
-from capsule_inspection.runs.opening import open_predictor
+from capsule_inspection.runs.opening import choose, open_predictor
 from capsule_inspection.runs.record import FINISHED
 
 if TYPE_CHECKING:
@@ -71,7 +70,8 @@ def build_page(config: DictConfig) -> gr.Blocks:
     """
     gradio = _gradio()
     path = Path(config.run) if config.run else latest_run(OUTPUTS)
-    predictor = open_predictor(path, machine.choose(config.trainer), explain=ALL)
+    choices = choose(path, config.trainer)
+    predictor = open_predictor(path, choices, explain=ALL, max_pixels=config.max_pixels)
     neighbours = None
     if (path / RunFiles.NEIGHBOURS).is_file() and config.neighbours:
         neighbours = read_neighbours(path / RunFiles.NEIGHBOURS)
@@ -84,6 +84,7 @@ def build_page(config: DictConfig) -> gr.Blocks:
 def launch(page: gr.Blocks, config: DictConfig) -> tuple[Any, str, str]:
     """Start the server, in threads: the application, its address, and none for sharing."""
     gradio = _gradio()
+    pass_proxies_by([*LOCAL, config.host])
     try:
         return page.launch(
             server_name=config.host,
@@ -104,16 +105,34 @@ def launch(page: gr.Blocks, config: DictConfig) -> tuple[Any, str, str]:
             f"host={config.host} port={config.port}: the page cannot be served there ({error}). "
             "Choose another port, or port=0 for a free one."
         ) from error
+    except Exception as error:  # Gradio's own, of several types
+        raise ConfigurationError(
+            f"host={config.host} port={config.port}: the page cannot be reached from this machine "
+            f"({error}). Where a proxy stands between, add {config.host} to NO_PROXY and no_proxy."
+        ) from error
+
+
+def pass_proxies_by(hosts: Iterable[str]) -> None:
+    """Reach these hosts directly: Gradio asks its own page whether it is up."""
+    names = ("NO_PROXY", "no_proxy")
+    known = [host.strip() for name in names for host in os.environ.get(name, "").split(",")]
+    wanted = ",".join(dict.fromkeys(filter(None, [*known, *hosts])))
+    os.environ.update(dict.fromkeys(names, wanted))
 
 
 def latest_run(outputs: Path) -> Path:
     """The run below a folder that was finished last. Raises RunError where there is none."""
     found: dict[str, Path] = {}
     for path in outputs.rglob(RunFiles.RECORD):
-        if (path.parent / RunFiles.BEST).is_file():
+        if not (path.parent / RunFiles.BEST).is_file():
+            continue
+        try:
             record = read_record(path.parent)
-            if record.get("status") == FINISHED:
-                found[str(record.get("finished"))] = path.parent
+        except RunError as error:
+            log.warning("%s It is passed over.", error)
+            continue
+        if record.get("status") == FINISHED:
+            found[str(record.get("finished"))] = path.parent
     if not found:
         raise RunError(
             f"run=null: there is no finished run in {outputs}/. Train one with make train, or name "
@@ -179,6 +198,7 @@ def _lay_out(
         with gradio.Row():
             with gradio.Column(scale=2):
                 upload = gradio.File(label="Drop a photograph here", elem_id="upload")
+                _refuse_addresses(gradio, upload)
                 words = gradio.HTML(elem_id="answer")
             with gradio.Column(scale=3):
                 picture = gradio.Image(
@@ -202,6 +222,19 @@ def _lay_out(
             api_name="inspect",
         )
     return page
+
+
+def _refuse_addresses(gradio: Any, upload: Any) -> None:
+    """What a program names as http://... Gradio would fetch, however large it is."""
+    take = upload.async_move_resource_to_block_cache
+
+    async def take_uploaded(path: str | Path | None) -> str | None:
+        if "://" in str(path):
+            raise gradio.Error("Addresses are not fetched: upload the photograph itself.")
+        taken: str | None = await take(path)
+        return taken
+
+    upload.async_move_resource_to_block_cache = take_uploaded
 
 
 def _gradio() -> Any:

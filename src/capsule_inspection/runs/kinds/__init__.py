@@ -29,6 +29,10 @@ class Kind(Protocol):
     kept_out: Sequence[str]
     """Stages beside val and test whose images are predicted at the end of a training."""
 
+    def decided_on(self, config: DictConfig) -> Sequence[str]:
+        """Stages on whose images `calibrate` decides what their figures would tell."""
+        ...
+
     def arrange(self, index: DataIndex, config: DictConfig) -> DataIndex:
         """The index with the split, and what this task takes out of its training part."""
         ...

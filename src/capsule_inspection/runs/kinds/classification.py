@@ -60,6 +60,9 @@ class Classification:
     names_defects = True
     kept_out: Sequence[str] = ()
 
+    def decided_on(self, config: DictConfig) -> Sequence[str]:
+        return ()
+
     def arrange(self, index: DataIndex, config: DictConfig) -> DataIndex:
         index = assign_split(index, config.split)
         return keep_defects(index, config.data.real_defects, seed=config.seed)

@@ -64,6 +64,10 @@ class Reconstruction:
     names_defects = False
     kept_out: Sequence[str] = (CALIBRATION,)
 
+    def decided_on(self, config: DictConfig) -> Sequence[str]:
+        chose = config.threshold.name == thresholds.F1
+        return (CALIBRATION, VAL) if chose else (CALIBRATION,)
+
     def arrange(self, index: DataIndex, config: DictConfig) -> DataIndex:
         index = splits.set_aside(
             assign_split(index, config.split),
@@ -181,8 +185,6 @@ class Reconstruction:
     ) -> dict[str, Figure]:
         figures: dict[str, Figure] = {}
         for stage, found in predictions.items():
-            if stage in _chose_the_threshold(config):  # on these very images
-                continue
             measured = _figures(found, data, config)
             if stage == TEST and found.maps is not None:
                 measured |= pointing.figures(found.index, found.maps, data)
@@ -285,11 +287,6 @@ def _choose_threshold(
             1 / (len(score) + 1),
         )
     return threshold
-
-
-def _chose_the_threshold(config: DictConfig) -> tuple[str, ...]:
-    """Stages whose images set the threshold: their figures would say what was chosen, no more."""
-    return (CALIBRATION, VAL) if config.threshold.name == thresholds.F1 else (CALIBRATION,)
 
 
 def _require_images(index: DataIndex, config: DictConfig) -> None:

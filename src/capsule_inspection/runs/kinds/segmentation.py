@@ -74,6 +74,9 @@ class Segmentation:
         self.binary = binary
         self.names_defects = not binary
 
+    def decided_on(self, config: DictConfig) -> Sequence[str]:
+        return () if config.split.name == "origin" else (VAL,)
+
     def arrange(self, index: DataIndex, config: DictConfig) -> DataIndex:
         index = with_masks(assign_split(index, config.split), on_bad_file=config.data.on_bad_file)
         if not self.binary:
@@ -208,8 +211,6 @@ class Segmentation:
     ) -> dict[str, Figure]:
         figures: dict[str, Figure] = {}
         for stage, found in predictions.items():
-            if stage == VAL and config.split.name != "origin":  # these very images chose
-                continue
             cache = data.dataset.cache
             measured = marking_figures(
                 found,
