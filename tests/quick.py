@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,16 @@ def content(folder: Path) -> dict[str, bytes]:
     """Every file below a folder, by its name, with its bytes; the lock of a run is left out."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.name != "run.lock")
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def move_images(run: Path, place: Path) -> Path:
+    """Copy a run's images below a folder, and let the run know them where they are no more."""
+    root = Path(record_of(run)["data"]["root"])
+    config = (run / "config.yaml").read_text(encoding="utf-8")
+    gone = config.replace(str(root), str(place / "gone"))
+    assert gone != config
+    (run / "config.yaml").write_text(gone, encoding="utf-8")
+    return shutil.copytree(root, place / "moved")
 
 
 def strays(folder: Path) -> list[Path]:

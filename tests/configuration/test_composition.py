@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
-from quick import check_refusal
-from small import Door
+from quick import check_refusal, rows_of
+from small import SMALL, SMALL_NETWORK, Door
 
 from capsule_inspection.configuration.checks import check
 from capsule_inspection.configuration.schema import Trainer
@@ -22,6 +24,7 @@ CHOICES = sorted(
     for path in CONF.rglob("*.yaml")
     if path.parent != CONF and path.parts[len(CONF.parts)] not in ("hydra", "parts")
 )
+TARGETS = 17
 NEEDED = {
     ("data", "mvtec"): ["data.root=/x"],
     ("data", "folder"): ["data.root=/x"],
@@ -62,6 +65,41 @@ def test_each_file_opens_with_what_it_is(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     first = lines[1] if lines[0].startswith("# @package") else lines[0]
     assert re.match(r"# \S+ ", first), f"{path}: {first}"
+
+
+def test_each_target_can_be_imported() -> None:
+    found = {
+        path: re.findall(r"_target_: (\S+)", path.read_text(encoding="utf-8"))
+        for path in CONF.rglob("*.yaml")
+    }
+    targets = {target for of_file in found.values() for target in of_file}
+    assert len(targets) == TARGETS
+    for target in sorted(targets):
+        assert callable(get_object(target)), target
+
+
+def test_a_logger_that_is_not_installed_is_named_with_what_to_install(
+    door: Door, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    answer = door("train", *SMALL, *SMALL_NETWORK, "logger=wandb", f"hydra.run.dir={tmp_path}")
+    check_refusal(
+        answer,
+        "logger: lightning.pytorch.loggers.WandbLogger cannot be used (",
+        "pip install -e '.[mlflow]' or '.[wandb]', or leave `logger` out.",
+        status=2,
+    )
+    assert len(answer.err.splitlines()) == 1
+
+
+def test_the_trainer_that_looks_for_faults_trains_two_short_epochs(
+    door: Door, tmp_path: Path
+) -> None:
+    settings = [setting for setting in SMALL if setting != "trainer=cpu"]
+    run = f"hydra.run.dir={tmp_path / 'run'}"
+    answer = door("train", *settings, *SMALL_NETWORK, "task.epochs=5", "trainer=debug", run)
+    assert answer.status == 0, answer.err
+    assert [row["epoch"] for row in rows_of(tmp_path / "run", "metrics.csv")] == ["0", "1"]
 
 
 def test_trainer_settings_have_the_names_of_lightnings_trainer() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-REPOSITORY = Path(__file__).parents[2]
+from omegaconf import DictConfig, OmegaConf
+from small import REPOSITORY, Door
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,12 @@ REPOSITORY = Path(__file__).parents[2]
         ("task.monitor=train/loss", "expected a validation figure"),
         ("data=mvtec", "data.root is needed"),
         ("data.painted=1.5", "data.painted=1.5: expected a value from 0 to 1"),
+        ("data.pasted=-0.1", "data.pasted=-0.1: expected a value from 0 to 1"),
+        ("task.painting.natural=1.5", "task.painting.natural=1.5: expected a value from 0 to 1"),
+        (
+            "model=autoencoder task.corrupted=1.5",
+            "task.corrupted=1.5: expected a value from 0 to 1",
+        ),
         ("data.real_defects=-1", "expected a value from 0 to 1"),
         ("model.pool=topk5", "Did you mean topk"),
         ("model.mask_loss=-0.5", "model.mask_loss=-0.5: expected a value from 0"),
@@ -46,7 +53,7 @@ REPOSITORY = Path(__file__).parents[2]
     ],
 )
 def test_each_mistake_is_named(door, argument: str, expected: str) -> None:
-    answer = door("train", argument)
+    answer = door("train", *argument.split())
     assert answer.status == (1 if argument.startswith("resume") else 2)
     assert expected in answer.err
     assert answer.err.startswith("error: ")
@@ -91,20 +98,39 @@ def test_nothing_is_left_behind_by_a_mistake(door, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("run.json"))
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["optimizer.lrr=1"]])
+@pytest.mark.parametrize(
+    ("arguments", "status", "expected"),
+    [
+        (["--help"], 0, "Configuration of `python train.py`"),
+        (["--cfg", "job"], 0, "name: custom_resnet"),
+        (["optimizer.lrr=1"], 2, "Did you mean optimizer.lr"),
+    ],
+)
 def test_torch_is_not_imported_for_help_configuration_or_mistakes(
-    arguments: list[str], tmp_path: Path
+    arguments: list[str], status: int, expected: str, tmp_path: Path
 ) -> None:
     code = (
         "import runpy, sys\n"
         f"sys.argv = ['train.py', *{arguments!r}]\n"
         "try:\n"
         f"    runpy.run_path({str(REPOSITORY / 'train.py')!r}, run_name='__main__')\n"
-        "except SystemExit:\n"
-        "    pass\n"
+        "except SystemExit as end:\n"
+        "    print(end.code)\n"
         "print('torch' in sys.modules, 'lightning' in sys.modules, 'pandas' in sys.modules)\n"
     )
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True
     )
-    assert answer.stdout.splitlines()[-1] == "False False False"
+    assert answer.stdout.splitlines()[-2:] == [f"{status}", "False False False"]
+    assert expected in answer.stdout + answer.stderr
+
+
+def test_all_settings_are_shown_as_they_are_composed(
+    door: Door, compose: Callable[..., DictConfig]
+) -> None:
+    answer = door("train", "model=unet", "seed=3", "--cfg", "job")
+    assert (answer.status, answer.err) == (0, "")
+    shown = OmegaConf.create(answer.out)
+    assert shown.seed == 3
+    assert shown.keys() == compose("train", "model=unet").keys()
+    assert shown.model == compose("train", "model=unet").model

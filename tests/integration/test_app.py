@@ -28,6 +28,8 @@ from capsule_inspection.runs import serving
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
              "--disable-component-update", "--no-first-run"]  # fmt: skip
+PATIENCE_S = 300
+"""For a server to start, and to stop."""
 Compose = Callable[..., DictConfig]
 
 
@@ -146,19 +148,29 @@ def address(finished: Path, tmp_path: Path) -> Iterator[str]:
     with subprocess.Popen(
         command, cwd=tmp_path, env=behind_a_proxy, stdout=subprocess.PIPE, text=True
     ) as server:
-        assert server.stdout is not None
-        lines = []
-        for line in server.stdout:
-            lines.append(line)
-            if line.startswith("Drop photographs at "):
-                break
         try:
-            assert lines, "the page was not served"
-            assert lines[-1].startswith("Drop photographs at "), lines
-            yield lines[-1].split()[3].rstrip(",")
-        finally:
+            line = _served(server)
+            yield line.split()[3].rstrip(",")
             server.send_signal(signal.SIGINT)
-            server.communicate()
+            server.communicate(timeout=PATIENCE_S)
+            assert server.returncode == 0
+        finally:
+            server.kill()
+
+
+def _served(server: subprocess.Popen[str]) -> str:
+    """The line with the address; one that never comes ends with the process."""
+    assert server.stdout is not None
+    patience = threading.Timer(PATIENCE_S, server.kill)
+    patience.start()
+    lines = []
+    for line in server.stdout:
+        lines.append(line)
+        if line.startswith("Drop photographs at "):
+            patience.cancel()
+            return line
+    patience.cancel()
+    pytest.fail(f"the page was not served: {lines}")
 
 
 @pytest.fixture

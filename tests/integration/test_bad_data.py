@@ -202,9 +202,10 @@ def test_a_missing_manifest_is_named(door: Door, tmp_path: Path) -> None:
 def test_a_class_with_one_image_says_how_many_are_needed(door: Door, tmp_path: Path) -> None:
     root = draw_mvtec(tmp_path / "bottle", counts={"good": 8, "crack": 1, "poke": 5})
     answer = train(door, root)
-    check_failed(answer, tmp_path, "crack", "1", "3", "train, val, test")
+    missing = "class crack has 1 image, at least {} are needed."
+    check_failed(answer, tmp_path, missing.format(3), "train, val, test")
     answer = door("train", *QUICK, "data=mvtec", f"data.root={root}", "split=kfold")
-    check_refusal(answer, "crack", "5", "split.folds")
+    check_refusal(answer, missing.format(5), "split.folds")
 
 
 def test_a_file_without_permission_is_named(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from quick import check_refusal, move_images
 from small import SMALL, SMALL_NETWORK, Door
 
 
@@ -123,6 +124,19 @@ def test_a_run_that_moved_is_evaluated_with_its_data_elsewhere(
     answer = door("evaluate", f"run={elsewhere}", *moved, f"output={tmp_path / 'out'}")
     assert answer.status == 0, answer.err
     assert cache.is_dir()
+
+
+def test_a_run_whose_images_have_moved_is_evaluated_with_their_new_place(
+    door: Door, finished: Path, tmp_path: Path
+) -> None:
+    there = move_images(finished, tmp_path)
+    answer = door("evaluate", f"run={finished}", f"output={tmp_path / 'refused'}")
+    check_refusal(answer, f"{tmp_path / 'gone'}: there is no such folder")
+    output = tmp_path / "out"
+    answer = door("evaluate", f"run={finished}", f"data.root={there}", f"output={output}")
+    assert answer.status == 0, answer.err
+    assert predictions(output) == [r for r in predictions(finished) if r["split"] == "test"]
+    assert drawn_root(output) == there
 
 
 def test_a_full_output_folder_is_refused(door: Door, run: Path) -> None:

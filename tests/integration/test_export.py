@@ -11,7 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quick import ODD_NAME, QUICK, check_refusal, content, draw_mvtec, record_of, rows_of, strays
+from quick import (
+    ODD_NAME,
+    QUICK,
+    check_refusal,
+    content,
+    draw_mvtec,
+    move_images,
+    record_of,
+    rows_of,
+    strays,
+)
 from small import Answer, Door
 
 from capsule_inspection.inference import exported, formats
@@ -315,11 +325,7 @@ def test_a_used_output_is_refused_and_stays(door: Door, finished: Path, tmp_path
 def test_images_that_have_moved_are_asked_for_and_taken(
     door: Door, finished: Path, tmp_path: Path
 ) -> None:
-    root = Path(record_of(finished)["data"]["root"])
-    there = shutil.copytree(root, tmp_path / "moved")
-    config = (finished / "config.yaml").read_text(encoding="utf-8")
-    gone = config.replace(str(root), str(tmp_path / "gone"))
-    (finished / "config.yaml").write_text(gone, encoding="utf-8")
+    there = move_images(finished, tmp_path)
     check_refusal(export(door, finished, "format=torchscript"), "data.root")
     cache = tmp_path / "another cache"
     moved = [f"data.root={there}", f"data.cache_folder={cache}"]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from agreement import check_agreement, evaluate, predict_test_images
+from omegaconf import DictConfig
 from quick import QUICK, check_refusal, draw_mvtec, figures_of, record_of, rows_of
 from small import SMALL, Answer, Door
 
@@ -129,6 +132,32 @@ def test_evaluation_repeats_scores_figures_and_maps(door: Door, run: Path, tmp_p
     assert figures_of(output) == own
     with np.load(run / "maps.npz") as first, np.load(output / "maps.npz") as second:
         assert np.array_equal(first["maps"], second["maps"])
+
+
+def test_photographs_get_the_answers_that_the_run_gave_for_its_test_images(
+    door: Door,
+    compose: Callable[..., DictConfig],
+    run: Path,
+    tmp_path: Path,
+    without_pictures: None,
+) -> None:
+    from capsule_inspection.runs import machine, serving
+    from capsule_inspection.runs.opening import open_predictor
+
+    evaluate(door, run, tmp_path / "evaluated")
+    predict_test_images(door, run, tmp_path / "predicted")
+    check_agreement(tmp_path / "predicted", tmp_path / "evaluated")
+    rows = rows_of(tmp_path / "predicted")
+    assert {row["prediction"] for row in rows} == {"good", "defect"}
+    assert {row["regions"] for row in rows} == {""}
+    config = compose("app", f"run={run}", "trainer=cpu", "trainer.threads=1")
+    predictor = open_predictor(run, machine.choose(config.trainer), explain="none")
+    inspect = serving.answering(predictor, None, count=0)
+    for row in (rows[0], max(rows, key=lambda row: float(row["score"]))):
+        words, picture, _ = inspect(row["path"])
+        assert ('class="verdict bad">Defect<' in words) == (row["prediction"] == "defect")
+        assert f"a defect above the threshold {float(row['threshold']):.3g}" in words
+        assert picture is not None
 
 
 @pytest.mark.usefixtures("without_pictures")

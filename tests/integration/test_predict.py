@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import json
 import os
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from agreement import check_agreement, evaluate, predict_test_images
 from PIL import Image
 from quick import ODD_NAME, check_refusal, content, draw, record_of, rows_of, strays
 from small import Answer, Door
@@ -44,24 +44,9 @@ def lines(output: Path) -> list[dict[str, Any]]:
 def test_photographs_get_the_answers_that_the_run_gave_for_its_test_images(
     door: Door, finished: Path, tmp_path: Path
 ) -> None:
-    root = Path(record_of(finished)["data"]["root"])
-    tested = [row for row in rows_of(finished) if row["split"] == "test"]
-    table = tmp_path / "test images.csv"
-    with table.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([["path"], *([str(root / row["path"])] for row in tested)])
-    evaluated = door("evaluate", f"run={finished}", f"output={tmp_path / 'e'}",
-                     "trainer=cpu", "trainer.threads=1", "trainer.precision=32-true")  # fmt: skip
-    assert evaluated.status == 0, evaluated.err
-    answer = predict(door, finished, table, tmp_path / "out")
-    assert answer.status == 0, answer.err
-    expected = rows_of(tmp_path / "e")
-    found = rows_of(tmp_path / "out")
-    assert [Path(row["path"]).name for row in found] == [Path(r["path"]).name for r in expected]
-    assert [row["prediction"] for row in found] == [row["prediction"] for row in expected]
-    for column in ("p_good", "p_crack", "p_poke", "score"):
-        assert [float(row[column]) for row in found] == pytest.approx(
-            [float(row[column]) for row in expected], abs=1e-6
-        )
+    evaluate(door, finished, tmp_path / "evaluated")
+    predict_test_images(door, finished, tmp_path / "predicted")
+    check_agreement(tmp_path / "predicted", tmp_path / "evaluated")
 
 
 def test_a_folder_becomes_tables_pictures_and_a_gallery(
@@ -222,17 +207,35 @@ def test_a_used_output_folder_is_refused_and_stays(
     assert "thesis.txt" in content(tmp_path / "out")
 
 
-def test_predictions_of_another_model_are_not_continued(
+def test_predictions_of_other_settings_are_not_continued(
     door: Door, finished: Path, photos: Path, tmp_path: Path
 ) -> None:
     assert predict(door, finished, photos, tmp_path / "out").status == 0
-    before = content(tmp_path / "out")
+    before = without_log(tmp_path / "out")
     answer = predict(door, finished, photos, tmp_path / "out", "overlays=defects")
     check_refusal(answer, "overlays=all", "overlays=defects is asked for now")
-    after = content(tmp_path / "out")
-    assert {name: after[name] for name in before if name != "predict.log"} == {
-        name: before[name] for name in before if name != "predict.log"
-    }
+    assert without_log(tmp_path / "out") == before
+
+
+def test_predictions_of_another_model_are_not_continued(
+    door: Door, finished: Path, photos: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    other = shutil.copytree(finished, tmp_path / "other")
+    path = other / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["state_dict"]["network.head.bias"][0] += 1
+    torch.save(checkpoint, path)
+    assert predict(door, finished, photos, tmp_path / "out").status == 0
+    before = without_log(tmp_path / "out")
+    answer = predict(door, other, photos, tmp_path / "out")
+    check_refusal(answer, "were made with checkpoint=", "name another folder")
+    assert without_log(tmp_path / "out") == before
+
+
+def without_log(output: Path) -> dict[str, bytes]:
+    return {name: found for name, found in content(output).items() if name != "predict.log"}
 
 
 @pytest.mark.parametrize("status", ["running", "failed", "interrupted"])

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from quick import QUICK, move_images
 from small import REPOSITORY, SMALL, SMALL_NETWORK, Door
 
 EPOCHS = "task.epochs=6"
@@ -221,16 +222,14 @@ def test_a_resumed_run_keeps_how_long_it_was_asked_to_be(door: Door, tmp_path: P
 
 
 def test_a_run_that_failed_before_its_split_has_one_when_it_is_resumed(
-    door: Door, drawn_folder: Path, tmp_path: Path
+    door: Door, mvtec: Path, tmp_path: Path
 ) -> None:
-    photographs, run = tmp_path / "photographs", tmp_path / "run"
-    shutil.copytree(next((drawn_folder / "drawn").iterdir()), photographs)
-    spoilt = sorted(photographs.rglob("train/good/*.png"))[0]
+    run = tmp_path / "run"
+    spoilt = mvtec / "train" / "good" / "000.png"
     whole = spoilt.read_bytes()
     spoilt.write_bytes(whole[:100])
-    settings = [s for s in SMALL if not s.startswith(("data.size_px", "data.counts"))]
-    data = ["data=mvtec", f"data.root={photographs}", f"data.cache_folder={tmp_path / 'cache'}"]
-    failed = door("train", *settings, *SMALL_NETWORK, *data, f"hydra.run.dir={run}")
+    data = ["data=mvtec", f"data.root={mvtec}", f"data.cache_folder={tmp_path / 'cache'}"]
+    failed = door("train", *QUICK, *data, f"hydra.run.dir={run}")
     assert failed.status == 1
     assert spoilt.name in failed.err
     assert not (run / "split.csv").exists()
@@ -238,6 +237,21 @@ def test_a_run_that_failed_before_its_split_has_one_when_it_is_resumed(
     answer = door("train", f"resume={run}")
     assert answer.status == 0, answer.err
     assert (run / "split.csv").is_file()
+
+
+def test_a_run_whose_images_have_moved_is_resumed_with_their_new_place_and_knows_it_from_then_on(
+    door: Door, finished: Path, tmp_path: Path
+) -> None:
+    there = move_images(finished, tmp_path)
+    answer = door("train", f"resume={finished}", "task.epochs=3")
+    assert answer.status == 1
+    assert f"{tmp_path / 'gone'}: there is no such folder" in answer.err
+    answer = door("train", f"resume={finished}", "task.epochs=3", f"data.root={there}")
+    assert answer.status == 0, answer.err
+    assert [int(row["epoch"]) for row in table(finished)] == [0, 1, 2]
+    assert record(finished)["data"]["root"] == settings_in(finished)["data"]["root"] == str(there)
+    answer = door("train", f"resume={finished}", "task.epochs=4")
+    assert answer.status == 0, answer.err
 
 
 def test_files_of_others_are_not_replaced(door: Door, tmp_path: Path) -> None:

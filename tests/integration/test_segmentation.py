@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from agreement import check_agreement, evaluate, predict_test_images
+from omegaconf import DictConfig
 from PIL import Image
 from quick import QUICK, check_refusal, draw, draw_mask, draw_mvtec, figures_of, record_of, rows_of
+from scipy import ndimage
 from small import SMALL, Answer, Door
 
+from capsule_inspection.inference.predictor import Predictor
 from capsule_inspection.metrics.marking import Decision, mark
+from capsule_inspection.runs import serving
 
 NETWORK = (
     "model=unet",
@@ -25,6 +32,8 @@ NETWORK = (
     "task.batch_size=8",
     "task.painting.variants=3",
 )
+HALF = 1e-3
+"""Foreground probabilities are kept in half precision, which has eleven bits."""
 NOISE_IMAGES = tuple(setting for setting in QUICK if not setting.startswith("model"))
 
 
@@ -130,6 +139,81 @@ def test_a_finished_run_is_evaluated_to_the_same_figures(
     assert again == {key: value for key, value in first.items() if key.startswith("test/")}
 
 
+def test_photographs_get_the_answers_that_the_run_gave_for_its_test_images(
+    door: Door,
+    compose: Callable[..., DictConfig],
+    run: Path,
+    tmp_path: Path,
+    without_pictures: None,
+) -> None:
+    predictor = check_predictions(door, compose, run, tmp_path)
+    inspect = serving.answering(predictor, None, count=0)
+    for row in rows_of(tmp_path / "predicted"):
+        words, picture, _ = inspect(row["path"])
+        called = row["prediction"].replace("_", " ")
+        verdict = "Good: no defect is seen" if called == "good" else f"Defect: {called}<"
+        assert verdict in words
+        assert words.count("region: ") == min(6, len(json.loads(row["regions"] or "[]")))
+        assert picture is not None
+
+
+def check_predictions(
+    door: Door, compose: Callable[..., DictConfig], run: Path, folder: Path
+) -> Predictor:
+    """Photographs are answered as evaluate.py does, by a decision that finds some defects."""
+    evaluate(door, run, folder / "before")
+    decide_in_the_middle(run, folder / "before")
+    evaluate(door, run, folder / "evaluated")
+    predict_test_images(door, run, folder / "predicted")
+    check_agreement(folder / "predicted", folder / "evaluated", tolerance=HALF)
+    is_good = {row["prediction"] == "good" for row in rows_of(folder / "predicted")}
+    assert is_good == {True, False}
+    predictor = open_for_photographs(run, compose)
+    check_regions(folder / "predicted", folder / "evaluated", predictor)
+    return predictor
+
+
+def decide_in_the_middle(run: Path, evaluated: Path) -> None:
+    """Let a run that has learnt little call half of its images a defect."""
+    import torch
+
+    scores = sorted({float(row["score"]) for row in rows_of(evaluated)})
+    middle = len(scores) // 2
+    path = run / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    decision = checkpoint["inspection"]["fitted"]["decision"]
+    decision |= {"probability": (scores[middle - 1] + scores[middle]) / 2, "extent": None}
+    torch.save(checkpoint, path)
+
+
+def open_for_photographs(run: Path, compose: Callable[..., DictConfig]) -> Predictor:
+    """A run as predict.py and the page use it."""
+    from capsule_inspection.runs import machine
+    from capsule_inspection.runs.opening import open_predictor
+
+    config = compose("app", f"run={run}", "trainer=cpu", "trainer.threads=1")
+    return open_predictor(run, machine.choose(config.trainer), explain="none")
+
+
+def check_regions(predicted: Path, evaluated: Path, predictor: Predictor) -> None:
+    """Regions of photographs are those of evaluate's marks, in the photographs' own pixels."""
+    with np.load(evaluated / "maps.npz") as maps:
+        marks = dict(zip(maps["index"].tolist(), maps["marked"], strict=True))
+    for found, row in zip(rows_of(predicted), rows_of(evaluated), strict=True):
+        prepared = predictor.read(Path(found["path"])).prepared
+        assert prepared is not None
+        marked = marks[int(row["index"])]
+        parts, _ = ndimage.label(marked > 0, np.ones((3, 3)))
+        expected = []
+        for number, (rows, columns) in enumerate(ndimage.find_objects(parts), start=1):
+            name = predictor.description.classes[marked[parts == number][0]]
+            area_px = round(np.count_nonzero(parts == number) * prepared.source_px_per_px)
+            box = prepared.to_source((columns.start, rows.start, columns.stop, rows.stop))
+            expected.append((name, area_px, *box))
+        regions = json.loads(found["regions"] or "[]")
+        assert sorted((r["class"], r["area_px"], *r["box"]) for r in regions) == sorted(expected)
+
+
 def test_defects_whose_mask_is_not_known_do_not_count_as_good_where_a_run_is_evaluated(
     door: Door, run: Path, tmp_path: Path, without_pictures: None
 ) -> None:
@@ -190,19 +274,21 @@ def test_binary_networks_call_every_defect_a_defect(door: Door, tmp_path: Path) 
     assert "test/iou_of_pixels/defect" in figures_of(tmp_path / "run")
 
 
-def test_tiles_keep_the_photographs_resolution_and_are_evaluated_alike(
-    door: Door, tmp_path: Path
+def test_tiles_keep_the_photographs_resolution_and_are_evaluated_and_predicted_alike(
+    door: Door, compose: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
     settings = ("data.mode=tiles", "data.tile=[32,48]", "task.epochs=1", "data.size_px=160")
-    answer = train(door, tmp_path / "run", *settings, f"data.root={tmp_path / 'drawn'}")
+    run = tmp_path / "run"
+    own = ("trainer.precision=32-true", f"data.root={tmp_path / 'drawn'}")
+    answer = train(door, run, *settings, *own)
     assert answer.status == 0, answer.err
-    with np.load(tmp_path / "run" / "maps.npz") as maps:
+    with np.load(run / "maps.npz") as maps:
         height, width = maps["maps"].shape[1:]
     assert height % 32 == width % 32 == 0
-    assert f"- {height}" in (tmp_path / "run" / "config.yaml").read_text()
-    answer = door("evaluate", f"run={tmp_path / 'run'}", f"output={tmp_path / 'again'}")
-    assert answer.status == 0, answer.err
-    assert figures_of(tmp_path / "again") == figures_of(tmp_path / "run")
+    assert f"- {height}" in (run / "config.yaml").read_text()
+    predictor = check_predictions(door, compose, run, tmp_path)
+    assert figures_of(tmp_path / "before") == figures_of(run)
+    assert not predictor.description.recipe.enlarge
 
 
 def test_an_encoder_begins_with_what_a_classifier_of_the_same_split_has_learnt(
@@ -344,6 +430,17 @@ def test_masks_with_soft_edges_and_with_several_defects_are_read(
     Image.fromarray(several).save(folder / "001_mask.png")
     answer = train_on(door, root)
     assert answer.status == 0, answer.err
+    found, data = tmp_path / "found", ("data=mvtec", f"data.root={root}", "split=all_test")
+    answer = door("evaluate", f"run={tmp_path / 'run'}", f"output={found}", *data)
+    assert answer.status == 0, answer.err
+    row_of = {row["path"]: row["index"] for row in rows_of(found)}
+    with np.load(found / "maps.npz") as maps:
+        masks = dict(zip(map(str, maps["index"]), maps["masks"], strict=True))
+    classes_in = {path: set(np.unique(masks[row]).tolist()) for path, row in row_of.items()}
+    assert classes_in["train/good/000.png"] == {0}
+    assert classes_in["test/crack/000.png"] == {0, 1}
+    assert classes_in["test/crack/001.png"] == {0, 1, 2}
+    assert classes_in["test/poke/000.png"] == {0, 2}
 
 
 def test_a_class_that_is_absent_from_training_is_refused_unless_names_do_not_matter(

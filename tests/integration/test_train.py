@@ -6,12 +6,26 @@ import csv
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks.weight_averaging import EMAWeightAveraging
+from omegaconf import DictConfig
 from small import REPOSITORY, SMALL, SMALL_NETWORK, Door
+
+from capsule_inspection.data import splits
+from capsule_inspection.data.module import InspectionDataModule
+from capsule_inspection.networks.base import Network
+from capsule_inspection.networks.custom_resnet import Bottleneck
+from capsule_inspection.networks.losses import class_weights, log_prior
+from capsule_inspection.runs.machine import Choices
+from capsule_inspection.tasks import optimizers, schedulers
 
 RUN = "outputs/classification"
 
@@ -119,6 +133,63 @@ def test_checkpoints_hold_tensors_and_plain_values_only(door: Door, tmp_path: Pa
         assert len(checkpoint["seen_sha256"][0]) == 64
 
 
+ARRIVED: dict[str, Callable[[Any], bool]] = {
+    "task.sampling=natural": lambda of: of.data.settings.sampling == "natural",
+    "task.logit_adjustment=1.0": lambda of: torch.allclose(
+        of.task.loss.log_prior, log_prior(of.data.class_counts())
+    ),
+    "task.label_smoothing=0.1": lambda of: of.task.loss.label_smoothing == 0.1,
+    "task.loss=focal": lambda of: of.task.loss.gamma == 2,
+    "task.class_weights=effective": lambda of: torch.allclose(
+        of.task.loss.class_weights, class_weights(of.data.class_counts(), "effective")
+    ),
+    "task.mixup=0.4": lambda of: of.data.settings.mixup == 0.4 and of.data.mix is not None,
+    "callbacks=none": lambda of: not callbacks(of, EarlyStopping, EMAWeightAveraging),
+    "callbacks=no_ema": lambda of: not callbacks(of, EMAWeightAveraging),
+    "callbacks.early_stopping.patience=1": lambda of: callbacks(of, EarlyStopping)[0].patience == 1,
+    "optimizer=sgd": lambda of: of.task.learning.optimizer.func is torch.optim.SGD,
+    "optimizer=adam": lambda of: of.task.learning.optimizer.func is torch.optim.Adam,
+    "optimizer=timm": lambda of: of.task.learning.optimizer.func is optimizers.timm_optimizer,
+    "optimizer.name=lamb": lambda of: type(of.trainer.optimizers[0]).__name__ == "Lamb",
+    "optimizer=torch": lambda of: of.task.learning.optimizer.func is optimizers.torch_optimizer,
+    "optimizer.name=NAdam": lambda of: type(of.trainer.optimizers[0]) is torch.optim.NAdam,
+    "scheduler=cosine": lambda of: of.task.learning.schedule.func is schedulers.cosine,
+    "scheduler=none": lambda of: of.task.learning.schedule.func is schedulers.constant,
+    "scheduler=plateau": lambda of: of.task.learning.schedule.func is schedulers.plateau,
+    "finetune=head_first": lambda of: of.task.learning.tuning.head_epochs > 0,
+    "finetune.head_epochs=1": lambda of: of.task.learning.tuning.head_epochs == 1,
+    "finetune=head_only": lambda of: of.task.learning.tuning.head_epochs == -1,
+    "finetune=layerwise": lambda of: of.task.learning.tuning.layer_decay == 0.75,
+    "split=kfold": lambda of: len(of.data.indices("test")) == len(of.data.labels) // 5,
+    "split.fold=4": lambda of: of.data.indices("test") == fold_of(of, 4),
+    "trainer.precision=bf16-mixed": lambda of: of.trainer.precision == "bf16-mixed",
+    "trainer.channels_last=false": lambda of: not of.data.settings.channels_last,
+    "data.roi=none": lambda of: rows_cut_out(of) == {(0, 96)},
+    "data.roi=[8,24,88,72]": lambda of: rows_cut_out(of) == {(24, 72)},
+    "data.augmentation.noise=0.05": lambda of: of.data.settings.augmentation.noise == 0.05,
+    "model.pool=average_max": lambda of: of.task.network.backbone.own_pool.kind == "average_max",
+    "model.block=bottleneck": lambda of: any(
+        isinstance(module, Bottleneck) for module in of.task.network.modules()
+    ),
+}
+"""What a setting has come to, in what was built of it."""
+
+
+def callbacks(of: SimpleNamespace, *kinds: type) -> list[Any]:
+    return [callback for callback in of.trainer.callbacks if isinstance(callback, kinds)]
+
+
+def fold_of(of: SimpleNamespace, fold: int) -> list[int]:
+    """Test images of a fold, with the settings of conf/split/kfold.yaml."""
+    found = splits.kfold(of.data.index, folds=5, fold=fold, val_fraction=0.15, seed=0)
+    return [row for row, record in enumerate(found.records) if record.split == "test"]
+
+
+def rows_cut_out(of: SimpleNamespace) -> set[tuple[int, ...]]:
+    """First and last row of what was cut out of the photographs."""
+    return {(y0, y1) for _, y0, _, y1 in np.asarray(of.data.dataset.cache.boxes).tolist()}
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -140,9 +211,52 @@ def test_checkpoints_hold_tensors_and_plain_values_only(door: Door, tmp_path: Pa
     ],
     ids=lambda settings: settings[0],
 )
-def test_each_choice_trains(door: Door, settings: list[str]) -> None:
+def test_each_choice_trains_and_arrives(
+    door: Door, built: SimpleNamespace, settings: list[str]
+) -> None:
     answer = door("train", *SMALL, *SMALL_NETWORK, *settings)
     assert answer.status == 0, answer.err
+    for setting in settings:
+        assert ARRIVED[setting](built), setting
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What the next training is built of: its task, data and trainer."""
+    from capsule_inspection.runs import building
+
+    found = SimpleNamespace()
+    make_task, make_trainer = building.build_task, building.build_trainer
+
+    def build_task(config: DictConfig, network: Network, data: InspectionDataModule) -> Any:
+        found.task, found.data = make_task(config, network, data), data
+        return found.task
+
+    def build_trainer(config: DictConfig, choices: Choices, **parts: Any) -> Any:
+        found.trainer = make_trainer(config, choices, **parts)
+        return found.trainer
+
+    monkeypatch.setattr(building, "build_task", build_task)
+    monkeypatch.setattr(building, "build_trainer", build_trainer)
+    return found
+
+
+def test_averaging_changes_what_is_validated_and_kept_and_nothing_of_the_learning(
+    door: Door, tmp_path: Path
+) -> None:
+    for name in ("default", "no_ema"):
+        settings = [f"callbacks={name}", "task.epochs=4", f"hydra.run.dir={tmp_path / name}"]
+        answer = door("train", *SMALL, *SMALL_NETWORK, *settings)
+        assert answer.status == 0, answer.err
+    averaged, plain = (rows(tmp_path / name / "metrics.csv") for name in ("default", "no_ema"))
+    assert [row["train/loss"] for row in averaged] == [row["train/loss"] for row in plain]
+    assert averaged[-1]["val/loss"] != plain[-1]["val/loss"]
+    kept, left = (
+        torch.load(tmp_path / name / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
+        for name in ("default", "no_ema")
+    )
+    assert kept.keys() == left.keys()
+    assert not torch.equal(kept["network.head.weight"], left["network.head.weight"])
 
 
 def test_the_head_alone_learns_where_it_should(door: Door, tmp_path: Path) -> None:

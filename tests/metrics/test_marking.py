@@ -156,16 +156,6 @@ def test_the_score_is_the_highest_value_with_a_region_by_scipy(seed: int) -> Non
         assert region_score(foreground, area_px) == max(possible)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_the_score_is_the_maximum_of_the_area_opening(seed: int) -> None:
-    morphology = pytest.importorskip("skimage.morphology")
-    foreground = drawn(seed, size=(40, 50))
-    for area_px in (1, 2, 9, 100, 2000):
-        opened = morphology.area_opening(foreground, area_px, connectivity=2)
-
-        assert region_score(foreground, area_px) == opened.max()
-
-
 def test_the_score_of_an_empty_map_is_zero() -> None:
     assert [region_score(np.zeros((3, 4)), area_px) for area_px in (1, 12, 13)] == [0, 0, 0]
 

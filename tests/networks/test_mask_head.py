@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,8 +24,8 @@ SIZE = (64, 96)
 CLASSES = 4
 
 
-def timm_network(name: str = "test_resnet", **settings: Any) -> Classifier:
-    torch.manual_seed(0)
+def timm_network(name: str = "test_resnet", *, seed: int = 0, **settings: Any) -> Classifier:
+    torch.manual_seed(seed)
     given = {"num_classes": CLASSES, "weights": "none", "image_size": SIZE, "mask_loss": 1.0}
     network = build_timm(name=name, **{**given, **settings}).network
     assert isinstance(network, Classifier)
@@ -174,22 +173,24 @@ def test_the_same_maps_in_other_sizes_give_places_of_the_finest() -> None:
 def test_weights_with_a_mask_head_fit_networks_with_other_classes(classes: int) -> None:
     network = timm_network(num_classes=classes)
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    torch.manual_seed(9)
-    state = {key: value + 1 for key, value in timm_network().state_dict().items()}
+    state = timm_network(seed=1).state_dict()
     assert fit_weights(network, state, where="file") is (classes == CLASSES)
     after = network.state_dict()
-    for key in ("mask_head.lateral.0.weight", "backbone.model.conv1.weight"):
-        if key in after:
-            torch.testing.assert_close(after[key], state[key])
+    for key in ("mask_head.lateral.0.weight", "backbone.model.layer1.0.conv1.weight"):
+        assert torch.equal(after[key], state[key])
+        assert not torch.equal(after[key], before[key])
     for key in ("mask_head.classify.weight", "mask_head.read.weigh.weight", "head.weight"):
-        torch.testing.assert_close(after[key], (state if classes == CLASSES else before)[key])
+        assert torch.equal(after[key], (state if classes == CLASSES else before)[key])
 
 
-def test_a_mask_head_is_dropped_or_starts_anew_where_only_one_side_has_it(tmp_path: Path) -> None:
-    with_head, without = timm_network(), timm_network(mask_loss=0.0)
+def test_a_mask_head_is_dropped_or_starts_anew_where_only_one_side_has_it() -> None:
+    with_head, without = timm_network(seed=1), timm_network(seed=2, mask_loss=0.0)
+    assert not torch.equal(without.head.weight, with_head.head.weight)
     fit_weights(without, with_head.state_dict(), where="file")
-    torch.testing.assert_close(without.head.weight, with_head.head.weight)
-    fresh = timm_network()
+    assert torch.equal(without.head.weight, with_head.head.weight)
+    fresh = timm_network(seed=3)
     expected = fresh.state_dict()["mask_head.classify.weight"].clone()
+    assert not torch.equal(expected, with_head.state_dict()["mask_head.classify.weight"])
     fit_weights(fresh, without.state_dict(), where="file")
-    torch.testing.assert_close(fresh.state_dict()["mask_head.classify.weight"], expected)
+    assert torch.equal(fresh.state_dict()["mask_head.classify.weight"], expected)
+    assert torch.equal(fresh.head.weight, with_head.head.weight)

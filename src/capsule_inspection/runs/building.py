@@ -268,8 +268,10 @@ def build_loggers(config: DictConfig, folder: Path, *, first_epoch: int) -> list
     try:
         return [board, instantiate(config.logger.extra)]
     except Exception as error:
+        # Hydra tells it within lines of its own.
+        reason = " ".join(str(error.__cause__ or error).split())
         raise ConfigurationError(
-            f"logger: {config.logger.extra.get('_target_')} cannot be used ({error}). Install it "
+            f"logger: {config.logger.extra.get('_target_')} cannot be used ({reason}). Install it "
             "with pip install -e '.[mlflow]' or '.[wandb]', or leave `logger` out."
         ) from error
 

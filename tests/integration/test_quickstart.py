@@ -1,0 +1,28 @@
+"""experiment=quickstart: brought weights, masks, painted and pasted defects, on small images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from agreement import check_agreement, evaluate, predict_test_images
+from quick import record_of, rows_of
+from small import SMALL, Door
+
+
+@pytest.mark.slow
+def test_its_run_begins_with_the_brought_weights_and_is_evaluated_and_predicted_alike(
+    door: Door, tmp_path: Path, without_pictures: None
+) -> None:
+    run = tmp_path / "run"
+    settings = [*SMALL, "task.epochs=1", "trainer.precision=32-true", f"hydra.run.dir={run}"]
+    answer = door("train", "experiment=quickstart", *settings)
+    assert answer.status == 0, answer.err
+    record = record_of(run)
+    assert (record["model"], record["weights"]["source"]) == ("resnet18", "painted")
+    assert float(rows_of(run, "metrics.csv")[0]["train/mask_loss"]) > 0
+    evaluate(door, run, tmp_path / "evaluated")
+    tested = [row for row in rows_of(run) if row["split"] == "test"]
+    assert rows_of(tmp_path / "evaluated") == tested
+    predict_test_images(door, run, tmp_path / "predicted")
+    check_agreement(tmp_path / "predicted", tmp_path / "evaluated")
