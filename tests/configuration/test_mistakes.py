@@ -42,6 +42,8 @@ from small import REPOSITORY, Door
             "model=autoencoder task.corrupted=1.5",
             "task.corrupted=1.5: expected a value from 0 to 1",
         ),
+        ("data=as_trained", "data=as_trained: this stands for that of a finished run"),
+        ("split=as_trained", "split=as_trained: this stands for that of a finished run"),
         ("data.real_defects=-1", "expected a value from 0 to 1"),
         ("model.pool=topk5", "Did you mean topk"),
         ("model.mask_loss=-0.5", "model.mask_loss=-0.5: expected a value from 0"),

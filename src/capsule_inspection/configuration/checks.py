@@ -34,6 +34,7 @@ CHOICES = {
     "explain": ("all", "defects", "none"),
     "format": tuple(EXPORT_SUFFIXES),
 }
+AS_TRAINED = "as_trained"
 SEGMENTATION_LOSSES = ("cross_entropy", "dice", "focal", "focal_tversky")
 LOSSES = ("l1", "l2", "ssim", "ms_ssim", "gradient", "spoilt")
 RANGES: dict[str, tuple[float, float]] = {
@@ -180,6 +181,16 @@ def _without_loose_size(config: DictConfig) -> DictConfig:
     with open_dict(loose):
         del loose.data.image_size
     return loose
+
+
+def _check_there_is_a_run(config: DictConfig) -> None:
+    """A training has no run before it to take data or a split from."""
+    for group in ("data", "split"):
+        if "task" in config and OmegaConf.select(config, f"{group}.name") == AS_TRAINED:
+            raise ConfigurationError(
+                f"{group}={AS_TRAINED}: this stands for that of a finished run, and is for "
+                f"evaluate.py and export.py. Name another {group}; train.py --help lists them."
+            )
 
 
 def _check_image_size(config: DictConfig) -> None:
@@ -395,6 +406,7 @@ def _check_workers(config: DictConfig) -> None:
 
 
 RULES: tuple[Callable[[DictConfig], None], ...] = (
+    _check_there_is_a_run,
     _check_image_size,
     _check_roi,
     _check_model_name,
