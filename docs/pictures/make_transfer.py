@@ -8,7 +8,9 @@ Run: python docs/pictures/make_transfer.py
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -23,7 +25,9 @@ from capsule_inspection.reports.run_folder import read_record
 HERE = Path(__file__).parent
 TABLE = HERE / "transfer.csv"
 LOOKS = {"random": (style.GREY, "o"), "painted": (style.BLUE, "s"), "imagenet": (style.GREEN, "D")}
-"""Of first weights, in the order of the legend."""
+"""Of first weights, in the order of the legend; the longest trainings are hollow."""
+_BESIDE = 1.15
+"""The longest trainings stand a little to the right of the others."""
 GOOD = "good"
 
 
@@ -40,6 +44,7 @@ def rows_of(run: Path) -> list[dict[str, object]]:
         "share": config.data.real_defects,
         "fold": config.split.get("fold", 0),
         "seed": config.seed,
+        "epochs": config.task.epochs,
         "real_defects": int(shown.sum()),
     }
     return [
@@ -59,9 +64,11 @@ def draw(table: pd.DataFrame) -> Figure:
     figure = style.new_figure(9.0, 3.6)
     accuracy, balanced = figure.subplots(1, 2, sharex=True)
     for weights, (colour, marker) in LOOKS.items():
-        found = table[table["weights"] == weights]
-        if len(found):
-            _line(accuracy, balanced, found, label=weights, colour=colour, marker=marker)
+        for epochs, found in table[table["weights"] == weights].groupby("epochs"):
+            full = epochs == table["epochs"].max()
+            look = {"color": colour, "marker": marker, "mfc": "white" if full else colour}
+            look["label"] = f"{weights}, {epochs} epochs"
+            _line(accuracy, balanced, found, look, beside=_BESIDE if full else 1.0)
     for axes, title in ((accuracy, "accuracy, 6 classes"), (balanced, "balanced accuracy")):
         axes.set_title(title)
         axes.set_xlabel("real images with a defect to learn from")
@@ -73,7 +80,9 @@ def draw(table: pd.DataFrame) -> Figure:
     always_good = table[table["label"] == GOOD]["images"].sum() / table["images"].sum()
     accuracy.axhline(always_good, color=style.BLACK, linestyle=":", linewidth=1)
     accuracy.annotate("always good", (counts[0], always_good - 0.06), fontsize=9)
-    balanced.legend(title="first weights", loc="lower right")
+    figure.legend(
+        *balanced.get_legend_handles_labels(), title="first weights", loc="outside right upper"
+    )
     return figure
 
 
@@ -83,7 +92,12 @@ def _defects(table: pd.DataFrame) -> pd.Series:
 
 
 def _line(
-    accuracy: Axes, balanced: Axes, found: pd.DataFrame, *, label: str, colour: str, marker: str
+    accuracy: Axes,
+    balanced: Axes,
+    found: pd.DataFrame,
+    look: Mapping[str, Any],
+    *,
+    beside: float,
 ) -> None:
     counts = _defects(found)
     for axes, is_balanced in ((accuracy, False), (balanced, True)):
@@ -99,10 +113,7 @@ def _line(
         values = [point.value for point in points]
         below = [point.value - (point.low or 0.0) for point in points]
         above = [(point.high or 1.0) - point.value for point in points]
-        axes.errorbar(
-            counts.to_numpy(), values, [below, above],
-            color=colour, marker=marker, capsize=3, label=label,
-        )  # fmt: skip
+        axes.errorbar(beside * counts.to_numpy(), values, [below, above], capsize=3, **look)
 
 
 def main(runs: list[str]) -> None:
