@@ -24,6 +24,8 @@ DEFECT = "defect"
 
 TRAIN, VAL, TEST, CALIBRATION = "train", "val", "test", "calibration"
 STAGES = (TRAIN, VAL, TEST, CALIBRATION)
+AS_TRAINED = "as_trained"
+"""Stands for the data set, or the split, of a finished run."""
 LEFT_OUT = "left_out"
 """In a split: a training image that `data.real_defects` leaves out."""
 

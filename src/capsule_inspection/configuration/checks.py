@@ -11,7 +11,14 @@ from collections.abc import Callable
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from capsule_inspection.configuration.messages import suggestion
-from capsule_inspection.contracts import EXPORT_SUFFIXES, TEST, TRAIN, VAL, ConfigurationError
+from capsule_inspection.contracts import (
+    AS_TRAINED,
+    EXPORT_SUFFIXES,
+    TEST,
+    TRAIN,
+    VAL,
+    ConfigurationError,
+)
 
 CHOICES = {
     "task.monitor_mode": ("max", "min"),
@@ -34,7 +41,6 @@ CHOICES = {
     "explain": ("all", "defects", "none"),
     "format": tuple(EXPORT_SUFFIXES),
 }
-AS_TRAINED = "as_trained"
 SEGMENTATION_LOSSES = ("cross_entropy", "dice", "focal", "focal_tversky")
 LOSSES = ("l1", "l2", "ssim", "ms_ssim", "gradient", "spoilt")
 RANGES: dict[str, tuple[float, float]] = {

@@ -41,7 +41,7 @@ def require_run(arguments: list[str]) -> None:
             f"run={folder}: expected a run folder with {RunFiles.RECORD} and {RunFiles.CONFIG}, "
             f"found {found}. Name the folder that train.py printed."
         )
-    refuse_evaluation(folder, _record_of(folder))
+    refuse_evaluation(folder, record_of(folder))
     if is_locked(folder / RunFiles.LOCK):
         raise RunError(
             f"run={folder}: this run is being trained by another process. Wait for it to end."
@@ -62,8 +62,8 @@ def refuse_evaluation(folder: Path, record: Mapping[str, Any]) -> None:
         )
 
 
-def _record_of(folder: Path) -> dict[str, Any]:
-    """The content of run.json; nothing where it is damaged, which who reads it tells."""
+def record_of(folder: Path) -> dict[str, Any]:
+    """The content of run.json; nothing where it is missing or damaged, which who needs it tells."""
     try:
         record = json.loads((folder / RunFiles.RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):

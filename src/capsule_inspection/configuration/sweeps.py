@@ -24,6 +24,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
 
+from capsule_inspection.configuration.existing_run import record_of
 from capsule_inspection.configuration.paths import named_folder, quote
 from capsule_inspection.configuration.resolvers import note_swept_keys
 from capsule_inspection.contracts import (
@@ -219,14 +220,10 @@ def _read_job(path: Path) -> JobRecord | None:
 
 def _as_run_says(job: JobRecord, folder: Path) -> JobRecord:
     """A job whose run was finished later, by `resume=` with its folder, is finished too."""
-    try:
-        run = json.loads((folder / RunFiles.RECORD).read_text(encoding="utf-8"))
-        if run["status"] != FINISHED:
-            return job
-        value = run.get("monitor", {}).get("value")
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    run = record_of(folder)
+    if run.get("status") != FINISHED:
         return job
-    return replace(job, status=FINISHED, error=None, value=value)
+    return replace(job, status=FINISHED, error=None, value=run.get("monitor", {}).get("value"))
 
 
 def begin_job(folder: Path) -> JobRecord:

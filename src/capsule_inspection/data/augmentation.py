@@ -2,10 +2,9 @@
 
 Each image has random numbers of its own, derived from (seed, epoch, image, draw): the order of
 batches, the number of processes and a resumed run change nothing. Noise alone is drawn for the
-batch. torchvision's v2 transforms draw
-one set of numbers for a batch, and are called here for what is the same for all images; the
-warp and the colours, which differ from image to image, are torch operations on the whole batch
-(docs/decisions/0003-batched-augmentation.md).
+batch. torchvision's v2 transforms draw one set of numbers for a batch, and are called here for what
+is the same for all images; the warp and the colours, which differ from image to image, are torch
+operations on the whole batch (docs/decisions/0003-batched-augmentation.md).
 """
 
 from __future__ import annotations

@@ -103,7 +103,6 @@ class EpochSampler(Sampler[Draw]):
         self.kind = kind
         self.seed = seed
         self.share = share
-        self.views = views
         self.shares = shares
         self.shown = shown
         self.count = views * (len(self.indices) + left_out)

@@ -52,7 +52,7 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """Files in order, but hidden ones: `._a.png` was left behind by copying."""
+    """All files but hidden ones: `._a.png` was left behind by copying."""
     root = folder.resolve()
     seen = {root}
 

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from capsule_inspection.configuration.resume import load_stored
 from capsule_inspection.contracts import (
+    AS_TRAINED,
     CALIBRATION,
     FORMAT_VERSION,
     TEST,
@@ -150,7 +151,7 @@ def evaluate(config: DictConfig) -> None:
             f"stage={config.stage}: the split has no {config.stage} images that the run's task "
             "takes. Name another stage or split."
         )
-    own_split = config.split.name == "as_trained"
+    own_split = config.split.name == AS_TRAINED
     as_before = own_split and bool(record.get("optimistic"))
     known = {
         SEEN: _seen_images(images, checkpoint),
@@ -206,7 +207,7 @@ def _recorded(output: Path, values: dict[str, Any]) -> Iterator[None]:
 
 def _data_settings(config: DictConfig, stored: DictConfig) -> DictConfig:
     """Settings of the data to evaluate on; crop and size are always the run's."""
-    if config.data.name == "as_trained":
+    if config.data.name == AS_TRAINED:
         return inputs.as_trained(stored.data, config.data)
     data = OmegaConf.to_container(config.data, resolve=False)
     assert isinstance(data, dict)
@@ -220,9 +221,9 @@ def _find_images(
 ) -> tuple[DataIndex, DecodedCache]:
     further = not kind_of(stored).names_defects
     index, cache = inputs.find_images(stored.data, classes=classes, further=further)
-    if config.split.name != "as_trained":
+    if config.split.name != AS_TRAINED:
         return inputs.assign_split(index, config.split), cache
-    if config.data.name != "as_trained":
+    if config.data.name != AS_TRAINED:
         raise ConfigurationError(
             f"data={config.data.name} needs a split of its own: the run's is of its own images. "
             "Say split=all_test to take every image that is found."
@@ -273,7 +274,7 @@ def _write_inputs(
     write_split_csv(index, output / RunFiles.SPLIT)
     (output / RunFiles.CONFIG).write_text(OmegaConf.to_yaml(config), encoding="utf-8")
     kept: dict[str, Any] = {key: record[key] for key in _KEPT if key in record}
-    own = config.data.name == "as_trained"
+    own = config.data.name == AS_TRAINED
     stage = str(config.stage)
     described = {
         **record["data"],

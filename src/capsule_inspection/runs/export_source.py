@@ -8,7 +8,14 @@ from typing import NamedTuple
 import torch
 from omegaconf import DictConfig
 
-from capsule_inspection.contracts import TEST, VAL, ConfigurationError, RunError, RunFiles
+from capsule_inspection.contracts import (
+    AS_TRAINED,
+    TEST,
+    VAL,
+    ConfigurationError,
+    RunError,
+    RunFiles,
+)
 from capsule_inspection.data import splits
 from capsule_inspection.data.module import InspectionDataModule
 from capsule_inspection.inference.predictor import Predictor
@@ -48,7 +55,7 @@ def open_source(config: DictConfig) -> Source:
     Raises RunError where it cannot be used, DataError where its images are gone, and
     ConfigurationError for images that are not its own.
     """
-    if config.data.name != "as_trained":
+    if config.data.name != AS_TRAINED:
         raise ConfigurationError(
             f"data={config.data.name}: an exported model is held against its run on the run's own "
             "images. Where they have moved, say data.root=<folder>."

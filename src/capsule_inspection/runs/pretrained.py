@@ -80,7 +80,7 @@ def keep_weights(
         data=_data(config, record),
         seen_sha256=tuple(seen),
         command=_command(record["command"]),
-        training=_training(config, data, first, record),
+        training=_training(config, first, record),
         figures=figures,
         licence=LICENCES[source],
         made=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -150,7 +150,7 @@ def _command(arguments: Sequence[str]) -> str:
 
 
 def _training(
-    config: DictConfig, data: InspectionDataModule, first: WeightsRecord, record: Mapping[str, Any]
+    config: DictConfig, first: WeightsRecord, record: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What it took, and what it began from."""
     told = ("epochs", "best_epoch", "monitor", "training_time_s", "hardware", "git_commit")
