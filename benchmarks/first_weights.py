@@ -93,15 +93,12 @@ def _of_logits(logits: torch.Tensor) -> tuple[list[float], list[int]]:
     return score.tolist(), (1 + probabilities[:, 1:].argmax(1)).tolist()
 
 
-def _of_marks(foreground: torch.Tensor, kind: torch.Tensor) -> tuple[list[float], list[int]]:
-    """The same of maps (N, H, W): the surest region, and the kind with the most probability."""
+def _of_marks(foreground: torch.Tensor, kinds: torch.Tensor) -> tuple[list[float], list[int]]:
+    """The same of maps: the surest region, and the kind with the most probability."""
     maps = foreground.float().numpy()
     area_px = round(AREA_SHARES[0] * maps[0].size)
-    kinds = [
-        np.bincount(of_one.ravel(), weights=found.ravel()).argmax()
-        for of_one, found in zip(kind.numpy(), maps, strict=True)
-    ]
-    return [region_score(found, area_px) for found in maps], [int(found) for found in kinds]
+    names = 1 + (foreground[:, None] * kinds).sum((2, 3)).argmax(1)
+    return [region_score(found, area_px) for found in maps], names.tolist()
 
 
 def _figures(score: np.ndarray, label: np.ndarray, named: np.ndarray | None) -> dict[str, Figure]:

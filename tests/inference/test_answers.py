@@ -76,9 +76,10 @@ def segmented(**values: object) -> tuple[Description, dict[str, np.ndarray]]:
     foreground = np.zeros(SIZE, np.float32)
     foreground[2:6, 10:20] = 0.9
     foreground[16:, 30:] = 1.0  # on padding
-    kind = np.full(SIZE, 2, np.uint8)
+    kinds = np.zeros((2, *SIZE), np.uint8)
+    kinds[1] = 255
     decided = description(SEGMENTATION, decision=Decision(0.5, 8), **values)
-    return decided, {"foreground": foreground, "kind": kind}
+    return decided, {"foreground": foreground, "kinds": kinds}
 
 
 def test_regions_are_told_in_the_photographs_own_pixels_and_never_on_padding() -> None:
@@ -98,7 +99,7 @@ def test_regions_are_told_in_the_photographs_own_pixels_and_never_on_padding() -
 
 def test_a_network_that_names_no_defects_calls_all_of_them_defect() -> None:
     decided, outputs = segmented(names_defects=False)
-    outputs["kind"][:] = 1
+    outputs["kinds"] = np.full((1, *SIZE), 255, np.uint8)
     found = answer(decided, outputs, prepared(), path="a").answer
     assert found.prediction == "defect"
     assert [region.name for region in found.regions] == ["defect"]
@@ -131,6 +132,14 @@ def test_a_description_of_a_newer_version_is_refused() -> None:
     stored = {**description(CLASSIFICATION).as_dict(), "format_version": 99}
     with pytest.raises(RunError, match=r"model\.json: made by a newer version \(format 99"):
         Description.from_dict(stored, where="model.json")
+
+
+def test_models_that_told_less_of_each_pixel_are_to_be_exported_again() -> None:
+    stored = {**description(SEGMENTATION).as_dict(), "format_version": 1}
+    with pytest.raises(RunError, match=r"earlier version \(format 1\).* Export the run again"):
+        Description.from_dict(stored, where="model.json")
+    kept = {**description(CLASSIFICATION).as_dict(), "format_version": 1}
+    assert Description.from_dict(kept, where="model.json") == description(CLASSIFICATION)
 
 
 @pytest.mark.parametrize("key", ["classes", "image_size", "task", "decision"])

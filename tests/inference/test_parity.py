@@ -37,7 +37,9 @@ def marked(probability: float, *, kind: int = 1) -> dict[str, np.ndarray]:
     """A square of 6 pixels a side with a probability."""
     foreground = np.zeros(SIZE, np.float32)
     foreground[10:16, 10:16] = probability
-    return {"foreground": foreground, "kind": np.full(SIZE, kind, np.uint8)}
+    kinds = np.zeros((3, *SIZE), np.uint8)
+    kinds[kind - 1] = 255
+    return {"foreground": foreground, "kinds": kinds}
 
 
 def test_equal_outputs_are_equal() -> None:
@@ -101,7 +103,13 @@ def test_pixels_at_the_threshold_are_a_tie_and_counted() -> None:
 def test_another_kind_of_defect_is_another_answer() -> None:
     parity = compared(SEGMENTATION, marked(0.95), marked(0.95, kind=2))
     (objection,) = parity.objections()
-    assert objection.startswith("kind differs by 1")
+    assert objection.startswith("kinds differs by 1")
+
+
+def test_a_step_of_rounding_is_no_other_kind() -> None:
+    outputs = marked(0.95)
+    moved = {**outputs, "kinds": np.where(outputs["kinds"] > 0, 254, 1).astype(np.uint8)}
+    assert not compared(SEGMENTATION, outputs, moved).objections()
 
 
 def test_kinds_of_pixels_that_show_nothing_do_not_matter() -> None:

@@ -155,7 +155,7 @@ def test_the_other_tasks_are_exported(
     assert answer.status == 0, answer.err
     print(answer.out)
     parity = record(tmp_path / "out")["parity"]
-    outputs = {"reconstruction": ["map", "score"], "segmentation": ["foreground", "kind"]}
+    outputs = {"reconstruction": ["map", "score"], "segmentation": ["foreground", "kinds"]}
     assert list(parity["differences"]) == outputs[task]
     assert parity["answers_changed"] == 0
 

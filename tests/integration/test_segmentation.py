@@ -110,7 +110,7 @@ def test_what_is_called_and_scored_follows_from_the_maps_and_the_decision(run: P
         for index, foreground, marked in zip(
             maps["index"].tolist(), maps["maps"], maps["marked"], strict=True
         ):
-            again = mark(foreground, np.ones(foreground.shape, np.uint8), decision)
+            again = mark(foreground, np.full((1, *foreground.shape), 255, np.uint8), decision)
             assert np.array_equal(again.mask > 0, marked > 0)
             is_called = float(test[index]["score"]) > float(test[index]["threshold"])
             assert is_called == (test[index]["prediction"] != "good") == bool(marked.any())

@@ -11,7 +11,15 @@ from capsule_inspection.metrics import marking
 from capsule_inspection.metrics.marking import Decision, choose_decision, mark, region_score
 
 EIGHT = np.ones((3, 3))
-TWO_KINDS = np.ones((4, 6), dtype=np.uint8)
+
+
+def certain(kind: np.ndarray) -> np.ndarray:
+    """Shares of two or three kinds (K, H, W) where each pixel is sure of one."""
+    kinds = np.arange(1, max(2, int(kind.max())) + 1)[:, None, None]
+    return np.where(kinds == kind, 255, 0).astype(np.uint8)
+
+
+TWO_KINDS = certain(np.ones((4, 6), dtype=np.uint8))
 
 
 def drawn(seed: int, *, values: int | None = None, size: tuple[int, int] = (9, 11)) -> np.ndarray:
@@ -29,8 +37,8 @@ def largest_area(above: np.ndarray) -> int:
 
 
 def finds(foreground: np.ndarray, probability: float, area_px: int) -> bool:
-    kind = np.ones(foreground.shape, dtype=np.uint8)
-    return bool(mark(foreground, kind, Decision(probability, area_px)).regions)
+    kinds = certain(np.ones(foreground.shape, dtype=np.uint8))
+    return bool(mark(foreground, kinds, Decision(probability, area_px)).regions)
 
 
 # --- marking
@@ -48,7 +56,7 @@ def test_regions_boxes_and_classes_by_hand() -> None:
     kind = np.full((4, 6), 3, dtype=np.uint8)
     kind[0, :2] = 1
 
-    marked = mark(foreground, kind, Decision(0.5, 2))
+    marked = mark(foreground, certain(kind), Decision(0.5, 2))
 
     assert marked.mask.dtype == np.uint8
     assert marked.mask.tolist() == [
@@ -84,15 +92,31 @@ def test_pixels_that_touch_at_a_corner_are_one_region() -> None:
     assert not finds(foreground, 0.5, 5)
 
 
-def test_a_region_has_the_class_of_most_probability_not_of_most_pixels() -> None:
+def test_a_region_has_the_class_that_all_its_pixels_together_make_most_probable() -> None:
     foreground = np.array([[0.95, 0.95, 0.6, 0.6, 0.6]])
     kind = np.array([[2, 2, 1, 1, 1]], dtype=np.uint8)
 
-    marked = mark(foreground, kind, Decision(0.5, 1))
+    equally_sure = mark(foreground, certain(kind), Decision(0.5, 1))
 
-    assert marked.mask.tolist() == [[2, 2, 2, 2, 2]]
-    assert mark(foreground - 0.05, kind, Decision(0.5, 1)).label == 2
-    assert mark(foreground.clip(0, 0.7), kind, Decision(0.5, 1)).label == 1
+    assert equally_sure.mask.tolist() == [[1, 1, 1, 1, 1]]
+    # Two that all but rule class 1 out outweigh three that are nearly undecided.
+    shares = np.array([[[10, 10, 140, 140, 140]], [[245, 245, 115, 115, 115]]], dtype=np.uint8)
+    assert mark(foreground, shares, Decision(0.5, 1)).mask.tolist() == [[2, 2, 2, 2, 2]]
+    logs = np.log((shares.astype(float) + 1) / 256).sum(axis=(1, 2))
+    assert logs.argmax() == 1
+
+
+def test_one_pixel_cannot_rule_a_class_out() -> None:
+    shares = np.array([[[0, 250, 250, 250]], [[255, 5, 5, 5]]], dtype=np.uint8)
+
+    assert mark(np.full((1, 4), 0.9), shares, Decision(0.5, 1)).label == 1
+
+
+def test_pixels_without_any_share_speak_for_no_class() -> None:
+    shares = np.zeros((3, 1, 4), dtype=np.uint8)
+    shares[1, 0, 3] = 200
+
+    assert mark(np.full((1, 4), 0.9), shares, Decision(0.5, 1)).label == 2
 
 
 def test_the_class_of_an_image_is_that_of_its_regions_together() -> None:
@@ -100,11 +124,11 @@ def test_the_class_of_an_image_is_that_of_its_regions_together() -> None:
     foreground = np.array([[0.8, 0, 0.8, 0, 0.8, 0, 0.9, 0.9]])
     kind = np.array([[1, 1, 1, 1, 1, 1, 2, 2]], dtype=np.uint8)
 
-    marked = mark(foreground, kind, Decision(0.5, 1))
+    marked = mark(foreground, certain(kind), Decision(0.5, 1))
 
     assert [region.label for region in marked.regions] == [2, 1, 1, 1]
     assert marked.label == 1
-    assert mark(foreground, kind, Decision(0.5, 2)).label == 2
+    assert mark(foreground, certain(kind), Decision(0.5, 2)).label == 2
 
 
 def test_a_probability_is_not_rounded_to_the_type_of_the_map() -> None:
@@ -115,13 +139,14 @@ def test_a_probability_is_not_rounded_to_the_type_of_the_map() -> None:
 
 
 def test_maps_may_be_views_of_larger_arrays() -> None:
-    foreground, kind = drawn(3), np.ones((9, 11), dtype=np.uint8)
+    foreground = drawn(3)
+    kinds = (255 * np.stack([drawn(4), 1 - drawn(4)])).astype(np.uint8)
     decision = Decision(0.2, 3)
 
-    turned = mark(foreground.T, kind.T, decision)
-    mirrored = mark(foreground[:, ::-1], kind[:, ::-1], decision)
+    turned = mark(foreground.T, kinds.transpose(0, 2, 1), decision)
+    mirrored = mark(foreground[:, ::-1], kinds[:, :, ::-1], decision)
 
-    straight = mark(foreground, kind, decision).mask
+    straight = mark(foreground, kinds, decision).mask
     assert np.array_equal(turned.mask.T, straight)
     assert np.array_equal(mirrored.mask[:, ::-1], straight)
     assert region_score(foreground.T, 5) == region_score(foreground, 5)
@@ -186,7 +211,7 @@ def agreement(
     """Dice of each image under a decision, from what `mark` marks."""
     found = []
     for foreground, truth in zip(foregrounds, truths, strict=True):
-        marked = mark(foreground, np.ones(truth.shape, dtype=np.uint8), decision).mask > 0
+        marked = mark(foreground, np.full((1, *truth.shape), 255, np.uint8), decision).mask > 0
         both = marked.sum() + (truth > 0).sum()
         found.append(2 * (marked & (truth > 0)).sum() / both if both else 1.0)
     return np.array(found)
@@ -236,14 +261,15 @@ def test_a_region_reaches_as_far_as_the_lower_probability() -> None:
     halo[22:28, 22:28] = 0.9  # within the square
     alone = np.zeros_like(halo)
     alone[70:90, 70:90] = 0.6  # as probable as the halo, and nothing certain in it
+    kinds = np.full((1, *halo.shape), 255, np.uint8)
     decision = Decision(0.8, 5, extent=0.5)
 
-    found = mark(halo + alone, np.ones(halo.shape, np.uint8), decision)
+    found = mark(halo + alone, kinds, decision)
 
     assert np.array_equal(found.mask, (SQUARE > 0).astype(np.uint8))
     assert len(found.regions) == 1
-    assert mark(halo, np.ones(halo.shape, np.uint8), Decision(0.8, 50, extent=0.5)).label == 0
-    assert np.count_nonzero(mark(halo, np.ones(halo.shape, np.uint8), Decision(0.8, 5)).mask) == 36
+    assert mark(halo, kinds, Decision(0.8, 50, extent=0.5)).label == 0
+    assert np.count_nonzero(mark(halo, kinds, Decision(0.8, 5)).mask) == 36
 
 
 def test_the_extent_is_chosen_below_the_probability_that_rejects_good_images() -> None:

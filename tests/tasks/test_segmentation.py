@@ -210,7 +210,7 @@ def test_pixels_of_a_validation_are_counted_by_what_they_are_and_are_called() ->
     assert torch.equal(task.val_pixels.compute(), expected)
 
 
-def test_a_prediction_is_the_probability_of_any_defect_and_the_most_probable_kind() -> None:
+def test_a_prediction_is_the_probability_of_any_defect_and_how_defects_share_it() -> None:
     probabilities = torch.tensor([0.5, 0.1, 0.3, 0.1])
     logits = probabilities.log()[:, None, None].repeat(1, 16, 24)
     certain = torch.tensor([0.97, 0.02, 0.005, 0.005])
@@ -218,19 +218,20 @@ def test_a_prediction_is_the_probability_of_any_defect_and_the_most_probable_kin
     task, batch = make_task(network=Fixed(logits)).eval(), make_batch()
     with torch.no_grad():
         found = task.predict_step(batch, 0)
-    assert set(found) == {"index", "label", "foreground", "kind"}
+    assert set(found) == {"index", "label", "foreground", "kinds"}
     assert found["index"].tolist() == [5, 7, 9]
     assert found["label"].tolist() == [0, 1, 3]
-    foreground, kind = found["foreground"], found["kind"]
-    assert foreground.shape == kind.shape == (3, 16, 24)
-    assert (foreground.dtype, kind.dtype) == (torch.float16, torch.uint8)
+    foreground, kinds = found["foreground"], found["kinds"]
+    assert foreground.shape == (3, 16, 24)
+    assert kinds.shape == (3, 3, 16, 24)
+    assert (foreground.dtype, kinds.dtype) == (torch.float16, torch.uint8)
     torch.testing.assert_close(foreground[:, :, 6:20], torch.full((3, 16, 14), 0.5).half())
     torch.testing.assert_close(
         foreground[:, :, :6].float(), torch.full((3, 16, 6), 0.03), atol=1e-4, rtol=0.0
     )
-    # Which defect is told everywhere, also where none is the most probable.
-    assert kind[:, :, :6].unique().tolist() == [1]
-    assert kind[:, :, 6:].unique().tolist() == [2]
+    # Which defect is told everywhere, also where none is probable.
+    assert kinds[:, :, :, 0].unique(dim=0).tolist() == [[[170] * 16, [42] * 16, [42] * 16]]
+    assert kinds[:, :, :, 6:].flatten(2).unique(dim=2).squeeze().tolist() == [[51, 153, 51]] * 3
 
 
 def test_on_padding_there_is_nothing_to_be_found() -> None:

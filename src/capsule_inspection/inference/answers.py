@@ -168,8 +168,8 @@ def _mark(
     decision = description.decision
     assert decision is not None
     foreground = (outputs["foreground"] * prepared.valid).astype(np.float16)
-    kind = outputs["kind"]
-    marked = mark(foreground, kind, decision)
+    kinds = outputs["kinds"]
+    marked = mark(foreground, kinds, decision)
     named = description.names_defects
     scale = prepared.source_px_per_px
     regions = [
@@ -193,7 +193,7 @@ def _mark(
     if named:
         shares = image_probabilities(
             foreground[None],
-            kind[None],
+            kinds[None],
             score=np.array([score]),
             called=np.array([marked.label]),
             threshold=decision.probability,

@@ -14,7 +14,9 @@ from capsule_inspection.contracts import RunError
 from capsule_inspection.data.preparation import Recipe
 from capsule_inspection.metrics.marking import Decision
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_SEGMENTATION_SINCE = 2
+"""Before, such a model told of each pixel the most probable kind alone."""
 CLASSIFICATION, RECONSTRUCTION, SEGMENTATION = "classification", "reconstruction", "segmentation"
 TASKS = (CLASSIFICATION, RECONSTRUCTION, SEGMENTATION)
 
@@ -58,7 +60,7 @@ class Description:
     def from_dict(cls, stored: Mapping[str, Any], *, where: str) -> Description:
         """The description of `as_dict`.
 
-        Raises RunError, naming `where`, for one of a newer version, or that is not whole.
+        Raises RunError, naming `where`, for one of another version, or that is not whole.
         """
         values = dict(stored)
         version = values.pop("format_version", None)
@@ -67,6 +69,11 @@ class Description:
                 f"{where}: made by a newer version (format {version}; this one reads up to "
                 f"{FORMAT_VERSION}). Install the newer version, or export the run again with this "
                 "one."
+            )
+        if values.get("task") == SEGMENTATION and version in range(1, _SEGMENTATION_SINCE):
+            raise RunError(
+                f"{where}: exported by an earlier version (format {version}), in which models that "
+                "mark pixels gave less than is needed to name a defect. Export the run again."
             )
         try:
             decision = values.pop("decision")

@@ -18,11 +18,11 @@ from capsule_inspection.inference.answers import Answered, answer
 from capsule_inspection.inference.description import CLASSIFICATION, SEGMENTATION, Description
 
 TOLERANCE = 1e-4
-LOGITS, SCORE, FOREGROUND, KIND = "logits", "score", "foreground", "kind"
+LOGITS, SCORE, FOREGROUND, KINDS = "logits", "score", "foreground", "kinds"
 _SEEN = 0.01
-"""Probability of a defect from which on it matters what kind of defect a pixel shows."""
+"""Probability of a defect from which on it matters what kinds of defect a pixel shows."""
 _KINDS_TOLERANCE = 1e-3
-"""Share of these pixels whose two most probable kinds may be so close that rounding decides."""
+"""Share of these pixels whose kinds may differ by more than the one step that rounding makes."""
 Outputs = Mapping[str, np.ndarray]
 
 
@@ -111,7 +111,7 @@ def tolerance(description: Description, name: str, expected: np.ndarray) -> floa
 
     The scale of scores and maps is at least the threshold, that of logits at least 1.
     """
-    if name == KIND:
+    if name == KINDS:
         return _KINDS_TOLERANCE
     if name == FOREGROUND:
         return TOLERANCE
@@ -125,9 +125,10 @@ def _difference(
     allowed = tolerance(description, name, expected[name])
     if expected[name].shape != found[name].shape:
         return Difference(float("inf"), allowed, path)
-    if name == KIND:
+    if name == KINDS:
         seen = expected[FOREGROUND] > _SEEN
-        other = (expected[name] != found[name])[seen]
+        steps = np.abs(expected[name].astype(np.int16) - found[name])
+        other = np.asarray((steps > 1).any(axis=0))[seen]
         return Difference(float(other.mean()) if other.size else 0.0, allowed, path)
     apart = np.abs(expected[name].astype(np.float64) - found[name])
     return Difference(float(apart.max()), allowed, path)

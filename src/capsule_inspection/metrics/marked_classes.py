@@ -9,7 +9,7 @@ from capsule_inspection.contracts import GOOD_LABEL
 
 def image_probabilities(
     foreground: np.ndarray,
-    kind: np.ndarray,
+    kinds: np.ndarray,
     *,
     score: np.ndarray,
     called: np.ndarray,
@@ -20,17 +20,17 @@ def image_probabilities(
 
     The score, stretched so that the threshold becomes a half, is shared among the defects as their
     pixels share the foreground; the rest is the good class's. What is decided is `called`, not the
-    largest of them. Shapes: foreground (N, H, W) in [0, 1], the probability of any defect; kind
-    (N, H, W), the most probable defect of each pixel; score and called (N,).
+    largest of them. Shapes: foreground (N, H, W) in [0, 1], the probability of any defect; kinds
+    (N, C - 1, H, W) uint8, how it is shared among them; score and called (N,).
     """
     above = 0.5 + 0.5 * (score - threshold) / (1 - threshold)
     share = np.where(score > threshold, above, 0.5 * score / threshold).clip(0, 1)
     shares = np.zeros((len(score), num_classes))
-    for row, (probability, kinds) in enumerate(zip(foreground, kind, strict=True)):
+    for row, (probability, shared) in enumerate(zip(foreground, kinds, strict=True)):
         counted = probability > (threshold if called[row] != GOOD_LABEL else 0)
         weights = probability[counted].astype(np.float64)
-        shares[row] = np.bincount(kinds[counted], weights=weights, minlength=num_classes)
-        if not counted.any():
+        shares[row, GOOD_LABEL + 1 :] = shared[:, counted] @ weights
+        if not shares[row].any():
             shares[row, GOOD_LABEL + 1 :] = 1
     shares *= (share / shares.sum(1))[:, None]
     shares[:, GOOD_LABEL] = 1 - share

@@ -30,6 +30,9 @@ _PULL = 3.0
 """By how much agreement must be better for a pair of probabilities further away: this, over the
 number of images with a defect, times the square of the distance."""
 
+LOG_OF_SHARE = np.log((np.arange(256) + 1) / 256)
+"""Of a share in 255ths, never that of nothing: one pixel cannot rule a class out."""
+
 _ROUNDING = 1e-9
 """Decisions whose agreement differs by less are equally good."""
 
@@ -83,13 +86,15 @@ class Marked(NamedTuple):
     label: int
 
 
-def mark(foreground: np.ndarray, kind: np.ndarray, decision: Decision) -> Marked:
+def mark(foreground: np.ndarray, kinds: np.ndarray, decision: Decision) -> Marked:
     """Mark the regions that a decision lets stand, each with one class.
 
-    A region's class is the kind with the largest sum of probabilities in it. The image's class is
-    that of the regions that have the largest sum together; of equal sums the lower class.
-    Shapes: foreground (H, W) in [0, 1], the probability of any defect; kind (H, W) uint8, the most
-    probable defect class of each pixel, at least 1.
+    A region's class is the most probable one if all of its pixels show the same defect and speak
+    independently: the one with the largest sum of the logarithms of their shares ("product rule",
+    Kittler et al. 1998). The image's class is that of the regions that have the largest sum of
+    probabilities together; of equal sums the lower class.
+    Shapes: foreground (H, W) in [0, 1], the probability of any defect; kinds (K, H, W) uint8, how
+    it is shared among the classes from 1 on, in 255ths.
     """
     labelled, areas, boxes = _regions(_exceeds(foreground, decision.probability))
     kept = np.flatnonzero(areas >= decision.area_px)
@@ -99,8 +104,11 @@ def mark(foreground: np.ndarray, kind: np.ndarray, decision: Decision) -> Marked
         certain = np.isin(labelled, kept + 1)
         labelled, areas, boxes = _regions(_exceeds(foreground, decision.extent))
         kept = np.unique(labelled[certain]) - 1
-    of_kinds = _evidence(foreground, kind, labelled, len(areas))[kept]
-    label, evidence = of_kinds.argmax(axis=1), of_kinds.sum(axis=1)
+    inside = labelled > 0
+    numbers = labelled[inside] - 1
+    shares = _sums(LOG_OF_SHARE[kinds[:, inside]], numbers, len(areas))[:, kept]
+    (evidence,) = _sums(foreground[None, inside], numbers, len(areas))[:, kept]
+    label = 1 + shares.argmax(axis=0)
     class_of_number = np.zeros(len(areas) + 1, dtype=np.uint8)  # background is number 0
     class_of_number[kept + 1] = label
     found = zip(label, areas[kept], boxes[kept], evidence, strict=True)
@@ -187,15 +195,9 @@ def _regions(above: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return labelled, areas, np.concatenate([corner, corner + size], axis=1)
 
 
-def _evidence(
-    foreground: np.ndarray, kind: np.ndarray, labelled: np.ndarray, count: int
-) -> np.ndarray:
-    """Sum of probabilities of each region by kind: (R, K) float64."""
-    inside = labelled > 0
-    of_pixel, kinds = kind[inside].astype(np.int64), int(kind.max()) + 1
-    cell = (labelled[inside] - 1) * kinds + of_pixel
-    weights = foreground[inside].astype(np.float64)
-    return np.bincount(cell, weights=weights, minlength=count * kinds).reshape(count, kinds)
+def _sums(values: np.ndarray, numbers: np.ndarray, count: int) -> np.ndarray:
+    """Sums of values (M, P) of pixels by the number of their region (P,): (M, R) float64."""
+    return np.array([np.bincount(numbers, weights=row, minlength=count) for row in values])
 
 
 def _areas_px(shares: Sequence[float], pixels: int) -> np.ndarray:

@@ -22,7 +22,7 @@ from capsule_inspection.networks.base import Network
 from capsule_inspection.networks.classifier import Classifier
 from capsule_inspection.networks.explanation import explain
 from capsule_inspection.networks.scoring import scaled_logits
-from capsule_inspection.networks.segmenter import Segmenter
+from capsule_inspection.networks.segmenter import Segmenter, foreground_and_kinds
 from capsule_inspection.networks.tiling import Tiling, tiled_probabilities
 
 
@@ -148,12 +148,12 @@ class ReconstructionInspector(Inspector):
 
 
 class SegmentationInspector(Inspector):
-    """Foreground (N, H, W), the probability that a pixel shows any defect, and its kind.
+    """Foreground (N, H, W), the probability that a pixel shows any defect, and its kinds.
 
-    The kind is the most probable defect, (N, H, W) uint8, at least 1.
+    The kinds tell how it is shared among the defects, (N, C - 1, H, W) uint8, in 255ths.
     """
 
-    outputs = ("foreground", "kind")
+    outputs = ("foreground", "kinds")
     network: Segmenter
 
     def __init__(
@@ -171,8 +171,7 @@ class SegmentationInspector(Inspector):
             logits = self.network(seen)
             with _in_float32(image):
                 probabilities = logits.float().softmax(1)
-        defects = probabilities[:, 1:]
-        return defects.sum(1), (1 + defects.argmax(1)).to(torch.uint8)
+        return foreground_and_kinds(probabilities)
 
     def embedding(self, image: Tensor) -> Tensor:
         return self.network.coarsest_map(self.normalised(image)).float().mean((2, 3))

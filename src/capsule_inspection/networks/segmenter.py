@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import segmentation_models_pytorch as smp
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -27,6 +28,8 @@ ARCHITECTURES = tuple(smp.MODEL_ARCHITECTURES_MAPPING)
 DECODER_CHANNELS = (128, 64, 32, 16, 16)
 """Half the library's at all levels but the last."""
 BINARY = "binary"
+_LEAST = 1e-30
+"""Of a probability that others are divided by."""
 RESERVED = {
     "encoder_name": "model.encoder",
     "encoder_weights": "model.weights",
@@ -66,6 +69,18 @@ class Segmenter(Network):
             getattr(self.model, part) for part in ("encoder", "decoder", "segmentation_head")
         )
         return [*encoder_layers(encoder), [*decoder.parameters()], [*head.parameters()]]
+
+
+def foreground_and_kinds(probabilities: Tensor) -> tuple[Tensor, Tensor]:
+    """What is read from class probabilities (N, C, H, W), float32, class 0 the background.
+
+    Foreground (N, H, W), the probability that a pixel shows any defect; kinds (N, C - 1, H, W)
+    uint8, how it is shared among the defects, in 255ths.
+    """
+    defects = probabilities[:, 1:]
+    foreground = defects.sum(1)
+    shares = defects / foreground.clamp_min(_LEAST)[:, None]
+    return foreground, (255 * shares).round().to(torch.uint8)
 
 
 def encoder_layers(encoder: nn.Module) -> list[list[nn.Parameter]]:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from capsule_inspection.contracts import Batch
+from capsule_inspection.networks.segmenter import foreground_and_kinds
 from capsule_inspection.networks.tiling import Tiling, tiled_probabilities
 from capsule_inspection.tasks.base import InspectionTask, Learning, in_float32
 
@@ -87,17 +87,17 @@ class SegmentationTask(InspectionTask):
         self.finish_validation(figures | {f"val/{name}": value for name, value in overlap.items()})
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Any:
-        """On the CPU: index and label (N,); foreground (N, H, W) float16; kind (N, H, W) uint8.
+        """On the CPU: index and label (N,), foreground (N, H, W) float16 and kinds, uint8.
 
-        The foreground is the probability that a pixel shows any defect, kind the most probable one.
+        Foreground and kinds are those of `foreground_and_kinds`, nothing on padding.
         """
-        probabilities = self.see(batch["image"])
-        foreground = probabilities[:, 1:].sum(1) * batch["valid"]
+        foreground, kinds = foreground_and_kinds(self.see(batch["image"]))
+        foreground = foreground * batch["valid"]
         return {
             "index": batch["index"].cpu(),
             "label": batch["label"].cpu(),
             "foreground": foreground.half().cpu(),
-            "kind": (1 + probabilities[:, 1:].argmax(1)).to(torch.uint8).cpu(),
+            "kinds": kinds.cpu(),
         }
 
 

@@ -175,8 +175,8 @@ class Segmentation:
     ) -> Predictions:
         found = predicting.run(task, data, choices=choices)
         decision = Decision.from_dict(task.fitted["decision"])
-        foreground, kind = found["foreground"].numpy(), found["kind"].numpy()
-        marked = [mark(*maps, decision) for maps in zip(foreground, kind, strict=True)]
+        foreground, kinds = found["foreground"].numpy(), found["kinds"].numpy()
+        marked = [mark(*maps, decision) for maps in zip(foreground, kinds, strict=True)]
         masks = [of_one.mask for of_one in marked]
         truths = [data.dataset.cache.masks[number] for number in found["index"].tolist()]
         predictions = Predictions(
@@ -198,7 +198,7 @@ class Segmentation:
             predictions,
             probabilities=image_probabilities(
                 foreground,
-                kind,
+                kinds,
                 score=predictions.score,
                 called=predictions.called,
                 threshold=decision.probability,
