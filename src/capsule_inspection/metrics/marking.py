@@ -30,7 +30,7 @@ _PULL = 3.0
 """By how much agreement must be better for a pair of probabilities further away: this, over the
 number of images with a defect, times the square of the distance."""
 
-LOG_OF_SHARE = np.log((np.arange(256) + 1) / 256)
+_LOG_OF_SHARE = np.log((np.arange(256) + 1) / 256)
 """Of a share in 255ths, never that of nothing: one pixel cannot rule a class out."""
 
 _ROUNDING = 1e-9
@@ -106,7 +106,7 @@ def mark(foreground: np.ndarray, kinds: np.ndarray, decision: Decision) -> Marke
         kept = np.unique(labelled[certain]) - 1
     inside = labelled > 0
     numbers = labelled[inside] - 1
-    shares = _sums(LOG_OF_SHARE[kinds[:, inside]], numbers, len(areas))[:, kept]
+    shares = _sums(_LOG_OF_SHARE[kinds[:, inside]], numbers, len(areas))[:, kept]
     (evidence,) = _sums(foreground[None, inside], numbers, len(areas))[:, kept]
     label = 1 + shares.argmax(axis=0)
     class_of_number = np.zeros(len(areas) + 1, dtype=np.uint8)  # background is number 0

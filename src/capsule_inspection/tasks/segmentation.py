@@ -89,7 +89,7 @@ class SegmentationTask(InspectionTask):
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Any:
         """On the CPU: index and label (N,), foreground (N, H, W) float16 and kinds, uint8.
 
-        Foreground and kinds are those of `foreground_and_kinds`, nothing on padding.
+        Both are those of `foreground_and_kinds`; on padding the foreground is 0.
         """
         foreground, kinds = foreground_and_kinds(self.see(batch["image"]))
         foreground = foreground * batch["valid"]
