@@ -57,6 +57,14 @@ def test_whole_numbers_of_two_types_make_no_other_contestant(tmp_path: Path) -> 
     assert len(gather(runs)) == 1
 
 
+def test_a_setting_that_did_nothing_and_is_gone_makes_no_other_contestant(tmp_path: Path) -> None:
+    runs = [
+        read_run(draw_run(tmp_path / f"{n}", seed=n, settings={"callbacks": {"ema": ema}}))
+        for n, ema in enumerate(({"decay": 0.9}, {"decay": 0.9, "start_epoch": 2}))
+    ]
+    assert len(gather(runs)) == 1
+
+
 def test_two_runs_of_one_name_fold_and_seed_stay_apart(tmp_path: Path) -> None:
     runs = [read_run(draw_run(tmp_path / name)) for name in ("a", "b")]
     assert [one.name for one in gather(runs)] == ["custom_resnet", "custom_resnet (2)"]

@@ -41,6 +41,7 @@ _NOT_OF_THE_MODEL = (
     "trainer.enable_progress_bar",
     "trainer.log_every_n_steps",
     "trainer.profiler",
+    "callbacks.ema.start_epoch",  # of runs of before, in which it did nothing
 )
 """Data's place, machine, repetition, and what stands elsewhere: none of it makes another model."""
 
