@@ -60,7 +60,8 @@ class Description:
     def from_dict(cls, stored: Mapping[str, Any], *, where: str) -> Description:
         """The description of `as_dict`.
 
-        Raises RunError, naming `where`, for one of another version, or that is not whole.
+        Raises RunError, naming `where`, for one of a newer version, of a version that told
+        too little, or that is not whole.
         """
         values = dict(stored)
         version = values.pop("format_version", None)

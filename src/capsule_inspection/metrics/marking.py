@@ -106,9 +106,9 @@ def mark(foreground: np.ndarray, kinds: np.ndarray, decision: Decision) -> Marke
         kept = np.unique(labelled[certain]) - 1
     inside = labelled > 0
     numbers = labelled[inside] - 1
-    shares = _sums(_LOG_OF_SHARE[kinds[:, inside]], numbers, len(areas))[:, kept]
+    logs = _sums(_LOG_OF_SHARE[kinds[:, inside]], numbers, len(areas))[:, kept]
     (evidence,) = _sums(foreground[None, inside], numbers, len(areas))[:, kept]
-    label = 1 + shares.argmax(axis=0)
+    label = 1 + logs.argmax(axis=0)
     class_of_number = np.zeros(len(areas) + 1, dtype=np.uint8)  # background is number 0
     class_of_number[kept + 1] = label
     found = zip(label, areas[kept], boxes[kept], evidence, strict=True)
