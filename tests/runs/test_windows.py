@@ -35,6 +35,19 @@ def test_auto_shows_windows_first_to_networks_that_must_learn_all(
     assert whole_from(config) == judged_from(config) == 10 * share
 
 
+@pytest.mark.parametrize(
+    ("has_learnt", "epochs", "is_told"), [(True, 10, False), (False, 10, True), (False, 90, False)]
+)
+def test_few_epochs_for_networks_that_must_learn_all_are_told(
+    caplog: pytest.LogCaptureFixture, has_learnt: bool, epochs: int, is_told: bool
+) -> None:
+    config = config_of(share="auto")
+    config.task.epochs = epochs
+    settle(config, SimpleNamespace(has_learnt=has_learnt))  # type: ignore[arg-type]
+    told = [record.getMessage() for record in caplog.records]
+    assert [f"task.epochs={epochs} " in message for message in told] == [True] * is_told
+
+
 def test_what_was_asked_for_stays() -> None:
     config = config_of(share=0.3)
     assert not settle(config, SimpleNamespace(has_learnt=True))  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from omegaconf import DictConfig
@@ -9,9 +10,13 @@ from omegaconf import DictConfig
 from capsule_inspection.networks.base import Network
 from capsule_inspection.runs.inputs import sees_tiles
 
+log = logging.getLogger(__name__)
+
 AUTO = "auto"
 _WINDOWS_FIRST = 0.5
 """Share of the epochs that `task.whole_from=auto` gives to windows, where all is to be learnt."""
+_ENOUGH_EPOCHS, _MEASURED_EPOCHS = 45, 90
+"""Where all is to be learnt: below the first marks are poor, the second is what was measured."""
 
 
 def epochs_of(config: DictConfig) -> int:
@@ -30,11 +35,19 @@ def window_of(window: Sequence[int] | None, image_size: Sequence[int]) -> tuple[
 def settle(config: DictConfig, network: Network) -> bool:
     """Decide, in place, what `task.whole_from=auto` leaves to the first weights; whether it did.
 
-    A network that has learnt to mark whole images already unlearns it while windows are shown.
+    A network that has learnt to mark whole images already unlearns it while windows are shown. One
+    that has not needs more epochs than the default has, and that is said.
     """
     if config.task.get("whole_from") != AUTO:
         return False
     config.task.whole_from = 0.0 if network.has_learnt else _WINDOWS_FIRST
+    if not network.has_learnt and epochs_of(config) < _ENOUGH_EPOCHS:
+        log.warning(
+            "task.epochs=%d is for first weights that mark already, and these do not: marks will "
+            "be poor. Say task.epochs=%d, or model.weights=painted where the project brings some.",
+            epochs_of(config),
+            _MEASURED_EPOCHS,
+        )
     return True
 
 
