@@ -45,7 +45,7 @@ def test_few_epochs_for_networks_that_must_learn_all_are_told(
     config.task.epochs = epochs
     settle(config, SimpleNamespace(has_learnt=has_learnt))  # type: ignore[arg-type]
     told = [record.getMessage() for record in caplog.records]
-    assert [f"task.epochs={epochs} " in message for message in told] == [True] * is_told
+    assert [f"task.epochs={epochs}:" in message for message in told] == [True] * is_told
 
 
 def test_what_was_asked_for_stays() -> None:
