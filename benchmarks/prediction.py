@@ -1,8 +1,8 @@
 """Photographs through trained models: a single one, and a folder, against what cannot be saved.
 
 The U-Net: from the file of a photograph to marked regions, against the network's passes alone.
-ResNet18: a folder of photographs to rows and pictures, against the larger of decoding alone and
-the passes alone, which overlap; and the time that one photograph takes.
+Both models: a folder of photographs to rows and pictures, against the larger of decoding alone and
+the passes alone, which overlap. ResNet18: the time that one photograph takes.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import torch
 
 from benchmarks import our_training, predictors
 from benchmarks.figures import Row, interleave, ratios
+from benchmarks.our_training import Parts
 from benchmarks.sizes import Sizes
 from capsule_inspection.data.cache import in_order
 from capsule_inspection.data.reading import read_image
+from capsule_inspection.inference.description import CLASSIFICATION
 from capsule_inspection.inference.engines import IMAGE
 from capsule_inspection.inference.predictor import ALL, Predictor, Read
 from capsule_inspection.inference.results import OVERLAYS
@@ -33,12 +35,18 @@ _PHOTOGRAPHS = 12
 
 def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
     """Rows for the U-Net and for ResNet18."""
-    return [*_one_by_one(sizes, rounds=rounds), *_folder(sizes, rounds=rounds)]
+    unet = our_training.prepare([*our_training.segmentation_overrides(sizes), "trainer=cpu"])
+    random = ("model=resnet18", "model.weights=none")
+    resnet18 = our_training.prepare([*random, *our_training.data_overrides(sizes), "trainer=cpu"])
+    return [
+        *_one_by_one(unet, sizes, rounds=rounds),
+        *_folder(unet, sizes, rounds=rounds),
+        *_folder(resnet18, sizes, rounds=rounds),
+    ]
 
 
-def _one_by_one(sizes: Sizes, *, rounds: int) -> list[Row]:
+def _one_by_one(parts: Parts, sizes: Sizes, *, rounds: int) -> list[Row]:
     """As predict.py does it: in float32."""
-    parts = our_training.prepare([*our_training.segmentation_overrides(sizes), "trainer=cpu"])
     predictor = predictors.predictor_of(parts)
     paths = predictors.photographs(parts, _PHOTOGRAPHS)
     crops = [_crop(read) for read in map(predictor.read, paths)]
@@ -62,10 +70,8 @@ def _one_by_one(sizes: Sizes, *, rounds: int) -> list[Row]:
     ]
 
 
-def _folder(sizes: Sizes, *, rounds: int) -> list[Row]:
+def _folder(parts: Parts, sizes: Sizes, *, rounds: int) -> list[Row]:
     """As predict.py does it by default: in float32, with a picture for each photograph."""
-    parts = our_training.prepare(["model=resnet18", "model.weights=none",
-                                  *our_training.data_overrides(sizes), "trainer=cpu"])  # fmt: skip
     predictor = predictors.predictor_of(parts)
     paths = predictors.photographs(parts, sizes.predicted_images)
     cores = available_cores()
@@ -74,28 +80,33 @@ def _folder(sizes: Sizes, *, rounds: int) -> list[Row]:
         predictor.stacked(reads[first : first + BATCH_SIZE])
         for first in range(0, len(reads), BATCH_SIZE)
     ]
-    explaining = Predictor(predictor.description, predictor.engine, explain=ALL)
-    seconds = interleave(
-        {
-            "ours": _timed(lambda: _predict(predictor, paths, workers=cores)),
-            "explained": _timed(lambda: _predict(explaining, paths, workers=cores)),
-            "decoding": _timed(lambda: list(in_order(read_image, paths, workers=cores))),
-            "passes": _timed(lambda: [predictor.engine.run(batch) for batch in batches]),
-        },
-        rounds=rounds,
-    )
+    work = {
+        "ours": _timed(lambda: _predict(predictor, paths, workers=cores)),
+        "decoding": _timed(lambda: list(in_order(read_image, paths, workers=cores))),
+        "passes": _timed(lambda: [predictor.engine.run(batch) for batch in batches]),
+    }
+    classifies = parts.config.task.name == CLASSIFICATION
+    if classifies:
+        explaining = Predictor(predictor.description, predictor.engine, explain=ALL)
+        work["explained"] = _timed(lambda: _predict(explaining, paths, workers=cores))
+    seconds = interleave(work, rounds=rounds)
     larger = [max(pair) for pair in zip(seconds["decoding"], seconds["passes"], strict=True)]
     ratio = ratios(seconds["ours"], larger)
-    what = f"resnet18: folder of {len(paths)} PNG of {sizes.size_px}x{sizes.size_px}"
+    model = parts.config.model.name
+    what = f"{model}: folder of {len(paths)} PNG of {sizes.size_px}x{sizes.size_px}"
     each = {name: tuple(value / len(paths) for value in of) for name, of in seconds.items()}
-    return [
+    rows = [
         Row(f"{what} / the larger of decoding and passes", ratio, target=FOLDER_TARGET),
-        Row("resnet18: a photograph of the folder", each["ours"], "s"),
-        Row("resnet18: the same, each with an explanation", each["explained"], "s"),
-        Row("resnet18: decoding alone", each["decoding"], "s"),
-        Row("resnet18: passes alone", each["passes"], "s"),
-        *_latency(predictor, paths),
+        Row(f"{model}: a photograph of the folder", each["ours"], "s"),
+        Row(f"{model}: decoding alone", each["decoding"], "s"),
+        Row(f"{model}: passes alone", each["passes"], "s"),
     ]
+    if not classifies:
+        return rows
+    explained = Row(
+        f"{model}: a photograph of the folder, each with an explanation", each["explained"], "s"
+    )
+    return [*rows, explained, *_latency(predictor, paths)]
 
 
 def _latency(predictor: Predictor, paths: Sequence[Path]) -> list[Row]:

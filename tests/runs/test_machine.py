@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
+from threadpoolctl import ThreadpoolController
 
 from capsule_inspection.configuration.schema import Trainer
 from capsule_inspection.contracts import ConfigurationError
@@ -97,3 +98,15 @@ def test_float32_is_shortened_only_where_answers_need_not_be_exact() -> None:
         machine.apply(choices, exact=exact)
         assert torch.get_float32_matmul_precision() == matmul
         assert torch.backends.cudnn.allow_tf32 is not exact
+
+
+def test_numpy_leaves_the_cores_to_the_network() -> None:
+    openblas = ThreadpoolController().select(internal_api="openblas")
+    openblas = openblas.select(threading_layer="pthreads")
+    if not len(openblas):
+        pytest.skip("numpy computes without OpenBLAS here")
+    threads = torch.get_num_threads()
+    with openblas.limit(limits=2):
+        machine.apply(machine.Choices("cpu", machine.FULL, channels_last=True, threads=threads))
+        assert {library["num_threads"] for library in openblas.info()} == {1}
+    assert torch.get_num_threads() == threads

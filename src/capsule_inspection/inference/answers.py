@@ -162,12 +162,22 @@ def _judge(
     return said, Seen(prepared.image, heat=heat)
 
 
+def _as_kept(found: np.ndarray) -> np.ndarray:
+    """A float32 map with the values that a run folder would keep, which are those of float16.
+
+    By PyTorch: for values near 0 numpy takes two hundred times as long.
+    """
+    import torch
+
+    return torch.from_numpy(found).half().float().numpy()
+
+
 def _mark(
     description: Description, outputs: Mapping[str, np.ndarray], prepared: Prepared
 ) -> tuple[dict[str, Any], Seen]:
     decision = description.decision
     assert decision is not None
-    foreground = (outputs["foreground"] * prepared.valid).astype(np.float16)
+    foreground = _as_kept(outputs["foreground"] * prepared.valid)
     kinds = outputs["kinds"]
     marked = mark(foreground, kinds, decision)
     named = description.names_defects

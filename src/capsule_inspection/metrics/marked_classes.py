@@ -28,8 +28,8 @@ def image_probabilities(
     shares = np.zeros((len(score), num_classes))
     for row, (probability, shared) in enumerate(zip(foreground, kinds, strict=True)):
         counted = probability > (threshold if called[row] != GOOD_LABEL else 0)
-        weights = probability[counted].astype(np.float64)
-        shares[row, GOOD_LABEL + 1 :] = shared[:, counted] @ weights
+        weights = np.where(counted, probability, 0).astype(np.float64)
+        shares[row, GOOD_LABEL + 1 :] = shared.reshape(len(shared), -1) @ weights.ravel()
         if not shares[row].any():
             shares[row, GOOD_LABEL + 1 :] = 1
     shares *= (share / shares.sum(1))[:, None]

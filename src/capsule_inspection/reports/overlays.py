@@ -63,8 +63,11 @@ def overlay(image: np.ndarray, mask: np.ndarray, *, truth: np.ndarray | None = N
 def fill(image: np.ndarray, mask: np.ndarray, *, opacity: float = OPACITY) -> np.ndarray:
     """The image with the pixels of each class in its colour; shapes as those of `overlay`."""
     colours = colours_of(1 + int(mask.max(initial=0)))
-    mixed = np.round((1 - opacity) * image + opacity * colours[mask]).astype(np.uint8)
-    return np.where((mask > 0)[..., np.newaxis], mixed, image)
+    marked = mask > 0
+    filled = image.copy()
+    mixed = (1 - opacity) * image[marked] + opacity * colours[mask[marked]]
+    filled[marked] = np.round(mixed).astype(np.uint8)
+    return filled
 
 
 def _outlined(image: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
+from threadpoolctl import ThreadpoolController
 
 from capsule_inspection.contracts import ConfigurationError
 from capsule_inspection.networks.depthwise import train_depthwise_in_float32
@@ -77,6 +78,17 @@ def apply(choices: Choices, *, exact: bool = False) -> None:
     torch.set_float32_matmul_precision("highest" if exact else "high")
     torch.backends.cudnn.allow_tf32 = not exact
     keep_freed_memory()
+    compute_small_matrices_alone()
+
+
+def compute_small_matrices_alone() -> None:
+    """Let numpy's and scipy's OpenBLAS compute in the thread that calls it.
+
+    Its own threads go on spinning for some time after each product, however small, and take the
+    cores from the network that computes next. PyTorch's threads, which are OpenMP's, stay.
+    """
+    openblas = ThreadpoolController().select(internal_api="openblas")
+    openblas.select(threading_layer="pthreads").limit(limits=1)
 
 
 def keep_freed_memory() -> None:
