@@ -261,17 +261,23 @@ def test_of_a_network_with_another_decoder_the_encoder_is_taken(
         assert key.startswith(ENCODER) or torch.equal(value, fresh[key]), key
 
 
-def test_of_a_network_of_other_classes_only_the_head_starts_anew(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("settings", [{}, {"classes": "binary"}, {"num_classes": 9}])
+def test_of_a_network_of_other_classes_all_is_taken_but_what_tells_defects_apart(
+    tmp_path: Path, settings: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     state = marked(build(num_classes=6).network)
-    built = build(weights=str(save_run(state, tmp_path / "best.ckpt")))
-    assert "the head starts anew" in caplog.text
+    built = build(**settings, weights=str(save_run(state, tmp_path / "best.ckpt")))
+    assert "which one it is begins anew" in caplog.text
     assert built.network.has_learnt
-    fresh = build().network.state_dict()
     for key, value in built.network.state_dict().items():
-        assert torch.equal(value, (fresh if key.startswith(HEAD) else state)[key]), key
+        if not key.startswith(HEAD):
+            assert torch.equal(value, state[key]), key
+            continue
+        assert len(value) != 6
+        assert torch.equal(value[0], state[key][0])
+        for of_defect in value[1:]:
+            assert torch.allclose(of_defect, state[key][1:].mean(dim=0))
 
 
 def test_a_run_folder_stands_for_its_best_checkpoint(tmp_path: Path) -> None:

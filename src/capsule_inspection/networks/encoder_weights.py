@@ -1,7 +1,8 @@
 """Weights of an encoder, by the rule of `model.weights`, and from runs of other tasks.
 
 A file may hold a whole segmentation network of the same kind, or a classifier or autoencoder, of
-which the encoder is taken; of a segmentation network of other classes, all but its last layer.
+which the encoder is taken; of a segmentation network of other classes, all but what tells its
+defects apart.
 Boundary: decides what of a file is the encoder; weights.py has the rule, weight_fitting.py says
 what does not fit.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
+import torch
 from segmentation_models_pytorch import encoders as library
 from torch import Tensor
 
@@ -108,17 +110,23 @@ def published_weights(name: str, resolved: str) -> PublishedWeights:
 
 
 def fit_encoder(network: Segmenter, state: Mapping[str, Tensor], *, where: str) -> None:
-    """Load a file into the network, in place: all of it, all but the head, or its encoder alone.
+    """Load a file into the network, in place: all of it, or its encoder alone.
 
+    Of a network of another number of classes the head takes the background as it is, and for each
+    defect the mean of the file's defects: it marks as before, and learns their names anew.
     Raises WeightsError, naming layers, where the encoder's do not fit.
     """
     own = network.state_dict()
     fitting = {k: state[k] for k, v in own.items() if k in state and state[k].shape == v.shape}
-    if all(key in fitting or key.startswith(HEAD) for key in own):
-        if len(fitting) < len(own):
-            logger.info("%s: its classes are not this data set's; the head starts anew.", where)
-            fitting = {key: value for key, value in fitting.items() if not key.startswith(HEAD)}
-        network.load_state_dict({**own, **fitting})
+    of_head = _of_other_classes(own, state)
+    if all(key in fitting or key in of_head for key in own):
+        if of_head:
+            logger.info(
+                "%s: its classes are not this data set's; what a defect is, is taken from it, and "
+                "which one it is begins anew.",
+                where,
+            )
+        network.load_state_dict({**own, **fitting, **of_head})
         network.has_learnt = True
         return
     wanted = {
@@ -134,6 +142,19 @@ def fit_encoder(network: Segmenter, state: Mapping[str, Tensor], *, where: str) 
     check_fit(wanted, found, ignored=set(), where=where)
     logger.info("%s: the encoder's weights are taken; the decoder starts anew.", where)
     network.load_state_dict({**own, **{ENCODER + key: value for key, value in found.items()}})
+
+
+def _of_other_classes(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The head's tensors (C, ...) for as many classes as its own; none where they are as many."""
+    found = {}
+    for key, value in own.items():
+        known = state.get(key)
+        if known is None or not key.startswith(HEAD) or value.ndim == 0 or not len(known) > 1:
+            continue
+        if known.shape[1:] == value.shape[1:] and len(known) != len(value):
+            defect = known[1:].mean(dim=0, keepdim=True)
+            found[key] = torch.cat([known[:1], defect.expand(len(value) - 1, *defect.shape[1:])])
+    return found
 
 
 def _encoder_of(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
