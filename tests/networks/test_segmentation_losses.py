@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -160,6 +161,25 @@ def test_the_sum_is_weighted_and_a_weight_of_nothing_leaves_a_loss_out() -> None
     expected = sum(weights[name] * make(name)(logits, mask) for name in NAMES)
     torch.testing.assert_close(both(logits, mask), expected)
     assert set(both.weights) == {"cross_entropy", "dice", "focal_tversky"}
+
+
+def test_focal_is_that_of_a_case_computed_by_hand() -> None:
+    # Two pixels of two classes: the true one has probability .8, and .5.
+    logits = torch.tensor([[0.8, 0.5], [0.2, 0.5]]).log().reshape(1, 2, 1, 2)
+    found = make("focal", num_classes=2)(logits, torch.zeros(1, 1, 2, dtype=torch.long))
+    by_hand = (0.2**2 * -math.log(0.8) + 0.5**2 * -math.log(0.5)) / 2
+    assert float(found) == pytest.approx(by_hand, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_loss_is_of_probabilities_so_that_a_shift_of_all_logits_changes_nothing(
+    name: str,
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 8, 8, generator=generator)
+    mask = torch.randint(3, (2, 8, 8), generator=generator)
+    loss = make(name, num_classes=3)
+    assert float(loss(logits, mask)) == pytest.approx(float(loss(logits - 5, mask)), abs=1e-5)
 
 
 def test_gamma_makes_focal_look_at_what_is_hard() -> None:

@@ -1,4 +1,6 @@
-"""Losses of semantic segmentation, as weighted sums of those of segmentation_models_pytorch.
+"""Losses of semantic segmentation, as weighted sums; Dice and Tversky are the library's.
+
+The library's focal loss of several classes is a sum over sigmoids, which all others here are not.
 
 Sources: Dice, Milletari et al. 2016 (arXiv:1606.04797); focal, Lin et al. 2017 (arXiv:1708.02002);
 focal Tversky, Abraham and Khan 2018 (arXiv:1810.07842).
@@ -31,7 +33,8 @@ class SegmentationLoss(nn.Module):
     """Weighted sum of cross_entropy, dice, focal and focal_tversky; a weight of 0 leaves one out.
 
     `class_weights` (C,) are those of the cross entropy. Dice and Tversky are of the defects alone,
-    each over all pixels of a batch; of those that the batch does not have they know nothing.
+    each over all pixels of a batch; of those that the batch does not have they know nothing. Focal
+    is the mean of (1 - p)^gamma (-log p) over pixels, p the probability of the true class.
     Raises ConfigurationError where every weight is 0.
     """
 
@@ -55,7 +58,7 @@ class SegmentationLoss(nn.Module):
         self.register_buffer("class_weights", class_weights, persistent=False)
         defects = list(range(1, len(class_weights)))
         self.dice = smp.losses.DiceLoss("multiclass", classes=defects, smooth=_SMOOTH)
-        self.focal = smp.losses.FocalLoss("multiclass", gamma=focal_gamma)
+        self.focal_gamma = focal_gamma
         self.tversky = smp.losses.TverskyLoss(
             "multiclass",
             classes=defects,
@@ -82,7 +85,10 @@ class SegmentationLoss(nn.Module):
         if name == "dice":
             return self.dice(logits, mask)
         if name == "focal":
-            return self.focal(logits, mask)
+            surprise = F.cross_entropy(logits, mask, reduction="none")
+            # The clamp keeps the gradient of x^gamma finite at 0 for gamma below 1.
+            hard = (1 - (-surprise).exp()).clamp_min(_LEAST) ** self.focal_gamma
+            return (hard * surprise).mean()
         return self.tversky(logits, mask).clamp_min(_LEAST) ** _TVERSKY_GAMMA
 
 
