@@ -194,11 +194,42 @@ def test_a_defect_near_the_edge_stays_on_the_part(seed: int) -> None:
     assert (part()[found > 0] > 0).mean() >= 0.9
 
 
-def test_where_the_part_lies_elsewhere_the_defect_stays_in_its_own_place() -> None:
+@pytest.mark.parametrize("seed", range(20))
+def test_where_the_part_lies_elsewhere_the_defect_is_moved_onto_it(seed: int) -> None:
     elsewhere = np.zeros(SIZE, np.uint8)
-    elsewhere[5:15, 180:195] = 1
-    _, found = pasted(donors_of(INSIDE), foreground=elsewhere)
-    assert box_of(found) in {(60, 40, 20, 10), (60, 70, 20, 10)}
+    elsewhere[5:60, 120:195] = 1
+    _, found = pasted(donors_of(INSIDE), seed=seed, foreground=elsewhere)
+    assert box_of(found)[2:] == (20, 10)
+    assert (elsewhere[found > 0] > 0).mean() >= 0.9
+
+
+@pytest.mark.parametrize("mask", [INSIDE, OVER_THE_EDGE], ids=["inside", "over the edge"])
+def test_a_defect_that_finds_no_place_on_the_part_is_not_pasted(mask: np.ndarray) -> None:
+    elsewhere = np.zeros(SIZE, np.uint8)
+    elsewhere[108:112, 180:185] = 1
+    image, found = noise(0), np.zeros(SIZE, np.uint8)
+    label = paste(donors_of(mask), image, found, elsewhere, np.random.default_rng(0))
+    assert label == 0
+    assert not found.any()
+    assert np.array_equal(image, noise(0))
+
+
+def test_on_an_upright_image_defects_are_mirrored_from_side_to_side() -> None:
+    upright = np.zeros((200, 120), np.uint8)
+    upright[20:180, 20:100] = 1
+    mask = np.zeros((200, 120), np.uint8)
+    mask[30:40, 30:40] = 3
+    donors = make_donors(
+        np.zeros((1, 200, 120, 3), np.uint8), mask[np.newaxis], upright[np.newaxis], [3]
+    )
+    columns = []
+    for seed in range(60):
+        image, found = np.zeros((200, 120, 3), np.uint8), np.zeros((200, 120), np.uint8)
+        paste(donors, image, found, upright, np.random.default_rng(seed))
+        x, y, _, _ = box_of(found)
+        assert abs(y - 30) <= 0.04 * 120 + 1
+        columns.append(x)
+    assert 10 < sum(x > 60 for x in columns) < 50
 
 
 def plain(level: int) -> np.ndarray:

@@ -14,13 +14,16 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from capsule_inspection.contracts import GOOD_LABEL
+
 _FEATHER = 0.012
 """Of an image's height: how far a pasted defect fades into its surroundings."""
 _MOVED = 0.04
 """Of an image's width: how far a defect is moved at most, along and across."""
 _ON_PART = 0.9
 """Share of a defect that must come to lie on the part, if as much of it did before."""
-_TRIES = 4
+_TRIES, _FAR_TRIES = 4, 16
+"""Places near a defect's own, and places anywhere on the part."""
 _FLIP = 0.5
 
 
@@ -82,36 +85,44 @@ def paste(
     """Paste one of the donors' defects onto a good image, in place; returns the donor's label.
 
     Half of them are mirrored at the image's long axis. A defect that reaches the edge of its part
-    stays where it was, as far as the part lies there too.
+    stays where it was. Where the part does not lie there, one from its inside is moved onto it; of
+    what finds no place nothing is pasted, and the label is the good one.
     Shapes: image (H, W, 3) uint8; mask and foreground (H, W).
     """
     donor = donors[int(rng.integers(len(donors)))]
     flipped = bool(rng.random() < _FLIP)
-    pixels, marks, alpha = (
-        part[::-1] if flipped else part for part in (donor.image, donor.mask, donor.alpha)
-    )
-    size = mask.shape
-    top = size[0] - donor.y0 - len(marks) if flipped else donor.y0
-    for y0, x0 in _places(top, donor.x0, size=size, moved=donor.on_part >= _ON_PART, rng=rng):
-        y0, x0 = _kept_inside(y0, x0, part=marks.shape, size=size)
-        window = (slice(y0, y0 + marks.shape[0]), slice(x0, x0 + marks.shape[1]))
+    (height, width), (rows, columns) = mask.shape, donor.mask.shape
+    y0, x0, across = donor.y0, donor.x0, slice(None)
+    down = across
+    if flipped and width >= height:
+        y0, down = height - y0 - rows, slice(None, None, -1)
+    elif flipped:
+        x0, across = width - x0 - columns, slice(None, None, -1)
+    pixels, marks, alpha = (of[down, across] for of in (donor.image, donor.mask, donor.alpha))
+    for y, x in _places((y0, x0), foreground, donor, rng):
+        window = (slice(y, y + rows), slice(x, x + columns))
         lies_on = float((foreground[window][marks > 0] > 0).mean())
         if lies_on >= min(_ON_PART, donor.on_part - 0.1):
-            break
-    _blend(image[window], mask[window], pixels, marks, alpha)
-    return donor.label
+            _blend(image[window], mask[window], pixels, marks, alpha)
+            return donor.label
+    return GOOD_LABEL
 
 
 def _places(
-    y0: int, x0: int, *, size: tuple[int, ...], moved: bool, rng: np.random.Generator
+    own: tuple[int, int], foreground: np.ndarray, donor: Donor, rng: np.random.Generator
 ) -> Iterable[tuple[int, int]]:
-    """Places to try, the defect's own the last."""
+    """Places to try, within the image: near the defect's own, its own, and then on the part."""
+    size, part = foreground.shape, donor.mask.shape
+    moved = donor.on_part >= _ON_PART
     if moved:
         reach = _MOVED * size[1]
         for _ in range(_TRIES):
             dy, dx = rng.uniform(-reach, reach, 2)
-            yield y0 + round(dy), x0 + round(dx)
-    yield y0, x0
+            yield _kept_inside(own[0] + round(dy), own[1] + round(dx), part=part, size=size)
+    yield _kept_inside(*own, part=part, size=size)
+    if moved and foreground.any():
+        for y, x in rng.permutation(np.argwhere(foreground))[:_FAR_TRIES]:
+            yield _kept_inside(y - part[0] // 2, x - part[1] // 2, part=part, size=size)
 
 
 def _kept_inside(
