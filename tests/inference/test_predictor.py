@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from quick import draw
 from small_inspectors import description_of, inspector_of
 
+from capsule_inspection.inference.answers import ERROR, OK
 from capsule_inspection.inference.description import CLASSIFICATION, Description
 from capsule_inspection.inference.predictor import Predictor
 from capsule_inspection.inference.torch_engine import TorchEngine
@@ -38,3 +41,19 @@ def test_reasons_name_no_setting_of_a_training(
 ) -> None:
     read = predictor(**changed).read(draw(tmp_path / "a.png", seed=1))
     assert read.error == reason
+
+
+def test_an_answer_of_no_numbers_is_an_error_of_its_photograph_alone(tmp_path: Path) -> None:
+    asked = predictor()
+    files = [asked.read(draw(tmp_path / f"{seed}.png", seed=seed)) for seed in (1, 2)]
+    run = asked.engine.run
+
+    def spoilt(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        found = run(arrays)
+        found["logits"][0] = np.nan
+        return found
+
+    asked.engine.run = spoilt  # type: ignore[method-assign]
+    first, second = (answered.answer for answered in asked.answer(files))
+    assert (first.status, second.status) == (ERROR, OK)
+    assert first.error == "what the network makes of it are no numbers"

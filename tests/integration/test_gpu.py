@@ -22,8 +22,7 @@ def test_a_run_is_evaluated_to_the_same_answers(
     answer = door("train", *SETTINGS, "trainer=gpu", f"hydra.run.dir={run}")
     assert answer.status == 0, answer.err
     assert record_of(run)["hardware"]["device"] == "cuda"
-    precision = f"trainer.precision={record_of(run)['hardware']['precision']}"
-    answer = door("evaluate", f"run={run}", f"output={output}", "trainer=gpu", precision)
+    answer = door("evaluate", f"run={run}", f"output={output}", "trainer=gpu")
     assert answer.status == 0, answer.err
     found, expected = rows_of(output), [row for row in rows_of(run) if row["split"] == "test"]
     assert [row["path"] for row in found] == [row["path"] for row in expected]

@@ -15,7 +15,7 @@ def test_its_run_begins_with_the_brought_weights_and_is_evaluated_and_predicted_
     door: Door, tmp_path: Path, without_pictures: None
 ) -> None:
     run = tmp_path / "run"
-    settings = [*SMALL, "task.epochs=1", "trainer.precision=32-true", f"hydra.run.dir={run}"]
+    settings = [*SMALL, "task.epochs=1", "trainer.precision=bf16-mixed", f"hydra.run.dir={run}"]
     answer = door("train", "experiment=quickstart", *settings)
     assert answer.status == 0, answer.err
     record = record_of(run)

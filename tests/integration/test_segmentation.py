@@ -274,12 +274,18 @@ def test_binary_networks_call_every_defect_a_defect(door: Door, tmp_path: Path) 
     assert "test/iou_of_pixels/defect" in figures_of(tmp_path / "run")
 
 
+def test_binary_networks_that_are_shown_no_defect_are_refused(door: Door, tmp_path: Path) -> None:
+    nothing = ("data.real_defects=0", "data.painted=0", "data.pasted=0")
+    answer = train(door, tmp_path / "run", "model.classes=binary", *nothing)
+    check_refusal(answer, "no training image shows a defect", "Set data.painted")
+
+
 def test_tiles_keep_the_photographs_resolution_and_are_evaluated_and_predicted_alike(
     door: Door, compose: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
     settings = ("data.mode=tiles", "data.tile=[32,48]", "task.epochs=1", "data.size_px=160")
     run = tmp_path / "run"
-    own = ("trainer.precision=32-true", f"data.root={tmp_path / 'drawn'}")
+    own = ("trainer.precision=bf16-mixed", f"data.root={tmp_path / 'drawn'}")
     answer = train(door, run, *settings, *own)
     assert answer.status == 0, answer.err
     with np.load(run / "maps.npz") as maps:

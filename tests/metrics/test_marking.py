@@ -189,6 +189,14 @@ def test_a_map_smaller_than_the_area_is_never_a_defect() -> None:
     assert region_score(np.ones((3, 4)), 13) == 0
 
 
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_a_map_of_no_numbers_has_no_score(everywhere: bool) -> None:
+    foreground = np.full((6, 6), np.nan) if everywhere else drawn(0)
+    foreground[0, 0] = np.nan
+    with pytest.raises(ValueError, match="no numbers"):
+        region_score(foreground, 5)
+
+
 # --- choosing the decision
 
 

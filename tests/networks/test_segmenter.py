@@ -352,3 +352,11 @@ def test_our_own_encoders_are_refused_by_their_name_where_strides_must_be_dilate
 def test_depths_and_widths_that_do_not_fit_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(settings))):
         build(**settings)
+
+
+def test_a_network_that_cannot_see_the_images_is_refused_when_it_is_built() -> None:
+    build(architecture="pan", encoder="resnet18", encoder_depth=5, seen_sizes=[[192, 512]])
+    with pytest.raises(
+        ConfigurationError, match=r"cannot see images of 96x160 pixels.*task\.window"
+    ):
+        build(architecture="pan", encoder="resnet18", encoder_depth=5, seen_sizes=[[96, 160]])

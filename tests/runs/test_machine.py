@@ -32,6 +32,24 @@ def test_peak_memory_is_that_of_the_present_run() -> None:
     assert machine.peak_memory_bytes()["resident"] < high - 100_000_000
 
 
+def test_what_an_image_goes_through_in_parts_is_measured_in_parts() -> None:
+    network = torch.nn.Conv2d(3, 4, 3)
+    seen: list[torch.Size] = []
+
+    def through(image: torch.Tensor) -> list[torch.Tensor]:
+        seen.append(image.shape)
+        return [network(part) for part in image.split(8, dim=2)]
+
+    of_part = machine.measure_network(network, (8, 16))
+    assert machine.measure_network(network, (16, 16), through=through) == {
+        "parameters": of_part["parameters"],
+        "flops": 2 * of_part["flops"],
+    }
+    choices = machine.Choices("cpu", "32-true", channels_last=True, threads=1)
+    machine.measure_latency_ms(network, (16, 16), choices=choices, repeats=2, through=through)
+    assert seen == [(1, 3, 16, 16)] * (1 + 2 + 3)
+
+
 def test_latency_leaves_the_network_as_it_was() -> None:
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -98,6 +116,15 @@ def test_float32_is_shortened_only_where_answers_need_not_be_exact() -> None:
         machine.apply(choices, exact=exact)
         assert torch.get_float32_matmul_precision() == matmul
         assert torch.backends.cudnn.allow_tf32 is not exact
+
+
+@pytest.mark.parametrize(
+    ("trained", "answers"),
+    [("bf16-mixed", "32-true"), ("16-mixed", "32-true"), ("64-true", "64-true")],
+)
+def test_answers_are_rounded_to_no_fewer_bits_than_float32_has(trained: str, answers: str) -> None:
+    choices = machine.Choices("cpu", trained, channels_last=True, threads=1)
+    assert machine.as_in_use(choices).precision == answers
 
 
 def test_numpy_leaves_the_cores_to_the_network() -> None:

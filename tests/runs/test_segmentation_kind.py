@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,18 @@ def test_defects_without_a_mask_lose_their_part_and_keep_their_row(
 def test_no_mask_at_all_is_refused_even_where_bad_files_are_skipped() -> None:
     with pytest.raises(DataError, match=r"model=resnet18.*model=autoencoder"):
         with_masks(index_of([(0, None), (1, None)]), on_bad_file="skip")
+
+
+def test_images_without_a_stage_need_no_mask() -> None:
+    index = index_of([(0, None), (1, None), (2, "b")])
+    unused = replace(index.records[1], split="")
+    index = replace(index, records=(index.records[0], unused, index.records[2]))
+    assert with_masks(index, on_bad_file="error") is index
+
+
+def test_good_images_alone_are_refused_in_words_of_their_own() -> None:
+    with pytest.raises(DataError, match=r"shows a defect.*learns model=autoencoder"):
+        with_masks(index_of([(0, None), (0, None)]), on_bad_file="error")
 
 
 def test_overlap_of_an_image_is_that_of_any_defect_and_unknown_without_a_mask() -> None:

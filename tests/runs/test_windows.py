@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import DictConfig, OmegaConf
 
 from capsule_inspection.runs.building import LateStopping, MovableCheckpoint
-from capsule_inspection.runs.windows import judged_from, settle, whole_from
+from capsule_inspection.runs.windows import judged_from, seen_sizes, settle, whole_from
 
 
 def config_of(*, share: Any, task: str = "segmentation", mode: str = "resize") -> DictConfig:
@@ -59,6 +59,24 @@ def test_what_was_asked_for_stays() -> None:
 def test_where_windows_are_shown_throughout_every_epoch_is_judged(never: dict[str, Any]) -> None:
     assert whole_from(config_of(**never)) is None
     assert judged_from(config_of(**never)) == 0
+
+
+@pytest.mark.parametrize(
+    ("task", "data", "sizes"),
+    [
+        ({"window": [96, 160]}, {}, [[96, 160], [192, 512]]),
+        ({"window": [96, 160], "whole_from": 1}, {}, [[96, 160]]),
+        ({"window": [96, 900]}, {}, [[96, 512], [192, 512]]),
+        ({"window": None}, {}, [[192, 512]]),
+        ({"window": [96, 160]}, {"mode": "tiles", "tile": [128, 128]}, [[128, 128]]),
+        ({}, {}, [[192, 512]]),
+    ],
+)
+def test_what_a_network_is_shown_are_windows_or_tiles_and_whole_images(
+    task: dict[str, Any], data: dict[str, Any], sizes: list[list[int]]
+) -> None:
+    config = OmegaConf.create({"task": task, "data": {"image_size": [192, 512], **data}})
+    assert seen_sizes(config) == sizes
 
 
 def test_other_tasks_judge_every_epoch() -> None:

@@ -102,11 +102,16 @@ class Predictor:
             else:
                 of_one = {name: values[row] for name, values in outputs.items()}
                 row += 1
-                answered = answer(
-                    self.description, of_one, read.prepared, path=read.name, remarks=read.remarks
-                )
+                answered = self._answered(read, read.prepared, of_one)
             found.append(answered._replace(identity=read.identity))
         return self._explained(found)
+
+    def _answered(
+        self, read: Read, prepared: Prepared, outputs: Mapping[str, np.ndarray]
+    ) -> Answered:
+        if not all(np.isfinite(values).all() for values in outputs.values()):
+            return unreadable(read.name, "what the network makes of it are no numbers")
+        return answer(self.description, outputs, prepared, path=read.name, remarks=read.remarks)
 
     def _explained(self, found: list[Answered]) -> list[Answered]:
         """With where a classifier looks for the class that it names, for those that are asked."""

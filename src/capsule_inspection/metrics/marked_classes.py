@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from capsule_inspection.contracts import GOOD_LABEL
+from capsule_inspection.metrics.marking import exceeds
 
 
 def image_probabilities(
@@ -27,7 +28,7 @@ def image_probabilities(
     share = np.where(score > threshold, above, 0.5 * score / threshold).clip(0, 1)
     shares = np.zeros((len(score), num_classes))
     for row, (probability, shared) in enumerate(zip(foreground, kinds, strict=True)):
-        counted = probability > (threshold if called[row] != GOOD_LABEL else 0)
+        counted = exceeds(probability, threshold if called[row] != GOOD_LABEL else 0)
         weights = np.where(counted, probability, 0).astype(np.float64)
         shares[row, GOOD_LABEL + 1 :] = shared.reshape(len(shared), -1) @ weights.ravel()
         if not shares[row].any():

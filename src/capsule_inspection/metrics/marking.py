@@ -95,13 +95,13 @@ def mark(foreground: np.ndarray, kinds: np.ndarray, decision: Decision) -> Marke
     Shapes: foreground (H, W) in [0, 1], the probability of any defect; kinds (K, H, W) uint8, how
     it is shared among the classes from 1 on, in 255ths.
     """
-    labelled, areas, boxes = _regions(_exceeds(foreground, decision.probability))
+    labelled, areas, boxes = _regions(exceeds(foreground, decision.probability))
     kept = np.flatnonzero(areas >= decision.area_px)
     if not len(kept):
         return Marked(np.zeros(labelled.shape, dtype=np.uint8), [], 0)
     if decision.extent is not None and decision.extent < decision.probability:
         certain = np.isin(labelled, kept + 1)
-        labelled, areas, boxes = _regions(_exceeds(foreground, decision.extent))
+        labelled, areas, boxes = _regions(exceeds(foreground, decision.extent))
         kept = np.unique(labelled[certain]) - 1
     inside = labelled > 0
     numbers = labelled[inside] - 1
@@ -124,8 +124,10 @@ def region_score(foreground: np.ndarray, area_px: int) -> float:
     pixels; in other words, the maximum of the map's area opening. 0 where the map is smaller. Looks
     at twice as many of the highest pixels each time until they hold a region, then halves the
     values that they have: scikit-image's area opening takes many times as long.
-    Shapes: foreground (H, W) in [0, 1].
+    Shapes: foreground (H, W) in [0, 1]. Raises ValueError where a value is not a number.
     """
+    if np.isnan(foreground).any():
+        raise ValueError("a map of probabilities has values that are no numbers")
     if area_px > foreground.size:
         return 0.0
     if area_px <= 1:
@@ -187,7 +189,7 @@ def choose_decision(
     )
 
 
-def _exceeds(foreground: np.ndarray, probability: float) -> np.ndarray:
+def exceeds(foreground: np.ndarray, probability: float) -> np.ndarray:
     """Pixels above the probability, which is not rounded to the narrower type of the map."""
     return foreground > np.float64(probability)
 
@@ -261,7 +263,7 @@ class _Level(NamedTuple):
 
     @classmethod
     def of(cls, foreground: np.ndarray, truth: np.ndarray, level: float) -> _Level:
-        labelled, areas, _ = _regions(_exceeds(foreground, level))
+        labelled, areas, _ = _regions(exceeds(foreground, level))
         flat = labelled.ravel()
         overlap = np.bincount(flat[truth.ravel()], minlength=len(areas) + 1)[1:]
         places = np.zeros(len(areas) + 1, np.int64)

@@ -111,9 +111,11 @@ def build_segmenter(
     decoder_channels: Sequence[int] | int | str,
     options: Mapping[str, Any],
     classes: str,
+    seen_sizes: Sequence[Sequence[int]] = (),
 ) -> BuiltNetwork:
     """The network of `conf/model/unet.yaml`; `num_classes` counts the background.
 
+    `seen_sizes` are those (height, width) of images that it must be able to see.
     Raises ConfigurationError for an architecture, encoder or option that does not exist or fit,
     WeightsError for unusable weights.
     """
@@ -135,6 +137,8 @@ def build_segmenter(
     }
     model = _create(architecture, resolved, settings)
     network = Segmenter(model, encoder_name=encoder, normalisation=_normalisation(resolved))
+    for size in seen_sizes:
+        _require_sight(network, size, architecture=architecture)
     loaded = encoder_weights.load_encoder(
         network,
         choice=weights,
@@ -143,6 +147,26 @@ def build_segmenter(
         usual=not encoder_options,
     )
     return BuiltNetwork(network, loaded)
+
+
+def _require_sight(network: Segmenter, size: Sequence[int], *, architecture: str) -> None:
+    """Raise ConfigurationError where images of a size (height, width) cannot pass through.
+
+    Transformers of timm that want one size are built all the same.
+    """
+    was_training = network.training
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 3, *size))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigurationError(
+            f"model: {architecture} with model.encoder={network.encoder_name} cannot see images of "
+            f"{size[0]}x{size[1]} pixels: {reason}. Choose a convolutional encoder, or other sizes "
+            "(task.image_size, task.window, data.tile)."
+        ) from error
+    finally:
+        network.train(was_training)
 
 
 def _check_options(architecture: str, options: Mapping[str, Any]) -> None:

@@ -33,6 +33,7 @@ from capsule_inspection.contracts import (
 from capsule_inspection.data.cache import DecodedCache
 from capsule_inspection.data.module import InspectionDataModule, Spoiling
 from capsule_inspection.networks.base import BuiltNetwork, Network
+from capsule_inspection.runs import windows
 from capsule_inspection.runs.kinds import kind_of
 from capsule_inspection.runs.machine import Choices
 from capsule_inspection.runs.trainers import make_trainer
@@ -52,6 +53,7 @@ def build_network(
         "num_classes": num_classes,
         "image_size": list(config.data.image_size),
         "window": config.task.get("window"),
+        "seen_sizes": windows.seen_sizes(config),
     }
     asked = inspect.signature(get_method(config.model._target_)).parameters
     settings |= {name: value for name, value in known.items() if name in asked}

@@ -132,7 +132,7 @@ def evaluate(config: DictConfig) -> None:
     classes = tuple(record["data"]["classes"])
     index, cache = _find_images(config, stored, run, classes)
     choices = machine.choose(config.trainer)
-    machine.apply(choices)
+    machine.apply(choices, exact=choices.precision == machine.FULL)
     built = building.build_network(stored, num_classes=len(classes), weights="none")
     checkpoint = read_checkpoint(run / RunFiles.BEST)
     restore_network(built.network, checkpoint, path=run / RunFiles.BEST)

@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -79,6 +79,12 @@ def apply(choices: Choices, *, exact: bool = False) -> None:
     torch.backends.cudnn.allow_tf32 = not exact
     keep_freed_memory()
     compute_small_matrices_alone()
+
+
+def as_in_use(choices: Choices) -> Choices:
+    """The same, but in float32 where training rounded to fewer bits: so `predict.py` computes."""
+    is_mixed = choices.precision.endswith("-mixed")
+    return replace(choices, precision=FULL) if is_mixed else choices
 
 
 def compute_small_matrices_alone() -> None:
@@ -264,7 +270,13 @@ def _processor() -> str:
     return names[0] if names else platform.processor()
 
 
-def measure_network(network: torch.nn.Module, image_size: Sequence[int]) -> dict[str, int]:
+Seeing = Callable[[torch.Tensor], Any]
+"""What an image goes through where that is not its network at once, such as tiles."""
+
+
+def measure_network(
+    network: torch.nn.Module, image_size: Sequence[int], *, through: Seeing | None = None
+) -> dict[str, int]:
     """Parameters, and floating point operations of one image at a size (H, W)."""
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -273,14 +285,19 @@ def measure_network(network: torch.nn.Module, image_size: Sequence[int]) -> dict
     was_training = network.training
     network.eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(image)
+        (through or network)(image)
     network.train(was_training)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     return {"parameters": parameters, "flops": int(counter.get_total_flops())}
 
 
 def measure_latency_ms(
-    network: torch.nn.Module, image_size: Sequence[int], *, choices: Choices, repeats: int = 20
+    network: torch.nn.Module,
+    image_size: Sequence[int],
+    *,
+    choices: Choices,
+    repeats: int = 20,
+    through: Seeing | None = None,
 ) -> float:
     """Median time of one image of size (H, W) through the network, batch of one, in milliseconds.
 
@@ -297,7 +314,7 @@ def measure_latency_ms(
     with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
         for _ in range(repeats + 3):
             began = time.perf_counter()
-            network(image)
+            (through or network)(image)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             times_s.append(time.perf_counter() - began)

@@ -319,20 +319,23 @@ def _finish(training: Training, trainer: L.Trainer) -> float | None:
     restore_network(training.task.network, checkpoint, path=best_path)
     best = monitored_value(training, int(checkpoint["epoch"]))
     _record_cost(training, trainer, int(checkpoint["epoch"]), best)
-    _calibrate(training, checkpoint, best_path)
+    # From here on as predict.py computes, so that figures and thresholds are of what it will say.
+    choices = machine.as_in_use(training.choices)
+    machine.apply(choices, exact=True)
+    _calibrate(training, checkpoint, best_path, choices)
     network = training.task.network
     assert isinstance(network, Network)
     inspector = kind_of(training.config).inspector(
         training.config, network, checkpoint, where=str(best_path)
     )
     keep_appearance(training.folder, training.data)
-    keep_neighbours(training.folder, training.data, inspector, choices=training.choices)
+    keep_neighbours(training.folder, training.data, inspector, choices=choices)
     figures = evaluating.evaluate_stages(
         training.folder,
         training.task,
         training.data,
         stages=evaluating.final_stages(training.config, training.data),
-        choices=training.choices,
+        choices=choices,
         config=training.config,
     )
     tensorboard.show_results(
@@ -359,11 +362,13 @@ def _finish(training: Training, trainer: L.Trainer) -> float | None:
     return best
 
 
-def _calibrate(training: Training, checkpoint: dict[str, Any], path: Path) -> None:
+def _calibrate(
+    training: Training, checkpoint: dict[str, Any], path: Path, choices: machine.Choices
+) -> None:
     """Fit what belongs to the best epoch's network, and keep it in that epoch's checkpoint."""
     assert training.record is not None
     found = kind_of(training.config).calibrate(
-        training.task, training.data, choices=training.choices, config=training.config
+        training.task, training.data, choices=choices, config=training.config
     )
     if found:
         checkpoint["inspection"]["fitted"] = training.task.fitted
@@ -382,6 +387,7 @@ def _record_cost(
     training: Training, trainer: L.Trainer, best_epoch: int, best: float | None
 ) -> None:
     assert training.record is not None
+    task, image_size = training.task, training.config.data.image_size
     seconds = training.table.training_time_s
     batches = int(trainer.num_training_batches)
     images = sum(
@@ -396,10 +402,10 @@ def _record_cost(
         images_shown=images,
         images_per_second=round(images / seconds, 2) if seconds > 0 else None,
         peak_memory_bytes=machine.peak_memory_bytes(),
-        network=measure_network(training.task.network, training.config.data.image_size),
+        network=measure_network(task.network, image_size, through=task.in_use),
         inference_ms_per_image=round(
             measure_latency_ms(
-                training.task.network, training.config.data.image_size, choices=training.choices
+                task.network, image_size, choices=training.choices, through=task.in_use
             ),
             3,
         ),

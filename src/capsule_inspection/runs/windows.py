@@ -32,6 +32,18 @@ def window_of(window: Sequence[int] | None, image_size: Sequence[int]) -> tuple[
     return min(window[0], image_size[0]), min(window[1], image_size[1])
 
 
+def seen_sizes(config: DictConfig) -> list[list[int]]:
+    """The sizes (height, width) of what a network is shown, in training and in use."""
+    size = list(config.data.image_size)
+    part = config.data.tile if sees_tiles(config.data) else config.task.get("window")
+    window = window_of(part, size)
+    if window is None:
+        return [size]
+    if sees_tiles(config.data) or config.task.get("whole_from") == 1:
+        return [list(window)]
+    return [list(window), size]
+
+
 def settle(config: DictConfig, network: Network) -> bool:
     """Decide, in place, what `task.whole_from=auto` leaves to the first weights; whether it did.
 

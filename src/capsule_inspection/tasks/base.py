@@ -57,6 +57,11 @@ class InspectionTask(L.LightningModule):
         self.seen_sha256: list[str] = []
         """SHA-256 of the photographs that the weights have been trained on."""
 
+    @property
+    def in_use(self) -> Callable[[Tensor], Any]:
+        """What images (N, 3, H, W) go through in use: the network, at once or in parts."""
+        return self.network
+
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(
             self.network.layer_groups(),  # type: ignore[operator]

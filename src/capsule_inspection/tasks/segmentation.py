@@ -5,6 +5,7 @@ What is made of its probabilities, marked regions and a class for the image, is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -60,6 +61,10 @@ class SegmentationTask(InspectionTask):
             logits = probabilities.clamp_min(_LEAST).log()
             self.val_loss.update(self.loss(logits, mask), weight=len(logits))
         self.val_pixels.update(probabilities.argmax(1), mask)
+
+    @property
+    def in_use(self) -> Callable[[Tensor], Any]:
+        return self.network if self.tiling is None else self.see
 
     def see(self, image: Tensor) -> Tensor:
         """Class probabilities (N, C, H, W), float32, as in use."""

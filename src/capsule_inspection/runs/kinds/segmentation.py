@@ -121,6 +121,12 @@ class Segmentation:
         )
         if not self.binary:
             require_shown(index, config, given={GOOD_LABEL, *mixing.given()})
+        elif not mixing.given() and not _shows_defects(index):
+            raise DataError(
+                f"split={config.split.name} data.real_defects={config.data.real_defects:g}: no "
+                "training image shows a defect, and none is painted or pasted, so nothing can be "
+                "learnt. Set data.painted, use another split, or keep some defects."
+            )
         return mixing
 
     def build_task(
@@ -176,6 +182,7 @@ class Segmentation:
         found = predicting.run(task, data, choices=choices)
         decision = Decision.from_dict(task.fitted["decision"])
         foreground, kinds = found["foreground"].numpy(), found["kinds"].numpy()
+        require_finite(foreground, what="probabilities")
         marked = [mark(*maps, decision) for maps in zip(foreground, kinds, strict=True)]
         masks = [of_one.mask for of_one in marked]
         truths = [data.dataset.cache.masks[number] for number in found["index"].tolist()]
@@ -234,9 +241,15 @@ def _fitted(checkpoint: Mapping[str, Any], *, where: str) -> dict[str, Any]:
 def with_masks(index: DataIndex, *, on_bad_file: str) -> DataIndex:
     """The index without a stage for defects that have no mask, if they are to be skipped.
 
-    Raises DataError where they are not, and where no defect has a mask.
+    Images without a stage do not count. Raises DataError where masks are missing and images are not
+    to be skipped, and where no defect has a mask.
     """
-    defects = [record for record in index.records if record.label != GOOD_LABEL]
+    defects = [record for record in index.records if record.label != GOOD_LABEL and record.split]
+    if not defects:
+        raise DataError(
+            f"{index.root}: none of its images shows a defect, and model=unet learns from those "
+            "that do and from their masks. From good images alone learns model=autoencoder."
+        )
     without = [record.path for record in defects if record.mask is None]
     if len(without) == len(defects):
         raise DataError(
@@ -279,6 +292,10 @@ def _require_training(index: DataIndex, config: DictConfig) -> None:
             "never be marked. Choose another split, or say model.classes=binary, which needs no "
             "names."
         )
+
+
+def _shows_defects(index: DataIndex) -> bool:
+    return any(record.split == TRAIN and record.label != GOOD_LABEL for record in index.records)
 
 
 def _window(config: DictConfig) -> tuple[int, int] | None:
