@@ -159,11 +159,10 @@ def _require_sight(network: Segmenter, size: Sequence[int], *, architecture: str
         with torch.no_grad():
             network.eval()(torch.zeros(1, 3, *size))
     except (RuntimeError, AssertionError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigurationError(
             f"model: {architecture} with model.encoder={network.encoder_name} cannot see images of "
-            f"{size[0]}x{size[1]} pixels: {reason}. Choose a convolutional encoder, or other sizes "
-            "(task.image_size, task.window, data.tile)."
+            f"{size[0]}x{size[1]} pixels: {_reason(error)}. Choose a convolutional encoder, or "
+            "other sizes (task.image_size, task.window, data.tile)."
         ) from error
     finally:
         network.train(was_training)
@@ -203,12 +202,16 @@ def _create(architecture: str, encoder: str, settings: Mapping[str, Any]) -> nn.
             )
     except (TypeError, ValueError, KeyError, RuntimeError, AssertionError, AttributeError) as error:
         given = ", ".join(f"{key}={value}" for key, value in settings.items())
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigurationError(
             f"model: {architecture} with model.encoder={encoders.plain_name(encoder)} cannot be "
-            f"built with {given}: {reason}. Choose another encoder (a convolutional one with maps "
-            "at several sizes), or take out of model.options what this architecture does not have."
+            f"built with {given}: {_reason(error)}. Choose another encoder (a convolutional one "
+            "with maps at several sizes), or take out of model.options what this architecture does "
+            "not have."
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _channels(
