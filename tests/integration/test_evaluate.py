@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from quick import check_refusal, move_images
-from small import SMALL, SMALL_NETWORK, Door
+from small import ONE_THREAD, SMALL, SMALL_NETWORK, Door
 
 
 @pytest.fixture
@@ -35,7 +35,8 @@ def drawn_root(run: Path) -> Path:
 def test_evaluation_repeats_the_figures_of_the_run(door: Door, run: Path, tmp_path: Path) -> None:
     for stage in ("test", "val"):
         output = tmp_path / stage
-        answer = door("evaluate", f"run={run}", f"stage={stage}", f"output={output}")
+        settings = (f"stage={stage}", f"output={output}", ONE_THREAD)
+        answer = door("evaluate", f"run={run}", *settings)
         assert answer.status == 0, answer.err
         expected = [row for row in predictions(run) if row["split"] == stage]
         assert predictions(output) == expected
@@ -133,7 +134,8 @@ def test_a_run_whose_images_have_moved_is_evaluated_with_their_new_place(
     answer = door("evaluate", f"run={finished}", f"output={tmp_path / 'refused'}")
     check_refusal(answer, f"{tmp_path / 'gone'}: there is no such folder")
     output = tmp_path / "out"
-    answer = door("evaluate", f"run={finished}", f"data.root={there}", f"output={output}")
+    settings = (f"data.root={there}", f"output={output}", ONE_THREAD)
+    answer = door("evaluate", f"run={finished}", *settings)
     assert answer.status == 0, answer.err
     assert predictions(output) == [r for r in predictions(finished) if r["split"] == "test"]
     assert drawn_root(output) == there

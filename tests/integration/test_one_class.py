@@ -13,7 +13,7 @@ import torch
 from agreement import check_agreement, evaluate, predict_test_images
 from omegaconf import DictConfig
 from quick import QUICK, check_refusal, draw_mvtec, figures_of, record_of, rows_of
-from small import SMALL, Answer, Door
+from small import ONE_THREAD, SMALL, Answer, Door
 
 from capsule_inspection.metrics.thresholds import conformal_threshold
 from capsule_inspection.tasks.reconstruction import ReconstructionTask
@@ -125,7 +125,7 @@ def test_the_threshold_comes_from_the_calibration_images_alone_and_is_kept_with_
 
 def test_evaluation_repeats_scores_figures_and_maps(door: Door, run: Path, tmp_path: Path) -> None:
     output = tmp_path / "again"
-    answer = door("evaluate", f"run={run}", f"output={output}")
+    answer = door("evaluate", f"run={run}", f"output={output}", ONE_THREAD)
     assert answer.status == 0, answer.err
     assert rows_of(output) == [row for row in rows_of(run) if row["split"] == "test"]
     own = {key: value for key, value in figures_of(run).items() if key.startswith("test/")}

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from PIL import Image
 from quick import QUICK, check_refusal, draw, draw_mask, draw_mvtec, figures_of, record_of, rows_of
 from scipy import ndimage
-from small import SMALL, Answer, Door
+from small import ONE_THREAD, SMALL, Answer, Door
 
 from capsule_inspection.inference.predictor import Predictor
 from capsule_inspection.metrics.marking import Decision, mark
@@ -133,7 +133,7 @@ def test_a_run_is_resumed_to_what_an_undisturbed_one_gives(
 def test_a_finished_run_is_evaluated_to_the_same_figures(
     door: Door, run: Path, tmp_path: Path
 ) -> None:
-    answer = door("evaluate", f"run={run}", f"output={tmp_path / 'again'}")
+    answer = door("evaluate", f"run={run}", f"output={tmp_path / 'again'}", ONE_THREAD)
     assert answer.status == 0, answer.err
     again, first = figures_of(tmp_path / "again"), figures_of(run)
     assert again == {key: value for key, value in first.items() if key.startswith("test/")}

@@ -134,6 +134,7 @@ def evaluate(config: DictConfig) -> None:
     choices = machine.choose(config.trainer)
     machine.apply(choices, exact=choices.precision == machine.FULL)
     built = building.build_network(stored, num_classes=len(classes), weights="none")
+    choices = machine.fit_network(choices, built.network, asked=config.trainer.channels_last)
     checkpoint = read_checkpoint(run / RunFiles.BEST)
     restore_network(built.network, checkpoint, path=run / RunFiles.BEST)
     data = building.build_data_module(
