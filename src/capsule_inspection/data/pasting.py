@@ -121,7 +121,8 @@ def _places(
             yield _kept_inside(own[0] + round(dy), own[1] + round(dx), part=part, size=size)
     yield _kept_inside(*own, part=part, size=size)
     if moved and foreground.any():
-        for y, x in rng.permutation(np.argwhere(foreground))[:_FAR_TRIES]:
+        for place in rng.choice(np.flatnonzero(foreground), _FAR_TRIES).tolist():
+            y, x = divmod(place, size[1])
             yield _kept_inside(y - part[0] // 2, x - part[1] // 2, part=part, size=size)
 
 

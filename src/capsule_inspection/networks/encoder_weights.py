@@ -147,11 +147,11 @@ def fit_encoder(network: Segmenter, state: Mapping[str, Tensor], *, where: str) 
 def _of_other_classes(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The head's tensors (C, ...) for as many classes as its own; none where they are as many."""
     found = {}
-    for key, value in own.items():
-        known = state.get(key)
-        if known is None or not key.startswith(HEAD) or value.ndim == 0 or not len(known) > 1:
+    for key in (key for key in own if key.startswith(HEAD) and key in state):
+        value, known = own[key], state[key]
+        if known.ndim != value.ndim or known.shape[1:] != value.shape[1:]:
             continue
-        if known.shape[1:] == value.shape[1:] and len(known) != len(value):
+        if 1 < len(known) != len(value):
             defect = known[1:].mean(dim=0, keepdim=True)
             found[key] = torch.cat([known[:1], defect.expand(len(value) - 1, *defect.shape[1:])])
     return found

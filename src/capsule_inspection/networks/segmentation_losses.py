@@ -1,6 +1,6 @@
 """Losses of semantic segmentation, as weighted sums; Dice and Tversky are the library's.
 
-The library's focal loss of several classes is a sum over sigmoids, which all others here are not.
+Focal is that of classifiers: the library's, of several classes, is a sum over sigmoids.
 
 Sources: Dice, Milletari et al. 2016 (arXiv:1606.04797); focal, Lin et al. 2017 (arXiv:1708.02002);
 focal Tversky, Abraham and Khan 2018 (arXiv:1810.07842).
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from capsule_inspection.contracts import ConfigurationError
+from capsule_inspection.networks.losses import as_probabilities, soft_focal_loss
 
 _MISSED, _FALSE = 0.7, 0.3
 """Of the Tversky index: what is missed weighs more than what is marked in vain (ibid.)."""
@@ -85,10 +86,9 @@ class SegmentationLoss(nn.Module):
         if name == "dice":
             return self.dice(logits, mask)
         if name == "focal":
-            surprise = F.cross_entropy(logits, mask, reduction="none")
-            # The clamp keeps the gradient of x^gamma finite at 0 for gamma below 1.
-            hard = (1 - (-surprise).exp()).clamp_min(_LEAST) ** self.focal_gamma
-            return (hard * surprise).mean()
+            pixels = logits.movedim(1, -1).flatten(0, -2)
+            true = as_probabilities(mask.flatten(), num_classes=pixels.shape[1])
+            return soft_focal_loss(pixels, true, gamma=self.focal_gamma)
         return self.tversky(logits, mask).clamp_min(_LEAST) ** _TVERSKY_GAMMA
 
 

@@ -53,7 +53,8 @@ def build_network(
         "num_classes": num_classes,
         "image_size": list(config.data.image_size),
         "window": config.task.get("window"),
-        "seen_sizes": windows.seen_sizes(config),
+        # One that is loaded later has seen them before.
+        "seen_sizes": windows.seen_sizes(config) if weights is None else [],
     }
     asked = inspect.signature(get_method(config.model._target_)).parameters
     settings |= {name: value for name, value in known.items() if name in asked}

@@ -141,7 +141,7 @@ def suits_channels_last(network: torch.nn.Module) -> bool:
 
 
 def fit_network(choices: Choices, network: torch.nn.Module, *, asked: object) -> Choices:
-    """Prepare a network for training as chosen: the layout of its weights, and slow layers.
+    """Prepare a network, for training or its evaluation: the layout of its weights, slow layers.
 
     `asked` is the channels-last setting; `auto` gives way where that layout is unsafe.
     """

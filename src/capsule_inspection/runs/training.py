@@ -318,10 +318,10 @@ def _finish(training: Training, trainer: L.Trainer) -> float | None:
     checkpoint = read_checkpoint(best_path)
     restore_network(training.task.network, checkpoint, path=best_path)
     best = monitored_value(training, int(checkpoint["epoch"]))
-    _record_cost(training, trainer, int(checkpoint["epoch"]), best)
     # From here on as predict.py computes, so that figures and thresholds are of what it will say.
     choices = machine.as_in_use(training.choices)
     machine.apply(choices, exact=True)
+    _record_cost(training, trainer, int(checkpoint["epoch"]), best, choices)
     _calibrate(training, checkpoint, best_path, choices)
     network = training.task.network
     assert isinstance(network, Network)
@@ -384,7 +384,11 @@ def monitored_value(training: Training, epoch: int) -> float | None:
 
 
 def _record_cost(
-    training: Training, trainer: L.Trainer, best_epoch: int, best: float | None
+    training: Training,
+    trainer: L.Trainer,
+    best_epoch: int,
+    best: float | None,
+    choices: machine.Choices,
 ) -> None:
     assert training.record is not None
     task, image_size = training.task, training.config.data.image_size
@@ -404,9 +408,6 @@ def _record_cost(
         peak_memory_bytes=machine.peak_memory_bytes(),
         network=measure_network(task.network, image_size, through=task.in_use),
         inference_ms_per_image=round(
-            measure_latency_ms(
-                task.network, image_size, choices=training.choices, through=task.in_use
-            ),
-            3,
+            measure_latency_ms(task.network, image_size, choices=choices, through=task.in_use), 3
         ),
     )

@@ -32,11 +32,15 @@ def window_of(window: Sequence[int] | None, image_size: Sequence[int]) -> tuple[
     return min(window[0], image_size[0]), min(window[1], image_size[1])
 
 
+def shown_first(config: DictConfig) -> tuple[int, int] | None:
+    """What of an image is shown in training at first: a tile, where images are seen in tiles."""
+    part = config.data.tile if sees_tiles(config.data) else config.task.get("window")
+    return window_of(part, config.data.image_size)
+
+
 def seen_sizes(config: DictConfig) -> list[list[int]]:
     """The sizes (height, width) of what a network is shown, in training and in use."""
-    size = list(config.data.image_size)
-    part = config.data.tile if sees_tiles(config.data) else config.task.get("window")
-    window = window_of(part, size)
+    size, window = list(config.data.image_size), shown_first(config)
     if window is None:
         return [size]
     if sees_tiles(config.data) or config.task.get("whole_from") == 1:

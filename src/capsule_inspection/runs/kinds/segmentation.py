@@ -43,7 +43,7 @@ from capsule_inspection.networks.inspector import Inspector, SegmentationInspect
 from capsule_inspection.networks.segmentation_losses import SegmentationLoss, class_weights
 from capsule_inspection.networks.tiling import Tiling
 from capsule_inspection.runs import pointing, predicting
-from capsule_inspection.runs.inputs import assign_split, sees_tiles
+from capsule_inspection.runs.inputs import assign_split
 from capsule_inspection.runs.kinds.fitted import fitted_of, require_finite
 from capsule_inspection.runs.learning import build_learning
 from capsule_inspection.runs.machine import Choices
@@ -54,7 +54,7 @@ from capsule_inspection.runs.painting import (
     require_shown,
     training_donors,
 )
-from capsule_inspection.runs.windows import epochs_of, whole_from, window_of
+from capsule_inspection.runs.windows import epochs_of, shown_first, whole_from
 from capsule_inspection.synthesis.defects import DEFECTS
 from capsule_inspection.tasks.base import InspectionTask
 from capsule_inspection.tasks.segmentation import SegmentationTask
@@ -89,7 +89,7 @@ class Segmentation:
     def batch_settings(self, config: DictConfig, choices: Choices) -> BatchSettings:
         task, data = config.task, config.data
         size = (data.image_size[0], data.image_size[1])
-        window = _window(config)
+        window = shown_first(config)
         whole = task.batch_size
         if window is not None:  # memory would not suffice for as many whole images
             whole = whole_images(whole, window=window, image_size=size)
@@ -113,7 +113,7 @@ class Segmentation:
         pool = paint_training(config, index, cache, labels)
         pastes = config.data.pasted or (config.data.painted and pool is None)
         mixing = DefectMixing(
-            Windows(_window(config), whole_from(config)),
+            Windows(shown_first(config), whole_from(config)),
             seed=config.seed,
             pool=pool,
             labels=labels,
@@ -298,15 +298,9 @@ def _shows_defects(index: DataIndex) -> bool:
     return any(record.split == TRAIN and record.label != GOOD_LABEL for record in index.records)
 
 
-def _window(config: DictConfig) -> tuple[int, int] | None:
-    """What of an image is shown in training at first: a tile, where images are seen in tiles."""
-    tiles = sees_tiles(config.data)
-    return window_of(config.data.tile if tiles else config.task.window, config.data.image_size)
-
-
 def _tiling(config: DictConfig) -> Tiling | None:
     """In use images are seen as in training at its end: in parts, or whole."""
-    window = _window(config)
+    window = shown_first(config)
     if window is None or whole_from(config) is not None:
         return None
     return Tiling(window, config.data.overlap)
