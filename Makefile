@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml .ci/setup
 train: $(STAMP) ## a model on drawn capsules, in minutes; ARGS="..." adds settings
 	$(PYTHON) train.py experiment=quickstart $(ARGS)
 
-test: $(STAMP) ## the tests
+test: $(STAMP) ## the tests, on all cores; ARGS="-n 0 <file>" runs one file
 	$(PYTHON) -m pytest $(ARGS)
 
 test-slow: $(STAMP) ## the tests that take minutes

@@ -1,32 +1,47 @@
-"""What predict.py says of a run's test images, against what evaluate.py says of them."""
+"""What a run says, against what evaluate.py, predict.py and a resumed training say."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
-from quick import record_of, rows_of
+from quick import figures_of, record_of, rows_of
 from small import Answer, Door
+
+from capsule_inspection.runs.interruption import TrainingInterrupted
+from capsule_inspection.tasks.base import InspectionTask
 
 DEVICE = ("trainer=cpu", "trainer.threads=1", "trainer.precision=32-true")
 Rows = list[dict[str, str]]
 
 
-def evaluate(door: Door, run: Path, output: Path) -> Answer:
-    """The test images of a run, by evaluate.py."""
-    answer = door("evaluate", f"run={run}", f"output={output}", *DEVICE)
+def rows_of_test(run: Path) -> Rows:
+    """What a run says of its test images."""
+    return [row for row in rows_of(run) if row["split"] == "test"]
+
+
+def figures_of_test(run: Path) -> dict[str, Any]:
+    """The figures of a run's test images."""
+    return {key: value for key, value in figures_of(run).items() if key.startswith("test/")}
+
+
+def evaluate(door: Door, run: Path, output: Path, *settings: str) -> Answer:
+    """The test images of a run, or what the settings name, by evaluate.py."""
+    answer = door("evaluate", f"run={run}", f"output={output}", *DEVICE, *settings)
     assert answer.status == 0, answer.err
     return answer
 
 
 def predict_test_images(door: Door, run: Path, output: Path) -> Answer:
-    """The same by predict.py, as photographs that it knows nothing of."""
+    """The same by predict.py, as images that it knows nothing of."""
     root = Path(record_of(run)["data"]["root"])
-    tested = [row for row in rows_of(run) if row["split"] == "test"]
     table = output.with_name(f"{output.name} images.csv")
     with table.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([["path"], *([str(root / row["path"])] for row in tested)])
+        csv.writer(file).writerows(
+            [["path"], *([str(root / r["path"])] for r in rows_of_test(run))]
+        )
     settings = ("batch_size=2", "workers=1", *DEVICE)
     answer = door("predict", f"run={run}", f"input={table}", f"output={output}", *settings)
     assert answer.status == 0, answer.err
@@ -44,3 +59,34 @@ def check_agreement(predicted: Path, evaluated: Path, *, tolerance: float = 1e-6
 
 def _numbers(rows: Rows, column: str) -> list[float | None]:
     return [float(row[column]) if row[column] else None for row in rows]
+
+
+def check_resumed(
+    door: Door, task: type[InspectionTask], whole: Path, run: Path, *settings: str
+) -> list[tuple[int, ...]]:
+    """A training cut short in its second epoch is resumed to the last digit of a `whole` run.
+
+    Returns the sizes of the batches that taught, one for each step that was kept.
+    """
+    seen: list[tuple[int, ...]] = []
+    original = task.training_step
+
+    def step(self: InspectionTask, batch: Any, batch_idx: int) -> Any:
+        if self.current_epoch == 1 and not resumed:
+            raise TrainingInterrupted
+        seen.append(tuple(batch["image"].shape[2:]))
+        return original(self, batch, batch_idx)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(task, "training_step", step)
+        resumed = False
+        answer = door("train", *settings, f"hydra.run.dir={run}")
+        assert answer.status == 130, answer.err
+        assert record_of(run)["status"] == "interrupted"
+        assert len(rows_of(run, "metrics.csv")) == 1
+        resumed = True
+        answer = door("train", f"resume={run}")
+        assert answer.status == 0, answer.err
+    assert figures_of(run) == figures_of(whole)
+    assert rows_of(run) == rows_of(whole)
+    return seen

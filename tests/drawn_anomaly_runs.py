@@ -1,14 +1,13 @@
-"""Finished one-class runs to order, a fold each, for tests of comparisons; nothing is trained."""
+"""Finished one-class runs to order, for tests of reports; nothing is trained."""
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from drawn_runs import CLASSES, HEADER, prediction, run_record, write_run
 
 from capsule_inspection.metrics.detection import anomaly_figures
 from capsule_inspection.metrics.localisation import localisation_figures
@@ -16,19 +15,58 @@ from capsule_inspection.metrics.names import with_stage
 from capsule_inspection.metrics.pixel_counts import count_pixels
 from capsule_inspection.reports.run_folder import RunFolder, read_run
 
-CLASSES = ("good", "crack", "poke")
 RATE = 0.1
 FIRST_DEFECT = 1000
-"""Number of the first defect photograph; the defects are the same in every fold."""
+"""Number of the first defect image; the defects are the same in every fold."""
 
 Images = tuple[np.ndarray, np.ndarray]
-"""Number of each photograph, and its class index: (N,) both."""
+"""Number of each image, and its class index: (N,) both."""
 
 
 def one_class_images(fold: int, *, good: int = 12, defects: int = 14) -> Images:
-    """Good photographs of the fold's own, and all defects."""
+    """Good images of the fold's own, and all defects."""
     number = np.concatenate([fold * good + np.arange(good), FIRST_DEFECT + np.arange(defects)])
     return number, np.array([0] * good + [1 + i % 2 for i in range(defects)])
+
+
+def draw_anomaly_run(
+    folder: Path,
+    *,
+    classes: Sequence[str] = CLASSES,
+    images: Sequence[int] = (12, 5, 4),
+    calibration: int = 20,
+    threshold: Mapping[str, Any] | None = None,
+    record: Mapping[str, Any] | None = None,
+    maps: bool = True,
+    masks: bool = True,
+    thumbnails: bool = True,
+    reconstructions: bool = True,
+) -> Path:
+    """So many test images of each class: one good is rejected, one defect let through.
+
+    Maps have padding of one pixel at the left, and are high where the mask is.
+    """
+    label = np.repeat(np.arange(len(images)), images)
+    score = 0.5 + 0.04 * (np.arange(len(label)) % 7) + 0.8 * (label > 0)
+    score[0], score[-1] = 1.2, 0.7
+    kinds = ("", "_reconstruction") if reconstructions else ("",)
+    names = [f"{number}{kind}" for number in range(len(label)) for kind in kinds]
+    return _write(
+        folder,
+        classes=classes,
+        images=(np.arange(len(label)), label),
+        score=score,
+        good=np.linspace(0.4, 0.9, calibration),
+        threshold={"value": 1.0, "good_images": calibration, **(threshold or {})},
+        record={"monitor": None, "command": ["train.py", "model=autoencoder"], **(record or {})},
+        rate=0.05,
+        chance=np.random.default_rng(0),
+        lift=1.5,
+        padding=1,
+        maps=maps,
+        masks=masks,
+        thumbnails=names if thumbnails else (),
+    )
 
 
 def draw_one_class_run(
@@ -42,8 +80,7 @@ def draw_one_class_run(
     offset: float = 0.0,
     threshold: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
-    record: Mapping[str, Any] | None = None,
-    maps: bool = True,
+    maps: bool = False,
     val_loss: float = 0.3,
 ) -> RunFolder:
     """A run whose scores part by `skill` deviations, all of them raised by `offset`.
@@ -51,45 +88,31 @@ def draw_one_class_run(
     Runs of equal seed and fold have the same chance in their scores, so that skill alone differs.
     """
     number, label = one_class_images(fold or 0) if images is None else images
-    folder.mkdir(parents=True)
     chance = np.random.default_rng([seed, fold or 0, 7]).normal(size=len(label))
     score = chance.round(3) + skill * (label > 0) + offset
-    cut = 1.2 + offset
-    set_by = {
-        "value": cut,
-        "rule": "conformal",
-        "good_images": 20,
-        "defect_images": 0,
-        "false_alarm_rate": RATE,
-        "enough": True,
-        "needed": 9,
-        **(threshold or {}),
-    }
-    _write_json(folder / "run.json", _record(model, seed, set_by, val_loss, record or {}))
-    split = {"name": "one_class", "fold": fold, "folds": 5}
-    asked = {"name": set_by["rule"], "false_alarm_rate": RATE}
-    config = {"seed": seed, "model": {"name": model}, "threshold": asked,
-              **({} if fold is None else {"split": split}), **(settings or {})}  # fmt: skip
-    _write_json(folder / "config.yaml", config)
-    _write_predictions(folder, fold, number, label, score, cut)
-    figures = with_stage(
-        anomaly_figures(
-            label > 0,
-            score > cut,
-            score,
-            class_names_of_images=np.array(CLASSES)[label],
-            false_alarm_rate=RATE,
-        ),
-        "test",
+    split = {} if fold is None else {"split": {"name": "one_class", "fold": fold, "folds": 5}}
+    rule = (threshold or {}).get("rule", "conformal")
+    written = _write(
+        folder,
+        model=model,
+        seed=seed,
+        fold=fold,
+        images=(number, label),
+        score=score,
+        good=np.full(4, 0.2 + offset),
+        threshold={"value": 1.2 + offset, "good_images": 20, **(threshold or {})},
+        record={"monitor": {"key": "val/loss_smoothed", "value": val_loss}},
+        config={
+            "seed": seed,
+            "model": {"name": model},
+            "threshold": {"name": rule, "false_alarm_rate": RATE},
+            **split,
+            **(settings or {}),
+        },
+        chance=np.random.default_rng([seed, int(number[0])]),
+        maps=maps,
     )
-    if maps:
-        figures |= with_stage(
-            localisation_figures(_write_maps(folder, number, label, seed)), "test"
-        )
-    _write_json(folder / "metrics.json", {key: vars(value) for key, value in figures.items()})
-    rows = [[e, 5.0, 3 / (e + 1), 1 + 2 / (e + 1)] for e in range(12)]
-    _write_csv(folder / "metrics.csv", ["epoch", "seconds", "train/loss", "val/loss"], rows)
-    return read_run(folder)
+    return read_run(written)
 
 
 def draw_folds(
@@ -102,74 +125,72 @@ def draw_folds(
     ]
 
 
-def _record(
-    model: str,
-    seed: int,
-    threshold: Mapping[str, Any],
-    val_loss: float,
-    changed: Mapping[str, Any],
-) -> dict[str, Any]:
-    counts = {"train": 40, "val": 4, "calibration": threshold["good_images"], "test": 26}
-    return {
-        "format_version": 1,
-        "status": "finished",
-        "seed": seed,
-        "task": "reconstruction",
-        "model": model,
-        "optimistic": False,
-        "data": {"name": "drawn", "classes": list(CLASSES), "images": counts, "fingerprint": "f"},
-        "weights": {"source": "random"},
-        "threshold": dict(threshold),
-        "corruption": "painted",
-        "epochs": 12,
-        "best_epoch": 8,
-        "monitor": {"key": "val/loss_smoothed", "value": val_loss},
-        "training_time_s": 60.0,
-        "network": {"parameters": 1_000_000, "flops": 2_000_000_000},
-        **changed,
-    }
-
-
-def _write_predictions(
+def _write(
     folder: Path,
-    fold: int | None,
-    number: np.ndarray,
-    label: np.ndarray,
+    *,
+    images: Images,
     score: np.ndarray,
-    cut: float,
-) -> None:
-    header = ["index", "path", "sha256", "split", "fold", "label", "prediction", "score"]
+    good: np.ndarray,
+    threshold: Mapping[str, Any],
+    record: Mapping[str, Any],
+    chance: np.random.Generator,
+    maps: bool,
+    masks: bool = True,
+    lift: float = 0.6,
+    padding: int = 0,
+    rate: float = RATE,
+    config: Mapping[str, Any] | None = None,
+    model: str = "autoencoder",
+    seed: int = 0,
+    fold: int | None = None,
+    classes: Sequence[str] = CLASSES,
+    thumbnails: Sequence[str] = (),
+) -> Path:
+    """Write a run; `good` are the scores that set the threshold, four of them those of val.
+
+    Maps are higher by `lift` on the mask of each defect.
+    """
+    number, label = images
+    set_by = {"rule": "conformal", "defect_images": 0, "false_alarm_rate": RATE, "enough": True,
+              "needed": 9, **threshold}  # fmt: skip
+    cut = set_by["value"]
+    names = np.array(classes)[label]
+    figures = anomaly_figures(
+        label > 0, score > cut, score, class_names_of_images=names, false_alarm_rate=rate
+    )
+    mask = np.zeros((len(label), 10, 30 + padding), np.uint8)
+    mask[label > 0, 3:6, 10:20] = 1
+    high = (chance.random(mask.shape) + lift * mask).astype(np.float16)
+    if maps and masks:
+        figures |= localisation_figures(count_pixels(high, mask))
     stages = (
-        ("val", 5000 + np.arange(4), np.zeros(4, int), np.full(4, cut - 1)),
-        ("calibration", 6000 + np.arange(4), np.zeros(4, int), np.full(4, cut - 1)),
-        ("test", number, label, score),
+        ("val", 5000 + np.arange(4), np.full(4, classes[0]), np.resize(good, 4)),
+        ("calibration", 6000 + np.arange(len(good)), np.full(len(good), classes[0]), good),
+        ("test", number, names, score),
     )
     rows = [
-        [
-            *(n, f"x/{n}.png", f"{n:064x}", stage, "" if fold is None else fold, CLASSES[of_class]),
-            *("defect" if value > cut else "good", value, cut),
-        ]
+        prediction(n, stage, fold, name, "defect" if of > cut else classes[0], of, cut)
         for stage, *arrays in stages
-        for n, of_class, value in zip(*(array.tolist() for array in arrays), strict=True)
+        for n, name, of in zip(*(array.tolist() for array in arrays), strict=True)
     ]
-    _write_csv(folder / "predictions.csv", [*header, "threshold"], rows)
-
-
-def _write_maps(folder: Path, number: np.ndarray, label: np.ndarray, seed: int) -> Any:
-    """Maps without padding that are high on the mask of each defect; returns their counts."""
-    mask = np.zeros((len(label), 10, 30), np.uint8)
-    mask[label > 0, 3:6, 10:20] = 1
-    chance = np.random.default_rng([seed, int(number[0])]).random(mask.shape)
-    maps = (chance + 0.6 * mask).astype(np.float16)
-    inside = np.tile(np.array([0, 0, 30, 10], np.int32), (len(label), 1))
-    np.savez(folder / "maps.npz", index=number, maps=maps, masks=mask, inside=inside)
-    return count_pixels(maps, mask)
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content), encoding="utf-8")
-
-
-def _write_csv(path: Path, header: list[str], rows: Sequence[Sequence[Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *rows])
+    counts = {"train": 40, "val": 4, "calibration": set_by["good_images"], "test": len(label)}
+    changed = {"task": "reconstruction", "corruption": "painted", "threshold": set_by, **record}
+    written = write_run(
+        folder,
+        record=run_record(model, seed, classes, counts, changed),
+        config=config,
+        predictions=[[*HEADER, "threshold"], *rows],
+        figures=with_stage(figures, "test"),
+        epochs=[
+            ["epoch", "seconds", "train/loss", "train/reconstruction", "val/loss"],
+            *([e, 5.0, 3 / (e + 1), 2 / (e + 1), 1 + 2 / (e + 1)] for e in range(12)),
+        ],
+        thumbnails={name: 100 + row % 150 for row, name in enumerate(thumbnails)},
+    )
+    if maps:
+        box = np.array([padding, 0, 30 + padding, 10], np.int32)
+        inside = np.tile(box, (len(label), 1))
+        classes_of_pixels = mask * label[:, np.newaxis, np.newaxis].astype(np.uint8) * masks
+        np.savez(folder / "maps.npz", index=number, maps=high, masks=classes_of_pixels,
+                 inside=inside)  # fmt: skip
+    return written

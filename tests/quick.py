@@ -24,6 +24,33 @@ QUICK = (
     "task.batch_size=16",
 )
 """A training on `draw_mvtec` of less than a second, once everything is imported."""
+AUTOENCODER = (
+    "model=autoencoder",
+    "model.width=4",
+    "model.depth=3",
+    "model.bottleneck=8",
+    "model.head_width=4",
+    "model.corruption=cutout",
+    "task.window=[32,48]",
+    "task.views=2",
+    "task.batch_size=8",
+)
+"""A small network and short epochs, to be added to `SMALL` or `QUICK_DATA`."""
+UNET = (
+    "model=unet",
+    "model.encoder=autoencoder",
+    "+model.encoder_options.width=4",
+    "model.encoder_depth=3",
+    "model.decoder_channels=[8,8,8]",
+    "model.weights=none",
+    "task.window=[32,48]",
+    "task.views=1",
+    "task.batch_size=8",
+    "task.painting.variants=3",
+)
+"""The same for segmentation."""
+QUICK_DATA = tuple(setting for setting in QUICK if setting not in SMALL_NETWORK)
+"""`QUICK` without its network."""
 COUNTS = {"good": 8, "crack": 5, "poke": 5}
 SIZE_PX = 40
 ODD_NAME = "my parts, (a=b) & 50% 膠囊"

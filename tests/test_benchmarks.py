@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +12,23 @@ import torch
 from PIL import Image
 from small import REPOSITORY, SMALL, SMALL_NETWORK
 
+from benchmarks import results
+from benchmarks.altered_copies import write_copies
+from benchmarks.bare_steps import loss_of
+from benchmarks.figures import Row, interleave, is_met, line, ratios
+from benchmarks.first_weights import main
+from benchmarks.growth import memory_rows, time_rows
+from benchmarks.plain_loop import MEAN, STD, FolderImages, make_loader
+from benchmarks.run import SUBJECTS, parse
+from capsule_inspection.contracts import Batch
+from capsule_inspection.networks.classifier import build_custom_resnet
+from capsule_inspection.tasks.base import Learning
+from capsule_inspection.tasks.classification import ClassificationTask, MaskLoss
+from capsule_inspection.tasks.optimizers import FineTuning
+from capsule_inspection.tasks.schedulers import constant
 
-@pytest.fixture(autouse=True)
-def benchmarks_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.syspath_prepend(str(REPOSITORY))
-    yield
-    for name in [name for name in sys.modules if name.split(".")[0] == "benchmarks"]:
-        del sys.modules[name]
 
-
-def test_measurements_alternate_and_the_warm_up_is_not_counted() -> None:
-    from benchmarks.figures import interleave
-
+def test_measurements_alternate_without_the_warm_up_and_ratios_are_of_each_round() -> None:
     order: list[str] = []
 
     def note(name: str) -> float:
@@ -35,19 +38,12 @@ def test_measurements_alternate_and_the_warm_up_is_not_counted() -> None:
     values = interleave({"a": lambda: note("a"), "b": lambda: note("b")}, rounds=2)
     assert order == ["a", "b"] * 3
     assert values == {"a": [3.0, 5.0], "b": [4.0, 6.0]}
-
-
-def test_ratios_are_taken_within_each_round() -> None:
-    from benchmarks.figures import ratios
-
     assert ratios([1.0, 9.0], [2.0, 3.0]) == (0.5, 3.0)
     with pytest.raises(ValueError, match="argument 2 is longer"):
         ratios([1.0], [1.0, 2.0])
 
 
-def test_the_median_over_rounds_decides_whether_a_target_is_met() -> None:
-    from benchmarks.figures import Row, is_met
-
+def test_the_median_over_rounds_is_held_against_the_target() -> None:
     samples = (0.3, 0.35, 9.0)
     assert Row("x", samples).value == 0.35
     assert is_met(Row("x", samples, target=0.38)) is True
@@ -55,11 +51,6 @@ def test_the_median_over_rounds_decides_whether_a_target_is_met() -> None:
     assert is_met(Row("x", samples, target=0.38, at_least=True)) is False
     assert is_met(Row("x", samples)) is None
     assert is_met(Row("x", (), target=0.38)) is None
-
-
-def test_a_line_has_figure_measured_target_and_verdict() -> None:
-    from benchmarks.figures import Row, line
-
     row = Row("epoch", (0.3, 0.35, 0.4), target=0.38, note="no bf16")
     assert line(row) == "epoch | 0.35 (0.3 to 0.4, 3 rounds); no bf16 | at most 0.38 | yes"
     fast = Row("gpu", (7000.0,), "images/s", target=8000, at_least=True)
@@ -68,8 +59,6 @@ def test_a_line_has_figure_measured_target_and_verdict() -> None:
 
 
 def test_growth_compares_the_time_of_an_image_between_the_two_largest_numbers() -> None:
-    from benchmarks.growth import memory_rows, time_rows
-
     *_, last = time_rows("index", {300: [9.0], 30_000: [3.0], 3_000: [2.0]})
     assert last.samples == (1.5,)
     assert last.figure == "index, 30,000 : 3,000 an image"
@@ -82,16 +71,7 @@ def test_growth_compares_the_time_of_an_image_between_the_two_largest_numbers() 
     assert peak.samples == pytest.approx((4.0,))
 
 
-def test_a_matrix_product_has_two_operations_for_each_term() -> None:
-    from benchmarks.flops import product_flops
-
-    assert product_flops(10) == 2 * 10 * 10 * 10
-
-
 def test_results_of_one_day_are_appended(tmp_path: Path) -> None:
-    from benchmarks import results
-    from benchmarks.figures import Row
-
     file = tmp_path / "benchmarks" / "today.json"
     results.append(file, "epoch", [Row("a", (1.0, 2.0, 4.0), target=3.0)], quick=True)
     results.append(file, "memory", [Row("b", ())], quick=False)
@@ -103,8 +83,6 @@ def test_results_of_one_day_are_appended(tmp_path: Path) -> None:
 
 
 def test_an_unknown_subject_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    from benchmarks.run import SUBJECTS, parse
-
     with pytest.raises(SystemExit):
         parse(["epochs"])
     assert "epochs: expected names of startup" in capsys.readouterr().err
@@ -112,29 +90,14 @@ def test_an_unknown_subject_is_refused(capsys: pytest.CaptureFixture[str]) -> No
     assert all((REPOSITORY / "benchmarks" / f"{name}.py").is_file() for name in SUBJECTS)
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> list[tuple[Path, int]]:
-    """Five grey images of 8x12 pixels, of brightness 0, 50, ... and labels 0, 1, ..."""
-    made = []
-    for number in range(5):
-        path = tmp_path / f"{number}.png"
+def test_the_plain_loop_reads_each_file_once_and_normalises_it(tmp_path: Path) -> None:
+    files = [(tmp_path / f"{number}.png", number) for number in range(5)]
+    for path, number in files:
         Image.fromarray(np.full((8, 12), 50 * number, np.uint8)).save(path)
-        made.append((path, number))
-    return made
-
-
-def test_the_plain_loop_reads_each_file_once_an_epoch(files: list[tuple[Path, int]]) -> None:
-    from benchmarks.plain_loop import make_loader
-
     loader = make_loader(files, image_size=(4, 6), batch_size=2, shuffle=True, workers=0)
-    batches = list(loader)
-    assert [len(label) for _, label in batches] == [2, 2, 1]
-    assert sorted(torch.cat([label for _, label in batches]).tolist()) == [0, 1, 2, 3, 4]
-
-
-def test_the_plain_loop_normalises_as_torchvision_does(files: list[tuple[Path, int]]) -> None:
-    from benchmarks.plain_loop import MEAN, STD, FolderImages
-
+    batches = [label for _, label in loader]
+    assert [len(label) for label in batches] == [2, 2, 1]
+    assert sorted(torch.cat(batches).tolist()) == [0, 1, 2, 3, 4]
     image, label = FolderImages(files, image_size=(4, 6))[3]
     assert label == 3
     assert image.shape == (3, 4, 6)
@@ -144,8 +107,6 @@ def test_the_plain_loop_normalises_as_torchvision_does(files: list[tuple[Path, i
 
 
 def test_altered_copies_differ_and_keep_their_masks(tmp_path: Path) -> None:
-    from benchmarks.altered_copies import write_copies
-
     source, folder = tmp_path / "source", tmp_path / "copies"
     for name in ("train/good/000.png", "test/crack/000.png", "ground_truth/crack/000_mask.png"):
         (source / name).parent.mkdir(parents=True)
@@ -159,29 +120,13 @@ def test_altered_copies_differ_and_keep_their_masks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mask_weight", [0.0, 2.0])
 def test_bare_steps_minimise_what_a_classifiers_training_minimises(mask_weight: float) -> None:
-    from benchmarks.bare_steps import loss_of
-    from capsule_inspection.contracts import Batch
-    from capsule_inspection.networks.classifier import build_custom_resnet
-    from capsule_inspection.tasks.base import Learning
-    from capsule_inspection.tasks.classification import ClassificationTask, MaskLoss
-    from capsule_inspection.tasks.optimizers import FineTuning
-    from capsule_inspection.tasks.schedulers import constant
-
-    size = (32, 48)
-    network = build_custom_resnet(
-        num_classes=3,
-        weights="none",
-        depths=[1, 1],
-        width=8,
-        image_size=size,
-        mask_loss=mask_weight,
-    ).network
+    size, criterion = (32, 48), torch.nn.CrossEntropyLoss()
     learning = Learning(
         torch.optim.SGD, 0.1, constant, FineTuning(0, 1.0, 1.0), "val/loss", "min", 0.0
     )
-    criterion = torch.nn.CrossEntropyLoss()
+    network = {"depths": [1, 1], "width": 8, "image_size": size, "mask_loss": mask_weight}
     task = ClassificationTask(
-        network,
+        build_custom_resnet(num_classes=3, weights="none", **network).network,
         loss=criterion,
         num_classes=3,
         learning=learning,
@@ -200,45 +145,39 @@ def test_bare_steps_minimise_what_a_classifiers_training_minimises(mask_weight: 
     torch.testing.assert_close(loss_of(task, batch), task.training_step(batch, 0))
 
 
-@pytest.mark.parametrize("network", ["classifier", "segmenter", "binary"])
+@pytest.mark.parametrize(
+    "network",
+    [
+        "classifier",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("segmenter", "binary")),
+    ],
+)
 def test_first_weights_are_measured_on_all_images_without_training(
-    network: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    network: str, drawn_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from benchmarks.first_weights import main
-
-    monkeypatch.chdir(tmp_path)
     segmenter = ["model=unet", "model.weights=none"]
-    asked = {
+    settings = {
         "classifier": [*SMALL_NETWORK],
         "segmenter": segmenter,
         "binary": [*segmenter, "model.classes=binary"],
-    }
-    assert main([*SMALL, *asked[network], f"data.root={tmp_path / 'drawn'}"]) == 0
-    said = capsys.readouterr().out
-    assert "first weights: random" in said
-    assert "AUROC, good against defect: 0." in said
-    assert "n=45" in said  # every image, whatever the split would have made of it
-    named = re.search(r"defects named right: 0\.\d+ \(.*\), n=25", said)
-    assert bool(named) == ("defects named right" in said) == (network != "binary")
+    }[network]
+    folders = [f"data.{key}={drawn_folder / key}" for key in ("root", "cache_folder")]
+    assert main([*SMALL, *settings, *folders]) == 0
+    printed = capsys.readouterr().out
+    assert "first weights: random" in printed
+    assert "AUROC, good against defect: 0." in printed
+    assert "n=45" in printed  # every image, whatever the split would have made of it
+    named = re.search(r"defects named right: 0\.\d+ \(.*\), n=25", printed)
+    assert bool(named) == ("defects named right" in printed) == (network != "binary")
 
 
-def test_first_weights_of_a_folder_that_is_missing_are_refused_in_one_line(
+def test_what_has_no_first_weights_to_measure_is_refused_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from benchmarks.first_weights import main
-
-    status = main([*SMALL[2:], *SMALL_NETWORK, "data=mvtec", f"data.root={tmp_path / 'nowhere'}"])
-    assert status == 1
-    assert "nowhere" in capsys.readouterr().err
-
-
-def test_first_weights_of_a_network_without_scores_are_refused_in_one_line(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    from benchmarks.first_weights import main
-
-    assert main([*SMALL, "model=autoencoder"]) == 1
-    assert "Expected a classifier or model=unet" in capsys.readouterr().err
+    missing = [*SMALL[2:], *SMALL_NETWORK, "data=mvtec", f"data.root={tmp_path / 'nowhere'}"]
+    for settings, expected in (
+        (missing, "nowhere"),
+        ([*SMALL, "model=autoencoder"], "Expected a classifier or model=unet"),
+    ):
+        assert main(settings) == 1
+        assert expected in capsys.readouterr().err

@@ -20,6 +20,7 @@ from capsule_inspection.configuration.sweeps import (
 
 
 def write_search(folder: Path, direction: str | None, values: list[float | None]) -> Path:
+    folder.mkdir()
     (folder / "sweep.json").write_text(json.dumps({"direction": direction}))
     for number, value in enumerate(values):
         status = FAILED if value is None else FINISHED
@@ -31,29 +32,28 @@ def write_search(folder: Path, direction: str | None, values: list[float | None]
 
 
 @pytest.mark.parametrize(
-    ("direction", "best"), [("maximize", 2), ("minimize", 1)], ids=["maximize", "minimize"]
+    ("direction", "values", "finished", "best"),
+    [
+        ("maximize", [0.5, 0.2, 0.7, None], 3, 2),
+        ("minimize", [0.5, 0.2, 0.7, None], 3, 1),
+        ("maximize", [float("nan"), 0.2, 0.1], 2, 1),
+    ],
 )
-def test_the_best_trial_is_that_of_the_direction(tmp_path: Path, direction: str, best: int) -> None:
-    told = best_trial_command(write_search(tmp_path, direction, [0.5, 0.2, 0.7, None]))
+def test_the_best_trial_is_that_of_the_direction(
+    tmp_path: Path, direction: str, values: list[float | None], finished: int, best: int
+) -> None:
+    told = best_trial_command(write_search(tmp_path / "sweep", direction, values))
     assert told is not None
-    assert told.startswith(f"Best of 3 finished trials: {best:02d}, ")
+    assert told.startswith(f"Best of {finished} finished trials: {best:02d}, ")
     command = shlex.split(told.partition("anew: ")[2])
     assert command == ["python", "train.py", f"optimizer.lr={best}", "data.root='/my parts'"]
 
 
-def test_a_trial_without_a_number_is_not_the_best(tmp_path: Path) -> None:
-    told = best_trial_command(write_search(tmp_path, "maximize", [float("nan"), 0.2, 0.1]))
-    assert told is not None
-    assert told.startswith("Best of 2 finished trials: 01, ")
-
-
-@pytest.mark.parametrize(
-    ("direction", "values"), [(None, [0.5]), ("maximize", [None, None]), ("maximize", [])]
-)
-def test_without_a_search_or_a_finished_trial_there_is_no_best(
-    tmp_path: Path, direction: str | None, values: list[float | None]
-) -> None:
-    assert best_trial_command(write_search(tmp_path, direction, values)) is None
+def test_without_a_search_or_a_finished_trial_there_is_no_best(tmp_path: Path) -> None:
+    for number, (direction, values) in enumerate(
+        [(None, [0.5]), ("maximize", [None, None]), ("maximize", [])]
+    ):
+        assert best_trial_command(write_search(tmp_path / str(number), direction, values)) is None
 
 
 @pytest.mark.parametrize("before", [INTERRUPTED, FAILED])

@@ -2,173 +2,138 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torchvision.transforms.v2 import functional as v2
 
 from capsule_inspection.data.augmentation import (
+    _COLUMNS,
     AugmentationSettings,
     Window,
     augment,
     uniform_numbers,
 )
 
-NOTHING = AugmentationSettings(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+NAMES = list(AugmentationSettings.__dataclass_fields__)
 HALF = torch.full((1, 10), 0.5)
 
 
-def picture(height: int = 24, width: int = 60) -> torch.Tensor:
+def only(**changed: float) -> AugmentationSettings:
+    """No change but those that are named."""
+    return AugmentationSettings(**(dict.fromkeys(NAMES, 0.0) | changed))
+
+
+def picture(height: int = 24, width: int = 60) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     small = torch.rand(1, 3, height // 4, width // 4, generator=generator)
     return torch.nn.functional.interpolate(small, (height, width), mode="bicubic").clamp(0, 1)
 
 
-def apply(
-    image: torch.Tensor, settings: AugmentationSettings, uniform: torch.Tensor = HALF
-) -> torch.Tensor:
-    mask = torch.zeros(len(image), *image.shape[2:], dtype=torch.uint8)
-    return augment(image, mask, mask == 0, uniform, settings)[0]
-
-
-def column(name: str, value: float) -> torch.Tensor:
-    from capsule_inspection.data.augmentation import _COLUMNS
-
+def apply(image: Tensor, settings: AugmentationSettings, **numbers: float) -> Tensor:
+    """What becomes of the image where each uniform number is a half, but those that are named."""
     uniform = HALF.clone()
-    uniform[:, _COLUMNS.index(name)] = value
-    return uniform
+    for name, value in numbers.items():
+        uniform[:, _COLUMNS.index(name)] = value
+    mask = torch.zeros(len(image), *image.shape[2:], dtype=torch.uint8)
+    return augment(image, mask, mask == 0, uniform, settings).image
 
 
-def test_no_change_is_no_change() -> None:
-    torch.testing.assert_close(apply(picture(), NOTHING), picture(), atol=1e-5, rtol=0)
+def assert_close(found: Tensor, expected: Tensor, atol: float) -> None:
+    torch.testing.assert_close(found, expected, atol=atol, rtol=0)
 
 
-def test_flips_are_torchvisions_flips() -> None:
-    flip = dataclasses.replace(NOTHING, vertical_flip=1.0)
-    torch.testing.assert_close(
-        apply(picture(), flip), v2.vertical_flip(picture()), atol=1e-4, rtol=0
-    )
-    flip = dataclasses.replace(NOTHING, horizontal_flip=1.0)
-    torch.testing.assert_close(
-        apply(picture(), flip), v2.horizontal_flip(picture()), atol=1e-4, rtol=0
-    )
-
-
-def test_rotation_is_one_in_pixels_also_of_wide_images() -> None:
+def test_flips_and_rotations_are_those_of_torchvision_also_of_wide_images() -> None:
+    assert_close(apply(picture(), only()), picture(), 1e-5)
+    assert_close(apply(picture(), only(vertical_flip=1.0)), v2.vertical_flip(picture()), 1e-4)
+    assert_close(apply(picture(), only(horizontal_flip=1.0)), v2.horizontal_flip(picture()), 1e-4)
     image = picture(64, 160)
-    turn = dataclasses.replace(NOTHING, rotation_deg=10.0)
-    ours = apply(image, turn, column("rotation", 1.0))
+    ours = apply(image, only(rotation_deg=10.0), rotation=1.0)
     theirs = v2.rotate(image, 10.0, interpolation=v2.InterpolationMode.BILINEAR)
-    inside = (slice(None), slice(None), slice(24, 40), slice(40, 120))
-    torch.testing.assert_close(ours[inside], theirs[inside], atol=0.02, rtol=0)
+    assert_close(ours[..., 24:40, 40:120], theirs[..., 24:40, 40:120], 0.02)
 
 
 def test_colours_change_as_torchvision_changes_them() -> None:
     image = picture() * 0.5 + 0.25
-    brighter = dataclasses.replace(NOTHING, brightness=0.2)
-    torch.testing.assert_close(
-        apply(image, brighter, column("brightness", 1.0)), image * 1.2, atol=1e-5, rtol=0
-    )
-    greyer = dataclasses.replace(NOTHING, saturation=1.0)
-    torch.testing.assert_close(
-        apply(image, greyer, column("saturation", 0.0)),
-        v2.rgb_to_grayscale(image, num_output_channels=3),
-        atol=1e-3,
-        rtol=0,
-    )
-    flat = dataclasses.replace(NOTHING, contrast=0.5)
-    torch.testing.assert_close(
-        apply(image, flat, column("contrast", 0.0)),
-        v2.adjust_contrast(image, 0.5),
-        atol=1e-3,
-        rtol=0,
-    )
+    assert_close(apply(image, only(brightness=0.2), brightness=1.0), image * 1.2, 1e-5)
+    grey = v2.rgb_to_grayscale(image, num_output_channels=3)
+    assert_close(apply(image, only(saturation=1.0), saturation=0.0), grey, 1e-3)
+    flat = v2.adjust_contrast(image, 0.5)
+    assert_close(apply(image, only(contrast=0.5), contrast=0.0), flat, 1e-3)
+    both = apply(image, only(contrast=0.5, brightness=0.2), contrast=0.0, brightness=1.0)
+    assert_close(both, flat * 1.2, 1e-3)
 
 
 def test_hue_turns_colours_and_leaves_grey_alone() -> None:
-    turned = dataclasses.replace(NOTHING, hue_deg=60.0)
-    grey = torch.full((1, 3, 4, 4), 0.5)
-    torch.testing.assert_close(apply(grey, turned, column("hue", 1.0)), grey, atol=1e-5, rtol=0)
-    red = torch.zeros(1, 3, 4, 4)
+    grey, red = torch.full((1, 3, 4, 4), 0.5), torch.zeros(1, 3, 4, 4)
+    assert_close(apply(grey, only(hue_deg=60.0), hue=1.0), grey, 1e-5)
     red[:, 0] = 0.6
-    assert not torch.allclose(apply(red, turned, column("hue", 1.0)), red, atol=0.05)
+    assert not torch.allclose(apply(red, only(hue_deg=60.0), hue=1.0), red, atol=0.05)
 
 
-def test_the_mask_moves_with_the_image() -> None:
-    image = torch.zeros(1, 3, 32, 96)
-    mask = torch.zeros(1, 32, 96, dtype=torch.uint8)
-    image[:, :, 8:14, 20:40] = 1.0
-    mask[:, 8:14, 20:40] = 4
-    settings = AugmentationSettings(8.0, 0.1, 0.1, 1.0, 0.0, 0, 0, 0, 0, 0)
-    uniform = torch.rand(1, 10, generator=torch.Generator().manual_seed(1))
-    whole = torch.ones(1, 32, 96).bool()
-    changed, warped, valid, _ = augment(image, mask, whole, uniform, settings)
-    assert set(warped.unique().tolist()) == {0, 4}
-    agreement = ((changed[:, 0] > 0.5) == (warped == 4)).float().mean()
-    assert agreement > 0.98
-    assert warped.dtype == torch.uint8
-    assert bool(valid.all())
-
-
-def test_numbers_belong_to_the_image_not_to_its_place_in_the_batch() -> None:
-    index, draw = torch.tensor([3, 9, 4]), torch.tensor([0, 0, 1])
-    together = uniform_numbers(seed=1, epoch=2, index=index, draw=draw)
-    alone = uniform_numbers(seed=1, epoch=2, index=index[1:2], draw=draw[1:2])
-    assert torch.equal(together[1], alone[0])
-
-
-@pytest.mark.parametrize("changed", [{"seed": 2}, {"epoch": 3}, {"draw": torch.tensor([1])}])
-def test_another_seed_epoch_or_draw_gives_other_numbers(changed: dict) -> None:
-    usual = {"seed": 1, "epoch": 2, "index": torch.tensor([3]), "draw": torch.tensor([0])}
-    assert not torch.equal(uniform_numbers(**usual), uniform_numbers(**(usual | changed)))
-
-
-@pytest.mark.parametrize("changed", [{"epoch": 3}, {"seed": 2**32 - 2}, {"draw": 1}])
-def test_the_largest_seeds_give_each_epoch_seed_and_draw_numbers_of_its_own(changed: dict) -> None:
-    def numbers(*, seed: int = 2**32 - 1, epoch: int = 2, draw: int = 0) -> torch.Tensor:
-        index, draws = torch.tensor([3]), torch.tensor([draw])
-        return uniform_numbers(seed=seed, epoch=epoch, index=index, draw=draws)
-
-    assert not torch.equal(numbers(), numbers(**changed))
-
-
-def test_numbers_of_a_seed_stay_what_they_were() -> None:
-    found = uniform_numbers(seed=7, epoch=3, index=torch.tensor([5]), draw=torch.tensor([2]))
-    expected = np.random.Generator(np.random.Philox(key=(5 << 32) + 2 << 64 | (7 << 32) + 3))
-    assert found[0].tolist() == expected.random(10, np.float32).tolist()
-
-
-def test_numbers_are_uniform() -> None:
-    numbers = uniform_numbers(
-        seed=0, epoch=0, index=torch.arange(2000), draw=torch.zeros(2000, dtype=torch.long)
-    ).numpy()
-    assert numbers.min() >= 0
-    assert numbers.max() < 1
-    np.testing.assert_allclose(numbers.mean(0), 0.5, atol=0.03)
-
-
-def test_channels_last_stays_channels_last() -> None:
-    image = picture().contiguous(memory_format=torch.channels_last)
-    settings = AugmentationSettings(5, 0.1, 0.1, 0.5, 0.5, 0.1, 0.1, 0.1, 3, 0)
-    assert apply(image, settings).is_contiguous(memory_format=torch.channels_last)
+@pytest.mark.parametrize("window", [None, (10, 20)])
+@pytest.mark.parametrize(
+    ("settings", "least"),
+    [
+        (only(vertical_flip=0.5, horizontal_flip=0.5), 1.0),
+        # Nearest and bilinear differ at corners only; a mask that is off by a pixel has 0.87.
+        (only(rotation_deg=8, shift=0.1, scale=0.1, vertical_flip=0.5, horizontal_flip=0.5), 0.99),
+    ],
+)
+def test_mask_and_validity_move_with_the_image_to_the_pixel(
+    settings: AugmentationSettings, least: float, window: tuple[int, int] | None
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    marked = torch.rand(6, 8, 24, generator=generator) > 0.5
+    marked = marked.repeat_interleave(4, 1).repeat_interleave(4, 2)
+    image = marked[:, None].float().expand(-1, 3, -1, -1).contiguous()
+    uniform, centre = (torch.rand(6, count, generator=generator) for count in (10, 2))
+    shown = None if window is None else Window(window, centre)
+    found = augment(image, 4 * marked.to(torch.uint8), marked, uniform, settings, window=shown)
+    assert found.mask.dtype == torch.uint8
+    assert set(found.mask.unique().tolist()) == {0, 4}
+    assert torch.equal(found.valid, found.mask == 4)
+    agreement = ((found.image[:, 0] > 0.5) == (found.mask == 4)).float().mean((1, 2))
+    assert agreement.min() >= least
 
 
 def test_all_that_is_seen_through_a_window_has_its_size_also_where_nothing_is_masked() -> None:
     image = picture(24, 60).expand(2, 3, 24, 60).contiguous()
     mask, valid = torch.zeros(2, 24, 60, dtype=torch.uint8), torch.ones(2, 24, 60).bool()
     window = Window((10, 20), torch.full((2, 2), 0.5))
-    found = augment(image, mask, valid, HALF.expand(2, 10), NOTHING, target=image, window=window)
+    found = augment(image, mask, valid, HALF.expand(2, 10), only(), target=image, window=window)
     assert found.image.shape == (2, 3, 10, 20)
     assert found.mask.shape == found.valid.shape == (2, 10, 20)
+    assert bool(found.valid.all())
     assert found.target is not None
-    torch.testing.assert_close(found.target, image[:, :, 7:17, 20:40], atol=1e-5, rtol=0)
+    assert_close(found.target, image[:, :, 7:17, 20:40], 1e-5)
     torch.testing.assert_close(found.image, found.target)
+    # One beyond the image is moved back into it.
+    beyond = Window((10, 20), torch.tensor([[1.0, 0.0]]))
+    found = augment(image[:1], mask[:1], valid[:1], HALF, only(), window=beyond)
+    assert_close(found.image, image[:1, :, :10, 40:], 1e-5)
 
 
-def test_a_window_beyond_the_image_is_moved_back_into_it() -> None:
-    image, mask = picture(24, 60), torch.zeros(1, 24, 60, dtype=torch.uint8)
-    window = Window((10, 20), torch.tensor([[1.0, 0.0]]))
-    found = augment(image, mask, mask == 0, HALF, NOTHING, window=window)
-    torch.testing.assert_close(found.image, image[:, :, :10, 40:], atol=1e-5, rtol=0)
+def numbers(*, seed: int = 1, epoch: int = 2, index: int = 3, draw: int = 0) -> Tensor:
+    of_one = {"index": torch.tensor([index]), "draw": torch.tensor([draw])}
+    return uniform_numbers(seed=seed, epoch=epoch, **of_one)
+
+
+def test_numbers_belong_to_seed_epoch_image_and_draw_and_stay_what_they_were() -> None:
+    together = uniform_numbers(
+        seed=1, epoch=2, index=torch.tensor([3, 9, 4]), draw=torch.tensor([0, 0, 1])
+    )
+    assert torch.equal(together[1:2], numbers(index=9))
+    for seed in (1, 2**32 - 1):  # the largest, too
+        for other in ({"epoch": 3}, {"seed": seed - 1}, {"draw": 1}, {"index": 4}):
+            assert not torch.equal(numbers(seed=seed), numbers(**({"seed": seed} | other))), other
+    expected = np.random.Generator(np.random.Philox(key=(5 << 32) + 2 << 64 | (7 << 32) + 3))
+    found = numbers(seed=7, epoch=3, index=5, draw=2)
+    assert found[0].tolist() == expected.random(10, np.float32).tolist()
+
+
+def test_channels_last_stays_channels_last() -> None:
+    image = picture().contiguous(memory_format=torch.channels_last)
+    settings = AugmentationSettings(5, 0.1, 0.1, 0.5, 0.5, 0.1, 0.1, 0.1, 3, 0)
+    assert apply(image, settings).is_contiguous(memory_format=torch.channels_last)

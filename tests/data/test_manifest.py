@@ -41,7 +41,7 @@ def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
 
 
 @pytest.mark.parametrize("name", ["parts.csv", "parts.parquet"])
-def test_a_table_is_listed_with_all_its_columns(photos: Path, name: str) -> None:
+def test_a_table_is_listed_with_all_the_columns_it_has(photos: Path, name: str) -> None:
     listing = list_manifest(write_table(photos / name, ROWS), good_class="good")
     assert listing.root == photos
     assert listing.classes == ("good", "crack")
@@ -49,38 +49,12 @@ def test_a_table_is_listed_with_all_its_columns(photos: Path, name: str) -> None
         Entry("a/1.png", "good", None, "test", ""),
         Entry("b/1.png", "crack", "m/1.png", "train", "p7"),
     )
-
-
-@pytest.mark.parametrize("name", ["parts.csv", "parts.parquet"])
-def test_path_and_label_are_enough_and_other_columns_do_no_harm(photos: Path, name: str) -> None:
-    rows = [
+    others = [
         {"camera": 3, "path": "a/1.png", "label": "good", "class": "A"},
         {"camera": None, "path": "b/1.png", "label": "crack", "class": "B"},
     ]
-    listing = list_manifest(write_table(photos / name, rows), good_class="good")
-    assert [(e.path, e.class_name, e.mask, e.split) for e in listing.entries] == [
-        ("a/1.png", "good", None, ""),
-        ("b/1.png", "crack", None, ""),
-    ]
-
-
-@pytest.mark.parametrize("name", ["parts.csv", "parts.parquet"])
-def test_a_missing_column_is_an_error_that_names_those_found(photos: Path, name: str) -> None:
-    table = write_table(photos / name, [{"file": "a/1.png", "label": "good"}])
-    with pytest.raises(DataError, match="the column path must be there; found file, label"):
-        list_manifest(table, good_class="good")
-
-
-def test_semicolons_are_noticed(photos: Path) -> None:
-    (photos / "a.csv").write_text("path;label\na/1.png;good\n")
-    with pytest.raises(DataError, match="Separate the columns with commas"):
-        list_manifest(photos / "a.csv", good_class="good")
-
-
-def test_a_column_that_stands_twice_is_an_error(photos: Path) -> None:
-    (photos / "a.csv").write_text("path,label,label\na/1.png,good,crack\n")
-    with pytest.raises(DataError, match="the columns label stand twice"):
-        list_manifest(photos / "a.csv", good_class="good")
+    listing = list_manifest(write_table(photos / name, others), good_class="good")
+    assert listing.entries == (Entry("a/1.png", "good"), Entry("b/1.png", "crack"))
 
 
 def test_all_faults_are_named_at_once_with_their_lines(photos: Path) -> None:
@@ -118,90 +92,67 @@ def test_many_faults_are_counted_and_twenty_shown(photos: Path) -> None:
     assert "and 10 more" in str(caught.value)
 
 
-def test_faults_of_a_parquet_table_have_their_rows(photos: Path) -> None:
-    table = write_table(photos / "a.parquet", [{"path": "a/9.png", "label": "good"}])
-    with pytest.raises(DataError, match=r"row 1: there is no file a/9\.png"):
-        list_manifest(table, good_class="good")
-
-
 def test_paths_are_relative_to_the_root_that_is_given(photos: Path, tmp_path: Path) -> None:
-    tables = tmp_path / "tables"
-    tables.mkdir()
-    table = write_table(tables / "a.csv", ROWS)
+    for name in ("tables", "elsewhere"):
+        (tmp_path / name).mkdir()
+    table = write_table(tmp_path / "tables/a.csv", ROWS)
     assert list_manifest(table, root=photos, good_class="good").root == photos
     with pytest.raises(DataError, match=r"relative to .*tables \(data\.root\)"):
         list_manifest(table, good_class="good")
+    absolute = (photos / "a/1.png").as_posix()
+    table = write_table(photos / "t.csv", [{"path": absolute, "label": "good"}])
+    for root, expected in ((tmp_path / "elsewhere", absolute), (photos, "a/1.png")):
+        assert list_manifest(table, root=root, good_class="good").entries[0].path == expected
 
 
-def test_absolute_paths_are_kept_where_they_lie_outside_of_the_root(
-    photos: Path, tmp_path: Path
+def test_byte_order_marks_blanks_commas_and_other_scripts_work(
+    photos: Path, write_image: WriteImage
 ) -> None:
-    root = tmp_path / "elsewhere"
-    root.mkdir()
-    rows = [{"path": photos / "a/1.png", "label": "good"}]
-    table = write_table(photos / "t.csv", rows)
-    assert list_manifest(table, root=root, good_class="good").entries[0].path == str(
-        photos / "a/1.png"
-    )
-    assert list_manifest(table, root=photos, good_class="good").entries[0].path == "a/1.png"
-
-
-def test_tables_of_spreadsheets_with_byte_order_mark_and_blanks_work(photos: Path) -> None:
     (photos / "a.csv").write_bytes(
         b"\xef\xbb\xbfpath, label\r\na/1.png, good\r\nb/1.png,crack \r\n"
     )
     assert list_manifest(photos / "a.csv", good_class="good").classes == ("good", "crack")
+    path = "膠囊 好, 1/ж ñ.png"
+    write_image(photos / path)
+    table = write_table(photos / "表.csv", [{"path": path, "label": "好"}])
+    assert list_manifest(table, good_class="好").entries == (Entry(path, "好"),)
 
 
-def test_other_scripts_spaces_and_commas_in_paths_work(
-    photos: Path, write_image: WriteImage
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("file,label\na/1.png,good\n", "the column path must be there; found file, label"),
+        ("path;label\na/1.png;good\n", "Separate the columns with commas"),
+        ("path,label,label\na/1.png,good,crack\n", "the columns label stand twice"),
+        ("path,label\na/1.png,good\nb,1.png,crack\n", "line 3: expected 2 values, found another"),
+        ('path,label\n"a/1.png,good\n', r"a\.csv, line 2: not valid CSV"),
+        ("", "must be there; found none"),
+        ("path,label\n", "the table has no rows"),
+        ("path,label\na/1.png,ok\nb/1.png,bad\n", r"data\.good_class=good is not .*: bad, ok\."),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_an_error_with_its_line(
+    photos: Path, content: str, message: str
 ) -> None:
-    write_image(photos / "膠囊 好, 1/ж ñ.png")
-    rows = [{"path": "膠囊 好, 1/ж ñ.png", "label": "好"}]
-    listing = list_manifest(write_table(photos / "表.csv", rows), good_class="好")
-    assert listing.entries[0].path == "膠囊 好, 1/ж ñ.png"
-
-
-def test_a_row_with_too_many_values_is_an_error_with_its_line(photos: Path) -> None:
-    (photos / "a.csv").write_text("path,label\na/1.png,good\nb,1.png,crack\n")
-    with pytest.raises(DataError, match="line 3: expected 2 values, found another number"):
-        list_manifest(photos / "a.csv", good_class="good")
-
-
-def test_an_unknown_good_class_is_an_error(photos: Path) -> None:
-    table = write_table(photos / "a.csv", ROWS)
-    with pytest.raises(DataError, match=r"data\.good_class=ok is not .*: crack, good\."):
-        list_manifest(table, good_class="ok")
-
-
-@pytest.mark.parametrize("content", ["", "path,label\n"])
-def test_an_empty_table_is_an_error(photos: Path, content: str) -> None:
     (photos / "a.csv").write_text(content)
-    with pytest.raises(DataError, match=r"no rows|must be there; found none"):
+    with pytest.raises(DataError, match=message):
         list_manifest(photos / "a.csv", good_class="good")
 
 
-def test_a_missing_table_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"a\.csv: there is no such file.*data\.path"):
-        list_manifest(tmp_path / "a.csv", good_class="good")
-
-
-def test_another_kind_of_table_is_an_error(tmp_path: Path) -> None:
+def test_a_file_that_is_no_table_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.xlsx").touch()
-    with pytest.raises(DataError, match=r"expected a table named \.csv or \.parquet"):
-        list_manifest(tmp_path / "a.xlsx", good_class="good")
-
-
-def test_a_damaged_parquet_table_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1 no more than this")
-    with pytest.raises(DataError, match="cannot be read as Parquet"):
-        list_manifest(tmp_path / "a.parquet", good_class="good")
-
-
-def test_an_unclosed_quote_is_an_error_with_its_line(photos: Path) -> None:
-    (photos / "a.csv").write_text('path,label\n"a/1.png,good\n')
-    with pytest.raises(DataError, match=r"a\.csv, line 2: not valid CSV"):
-        list_manifest(photos / "a.csv", good_class="good")
+    write_table(tmp_path / "columns.parquet", [{"file": "a/1.png", "label": "good"}])
+    write_table(tmp_path / "rows.parquet", [{"path": "a/9.png", "label": "good"}])
+    for name, message in {
+        "a.csv": r"a\.csv: there is no such file.*data\.path",
+        "a.xlsx": r"expected a table named \.csv or \.parquet",
+        "a.parquet": "cannot be read as Parquet",
+        "columns.parquet": "the column path must be there; found file, label",
+        "rows.parquet": r"row 1: there is no file a/9\.png",
+    }.items():
+        with pytest.raises(DataError, match=message):
+            list_manifest(tmp_path / name, good_class="good")
 
 
 @pytest.fixture
@@ -209,18 +160,8 @@ def index(photos: Path) -> DataIndex:
     """Index of the photos with a split, a mask and odd characters in a group."""
 
     def record(path: str, label: int, mask: str | None, split: str, group: str) -> ImageRecord:
-        return ImageRecord(
-            path=path,
-            label=label,
-            mask=mask,
-            sha256="0" * 64,
-            width=24,
-            height=16,
-            size_bytes=1234,
-            modified_ns=1_700_000_000_123_456_789,
-            group=group,
-            split=split,
-        )
+        modified_ns = 1_700_000_000_123_456_789
+        return ImageRecord(path, label, mask, "0" * 64, 24, 16, 1234, modified_ns, group, split)
 
     records = (
         record("b/1.png", 1, "m/1.png", "train", 'a "b", 膠囊'),
@@ -230,23 +171,25 @@ def index(photos: Path) -> DataIndex:
     return DataIndex(photos, ("good", "crack"), records)
 
 
-def test_a_split_comes_back_as_it_was_written(index: DataIndex, tmp_path: Path) -> None:
-    write_split_csv(index, tmp_path / "split.csv")
-    rows = read_split_csv(tmp_path / "split.csv")
-    assert tuple(row.to_record() for row in rows) == index.records
-    assert [row.index for row in rows] == [0, 1, 2]
-    assert [row.class_name for row in rows] == ["crack", "good", "good"]
-    first = (tmp_path / "split.csv").read_text(encoding="utf-8").splitlines()[0]
-    assert first == ",".join(SPLIT_COLUMNS)
-
-
-def test_a_split_is_a_table_for_data_manifest(
-    index: DataIndex, photos: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def split(index: DataIndex, tmp_path: Path) -> Path:
+    """The index as a split.csv."""
     path = tmp_path / "run" / "split.csv"
     path.parent.mkdir()
     write_split_csv(index, path)
-    listing = list_manifest(path, root=photos, good_class="good")
+    return path
+
+
+def test_a_split_comes_back_as_it_was_written(index: DataIndex, split: Path) -> None:
+    rows = read_split_csv(split)
+    assert tuple(row.to_record() for row in rows) == index.records
+    assert [row.index for row in rows] == [0, 1, 2]
+    assert [row.class_name for row in rows] == ["crack", "good", "good"]
+    assert split.read_text(encoding="utf-8").splitlines()[0] == ",".join(SPLIT_COLUMNS)
+
+
+def test_a_split_is_a_table_for_data_manifest(photos: Path, split: Path) -> None:
+    listing = list_manifest(split, root=photos, good_class="good")
     assert listing.classes == ("good", "crack")
     assert {(e.path, e.class_name, e.mask, e.split) for e in listing.entries} == {
         ("b/1.png", "crack", "m/1.png", "train"),
@@ -256,56 +199,30 @@ def test_a_split_is_a_table_for_data_manifest(
 
 
 def test_a_split_that_cannot_be_written_leaves_the_old_one(
-    index: DataIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    index: DataIndex, split: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_split_csv(index, tmp_path / "split.csv")
-    before = (tmp_path / "split.csv").read_bytes()
+    before = split.read_bytes()
     monkeypatch.setattr("capsule_inspection.data.manifest._cells", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        write_split_csv(index, tmp_path / "split.csv")
-    assert (tmp_path / "split.csv").read_bytes() == before
-    assert not list(tmp_path.glob(".split.csv*"))
+        write_split_csv(index, split)
+    assert split.read_bytes() == before
+    assert list(split.parent.iterdir()) == [split]
 
 
-@pytest.mark.parametrize(
-    ("column", "value", "message"),
-    [
-        (
-            "width",
-            "24px",
-            r"split\.csv, line 3, column width: expected a whole number, found '24px'",
-        ),
-        ("label", "", "line 3, column label: expected a whole number, found ''"),
-        ("split", "testing", "line 3: the column split must be empty or one of"),
-    ],
-)
-def test_a_damaged_split_names_line_and_column(
-    index: DataIndex, tmp_path: Path, column: str, value: str, message: str
-) -> None:
-    path = tmp_path / "split.csv"
-    write_split_csv(index, path)
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    rows[1][column] = value
-    write_table(path, rows)
-    with pytest.raises(DataError, match=message):
-        read_split_csv(path)
-
-
-def test_a_split_without_a_column_or_cut_short_is_an_error(
-    index: DataIndex, tmp_path: Path
-) -> None:
-    path = tmp_path / "split.csv"
-    write_split_csv(index, path)
-    text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace("sha256", "hash"), encoding="utf-8")
-    with pytest.raises(DataError, match="the column sha256 must be there; found index, path"):
-        read_split_csv(path)
-    path.write_text(text[:-30], encoding="utf-8")
-    with pytest.raises(DataError, match="line 4: expected 12 values"):
-        read_split_csv(path)
-
-
-def test_a_missing_split_is_an_error(tmp_path: Path) -> None:
+def test_a_damaged_or_missing_split_is_an_error_that_names_line_and_column(split: Path) -> None:
+    text = split.read_text(encoding="utf-8")
+    whole = "line 3, column {}: expected a whole number, found '{}'"
+    for damaged, message in (
+        (text.replace("sha256", "hash"), "the column sha256 must be there; found index, path"),
+        (text[:-30], "line 4: expected 12 values"),
+        (text.replace("a/1.png,0,", "a/1.png,,"), whole.format("label", "")),
+        (text.replace(",g,test", ",g,testing"), "line 3: the column split must be empty or one of"),
+        (",24px,".join(text.rsplit(",24,", 2)), rf"split\.csv, {whole.format('width', '24px')}"),
+    ):
+        assert damaged != text
+        split.write_text(damaged, encoding="utf-8")
+        with pytest.raises(DataError, match=message):
+            read_split_csv(split)
+    split.unlink()
     with pytest.raises(DataError, match=r"split\.csv: there is no such file"):
-        read_split_csv(tmp_path / "split.csv")
+        read_split_csv(split)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from capsule_inspection.data.corruption import Corruption, CorruptionSettings
 from capsule_inspection.data.module import BatchSettings, InspectionDataModule
 from capsule_inspection.data.windows import Windows
 
+WHOLE = Windows((12, 20), whole_from=0)
+
 
 def module(windows: Windows | None, *, processes: int = 1) -> InspectionDataModule:
     """Fifteen images of 24 x 40, each drawn three times an epoch, in batches of 20."""
@@ -22,28 +25,39 @@ def module(windows: Windows | None, *, processes: int = 1) -> InspectionDataModu
         ImageRecord(f"{row}.png", 0, None, f"{row}", 40, 24, 1, 1, f"{row}", "train")
         for row in range(15)
     )
+    settings: dict[str, Any] = {"batch_size": 20, "sampling": "natural", "mixup": 0.0, "seed": 0}
+    augmentation = AugmentationSettings(*(0.0,) * 10)
+    cache: Any = SimpleNamespace(images=np.zeros((15, 24, 40, 3), np.uint8))
     data = InspectionDataModule(
         DataIndex(Path(), ("good", "crack"), records),
-        SimpleNamespace(images=np.zeros((15, 24, 40, 3), np.uint8)),  # type: ignore[arg-type]
+        cache,
         normalisation=Normalisation((0.5,) * 3, (0.5,) * 3),  # type: ignore[arg-type]
-        settings=BatchSettings(
-            batch_size=20,
-            sampling="natural",
-            mixup=0.0,
-            seed=0,
-            channels_last=False,
-            augmentation=AugmentationSettings(*(0.0,) * 10),
-            views=3,
-        ),
+        settings=BatchSettings(**settings, channels_last=False, augmentation=augmentation, views=3),
         corruption=windows and Corruption(CorruptionSettings("none", 0.0, windows), seed=0),
     )
     data.trainer = SimpleNamespace(world_size=processes, global_rank=0)  # type: ignore[assignment]
     return data
 
 
-def test_whole_images_count_as_they_are_shown_and_not_as_they_are_drawn() -> None:
-    data = module(Windows((12, 20), whole_from=2))
-    assert [data.images_shown(epoch, batches=9) for epoch in (0, 1, 2)] == [45, 45, 5 + 5 + 1]
+@pytest.mark.parametrize(
+    ("windows", "processes", "epoch", "batches", "expected"),
+    [
+        # Whole images count as they are shown and not as they are drawn.
+        *((Windows((12, 20), whole_from=2), 1, epoch, 9, 45) for epoch in (0, 1)),
+        (Windows((12, 20), whole_from=2), 1, 2, 9, 5 + 5 + 1),
+        (None, 1, 7, 9, 45),
+        (Windows(), 1, 7, 9, 45),
+        # Batches that are left out do not count, and other processes' images do.
+        (WHOLE, 1, 0, 1, 5),
+        (None, 1, 0, 2, 40),
+        (None, 2, 0, 9, 44),
+        (WHOLE, 10, 0, 9, 10 + 10),
+    ],
+)
+def test_images_shown_are_counted_as_they_are_shown(
+    windows: Windows | None, processes: int, epoch: int, batches: int, expected: int
+) -> None:
+    assert module(windows, processes=processes).images_shown(epoch, batches=batches) == expected
 
 
 def test_a_batch_of_one_of_several_processes_is_its_share_of_the_whole_images() -> None:
@@ -54,18 +68,5 @@ def test_a_batch_of_one_of_several_processes_is_its_share_of_the_whole_images() 
         "index": torch.arange(5),
         "draw": torch.zeros(5, dtype=torch.int64),
     }
-    data = module(Windows((12, 20), whole_from=0), processes=4)
+    data = module(WHOLE, processes=4)
     assert data.spoil(raw, training=True, epoch=0)["index"].tolist() == [0, 1]
-
-
-@pytest.mark.parametrize("windows", [None, Windows()])
-def test_all_draws_count_where_there_are_no_windows(windows: Windows | None) -> None:
-    assert module(windows).images_shown(7, batches=9) == 45
-
-
-def test_batches_that_are_left_out_and_images_of_other_processes_count_as_they_are() -> None:
-    windows = Windows((12, 20), whole_from=0)
-    assert module(windows).images_shown(0, batches=1) == 5
-    assert module(None).images_shown(0, batches=2) == 40
-    assert module(None, processes=2).images_shown(0, batches=9) == 44
-    assert module(windows, processes=10).images_shown(0, batches=9) == 10 + 10

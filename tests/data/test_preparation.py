@@ -1,4 +1,4 @@
-"""One photograph as networks see it; the cache's own tests hold the pixels."""
+"""One image as networks see it; the cache's own tests hold the pixels."""
 
 from __future__ import annotations
 
@@ -8,28 +8,22 @@ import pytest
 from capsule_inspection.data.preparation import Recipe, prepare
 
 
-def test_a_box_of_the_crop_is_told_in_pixels_of_the_photograph() -> None:
+def test_a_box_of_the_crop_is_given_in_pixels_of_the_image_and_ends_with_it() -> None:
     image = np.random.default_rng(0).integers(0, 256, (60, 100, 3), dtype=np.uint8)
     seen = prepare(image, Recipe((20, 10, 60, 30), 0.0, (40, 80)))
     assert seen.to_source((0, 0, 80, 40)) == (20, 10, 60, 30)
     assert seen.to_source((40, 20, 60, 40)) == (40, 20, 50, 30)
     assert seen.source_px_per_px == pytest.approx(0.25)
     assert seen.valid.all()
-
-
-def test_beyond_the_photograph_nothing_is_valid_and_boxes_end() -> None:
-    image = np.zeros((30, 100, 3), np.uint8)
-    seen = prepare(image, Recipe("none", 0.0, (100, 100)))
+    seen = prepare(np.zeros((30, 100, 3), np.uint8), Recipe("none", 0.0, (100, 100)))
     assert seen.found
-    x0, y0, x1, y1 = seen.inside
-    assert (x0, x1) == (0, 100)
-    assert y1 - y0 == 30
+    assert seen.inside == (0, 35, 100, 65)
+    assert seen.valid[35:65].all()
     assert seen.valid.sum() == 30 * 100
     assert seen.to_source((0, 0, 100, 100)) == (0, 0, 100, 30)
 
 
-def test_where_no_part_is_seen_the_whole_photograph_is_taken() -> None:
-    image = np.full((64, 64, 3), 128, np.uint8)
-    seen = prepare(image, Recipe("auto", 0.05, (32, 32)))
+def test_where_no_part_is_seen_the_whole_image_is_taken() -> None:
+    seen = prepare(np.full((64, 64, 3), 128, np.uint8), Recipe("auto", 0.05, (32, 32)))
     assert not seen.found
     assert seen.foreground.all()

@@ -12,17 +12,15 @@ from quick import draw
 from small_inspectors import description_of, inspector_of
 
 from capsule_inspection.inference.answers import ERROR, OK
-from capsule_inspection.inference.description import CLASSIFICATION, Description
+from capsule_inspection.inference.description import CLASSIFICATION
 from capsule_inspection.inference.predictor import Predictor
 from capsule_inspection.inference.torch_engine import TorchEngine
 
 
 def predictor(**changed: object) -> Predictor:
-    engine = TorchEngine(
-        inspector_of(CLASSIFICATION), device="cpu", half=False, channels_last=False
-    )
-    description: Description = replace(description_of(CLASSIFICATION), **changed)
-    return Predictor(description, engine)
+    inspector = inspector_of(CLASSIFICATION)
+    engine = TorchEngine(inspector, device="cpu", half=False, channels_last=False)
+    return Predictor(replace(description_of(CLASSIFICATION), **changed), engine)
 
 
 @pytest.mark.parametrize(
@@ -39,21 +37,20 @@ def predictor(**changed: object) -> Predictor:
 def test_reasons_name_no_setting_of_a_training(
     changed: dict[str, object], reason: str, tmp_path: Path
 ) -> None:
-    read = predictor(**changed).read(draw(tmp_path / "a.png", seed=1))
-    assert read.error == reason
+    assert predictor(**changed).read(draw(tmp_path / "a.png", seed=1)).error == reason
 
 
-def test_an_answer_of_no_numbers_is_an_error_of_its_photograph_alone(tmp_path: Path) -> None:
-    asked = predictor()
-    files = [asked.read(draw(tmp_path / f"{seed}.png", seed=seed)) for seed in (1, 2)]
-    run = asked.engine.run
+def test_an_answer_of_no_numbers_is_an_error_of_its_image_alone(tmp_path: Path) -> None:
+    used = predictor()
+    files = [used.read(draw(tmp_path / f"{seed}.png", seed=seed)) for seed in (1, 2)]
+    run = used.engine.run
 
     def spoilt(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         found = run(arrays)
         found["logits"][0] = np.nan
         return found
 
-    asked.engine.run = spoilt  # type: ignore[method-assign]
-    first, second = (answered.answer for answered in asked.answer(files))
+    used.engine.run = spoilt  # type: ignore[method-assign]
+    first, second = (answered.answer for answered in used.answer(files))
     assert (first.status, second.status) == (ERROR, OK)
     assert first.error == "what the network makes of it are no numbers"

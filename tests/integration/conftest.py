@@ -1,13 +1,16 @@
-"""Small data, and a finished run to be damaged."""
+"""One finished run of each task, made once for all workers, and small data."""
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from quick import QUICK, draw_mvtec
-from small import Door
+from filelock import FileLock
+from quick import AUTOENCODER, QUICK, UNET, draw_mvtec
+from small import SMALL, restored_hydra, run_command
 
 
 @pytest.fixture
@@ -16,9 +19,11 @@ def mvtec(tmp_path: Path) -> Path:
     return draw_mvtec(tmp_path / "bottle")
 
 
-@pytest.fixture
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves out drawing, which takes longer than all the rest of a small training."""
+@pytest.fixture(autouse=True)
+def without_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out plots and pages, which take longer than a small training, unless `pictures`."""
+    if request.node.get_closest_marker("pictures"):
+        return
     from capsule_inspection.reports import run_page, run_pictures
     from capsule_inspection.runs import tensorboard
 
@@ -28,32 +33,67 @@ def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def finished_once() -> list[Path]:
-    """The run that `finished` copies, once there is one."""
-    return []
+def train_once(shared_folder: Path) -> Callable[..., Path]:
+    """Trains with plots and pages, once for all workers: `train_once("name", *settings)`."""
+
+    def train(name: str, *settings: str, prepare: Callable[[Path], object] = Path.mkdir) -> Path:
+        home = shared_folder / name
+        made = home / "made"
+        with FileLock(shared_folder / f"{name}.lock"):
+            if not made.exists():
+                prepare(home)
+                own = (f"data.cache_folder={home / 'cache'}", f"hydra.run.dir={home / 'run'}")
+                with restored_hydra():
+                    os.environ.pop("HYDRA_FULL_ERROR", None)
+                    assert run_command("train", *settings, *own) == 0
+                made.touch()
+        return home
+
+    return train
 
 
-@pytest.fixture
-def finished_home(
-    door: Door, finished_once: list[Path], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """Folder with a finished run of two epochs, `run`, its images `bottle` and its `cache`.
+@pytest.fixture(scope="session")
+def finished_home(train_once: Callable[..., Path], shared_folder: Path) -> Path:
+    """Folder with a finished classifier of two epochs, `run`, its images `bottle` and its `cache`.
 
-    Shared by all tests, which may add to the cache alone; `cache as built` is what it began with.
+    Shared by all tests, which may add to the cache alone. The images are those of `mvtec`.
     """
-    if not finished_once:
-        home = tmp_path_factory.mktemp("finished")
-        root = draw_mvtec(home / "bottle")
-        settings = [f"data.root={root}", f"data.cache_folder={home / 'cache'}", "task.epochs=2"]
-        run = home / "run"
-        answer = door("train", *QUICK, "data=mvtec", *settings, f"hydra.run.dir={run}")
-        assert answer.status == 0, answer.err
-        shutil.copytree(home / "cache", home / "cache as built")
-        finished_once.append(home)
-    return finished_once[0]
+    return train_once(
+        "finished",
+        *QUICK,
+        "data=mvtec",
+        f"data.root={shared_folder / 'finished' / 'bottle'}",
+        "task.epochs=2",
+        prepare=lambda home: draw_mvtec(home / "bottle"),
+    )
 
 
 @pytest.fixture
 def finished(finished_home: Path, tmp_path: Path) -> Path:
-    """A copy of the finished run, to be damaged; it knows its images by their whole path."""
+    """A copy of the finished classifier, to be damaged; it knows its images by their whole path."""
     return shutil.copytree(finished_home / "run", tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def autoencoder_home(train_once: Callable[..., Path], shared_folder: Path) -> Path:
+    """Folder with a finished autoencoder of drawn capsules, `run`; shared and read-only."""
+    root = f"data.root={shared_folder / 'autoencoder' / 'drawn'}"
+    return train_once("autoencoder", *SMALL, *AUTOENCODER, root)
+
+
+@pytest.fixture
+def autoencoder_run(autoencoder_home: Path, tmp_path: Path) -> Path:
+    """A copy of the finished autoencoder, to be damaged."""
+    return shutil.copytree(autoencoder_home / "run", tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def unet_home(train_once: Callable[..., Path], shared_folder: Path) -> Path:
+    """Folder with a finished U-Net of drawn capsules, `run`; shared and read-only."""
+    return train_once("unet", *SMALL, *UNET, f"data.root={shared_folder / 'unet' / 'drawn'}")
+
+
+@pytest.fixture
+def unet_run(unet_home: Path, tmp_path: Path) -> Path:
+    """A copy of the finished U-Net, to be damaged."""
+    return shutil.copytree(unet_home / "run", tmp_path / "run")

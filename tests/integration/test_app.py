@@ -11,6 +11,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from omegaconf import DictConfig
-from quick import check_refusal, draw, record_of
+from quick import check_refusal, draw
 from small import REPOSITORY, Door
 
 from capsule_inspection.contracts import ConfigurationError, RunError
@@ -43,13 +44,12 @@ def inspecting(run: Path, compose: Compose) -> Callable[[str | None], serving.Sh
     return serving.answering(predictor, read_neighbours(run / "neighbours.npz"), count=3)
 
 
-def test_a_training_image_is_answered_with_itself_as_its_nearest_neighbour(
-    finished: Path, compose: Compose
+def test_uploads_are_answered_with_their_nearest_neighbours_also_several_at_once(
+    finished_home: Path, compose: Compose, tmp_path: Path
 ) -> None:
-    inspect = inspecting(finished, compose)
-    known = read_neighbours(finished / "neighbours.npz")
-    root = Path(record_of(finished)["data"]["root"])
-    words, picture, similar = inspect(str(root / known.paths[0]))
+    inspect = inspecting(finished_home / "run", compose)
+    known = read_neighbours(finished_home / "run" / "neighbours.npz")
+    words, picture, similar = inspect(str(finished_home / "bottle" / known.paths[0]))
     assert 'class="verdict' in words
     assert picture is not None
     assert picture.shape == (1024, 1024, 3)  # enlarged, so that it fills its place
@@ -57,63 +57,41 @@ def test_a_training_image_is_answered_with_itself_as_its_nearest_neighbour(
     assert np.array_equal(similar[0][0], known.pictures[0])
     assert similar[0][1].endswith("100% alike")
 
-
-def test_what_is_no_photograph_is_told_and_nothing_is_shown(
-    finished: Path, compose: Compose, tmp_path: Path
-) -> None:
-    (tmp_path / "notes.txt").write_text("not a photograph", encoding="utf-8")
-    words, picture, similar = inspecting(finished, compose)(str(tmp_path / "notes.txt"))
+    (tmp_path / "notes.txt").write_text("not an image", encoding="utf-8")
+    words, picture, similar = inspect(str(tmp_path / "notes.txt"))
     assert "Not inspected" in words
     assert "notes.txt: is not a PNG, JPEG, BMP, TIFF or WebP image" in words
-    assert picture is None
-    assert similar == []
+    assert (picture, similar) == (None, [])
 
-
-def test_several_visitors_at_once_get_their_own_answers(
-    finished: Path, compose: Compose, tmp_path: Path
-) -> None:
-    inspect = inspecting(finished, compose)
     paths = [str(draw(tmp_path / f"{number}.png", seed=number)) for number in range(6)]
     alone = [inspect(path)[0] for path in paths]
-    together: dict[int, str] = {}
-    threads = [
-        threading.Thread(target=lambda n=n: together.update({n: inspect(paths[n])[0]}))
-        for n in range(len(paths))
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [together[number] for number in range(len(paths))] == alone
+    with ThreadPoolExecutor(len(paths)) as visitors:
+        assert [shown[0] for shown in visitors.map(inspect, paths)] == alone
 
 
 def test_without_a_name_the_run_that_was_finished_last_is_taken(
-    finished: Path, tmp_path: Path
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    outputs = tmp_path / "outputs"
-    for name, time in (("a", "2026-01-02T00:00:00"), ("b", "2026-01-03T00:00:00")):
-        shutil.copytree(finished, outputs / name)
-        record = {**record_of(finished), "finished": time}
-        (outputs / name / "run.json").write_text(json.dumps(record), encoding="utf-8")
-    shutil.copytree(finished, outputs / "c")
-    record = {**record_of(finished), "status": "running", "finished": "2026-02-01T00:00:00"}
-    (outputs / "c" / "run.json").write_text(json.dumps(record), encoding="utf-8")
-    assert serving.latest_run(outputs) == outputs / "b"
-
-
-def test_a_run_that_cannot_be_read_is_passed_over(
-    finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    outputs = tmp_path / "outputs"
-    for name, text in (("a", "{"), ("b", None), ("c", '{"format_version": 99}')):
-        shutil.copytree(finished, outputs / name)
-        if text is not None:
-            (outputs / name / "run.json").write_text(text, encoding="utf-8")
-    assert serving.latest_run(outputs) == outputs / "b"
+    with pytest.raises(RunError, match=r"there is no finished run.*make train"):
+        serving.latest_run(tmp_path)
+    for name, record in {
+        "a": {"finished": "2026-01-02"},
+        "b": {"finished": "2026-01-03"},
+        "running": {"finished": "2026-02-01", "status": "running"},
+        "too new": {"format_version": 99},
+        "without a checkpoint": {"finished": "2026-03-01"},
+        "damaged": None,
+    }.items():
+        (tmp_path / name / "checkpoints").mkdir(parents=True)
+        if name != "without a checkpoint":
+            (tmp_path / name / "checkpoints" / "best.ckpt").touch()
+        whole = {"format_version": 1, "status": "finished", **(record or {})}
+        (tmp_path / name / "run.json").write_text("{" if record is None else json.dumps(whole))
+    assert serving.latest_run(tmp_path) == tmp_path / "b"
     assert caplog.text.count("It is passed over.") == 2
 
 
-def test_a_proxy_is_not_asked_for_the_page_itself(
+def test_no_proxy_stands_between_the_program_and_its_own_page(
     compose: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "corp.example, localhost")
@@ -133,16 +111,11 @@ def test_a_proxy_is_not_asked_for_the_page_itself(
         assert os.environ[name] == "corp.example,localhost,other.example,127.0.0.1,::1"
 
 
-def test_without_any_run_it_says_how_to_get_one(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"there is no finished run.*make train"):
-        serving.latest_run(tmp_path)
-
-
 @pytest.fixture
-def address(finished: Path, tmp_path: Path) -> Iterator[str]:
-    """Where a page for a finished run is served, by a process of its own."""
+def address(finished_home: Path, tmp_path: Path) -> Iterator[str]:
+    """Where a page for a finished run is served, by a process of its own behind a proxy."""
     pytest.importorskip("gradio")
-    settings = [f"run={finished}", "port=0", "max_upload_mb=1", "trainer=cpu"]
+    settings = [f"run={finished_home / 'run'}", "port=0", "max_upload_mb=1", "trainer=cpu"]
     command = [sys.executable, "-u", str(REPOSITORY / "app.py"), *settings]
     behind_a_proxy = {**os.environ, "HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": ""}
     with subprocess.Popen(
@@ -190,20 +163,18 @@ def view(address: str) -> Iterator[Any]:
 
 
 @pytest.mark.slow
-def test_photographs_and_other_files_are_dropped_on_the_page(
-    view: Any, address: str, finished: Path, tmp_path: Path
+def test_files_are_answered_on_the_page_and_addresses_are_not_fetched(
+    view: Any, address: str, finished_home: Path, tmp_path: Path
 ) -> None:
     assert address.startswith("http://127.0.0.1:")
-    root = Path(record_of(finished)["data"]["root"])
-    good = next((root / "train" / "good").iterdir())
-    for path in (good, next((root / "test" / "poke").iterdir())):
-        _drop(view, path)
+    for path in ("train/good/000.png", "test/poke/000.png"):
+        _drop(view, finished_home / "bottle" / path)
         view.wait_for_selector("#answer .verdict.good, #answer .verdict.bad")
-        assert path.name in view.inner_text("#answer")
+        assert "000.png" in view.inner_text("#answer")
         view.wait_for_selector("#picture img")
         view.wait_for_selector("#similar img")
     notes = tmp_path / "notes.txt"
-    notes.write_text("not a photograph", encoding="utf-8")
+    notes.write_text("not an image", encoding="utf-8")
     _drop(view, notes)
     view.wait_for_selector("#answer .verdict.none")
     assert "is not a PNG, JPEG" in view.inner_text("#answer")
@@ -212,22 +183,18 @@ def test_photographs_and_other_files_are_dropped_on_the_page(
     _drop(view, large)
     view.wait_for_selector("text=/maximum (allowed )?(file )?size/i")
 
-
-@pytest.mark.slow
-def test_addresses_are_not_fetched(address: str) -> None:
-    """Behind a proxy, which the page itself does not ask."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     call = f"{address}gradio_api/call/inspect"
     named = {"path": "https://example.org/large.png", "meta": {"_type": "gradio.FileData"}}
     request = urllib.request.Request(
         call, json.dumps({"data": [named]}).encode(), {"Content-Type": "application/json"}
     )
-    with direct.open(request) as asked:
-        number = json.load(asked)["event_id"]
+    with direct.open(request) as begun:
+        number = json.load(begun)["event_id"]
     with direct.open(f"{call}/{number}") as answer:
-        said = answer.read().decode()
-    assert "event: error" in said
-    assert "Addresses are not fetched" in said
+        told = answer.read().decode()
+    assert "event: error" in told
+    assert "Addresses are not fetched" in told
 
 
 def _drop(view: Any, path: Path) -> None:

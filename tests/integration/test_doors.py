@@ -1,13 +1,14 @@
-"""The six doors as they are called from a shell."""
+"""The six entry points as they are called from a shell."""
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from small import REPOSITORY, Answer
+from small import REPOSITORY
 
 NEEDED = {
     "evaluate": "run is needed",
@@ -15,34 +16,43 @@ NEEDED = {
     "compare": "runs is needed",
     "export": "run is needed",
 }
-"""What a door says that is called without what it cannot do without."""
+"""What is told where an entry point is called without what it cannot do without."""
 
 
-def call(name: str, *arguments: str, folder: Path) -> Answer:
-    """`python <name>.py <arguments>`, from another folder than the repository's."""
-    command = [sys.executable, str(REPOSITORY / f"{name}.py"), *arguments]
-    done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=300, check=False
-    )
-    return Answer(done.returncode, done.stdout, done.stderr)
+def test_each_script_tells_what_it_is_for_and_what_it_needs(
+    clean_hydra: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
 
+    def call(name: str, *arguments: str) -> tuple[int | str | None, str, str]:
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(REPOSITORY / f"{name}.py"), run_name="__main__")
+        return end.value.code, *capsys.readouterr()
 
-def test_every_script_is_a_door_with_a_configuration() -> None:
     names = {path.stem for path in REPOSITORY.glob("*.py")}
     assert names == {path.stem for path in (REPOSITORY / "conf").glob("*.yaml")}
     assert names == {"train", "app", *NEEDED}
+    for name in names:
+        status, out, err = call(name, "--help")
+        assert (status, err) == (0, "")
+        assert out.startswith(f"Configuration of `python {name}.py`: ")
+    for name, expected in NEEDED.items():
+        status, out, err = call(name)
+        assert (status, out) == (2, "")
+        assert err.startswith(f"error: {expected}: say ")
+        assert len(err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", ["train", "app", *NEEDED])
-def test_each_door_says_what_it_is_for(name: str, tmp_path: Path) -> None:
-    answer = call(name, "--help", folder=tmp_path)
-    assert (answer.status, answer.err) == (0, "")
-    assert answer.out.startswith(f"Configuration of `python {name}.py`: ")
-
-
-@pytest.mark.parametrize(("name", "expected"), NEEDED.items())
-def test_each_door_says_what_it_needs(name: str, expected: str, tmp_path: Path) -> None:
-    answer = call(name, folder=tmp_path)
-    assert (answer.status, answer.out) == (2, "")
-    assert answer.err.startswith(f"error: {expected}: say ")
-    assert len(answer.err.splitlines()) == 1
+def test_an_entry_point_is_called_from_another_folder(tmp_path: Path) -> None:
+    command = [sys.executable, str(REPOSITORY / "predict.py")]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {NEEDED['predict']}: say ")
+    assert len(done.stderr.splitlines()) == 1

@@ -13,9 +13,7 @@ SETTINGS = (*(setting for setting in SMALL if not setting.startswith("trainer"))
 
 
 @pytest.mark.gpu
-def test_a_run_is_evaluated_to_the_same_answers(
-    door: Door, tmp_path: Path, without_pictures: None
-) -> None:
+def test_a_run_is_evaluated_to_the_same_answers(door: Door, tmp_path: Path) -> None:
     if not torch.cuda.is_available():
         pytest.skip("torch finds no GPU on this machine")
     run, output = tmp_path / "run", tmp_path / "evaluated"

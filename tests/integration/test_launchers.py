@@ -6,14 +6,13 @@ import contextlib
 import importlib.util
 import json
 import os
+import pickle
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -22,7 +21,12 @@ import slurm_stand_in
 from quick import QUICK, record_of
 from small import REPOSITORY, Answer
 
+from capsule_inspection.configuration.entry import Job
+from capsule_inspection.configuration.sweeps import begun_sweep
+from capsule_inspection.contracts import RunError
+
 SECONDS = 300
+Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
@@ -31,19 +35,15 @@ def sweep_folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(mvtec: Path, tmp_path: Path, sweep_folder: Path):  # type: ignore[no-untyped-def]
+def start(mvtec: Path, tmp_path: Path, sweep_folder: Path) -> Start:
     """Begins `python train.py` on small data, into `sweep_folder`."""
+    quick = [setting for setting in QUICK if not setting.startswith("trainer.threads")]
+    images = ("data=mvtec", f"data.root={mvtec}", f"data.cache_folder={tmp_path / 'cache'}")
 
     def begin(*arguments: str, **environment: str) -> subprocess.Popen[str]:
-        settings = [
-            *(setting for setting in QUICK if not setting.startswith("trainer.threads")),
-            "data=mvtec",
-            f"data.root={mvtec}",
-            f"data.cache_folder={tmp_path / 'cache'}",
-            f"hydra.sweep.dir='{sweep_folder}'",
-        ]
+        folder = f"hydra.sweep.dir='{sweep_folder}'"
         return subprocess.Popen(
-            [sys.executable, str(REPOSITORY / "train.py"), *settings, *arguments],
+            [sys.executable, str(REPOSITORY / "train.py"), *quick, *images, folder, *arguments],
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -52,16 +52,6 @@ def start(mvtec: Path, tmp_path: Path, sweep_folder: Path):  # type: ignore[no-u
         )
 
     return begin
-
-
-@pytest.fixture
-def command(start):  # type: ignore[no-untyped-def]
-    """Runs `python train.py` on small data, into `sweep_folder`, to its end."""
-
-    def run(*arguments: str, **environment: str) -> Answer:
-        return answer_of(start(*arguments, **environment))
-
-    return run
 
 
 def answer_of(process: subprocess.Popen[str]) -> Answer:
@@ -89,42 +79,24 @@ def needs(module: str, extra: str) -> None:
 
 
 @pytest.mark.slow
-def test_joblib_runs_two_jobs_side_by_side_on_shared_cores(command, sweep_folder: Path) -> None:  # type: ignore[no-untyped-def]
-    answer = command("-m", "hydra/launcher=local_parallel", "seed=0,1")
-    check_two_jobs(answer, sweep_folder)
-    cores = len(os.sched_getaffinity(0))
-    hardware = record_of(sweep_folder / "00_seed0")["hardware"]
-    assert hardware["threads"] == max(1, cores // 2)
-
-
-@pytest.mark.slow
-def test_a_job_that_fails_in_another_process_is_listed(command, sweep_folder: Path) -> None:  # type: ignore[no-untyped-def]
-    answer = command("-m", "hydra/launcher=local_parallel", "task.batch_size=16,70000")
+def test_joblib_runs_jobs_side_by_side_on_shared_cores_and_lists_what_fails(
+    start: Start, sweep_folder: Path
+) -> None:
+    answer = answer_of(start("-m", "hydra/launcher=local_parallel", "task.batch_size=8,16,70000"))
     assert answer.status == 1
-    assert "1 of the 2 jobs of this sweep did not finish" in answer.err
+    assert "1 of the 3 jobs of this sweep did not finish" in answer.err
     assert "task.batch_size=70000: expected a value from 1 to 65536" in answer.err
-    assert sorted(statuses(sweep_folder).values()) == ["failed", "finished"]
+    assert sorted(statuses(sweep_folder).values()) == ["failed", "finished", "finished"]
     assert (sweep_folder / "comparison" / "comparison.html").is_file()
-
-
-@pytest.mark.slow
-def test_submitit_runs_two_jobs(command, sweep_folder: Path) -> None:  # type: ignore[no-untyped-def]
-    needs("submitit", "slurm")
-    answer = command(
-        "-m",
-        "hydra/launcher=submitit_local",
-        "hydra.launcher.timeout_min=5",
-        "hydra.launcher.cpus_per_task=1",
-        "seed=0,1",
-    )
-    check_two_jobs(answer, sweep_folder)
-    assert record_of(sweep_folder / "00_seed0")["hardware"]["threads"] == 1
+    cores = len(os.sched_getaffinity(0))
+    for job in ("00_batch_size8", "01_batch_size16"):
+        assert record_of(sweep_folder / job)["hardware"]["threads"] == max(1, cores // 2)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["slurm", "submitit_local"])
-def test_a_preempted_job_is_queued_again_and_goes_on(  # type: ignore[no-untyped-def]
-    start, sweep_folder: Path, tmp_path: Path, launcher: str
+def test_a_preempted_job_is_queued_again_and_goes_on(
+    start: Start, sweep_folder: Path, tmp_path: Path, launcher: str
 ) -> None:
     needs("submitit", "slurm")
     cluster = tmp_path / "cluster"
@@ -133,6 +105,7 @@ def test_a_preempted_job_is_queued_again_and_goes_on(  # type: ignore[no-untyped
         "-m",
         f"hydra/launcher={launcher}",
         "hydra.launcher.timeout_min=60",
+        "hydra.launcher.cpus_per_task=1",
         "seed=0,1",
         "task.epochs=30",
         "callbacks=none",
@@ -144,6 +117,7 @@ def test_a_preempted_job_is_queued_again_and_goes_on(  # type: ignore[no-untyped
     answer = answer_of(sweep)
     check_two_jobs(answer, sweep_folder)
     assert record_of(job)["attempts"] == 2
+    assert record_of(job)["hardware"]["threads"] == 1
     epochs = [line.partition(",")[0] for line in (job / "metrics.csv").read_text().splitlines()]
     assert epochs == ["epoch", *map(str, range(30))]
     if launcher == "slurm":
@@ -175,85 +149,57 @@ def preempt(sweep_folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ray_runs_two_jobs(command, sweep_folder: Path) -> None:  # type: ignore[no-untyped-def]
+def test_ray_runs_two_jobs(start: Start, sweep_folder: Path) -> None:
     needs("ray", "ray")
-    answer = command("-m", "hydra/launcher=ray_cluster", "seed=0,1")
-    check_two_jobs(answer, sweep_folder)
+    check_two_jobs(answer_of(start("-m", "hydra/launcher=ray_cluster", "seed=0,1")), sweep_folder)
+
+
+def test_a_job_in_another_process_is_where_the_sweep_was_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a cluster that was running already, with a folder and an environment of its own."""
+    (tmp_path / "begun").mkdir()
+    monkeypatch.chdir(tmp_path / "begun")
+    monkeypatch.setenv("CAPSULE_SWEEP_FOLDER", "below/here")
+    sent = pickle.dumps(Job(print))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CAPSULE_SWEEP_FOLDER")
+    assert pickle.loads(sent).action is print
+    assert Path.cwd() == tmp_path / "begun"
+    assert begun_sweep() == Path("below/here")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "begun").rename(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match=r"begun: there is no such folder on .*all machines see"):
+        pickle.loads(sent)
 
 
 @pytest.mark.slow
-def test_ray_takes_two_jobs_to_a_cluster_that_runs_already(command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    needs("ray", "ray")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    environment = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
-    with (
-        tempfile.TemporaryDirectory(dir="/tmp") as home,  # sockets need short names
-        running_ray(home, port, {**os.environ, **environment}),
-    ):
-        address = f"hydra.launcher.ray.init.address=127.0.0.1:{port}"
-        folder = "hydra.sweep.dir=below/here"
-        answer = command(
-            "-m", "hydra/launcher=ray_cluster", address, "seed=0,1", folder, **environment
-        )
-    check_two_jobs(answer, tmp_path / "below" / "here")
-
-
-@contextlib.contextmanager
-def running_ray(home: str, port: int, environment: dict[str, str]) -> Iterator[None]:
-    """A cluster that was started elsewhere, and knows nothing of the sweep."""
-    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"]
-    options = [f"--port={port}", "--node-ip-address=127.0.0.1", "--num-cpus=2"]
-    rest = ["--include-dashboard=false", f"--temp-dir={home}"]
-    head = subprocess.Popen(
-        [*command, *options, *rest],
-        cwd=home,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield
-    finally:
-        children = psutil.Process(head.pid).children(recursive=True)
-        head.terminate()
-        head.wait(timeout=60)
-        for process in children:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-
-
-@pytest.mark.slow
-def test_a_search_survives_a_failed_trial_and_tells_the_best(command, sweep_folder: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_search_survives_failed_trials_and_goes_on_in_its_database(
+    start: Start, tmp_path: Path
+) -> None:
     needs("optuna", "hparams")
-    answer = command(
-        "hparams=optimizer",
-        "hydra.sweeper.n_trials=4",
-        "optimizer.lr=choice(0.001,5000)",
+    search = (
+        "hparams=stored",
+        f"hydra.sweeper.storage=sqlite:///{tmp_path / 'search.db'}",
         "hydra.sweeper.sampler.seed=1",
+        "optimizer.lr=choice(0.001,5000)",
     )
+    first, second = tmp_path / "first", tmp_path / "second"
+    answer = answer_of(start(*search, "hydra.sweeper.n_trials=4", f"hydra.sweep.dir={first}"))
+    assert answer.status == 1
     assert "Best of" in answer.out, answer.err
     assert "python train.py optimizer.lr=0.001 " in answer.out
     assert "hparams=" not in answer.out.partition("To train it anew")[2].splitlines()[0]
-    found = list(statuses(sweep_folder).values())
+    found = list(statuses(first).values())
     assert len(found) == 4
     assert set(found) == {"failed", "finished"}
-    assert answer.status == 1
 
-
-@pytest.mark.slow
-def test_a_stored_search_goes_on_in_its_database(command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    needs("optuna", "hparams")
-    storage = f"sqlite:///{tmp_path / 'search.db'}"
     parallel = ("hydra/launcher=local_parallel", "hydra.sweeper.n_jobs=2")
-    for number, launcher in ((1, ()), (2, parallel)):
-        folder = f"hydra.sweep.dir={tmp_path / f'search{number}'}"
-        trials = f"hydra.sweeper.n_trials={number}"
-        answer = command(
-            "hparams=stored", f"hydra.sweeper.storage={storage}", trials, folder, *launcher
-        )
-        assert answer.status == 0, answer.err
-        assert list(statuses(tmp_path / f"search{number}").values()) == ["finished"] * number
+    number = "hydra.sweeper.n_trials=2"
+    answer = answer_of(start(*search, *parallel, number, f"hydra.sweep.dir={second}"))
+    assert "Traceback" not in answer.err
+    found += statuses(second).values()
     with contextlib.closing(sqlite3.connect(tmp_path / "search.db")) as database:
-        states = database.execute("select state from trials").fetchall()
-    assert states == [("COMPLETE",)] * 3
+        states = [state for (state,) in database.execute("select state from trials").fetchall()]
+    assert len(states) == len(found) == 6
+    assert states.count("COMPLETE") == found.count("finished")

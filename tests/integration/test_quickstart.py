@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from agreement import check_agreement, evaluate, predict_test_images
+from agreement import check_agreement, evaluate, predict_test_images, rows_of_test
 from quick import record_of, rows_of
 from small import SMALL, Door
 
 
 @pytest.mark.slow
 def test_its_run_begins_with_the_brought_weights_and_is_evaluated_and_predicted_alike(
-    door: Door, tmp_path: Path, without_pictures: None
+    door: Door, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     settings = [*SMALL, "task.epochs=1", "trainer.precision=bf16-mixed", f"hydra.run.dir={run}"]
@@ -22,7 +22,6 @@ def test_its_run_begins_with_the_brought_weights_and_is_evaluated_and_predicted_
     assert (record["model"], record["weights"]["source"]) == ("resnet18", "painted")
     assert float(rows_of(run, "metrics.csv")[0]["train/mask_loss"]) > 0
     evaluate(door, run, tmp_path / "evaluated")
-    tested = [row for row in rows_of(run) if row["split"] == "test"]
-    assert rows_of(tmp_path / "evaluated") == tested
+    assert rows_of(tmp_path / "evaluated") == rows_of_test(run)
     predict_test_images(door, run, tmp_path / "predicted")
     check_agreement(tmp_path / "predicted", tmp_path / "evaluated")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,90 +14,95 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.callbacks.weight_averaging import EMAWeightAveraging
 from omegaconf import DictConfig
-from small import REPOSITORY, SMALL, SMALL_NETWORK, Door
+from quick import QUICK, figures_of, record_of, rows_of, strays
+from small import Door
 
 from capsule_inspection.data import splits
-from capsule_inspection.data.module import InspectionDataModule
-from capsule_inspection.networks.base import Network
 from capsule_inspection.networks.custom_resnet import Bottleneck
 from capsule_inspection.networks.losses import class_weights, log_prior
-from capsule_inspection.runs.machine import Choices
+from capsule_inspection.runs import building, training
 from capsule_inspection.tasks import optimizers, schedulers
 
-RUN = "outputs/classification"
+BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
+CONTRACT = [
+    "config.yaml",
+    "split.csv",
+    "metrics.csv",
+    "metrics.json",
+    "predictions.csv",
+    "train.log",
+    "appearance.json",
+    BEST,
+    LAST,
+    "figures/curves.png",
+    "figures/confusion_matrix.png",
+    "figures/explanations.png",
+    "explanations.npz",
+    "report.html",
+]
 
 
-def only_run(folder: Path) -> Path:
-    (record,) = folder.rglob("run.json")
-    return record.parent
+def settings_of(home: Path) -> list[str]:
+    """Those of the finished run."""
+    data = [f"data.root={home / 'bottle'}", f"data.cache_folder={home / 'cache'}"]
+    return [*QUICK, "data=mvtec", "task.epochs=2", *data]
 
 
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+def epochs_of(run: Path) -> list[dict[str, str]]:
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(run, "metrics.csv")]
 
 
-def without_time(path: Path) -> list[dict[str, str]]:
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows(path)]
+def weights_in(run: Path, name: str) -> dict[str, torch.Tensor]:
+    return torch.load(run / name, weights_only=True)["state_dict"]
 
 
-def test_a_run_leaves_every_file_of_the_contract(door: Door, tmp_path: Path) -> None:
-    answer = door("train", *SMALL, *SMALL_NETWORK)
-    assert answer.status == 0, answer.err
-    run = only_run(tmp_path)
-    assert run.parent == tmp_path / RUN / "custom_resnet"
-    for name in [
-        "config.yaml",
-        "split.csv",
-        "metrics.csv",
-        "metrics.json",
-        "predictions.csv",
-        "train.log",
-        "appearance.json",
-        "checkpoints/best.ckpt",
-        "checkpoints/last.ckpt",
-        "figures/curves.png",
-        "figures/confusion_matrix.png",
-        "figures/explanations.png",
-        "explanations.npz",
-        "report.html",
-    ]:
+def test_a_run_leaves_every_file_of_the_contract(finished_home: Path) -> None:
+    run = finished_home / "run"
+    for name in CONTRACT:
         assert (run / name).is_file(), name
     assert list(run.glob("events.out.tfevents.*"))
-    assert not list(run.rglob("*.part"))
-
-    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    assert not strays(run)
+    assert not (run / "maps.npz").exists()  # it would mean that the run is of another task
+    record = record_of(run)
     assert record["status"] == "finished"
     assert record["weights"]["source"] == "random"
     assert record["epochs"] == 2
+    for name in (BEST, LAST):
+        checkpoint = torch.load(run / name, weights_only=True)
+        assert checkpoint["inspection"]["classes"][0] == "good"
+        assert len(checkpoint["seen_sha256"][0]) == 64
 
-    predicted = rows(run / "predictions.csv")
-    split = rows(run / "split.csv")
-    appearance = json.loads((run / "appearance.json").read_text(encoding="utf-8"))
-    assert appearance["count"] == sum(row["split"] == "train" for row in split)
-    assert appearance["sizes"] == {"96x96": appearance["count"]}
-    held_out = [row for row in split if row["split"] in ("val", "test")]
-    assert sorted(int(row["index"]) for row in predicted) == sorted(
-        int(row["index"]) for row in held_out
-    )
+
+def test_every_image_that_was_held_out_is_predicted_and_counted(finished_home: Path) -> None:
+    run = finished_home / "run"
+    predicted, split = rows_of(run), rows_of(run, "split.csv")
+    held_out = [row["index"] for row in split if row["split"] in ("val", "test")]
+    assert sorted(row["index"] for row in predicted) == sorted(held_out)
+    assert len(list((run / "images").iterdir())) == len(predicted)
     for row in predicted:
         shares = [float(value) for key, value in row.items() if key.startswith("p_")]
         assert sum(shares) == pytest.approx(1, abs=1e-5)
         assert float(row["score"]) == pytest.approx(1 - float(row["p_good"]), abs=1e-5)
-    assert len(list((run / "images").iterdir())) == len(predicted)
-
-    figures = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    appearance = json.loads((run / "appearance.json").read_text(encoding="utf-8"))
+    assert appearance["count"] == sum(row["split"] == "train" for row in split)
+    assert appearance["sizes"] == {"40x40": appearance["count"]}
+    figures = figures_of(run)
     right = [row["label"] == row["prediction"] for row in predicted if row["split"] == "test"]
     assert figures["test/accuracy"]["value"] == pytest.approx(sum(right) / len(right))
     assert figures["test/accuracy"]["n"] == len(right)
-    assert "Run folder:" in answer.out
 
-    assert not (run / "maps.npz").exists()  # it would say that the run is of another task
-    defects = {int(row["index"]): row["label"] for row in predicted
-               if row["split"] == "test" and row["label"] != "good"}  # fmt: skip
+
+def test_where_it_looked_is_kept_and_counted_for_each_test_defect(finished_home: Path) -> None:
+    run = finished_home / "run"
+    figures = figures_of(run)
+    defects = {
+        int(row["index"]): row["label"]
+        for row in rows_of(run)
+        if row["split"] == "test" and row["label"] != "good"
+    }
     with np.load(run / "explanations.npz") as stored:
         assert stored["index"].tolist() == list(defects)
-        assert stored["maps"].shape == stored["masks"].shape == (len(defects), 32, 96)
+        assert stored["maps"].shape == stored["masks"].shape == (len(defects), 32, 32)
         assert stored["maps"].dtype == np.float16
         assert set(stored["maps"].max(axis=(1, 2)).tolist()) <= {0.0, 1.0}
     assert figures["test/pointing_game"]["n"] == len(defects)
@@ -108,29 +110,97 @@ def test_a_run_leaves_every_file_of_the_contract(door: Door, tmp_path: Path) -> 
     assert figures["test/pointing_game/crack"]["n"] == cracks
     assert 0 < figures["test/pointing_game_chance"]["value"] < 1
     assert not any(key.startswith("val/pointing") for key in figures)
-    assert "highest point of the map" in answer.out
     assert "looked at the defect in" in (run / "report.html").read_text(encoding="utf-8")
 
 
-def test_the_same_seed_gives_the_same_to_the_last_bit(door: Door, tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        answer = door("train", *SMALL, *SMALL_NETWORK, f"hydra.run.dir={tmp_path / name}")
-        assert answer.status == 0, answer.err
-    a, b = tmp_path / "a", tmp_path / "b"
-    assert without_time(a / "metrics.csv") == without_time(b / "metrics.csv")
-    assert (a / "predictions.csv").read_bytes() == (b / "predictions.csv").read_bytes()
-    assert (a / "split.csv").read_bytes() == (b / "split.csv").read_bytes()
-    door("train", *SMALL, *SMALL_NETWORK, f"hydra.run.dir={tmp_path / 'c'}", "seed=1")
-    assert without_time(a / "metrics.csv") != without_time(tmp_path / "c" / "metrics.csv")
-    assert (a / "split.csv").read_bytes() == (tmp_path / "c" / "split.csv").read_bytes()
+def test_tensorboard_has_curves_pictures_configuration_and_hparams(finished_home: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(finished_home / "run"))
+    events.Reload()
+    tags = events.Tags()
+    scalars = {"train/loss", "val/balanced_accuracy", "optimizer/learning_rate"}
+    assert scalars | {"hparams/test/balanced_accuracy"} <= set(tags["scalars"])
+    assert [event.step for event in events.Scalars("val/loss")] == [0, 1]
+    images = {"train/augmented_images", "results/confusion_matrix", "results/worst_mistakes"}
+    assert images <= set(tags["images"])
+    assert any(tag.startswith("configuration") for tag in tags["tensors"])
 
 
-def test_checkpoints_hold_tensors_and_plain_values_only(door: Door, tmp_path: Path) -> None:
-    assert door("train", *SMALL, *SMALL_NETWORK).status == 0
-    for name in ("best", "last"):
-        checkpoint = torch.load(only_run(tmp_path) / f"checkpoints/{name}.ckpt", weights_only=True)
-        assert checkpoint["inspection"]["classes"][0] == "good"
-        assert len(checkpoint["seen_sha256"][0]) == 64
+def test_the_same_seed_gives_the_same_to_the_last_bit_also_where_the_cache_was_damaged(
+    door: Door, finished_home: Path, tmp_path: Path
+) -> None:
+    cache, run = tmp_path / "cache", tmp_path / "run"
+    shared = finished_home / "cache"
+    remembered = [
+        path.relative_to(shared)
+        for folder in ("decoded", "index", "duplicates")
+        for path in (shared / folder).iterdir()
+        if path.suffix not in (".lock", ".part")
+    ]
+    assert {path.parts[0] for path in remembered} == {"decoded", "index", "duplicates"}
+    for path in remembered:
+        content = (shared / path).read_bytes()
+        (cache / path).parent.mkdir(parents=True, exist_ok=True)
+        (cache / path).write_bytes(content[: len(content) // 2])
+    own = (f"data.cache_folder={cache}", f"hydra.run.dir={run}")
+    answer = door("train", *settings_of(finished_home)[:-1], *own)
+    assert answer.status == 0, answer.err
+    assert f"Run folder: {run}" in answer.out.replace("\n", "")
+    assert "highest point of the map" in answer.out
+    assert epochs_of(run) == epochs_of(finished_home / "run")
+    for name in ("split.csv", "predictions.csv", "metrics.json"):
+        assert (run / name).read_bytes() == (finished_home / "run" / name).read_bytes(), name
+    first, second = weights_in(run, LAST), weights_in(finished_home / "run", LAST)
+    assert all(torch.equal(first[key], second[key]) for key in first.keys() | second.keys())
+    assert "it is built again" in (run / "train.log").read_text(encoding="utf-8")
+    decoded = [path for path in remembered if path.parts[0] == "decoded"]
+    assert any((cache / path).read_bytes() == (shared / path).read_bytes() for path in decoded)
+    assert not strays(cache)
+
+
+@pytest.fixture
+def build(
+    compose: Callable[..., DictConfig], finished_home: Path, tmp_path: Path
+) -> Callable[..., SimpleNamespace]:
+    """All that a training with these settings begins with: its task, data and trainer."""
+
+    def build(*settings: str) -> SimpleNamespace:
+        config = compose("train", *settings_of(finished_home), *settings)
+        begun = training._prepare(config, tmp_path, None, None)
+        callbacks = building.build_callbacks(config, begun.task, tmp_path)
+        trainer = building.build_trainer(config, begun.choices, callbacks=callbacks, loggers=[])
+        return SimpleNamespace(task=begun.task, data=begun.data, trainer=trainer)
+
+    return build
+
+
+def test_another_seed_begins_elsewhere_with_the_same_split(
+    build: Callable[..., SimpleNamespace],
+) -> None:
+    first, other = (build(f"seed={seed}") for seed in (0, 1))
+    assert first.data.index == other.data.index
+    assert not torch.equal(first.task.network.head.weight, other.task.network.head.weight)
+
+
+def optimizer_of(of: SimpleNamespace) -> str:
+    parameters = [{"params": [torch.nn.Parameter(torch.ones(2, 2))], "lr": 0.1}]
+    return type(of.task.learning.optimizer(parameters)).__name__
+
+
+def callbacks(of: SimpleNamespace, *kinds: type) -> list[Any]:
+    return [callback for callback in of.trainer.callbacks if isinstance(callback, kinds)]
+
+
+def fold_of(of: SimpleNamespace, fold: int) -> list[int]:
+    """Test images of a fold, with the settings of conf/split/kfold.yaml."""
+    found = splits.kfold(of.data.index, folds=5, fold=fold, val_fraction=0.15, seed=0)
+    return [row for row, record in enumerate(found.records) if record.split == "test"]
+
+
+def rows_cut_out(of: SimpleNamespace) -> set[tuple[int, ...]]:
+    """First and last row of what was cut out of the images."""
+    return {(y0, y1) for _, y0, _, y1 in np.asarray(of.data.dataset.cache.boxes).tolist()}
 
 
 ARRIVED: dict[str, Callable[[Any], bool]] = {
@@ -150,9 +220,9 @@ ARRIVED: dict[str, Callable[[Any], bool]] = {
     "optimizer=sgd": lambda of: of.task.learning.optimizer.func is torch.optim.SGD,
     "optimizer=adam": lambda of: of.task.learning.optimizer.func is torch.optim.Adam,
     "optimizer=timm": lambda of: of.task.learning.optimizer.func is optimizers.timm_optimizer,
-    "optimizer.name=lamb": lambda of: type(of.trainer.optimizers[0]).__name__ == "Lamb",
+    "optimizer.name=lamb": lambda of: optimizer_of(of) == "Lamb",
     "optimizer=torch": lambda of: of.task.learning.optimizer.func is optimizers.torch_optimizer,
-    "optimizer.name=NAdam": lambda of: type(of.trainer.optimizers[0]) is torch.optim.NAdam,
+    "optimizer.name=NAdam": lambda of: optimizer_of(of) == "NAdam",
     "scheduler=cosine": lambda of: of.task.learning.schedule.func is schedulers.cosine,
     "scheduler=none": lambda of: of.task.learning.schedule.func is schedulers.constant,
     "scheduler=plateau": lambda of: of.task.learning.schedule.func is schedulers.plateau,
@@ -164,8 +234,8 @@ ARRIVED: dict[str, Callable[[Any], bool]] = {
     "split.fold=4": lambda of: of.data.indices("test") == fold_of(of, 4),
     "trainer.precision=bf16-mixed": lambda of: of.trainer.precision == "bf16-mixed",
     "trainer.channels_last=false": lambda of: not of.data.settings.channels_last,
-    "data.roi=none": lambda of: rows_cut_out(of) == {(0, 96)},
-    "data.roi=[8,24,88,72]": lambda of: rows_cut_out(of) == {(24, 72)},
+    "data.roi=none": lambda of: rows_cut_out(of) == {(0, 40)},
+    "data.roi=[10,4,30,36]": lambda of: rows_cut_out(of) == {(4, 36)},
     "data.augmentation.noise=0.05": lambda of: of.data.settings.augmentation.noise == 0.05,
     "model.pool=average_max": lambda of: of.task.network.backbone.own_pool.kind == "average_max",
     "model.block=bottleneck": lambda of: any(
@@ -175,201 +245,89 @@ ARRIVED: dict[str, Callable[[Any], bool]] = {
 """What a setting has come to, in what was built of it."""
 
 
-def callbacks(of: SimpleNamespace, *kinds: type) -> list[Any]:
-    return [callback for callback in of.trainer.callbacks if isinstance(callback, kinds)]
-
-
-def fold_of(of: SimpleNamespace, fold: int) -> list[int]:
-    """Test images of a fold, with the settings of conf/split/kfold.yaml."""
-    found = splits.kfold(of.data.index, folds=5, fold=fold, val_fraction=0.15, seed=0)
-    return [row for row, record in enumerate(found.records) if record.split == "test"]
-
-
-def rows_cut_out(of: SimpleNamespace) -> set[tuple[int, ...]]:
-    """First and last row of what was cut out of the photographs."""
-    return {(y0, y1) for _, y0, _, y1 in np.asarray(of.data.dataset.cache.boxes).tolist()}
-
-
 @pytest.mark.parametrize(
     "settings",
     [
-        ["task.sampling=natural", "task.logit_adjustment=1.0", "task.label_smoothing=0.1"],
-        ["task.loss=focal", "task.class_weights=effective", "callbacks=none"],
-        ["task.mixup=0.4", "optimizer=sgd", "scheduler=cosine"],
-        [
-            "callbacks=no_ema",
-            "callbacks.early_stopping.patience=1",
-            "optimizer=adam",
-            "scheduler=none",
-        ],
-        ["finetune=head_first", "finetune.head_epochs=1", "scheduler=plateau"],
-        ["finetune=head_only", "optimizer=timm", "optimizer.name=lamb"],
-        ["finetune=layerwise", "optimizer=torch", "optimizer.name=NAdam"],
-        ["split=kfold", "split.fold=4", "trainer.precision=bf16-mixed"],
-        ["data.roi=none", "trainer.channels_last=false", "model.pool=average_max"],
-        ["data.roi=[8,24,88,72]", "model.block=bottleneck", "data.augmentation.noise=0.05"],
+        "task.sampling=natural task.logit_adjustment=1.0 optimizer=sgd scheduler=cosine",
+        "task.loss=focal task.class_weights=effective callbacks=none finetune=layerwise",
+        "task.mixup=0.4 callbacks=no_ema callbacks.early_stopping.patience=1 optimizer=adam",
+        "finetune=head_first finetune.head_epochs=1 scheduler=plateau task.label_smoothing=0.1",
+        "finetune=head_only optimizer=timm optimizer.name=lamb scheduler=none data.roi=none",
+        "split=kfold split.fold=4 trainer.precision=bf16-mixed optimizer=torch "
+        "optimizer.name=NAdam",
+        "data.roi=[10,4,30,36] model.block=bottleneck data.augmentation.noise=0.05 "
+        "trainer.channels_last=false model.pool=average_max",
     ],
-    ids=lambda settings: settings[0],
 )
-def test_each_choice_trains_and_arrives(
-    door: Door, built: SimpleNamespace, settings: list[str]
-) -> None:
-    answer = door("train", *SMALL, *SMALL_NETWORK, *settings)
-    assert answer.status == 0, answer.err
-    for setting in settings:
+def test_each_choice_arrives(build: Callable[..., SimpleNamespace], settings: str) -> None:
+    built = build(*settings.split())
+    for setting in settings.split():
         assert ARRIVED[setting](built), setting
 
 
-@pytest.fixture
-def built(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """What the next training is built of: its task, data and trainer."""
-    from capsule_inspection.runs import building
-
-    found = SimpleNamespace()
-    make_task, make_trainer = building.build_task, building.build_trainer
-
-    def build_task(config: DictConfig, network: Network, data: InspectionDataModule) -> Any:
-        found.task, found.data = make_task(config, network, data), data
-        return found.task
-
-    def build_trainer(config: DictConfig, choices: Choices, **parts: Any) -> Any:
-        found.trainer = make_trainer(config, choices, **parts)
-        return found.trainer
-
-    monkeypatch.setattr(building, "build_task", build_task)
-    monkeypatch.setattr(building, "build_trainer", build_trainer)
-    return found
-
-
 def test_averaging_changes_what_is_validated_and_kept_and_nothing_of_the_learning(
-    door: Door, tmp_path: Path
+    door: Door, finished_home: Path, tmp_path: Path
 ) -> None:
-    for name in ("default", "no_ema"):
-        settings = [f"callbacks={name}", "task.epochs=4", f"hydra.run.dir={tmp_path / name}"]
-        answer = door("train", *SMALL, *SMALL_NETWORK, *settings)
-        assert answer.status == 0, answer.err
-    averaged, plain = (rows(tmp_path / name / "metrics.csv") for name in ("default", "no_ema"))
-    assert [row["train/loss"] for row in averaged] == [row["train/loss"] for row in plain]
-    assert averaged[-1]["val/loss"] != plain[-1]["val/loss"]
-    kept, left = (
-        torch.load(tmp_path / name / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
-        for name in ("default", "no_ema")
-    )
+    averaged, plain = finished_home / "run", tmp_path / "run"
+    given = ("callbacks=no_ema", f"hydra.run.dir={plain}")
+    answer = door("train", *settings_of(finished_home), *given)
+    assert answer.status == 0, answer.err
+    losses = [[row["train/loss"] for row in epochs_of(run)] for run in (averaged, plain)]
+    assert losses[0] == losses[1]
+    assert epochs_of(averaged)[-1]["val/loss"] != epochs_of(plain)[-1]["val/loss"]
+    kept, left = (weights_in(run, BEST) for run in (averaged, plain))
     assert kept.keys() == left.keys()
     assert not torch.equal(kept["network.head.weight"], left["network.head.weight"])
 
 
-def test_the_head_alone_learns_where_it_should(door: Door, tmp_path: Path) -> None:
-    door("train", *SMALL, *SMALL_NETWORK, "finetune=head_only", "task.epochs=3")
-    run = only_run(tmp_path)
-    last = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
-    fresh = tmp_path / "fresh"
-    door("train", *SMALL, *SMALL_NETWORK, f"hydra.run.dir={fresh}", "optimizer.lr=1e-12")
-    first = torch.load(fresh / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+def test_a_run_goes_on_from_weights_and_split_of_another_and_its_head_alone_learns(
+    door: Door, finished_home: Path, tmp_path: Path
+) -> None:
+    first, run = finished_home / "run", tmp_path / "run"
+    given = [
+        *("data=manifest", f"data.path={first / 'split.csv'}"),
+        *("split=manifest", f"split.path={first / 'split.csv'}"),
+        *(f"model.weights={first / BEST}", "finetune=head_only", f"hydra.run.dir={run}"),
+    ]
+    answer = door("train", *settings_of(finished_home), *given)
+    assert answer.status == 0, answer.err + answer.out
+    assert (run / "split.csv").read_bytes() == (first / "split.csv").read_bytes()
+    assert record_of(run)["weights"]["source"] == "file"
+    before, after = weights_in(first, BEST), weights_in(run, LAST)
     changed = {
         key
-        for key in first
-        if first[key].is_floating_point()
-        and "running" not in key
-        and not torch.allclose(first[key], last[key], atol=1e-6)
+        for key in before
+        if key.startswith("network.")
+        and before[key].is_floating_point()
+        and not torch.allclose(before[key], after[key], atol=1e-6)
     }
     assert changed
     assert all(key.startswith("network.head") for key in changed)
 
 
-def test_figures_of_the_origins_split_are_called_optimistic(door: Door, tmp_path: Path) -> None:
-    answer = door("train", *SMALL, *SMALL_NETWORK, "split=origin")
+def test_figures_of_the_origins_split_are_called_optimistic(
+    door: Door, finished_home: Path, tmp_path: Path
+) -> None:
+    answer = door("train", *settings_of(finished_home), "split=origin", "task.epochs=1")
     assert answer.status == 0, answer.err
     assert "Optimistic" in answer.out
-    run = only_run(tmp_path)
-    assert json.loads((run / "run.json").read_text(encoding="utf-8"))["optimistic"] is True
-    figures = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    (run,) = (tmp_path / "outputs" / "classification" / "custom_resnet").iterdir()
+    assert record_of(run)["optimistic"] is True
+    figures = figures_of(run)
     assert figures["test/accuracy"] == figures["val/accuracy"]
 
 
-def test_a_frozen_split_is_used_again(door: Door, tmp_path: Path) -> None:
-    door("train", *SMALL, *SMALL_NETWORK, f"hydra.run.dir={tmp_path / 'a'}", "split.seed=5")
-    answer = door(
-        "train",
-        *SMALL,
-        *SMALL_NETWORK,
-        "split=manifest",
-        f"split.path={tmp_path / 'a' / 'split.csv'}",
-        f"hydra.run.dir={tmp_path / 'b'}",
-    )
-    assert answer.status == 0, answer.err
-    frozen = [(row["path"], row["split"]) for row in rows(tmp_path / "a" / "split.csv")]
-    assert frozen == [(row["path"], row["split"]) for row in rows(tmp_path / "b" / "split.csv")]
-
-
-def test_a_sweep_names_its_jobs_and_survives_a_failing_one(door: Door, tmp_path: Path) -> None:
-    answer = door(
-        "train", "-m", *SMALL, *SMALL_NETWORK[1:], "model=custom_resnet", "seed=3",
-        "optimizer.lr=0.001,0.01", "data.image_size=[32,96],[4000,12]",
-    )  # fmt: skip
-    assert (tmp_path / "outputs" / "sweeps").is_dir(), answer.err
+def test_a_sweep_names_its_jobs_and_survives_a_failing_one(
+    door: Door, finished_home: Path, tmp_path: Path
+) -> None:
+    swept = ("optimizer.lr=0.001,-1", "data.image_size=[32,96],[4000,12]")
+    answer = door("train", "-m", *settings_of(finished_home), "task.epochs=1", *swept)
     (sweep,) = (tmp_path / "outputs" / "sweeps").iterdir()
     jobs = sorted(path.parent.name for path in sweep.glob("*/job.json"))
     assert jobs[0] == "00_lr0.001_image_size-32-96"
     assert len(jobs) == 4
-    statuses = [
-        json.loads((sweep / job / "run.json").read_text(encoding="utf-8"))["status"]
-        for job in jobs
-        if (sweep / job / "run.json").is_file()
-    ]
-    assert statuses == ["finished", "finished"]
+    assert [
+        record_of(sweep / job)["status"] for job in jobs if (sweep / job / "run.json").is_file()
+    ] == ["finished"]
     assert answer.status == 1
-    assert "2 of the 4 jobs of this sweep did not finish" in answer.err
-
-
-def test_weights_of_a_run_are_refused_where_they_have_seen_the_test_images(
-    door: Door, tmp_path: Path
-) -> None:
-    door("train", *SMALL, *SMALL_NETWORK, f"hydra.run.dir={tmp_path / 'a'}")
-    weights = f"model.weights={tmp_path / 'a' / 'checkpoints' / 'best.ckpt'}"
-    again = door("train", *SMALL, *SMALL_NETWORK, weights, "task.epochs=1")
-    assert again.status == 0, again.err
-    other = door("train", *SMALL, *SMALL_NETWORK, weights, "split.seed=9")
-    assert other.status == 1
-    assert "these weights were trained on" in other.err
-
-
-def test_tensorboard_has_curves_pictures_configuration_and_hparams(
-    door: Door, tmp_path: Path
-) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    assert door("train", *SMALL, *SMALL_NETWORK).status == 0
-    events = EventAccumulator(str(only_run(tmp_path)))
-    events.Reload()
-    tags = events.Tags()
-    assert {"train/loss", "val/balanced_accuracy", "optimizer/learning_rate"} <= set(
-        tags["scalars"]
-    )
-    assert [event.step for event in events.Scalars("val/loss")] == [0, 1]
-    assert {"train/augmented_images", "results/confusion_matrix", "results/worst_mistakes"} <= set(
-        tags["images"]
-    )
-    assert "hparams/test/balanced_accuracy" in tags["scalars"]
-    assert any(tag.startswith("configuration") for tag in tags["tensors"])
-
-
-@pytest.mark.slow
-def test_two_processes_train_one_run(tmp_path: Path, drawn_folder: Path) -> None:
-    run = tmp_path / "run"
-    data = [f"data.root={drawn_folder / 'drawn'}", f"data.cache_folder={drawn_folder / 'cache'}"]
-    settings = [setting for setting in SMALL if setting != "trainer=cpu"]
-    device = ["trainer=ddp", "trainer.accelerator=cpu", f"hydra.run.dir={run}"]
-    answer = subprocess.run(
-        [sys.executable, REPOSITORY / "train.py", *settings, *SMALL_NETWORK, *data, *device],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=300,
-        check=False,
-    )
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    assert len(rows(run / "metrics.csv")) == 2
-    split = rows(run / "split.csv")
-    held_out = [row for row in split if row["split"] in ("val", "test")]
-    assert len(rows(run / "predictions.csv")) == len(held_out)
+    assert "3 of the 4 jobs of this sweep did not finish" in answer.err

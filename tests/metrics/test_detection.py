@@ -40,47 +40,30 @@ def by_hand(rate: float) -> dict[str, Figure]:
 
 def test_figures_by_hand() -> None:
     value = {name: figure.value for name, figure in by_hand(0.1).items()}
-
     assert value["auroc"] == pytest.approx((4 + 9 + 9 + 10) / 40)
     assert (value["defects_missed"], value["good_rejected"]) == (1 / 4, 1 / 10)
     assert value["f1"] == value["f1_best"] == pytest.approx(2 * 3 / (4 + 4))
     assert (value["recall/good"], value["recall/poke"], value["recall/crack"]) == (0.9, 0.5, 1.0)
 
 
-@pytest.mark.parametrize(
-    ("rate", "recall"),
-    [(0.05, 1 / 4), (0.1, 3 / 4), (0.19, 3 / 4), (0.5, 3 / 4), (0.6, 1.0), (0.99, 1.0)],
-)
-def test_recall_at_a_rate_rejects_at_most_that_share(rate: float, recall: float) -> None:
-    assert by_hand(rate)["recall_at_false_alarm_rate"].value == recall
-
-
-def test_good_scores_that_tie_at_the_cut_are_all_spared() -> None:
-    """Five of twenty may be rejected, but the fifth and sixth score the same: four are."""
+def test_recall_at_a_rate_rejects_at_most_that_share_and_spares_ties_at_the_cut() -> None:
+    shares = {0.05: 1 / 4, 0.1: 3 / 4, 0.19: 3 / 4, 0.5: 3 / 4, 0.6: 1.0, 0.99: 1.0}
+    for rate, recall in shares.items():
+        assert by_hand(rate)["recall_at_false_alarm_rate"].value == recall
+    # Five of twenty may be rejected, but the fifth and sixth score the same: four are.
     score = np.array([*range(14), 15, 15, 16, 17, 18, 19, 15, 15.5], dtype=float)
     is_defect = np.arange(22) >= 20
-
     found = figures_of(is_defect, score > 20, score, is_defect.astype(str), rate=0.25)
-
     assert found["recall_at_false_alarm_rate"].value == 0.5
 
 
-def test_everything_of_detection_figures_is_in_it_unchanged() -> None:
-    is_defect, called, score, class_name = drawn(0)
-
-    found = figures_of(is_defect, called, score, class_name)
-
+def test_figures_equal_scikit_learn_and_lie_within_intervals_that_repeat_with_their_seed() -> None:
+    is_defect, called, score, class_name = images = drawn(0)
+    found, again, other = (figures_of(*images, seed=seed) for seed in (0, 0, 1))
+    assert found == again != other
     plain = detection_figures(is_defect, called, score)
     assert {name: found[name] for name in plain} == plain
     assert list(found) == [*plain, *NEW, "recall/good", "recall/crack", "recall/poke"]
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_figures_equal_scikit_learn(seed: int) -> None:
-    is_defect, called, score, class_name = drawn(seed)
-
-    found = figures_of(is_defect, called, score, class_name, rate=0.1)
-
     assert found["f1"].value == pytest.approx(reference.f1_score(is_defect, called))
     best = max(reference.f1_score(is_defect, score >= level) for level in score)
     assert found["f1_best"].value == pytest.approx(best)
@@ -89,13 +72,7 @@ def test_figures_equal_scikit_learn(seed: int) -> None:
     assert found["recall_at_false_alarm_rate"].value == pytest.approx(at_rate)
     crack = class_name == "crack"
     assert found["recall/crack"] == intervals.proportion(int(called[crack].sum()), int(crack.sum()))
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_every_figure_lies_within_its_interval(seed: int) -> None:
-    for name, figure in figures_of(*drawn(seed)).items():
-        assert figure.low is not None, name
-        assert figure.high is not None, name
+    for name, figure in found.items():
         assert 0 <= figure.low <= figure.value <= figure.high <= 1, name
         assert figure.low < figure.high, name
 
@@ -103,9 +80,7 @@ def test_every_figure_lies_within_its_interval(seed: int) -> None:
 def test_perfect_decisions_leave_room_for_doubt() -> None:
     class_name = np.repeat(["good", "crack"], [20, 5])
     is_defect = class_name != "good"
-
     found = figures_of(is_defect, is_defect, is_defect.astype(float), class_name)
-
     for name in NEW:
         assert found[name].value == found[name].high == 1.0
         assert found[name].low < 0.7, name
@@ -113,37 +88,16 @@ def test_perfect_decisions_leave_room_for_doubt() -> None:
 
 
 def test_recall_at_a_rate_doubts_at_least_as_much_as_its_proportion() -> None:
-    is_defect, called, score, class_name = drawn(1)
-
-    found = figures_of(is_defect, called, score, class_name)["recall_at_false_alarm_rate"]
-
+    found = figures_of(*drawn(1))["recall_at_false_alarm_rate"]
     wilson = intervals.proportion(round(found.value * 20), 20)
     assert found.low <= wilson.low
     assert found.high >= wilson.high
     assert found.high - found.low > wilson.high - wilson.low
 
 
-def test_without_defects_only_what_stands_on_good_images_is_given() -> None:
-    is_defect, called, score, class_name = drawn(0, defects=())
-
-    assert set(figures_of(is_defect, called, score, class_name)) == {"good_rejected", "recall/good"}
-
-
-def test_without_good_images_only_what_stands_on_defects_is_given() -> None:
-    is_defect, called, score, class_name = drawn(0, good=0)
-
-    found = figures_of(is_defect, called, score, class_name)
-
-    assert set(found) == {"defects_missed", "recall/crack", "recall/poke"}
-
-
-def test_intervals_repeat_with_their_seed() -> None:
-    images = drawn(3)
-
-    first, again, other = (figures_of(*images, seed=seed) for seed in (1, 1, 2))
-
-    assert first == again
-    assert [f.value for f in first.values()] == [f.value for f in other.values()]
+def test_without_one_side_only_what_stands_on_the_other_is_given() -> None:
+    assert set(figures_of(*drawn(0, defects=()))) == {"good_rejected", "recall/good"}
+    assert set(figures_of(*drawn(0, good=0))) == {"defects_missed", "recall/crack", "recall/poke"}
 
 
 @pytest.mark.slow
@@ -160,5 +114,4 @@ def test_intervals_cover_a_known_truth(apart: float) -> None:
         score = generator.normal(size=55) + apart * is_defect
         found = figures_of(is_defect, score > 1.5, score, class_name, seed=trial)["f1"]
         covered += found.low <= f1 <= found.high
-
     assert covered >= 184

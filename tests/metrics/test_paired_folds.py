@@ -20,66 +20,41 @@ def drawn(fold: int, *, good: int = 20, defects: int = 15, gap: float = 1.0) -> 
     return PairedScores(first, second, is_defect, np.array(identity))
 
 
-def test_the_value_is_the_mean_of_the_folds_differences() -> None:
+def test_the_value_is_the_mean_of_the_folds_differences_whatever_their_scales() -> None:
     folds = [drawn(fold) for fold in range(5)]
     each = [auroc_difference(fold.first, fold.second, fold.is_defect).value for fold in folds]
-
     found = mean_auroc_difference(folds)
-
     assert found.value == pytest.approx(np.mean(each))
     assert found.n == 5 * 20 + 15
+    moved = [folds[0], replace(folds[1], first=folds[1].first * 10 + 500), *folds[2:]]
+    assert mean_auroc_difference(moved) == found
 
 
-def test_one_fold_agrees_with_the_difference_of_pooled_scores() -> None:
+def test_one_fold_agrees_with_pooled_scores_and_makes_nothing_narrower_if_repeated() -> None:
     fold = drawn(0)
     pooled = auroc_difference(fold.first, fold.second, fold.is_defect)
-
-    found = mean_auroc_difference([fold])
-
-    assert found.value == pytest.approx(pooled.value)
-    assert (found.low, found.high) == pytest.approx((pooled.low, pooled.high), abs=0.03)
-    assert found.p_value == pytest.approx(pooled.p_value, abs=0.03)
-
-
-def test_the_scale_of_a_fold_does_not_matter() -> None:
-    folds = [drawn(fold) for fold in range(3)]
-    moved = [folds[0], replace(folds[1], first=folds[1].first * 10 + 500), folds[2]]
-
-    assert mean_auroc_difference(moved) == mean_auroc_difference(folds)
-
-
-def test_the_same_photographs_in_five_folds_make_no_narrower_interval() -> None:
-    once, often = mean_auroc_difference([drawn(0)]), mean_auroc_difference([drawn(0)] * 5)
-
+    once, often = mean_auroc_difference([fold]), mean_auroc_difference([fold] * 5)
+    assert once.value == pytest.approx(pooled.value)
+    assert (once.low, once.high) == pytest.approx((pooled.low, pooled.high), abs=0.03)
+    assert once.p_value == pytest.approx(pooled.p_value, abs=0.03)
     assert (often.low, often.high, often.n) == pytest.approx((once.low, once.high, once.n))
 
 
 def test_seeds_are_averaged_within_a_fold() -> None:
     one, other = drawn(0), drawn(1)
-    both = replace(one, first=np.concatenate([one.first, other.first]))
-    apart = [
-        mean_auroc_difference([replace(one, first=row[np.newaxis])]).value for row in both.first
-    ]
-
-    assert mean_auroc_difference([both]).value == pytest.approx(np.mean(apart))
+    both = mean_auroc_difference([replace(one, first=np.concatenate([one.first, other.first]))])
+    apart = [mean_auroc_difference([replace(one, first=of.first)]).value for of in (one, other)]
+    assert both.value == pytest.approx(np.mean(apart))
 
 
-def test_equal_models_are_certainly_no_different() -> None:
+def test_equal_models_do_not_differ_and_a_clear_difference_survives_28_corrections() -> None:
     fold = drawn(0)
-
-    found = mean_auroc_difference([replace(fold, second=3 * fold.first + 1)])
-
-    assert (found.value, found.low, found.p_value) == (0, None, 1)
-
-
-def test_a_clear_difference_survives_the_correction_for_28_pairs() -> None:
-    found = mean_auroc_difference([drawn(fold, gap=3.0) for fold in range(5)])
-
-    assert found.p_value is not None
-    assert 28 * found.p_value < 0.05
+    equal = mean_auroc_difference([replace(fold, second=3 * fold.first + 1)])
+    assert (equal.value, equal.low, equal.p_value) == (0, None, 1)
+    clear = mean_auroc_difference([drawn(fold, gap=3.0) for fold in range(5)])
+    assert 28 * clear.p_value < 0.05
 
 
 def test_a_fold_of_good_images_only_is_refused() -> None:
-    fold = drawn(0)
     with pytest.raises(ValueError, match="good images and defects are needed"):
-        mean_auroc_difference([replace(fold, is_defect=np.zeros(35, dtype=bool))])
+        mean_auroc_difference([replace(drawn(0), is_defect=np.zeros(35, dtype=bool))])

@@ -31,58 +31,40 @@ def at(*places: Place, value: float = 1.0) -> np.ndarray:
     return found
 
 
+def valid_from(row: int) -> np.ndarray:
+    """Valid pixels of an image whose first rows are padding."""
+    found = np.ones(SIZE, bool)
+    found[:row] = False
+    return found
+
+
+EVERYWHERE = valid_from(0)
+
+
 def play(
     maps: Sequence[np.ndarray],
     masks: Sequence[np.ndarray],
     *,
-    valid: np.ndarray | None = None,
-    part: np.ndarray | None = None,
+    valid: np.ndarray = EVERYWHERE,
     classes: Sequence[str] | None = None,
 ) -> dict[str, Figure]:
-    everywhere = np.ones(SIZE, bool)
-    return pointing_figures(
-        maps,
-        masks,
-        [everywhere if valid is None else valid] * len(maps),
-        [everywhere if part is None else part] * len(maps),
-        class_names_of_images=["crack"] * len(maps) if classes is None else classes,
-    )
+    sides = [valid] * len(maps), [EVERYWHERE] * len(maps)
+    names = ["crack"] * len(maps) if classes is None else classes
+    return pointing_figures(maps, masks, *sides, class_names_of_images=names)
 
 
-# --- one image
-
-
-def test_the_tolerance_is_a_share_of_the_height() -> None:
-    assert TOLERANCE == 0.04
-    assert tolerance_of(25) == 1
-
-
-@pytest.mark.parametrize(
-    ("peak", "distance_px", "hit"),
-    [
-        ((10, 1), 0.0, True),
-        ((9, 1), 1.0, True),
-        ((9, 0), 2**0.5, False),
-        ((12, 1), 2.0, False),
-        ((20, 1), 10.0, False),
-    ],
-)
-def test_a_hit_lies_on_the_mask_or_within_the_tolerance_around_it(
-    peak: Place, distance_px: float, hit: bool
-) -> None:
+def test_a_hit_lies_on_the_mask_or_within_the_tolerance_around_it() -> None:
+    assert (TOLERANCE, tolerance_of(25)) == (0.04, 1)
     truth = at((10, 1))
-    assert miss_px(at(peak), truth) == pytest.approx(distance_px)
-    assert is_hit(at(peak), truth, tolerance_px=1) is hit
-
-
-def test_a_mask_that_covers_everything_is_always_hit() -> None:
+    distances = {(10, 1): 0.0, (9, 1): 1.0, (9, 0): 2**0.5, (12, 1): 2.0, (20, 1): 10.0}
+    for peak, distance_px in distances.items():
+        assert miss_px(at(peak), truth) == pytest.approx(distance_px)
+        assert is_hit(at(peak), truth, tolerance_px=1) is (distance_px <= 1)
     assert is_hit(at((3, 3)), np.ones(SIZE), tolerance_px=0)
 
 
 def test_padding_is_never_the_peak() -> None:
-    found = at((2, 2), value=5.0) + at((10, 1))
-    valid = np.ones(SIZE, bool)
-    valid[:5] = False
+    found, valid = at((2, 2), value=5.0) + at((10, 1)), valid_from(5)
     assert peak_of(found) == (2, 2)
     assert peak_of(found, valid) == (10, 1)
     assert is_hit(found, at((10, 1)), valid, tolerance_px=1)
@@ -95,85 +77,49 @@ def test_of_many_highest_pixels_the_middle_of_the_largest_region_counts() -> Non
     assert peak_of(at((4, 0), (5, 1), (6, 2))) == (5, 1)  # corners touch
 
 
-@pytest.mark.parametrize("value", [0.0, 0.7])
-def test_a_map_that_is_equally_high_everywhere_has_no_peak_and_is_a_miss(value: float) -> None:
-    flat = np.full(SIZE, value, np.float16)
-    assert peak_of(flat) is None
-    assert miss_px(flat, at((10, 1))) == float("inf")
-    assert not is_hit(flat, at((10, 1)), tolerance_px=100)
-
-
-def test_a_map_that_differs_on_padding_alone_has_no_peak() -> None:
-    valid = np.ones(SIZE, bool)
-    valid[0] = False
-    assert peak_of(at((0, 0)), valid) is None
-
-
-# --- chance
+def test_a_map_that_is_equally_high_everywhere_has_no_peak_and_is_a_miss() -> None:
+    for flat in (np.zeros(SIZE, np.float16), np.full(SIZE, 0.7, np.float16)):
+        assert peak_of(flat) is None
+        assert miss_px(flat, at((10, 1))) == float("inf")
+        assert not is_hit(flat, at((10, 1)), tolerance_px=100)
+    assert peak_of(at((0, 0)), valid_from(1)) is None
 
 
 def test_chance_is_the_share_of_the_part_that_would_be_a_hit() -> None:
     # Around one pixel a cross of five, one of them beside the part of 25 times 3.
-    part = np.zeros(SIZE, bool)
-    part[:, 1:] = True
-    valid = np.ones(SIZE, bool)
-    assert chance_of_hit(at((10, 1)), valid, part, tolerance_px=1) == pytest.approx(4 / 75)
-    assert chance_of_hit(at((10, 1)), valid, part, tolerance_px=0) == pytest.approx(1 / 75)
-
-
-def test_chance_counts_no_padding_and_without_a_part_the_whole_image() -> None:
-    valid = np.ones(SIZE, bool)
-    valid[:10] = False  # one of the cross, and 40 of the 100 places
-    nothing = np.zeros(SIZE, bool)
-    assert chance_of_hit(at((10, 1)), valid, nothing, tolerance_px=1) == pytest.approx(4 / 60)
-
-
-# --- figures
+    part = np.ones(SIZE, bool)
+    part[:, 0] = False
+    truth, nothing = at((10, 1)), np.zeros(SIZE, bool)
+    assert chance_of_hit(truth, EVERYWHERE, part, tolerance_px=1) == pytest.approx(4 / 75)
+    assert chance_of_hit(truth, EVERYWHERE, part, tolerance_px=0) == pytest.approx(1 / 75)
+    # Without a part the whole image; on padding one of the cross, and 40 of the 100 places.
+    assert chance_of_hit(truth, valid_from(10), nothing, tolerance_px=1) == pytest.approx(4 / 60)
 
 
 def test_figures_count_images_of_all_and_of_each_class() -> None:
-    truth = at((10, 1))
     maps = [at((10, 1)), at((11, 1)), at((20, 1)), at((0, 0))]
-    figures = play(maps, [truth] * 4, classes=["crack", "poke", "poke", "poke"])
-
-    assert set(figures) == {
-        "pointing_game", "pointing_game_chance", "pointing_game/crack", "pointing_game/poke",
-    }  # fmt: skip
-    assert figures["pointing_game"] == intervals.proportion(2, 4)
-    assert figures["pointing_game/crack"] == intervals.proportion(1, 1)
-    assert figures["pointing_game/poke"] == intervals.proportion(1, 3)
-    assert figures["pointing_game_chance"] == Figure(pytest.approx(0.05), None, None, 4)
-
-
-def test_chance_is_the_mean_over_images() -> None:
+    figures = play(maps, [at((10, 1))] * 4, classes=["crack", "poke", "poke", "poke"])
+    assert figures == {
+        "pointing_game": intervals.proportion(2, 4),
+        "pointing_game_chance": Figure(pytest.approx(0.05), None, None, 4),
+        "pointing_game/crack": intervals.proportion(1, 1),
+        "pointing_game/poke": intervals.proportion(1, 3),
+    }
     # A cross of five, and a corner with two neighbours, of 100 places.
-    figures = play([at((1, 1))] * 2, [at((10, 1)), at((0, 0))])
-    assert figures["pointing_game_chance"].value == pytest.approx((0.05 + 0.03) / 2)
+    of_both = play([at((1, 1))] * 2, [at((10, 1)), at((0, 0))])
+    assert of_both["pointing_game_chance"].value == pytest.approx((0.05 + 0.03) / 2)
 
 
 def test_images_without_a_mask_are_left_out() -> None:
     figures = play([at((10, 1)), at((0, 0))], [at((10, 1)), at()], classes=["crack", "poke"])
     assert figures["pointing_game"] == intervals.proportion(1, 1)
     assert "pointing_game/poke" not in figures
-
-
-def test_a_mask_on_padding_alone_is_no_mask() -> None:
-    valid = np.ones(SIZE, bool)
-    valid[:5] = False
-    assert play([at((2, 2))], [at((2, 2))], valid=valid) == {}
-
-
-def test_without_any_mask_and_without_images_there_is_no_figure() -> None:
-    assert play([at((1, 1))], [at()]) == {}
-    assert play([], []) == {}
+    assert play([at((2, 2))], [at((2, 2))], valid=valid_from(5)) == {}
+    assert play([at((1, 1))], [at()]) == play([], []) == {}
 
 
 def test_half_precision_and_class_indices_are_taken_as_they_are() -> None:
     mask = (3 * at((10, 1))).astype(np.uint8)
-    figures = play([at((10, 1)).astype(np.float16)], [mask])
-    assert figures["pointing_game"].value == 1
-
-
-def test_unequal_numbers_are_refused() -> None:
+    assert play([at((10, 1)).astype(np.float16)], [mask])["pointing_game"].value == 1
     with pytest.raises(ValueError, match="argument"):
-        play([at((1, 1))], [at((1, 1))] * 2)
+        play([at((1, 1))], [mask] * 2)

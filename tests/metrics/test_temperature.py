@@ -20,7 +20,7 @@ def drawn(count: int, *, good: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     return logits, label
 
 
-@pytest.mark.parametrize(("temperature", "shift"), [(1.0, 0.0), (3.0, 0.0), (0.5, 1.0), (2.0, -1)])
+@pytest.mark.parametrize(("temperature", "shift"), [(1.0, 0.0), (0.5, 1.0), (2.0, -1)])
 def test_what_was_done_to_the_logits_is_undone(temperature: float, shift: float) -> None:
     logits, label = drawn(20_000)
     logits[:, 0] -= shift
@@ -41,13 +41,14 @@ def test_a_handful_of_images_moves_them_less_than_many() -> None:
     assert few < 1
 
 
-@pytest.mark.parametrize("only", [[0], [1, 2, 3]], ids=["good", "defects"])
-def test_without_good_ones_or_without_defects_nothing_is_shifted(only: list[int]) -> None:
+def test_without_good_ones_without_defects_or_without_images_nothing_is_shifted() -> None:
     logits, label = drawn(2000)
-    kept = np.isin(label, only)
-    found = fit_temperature_scaling(logits[kept], label[kept], weights=EQUAL)
-    assert found.good_shift == 0
-    assert found.temperature > 0
+    for kept in (label == 0, label > 0):
+        found = fit_temperature_scaling(logits[kept], label[kept], weights=EQUAL)
+        assert found.good_shift == 0
+        assert found.temperature > 0
+    none = fit_temperature_scaling(np.zeros((0, 4)), np.zeros(0, int), weights=EQUAL)
+    assert none == TemperatureScaling()
 
 
 def test_weights_say_for_which_prior() -> None:
@@ -55,8 +56,7 @@ def test_weights_say_for_which_prior() -> None:
     towards_defects = np.array([0.2, 1, 1, 1])
     aimed = fit_temperature_scaling(logits, label, weights=towards_defects)
     assert aimed.good_shift == pytest.approx(np.log(0.2), abs=0.2)
-    doubled = fit_temperature_scaling(logits, label, weights=2 * towards_defects)
-    assert doubled == aimed
+    assert fit_temperature_scaling(logits, label, weights=2 * towards_defects) == aimed
 
 
 def test_labels_that_are_always_right_keep_the_temperature_finite() -> None:
@@ -64,11 +64,6 @@ def test_labels_that_are_always_right_keep_the_temperature_finite() -> None:
     found = fit_temperature_scaling(10 * np.eye(4)[label], label, weights=EQUAL)
     assert 0.01 < found.temperature <= 1
     assert abs(found.good_shift) < 1
-
-
-def test_of_no_images_it_changes_nothing() -> None:
-    found = fit_temperature_scaling(np.zeros((0, 4)), np.zeros(0, int), weights=EQUAL)
-    assert found == TemperatureScaling()
 
 
 def test_it_survives_its_dictionary_and_refuses_others() -> None:

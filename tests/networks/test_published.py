@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save
+from torchvision import models
 
 from capsule_inspection.contracts import WeightsError
 from capsule_inspection.networks import published
 from capsule_inspection.networks.classifier import BuiltNetwork, build_timm
 from capsule_inspection.networks.published import PublishedWeights, UnavailableError, UrlFile
+from capsule_inspection.networks.torchvision_network import make_torchvision
+from capsule_inspection.networks.weights import load_weights
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -26,13 +30,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 class Hub(BaseHTTPRequestHandler):
     """As much of the hub's protocol as a download needs."""
 
-    def do_HEAD(self) -> None:
-        self.answer(with_body=False)
-
     def do_GET(self) -> None:
-        self.answer(with_body=True)
-
-    def answer(self, *, with_body: bool) -> None:
         server: Any = self.server
         server.asked.append(self.path)
         body = server.content.get(self.path)
@@ -44,8 +42,10 @@ class Hub(BaseHTTPRequestHandler):
         if not body:
             self.send_header("X-Error-Code", "EntryNotFound")
         self.end_headers()
-        if with_body:
+        if self.command == "GET":
             self.wfile.write(body)
+
+    do_HEAD = do_GET  # noqa: N815
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass
@@ -90,8 +90,6 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def bare() -> dict[str, torch.Tensor]:
-    import timm
-
     torch.manual_seed(7)
     return timm.create_model("test_resnet").state_dict()
 
@@ -103,63 +101,50 @@ def build(choice: str) -> BuiltNetwork:
 ADDRESS = "/timm/test_resnet.r160_in1k/resolve/main/model.safetensors"
 
 
-@pytest.mark.parametrize("choice", ["auto", "imagenet"])
-def test_weights_are_fetched_from_the_hub_once_and_cached(hub: Server, choice: str) -> None:
+def test_weights_are_fetched_from_the_hub_once_and_cached(hub: Server) -> None:
     hub.content[ADDRESS] = save(bare())
-    built = build(choice)
+    built = build("imagenet")
     assert built.weights.source == "imagenet"
     assert built.weights.sha256 == hashlib.sha256(hub.content[ADDRESS]).hexdigest()
     loaded = built.network.state_dict()["backbone.model.layer1.0.conv1.weight"]
     assert torch.equal(loaded, bare()["layer1.0.conv1.weight"])
     hub.asked.clear()
-    assert build(choice).weights == built.weights
+    for choice in ("auto", "imagenet"):
+        assert build(choice).weights == built.weights
     assert hub.asked == []
 
 
-def test_the_older_file_is_taken_where_the_hub_has_no_safetensors(
-    hub: Server, tmp_path: Path
-) -> None:
-    torch.save(bare(), tmp_path / "bare.pth")
-    older = ADDRESS.replace("model.safetensors", "pytorch_model.bin")
-    hub.content[older] = (tmp_path / "bare.pth").read_bytes()
-    built = build("imagenet")
-    assert str(built.weights.path).endswith("pytorch_model.bin")
-
-
-def test_a_hub_without_the_file_is_random_for_auto_and_an_error_for_imagenet(
-    hub: Server, caplog: pytest.LogCaptureFixture
+def test_the_older_file_is_fetched_where_the_hub_has_no_safetensors(
+    hub: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert build("auto").weights.source == "random"
     assert "answered 404" in caplog.text
     with pytest.raises(WeightsError, match="answered 404"):
         build("imagenet")
+    torch.save(bare(), tmp_path / "bare.pth")
+    older = ADDRESS.replace("model.safetensors", "pytorch_model.bin")
+    hub.content[older] = (tmp_path / "bare.pth").read_bytes()
+    assert str(build("auto").weights.path).endswith("pytorch_model.bin")
 
 
-def test_offline_mode_asks_nobody(hub: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_cannot_be_reached_is_random_for_auto_and_an_error_for_imagenet(
+    hub: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     hub.content[ADDRESS] = save(bare())
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert build("auto").weights.source == "random"
-    assert hub.asked == []
-
-
-def test_a_closed_port_is_random_for_auto_and_an_error_for_imagenet(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{free.getsockname()[1]}")
-    assert build("auto").weights.source == "random"
-    assert [r for r in caplog.records if r.levelno == logging.WARNING]
-    with pytest.raises(WeightsError, match="could not be fetched"):
-        build("imagenet")
-
-
-def test_a_hub_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert hub.asked == []  # offline, nobody is called
+    monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setattr(published, "PROBE_TIMEOUT_S", 0.5)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
-        silent.listen()
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        caplog.clear()
+        assert build("auto").weights.source == "random"  # the port is closed
+        assert [r for r in caplog.records if r.levelno == logging.WARNING]
+        with pytest.raises(WeightsError, match="could not be fetched"):
+            build("imagenet")
+        silent.listen()  # from here on it takes connections, and never answers
         with pytest.raises(WeightsError, match=r"timed out|no answer"):
             build("imagenet")
 
@@ -170,44 +155,30 @@ def url_file(hub: Server, content: bytes, *, name: str | None = None) -> UrlFile
     return UrlFile(url=f"{hub.url}/models/{name}")
 
 
-def test_a_file_at_an_address_is_fetched_into_torchs_cache(hub: Server, tmp_path: Path) -> None:
+def test_a_file_at_an_address_is_kept_in_torchs_cache_unless_it_is_damaged(
+    hub: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = tmp_path / "torch_home" / "hub" / "checkpoints"
+    with pytest.raises(UnavailableError, match="damaged"):
+        url_file(hub, b"weights", name="net-00000000.pth").fetch()
+    assert not [*cache.iterdir()]
     file = url_file(hub, b"weights")
     assert file.cached() is None
     path = file.fetch()
-    assert path == tmp_path / "torch_home" / "hub" / "checkpoints" / file.filename
+    assert path == cache / file.filename
     assert path.read_bytes() == b"weights"
     assert file.cached() == path
-    assert [p.name for p in path.parent.iterdir()] == [file.filename]
-
-
-def test_a_file_that_comes_damaged_is_not_kept(hub: Server, tmp_path: Path) -> None:
-    file = url_file(hub, b"weights", name="net-00000000.pth")
-    with pytest.raises(UnavailableError, match="damaged"):
-        file.fetch()
-    assert not [*(tmp_path / "torch_home" / "hub" / "checkpoints").iterdir()]
-
-
-def test_a_damaged_file_in_torchs_cache_is_left_out(
-    hub: Server, caplog: pytest.LogCaptureFixture
-) -> None:
-    file = url_file(hub, b"weights")
-    file.fetch().write_bytes(b"wei")
+    assert [p.name for p in cache.iterdir()] == [file.filename]
+    path.write_bytes(b"wei")
     assert file.cached() is None
     assert "damaged" in caplog.text
 
 
-def test_torchvisions_weights_come_from_their_address(
-    hub: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from torchvision import models
-
-    from capsule_inspection.networks import torchvision_network as room
-    from capsule_inspection.networks.weights import load_weights
-
+def test_torchvisions_weights_come_from_their_address(hub: Server, tmp_path: Path) -> None:
     name = "shufflenet_v2_x0_5"
     torch.save(models.get_model(name, weights=None).state_dict(), tmp_path / "w.pth")
     file = url_file(hub, (tmp_path / "w.pth").read_bytes())
-    network, known = room.make_torchvision(
+    network, known = make_torchvision(
         name=name, num_classes=3, image_size=(64, 64), pool="own", options={}
     )
     assert known.files[0].url.startswith("https://download.pytorch.org/models/shufflenetv2_x0.5-")

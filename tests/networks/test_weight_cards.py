@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import save_file
 from small_cards import card_of, save_with_card
 
@@ -16,24 +17,19 @@ from capsule_inspection.networks import weights
 from capsule_inspection.networks.autoencoder import build_autoencoder
 from capsule_inspection.networks.base import BuiltNetwork, Network
 from capsule_inspection.networks.classifier import build_custom_resnet, build_timm
+from capsule_inspection.networks.published import PublishedWeights
 from capsule_inspection.networks.weight_cards import card_path, check_card, read_card
 from capsule_inspection.runs.building import refuse_seen_images
 
-
-@pytest.fixture(autouse=True)
-def offline_in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub import constants
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.delenv("CAPSULE_WEIGHTS", raising=False)
-    monkeypatch.setattr(weights, "BROUGHT", tmp_path / "brought")
+pytestmark = pytest.mark.usefixtures("offline")
 
 
-def build(choice: str = "none", **settings: Any) -> BuiltNetwork:
-    given = {"depths": [1, 1], "width": 8, "num_classes": 3, **settings}
-    return build_custom_resnet(weights=choice, **given)
+def build(choice: str = "none") -> BuiltNetwork:
+    return build_custom_resnet(weights=choice, depths=[1, 1], width=8, num_classes=3)
+
+
+def build_test_resnet(choice: str = "none", *, tag: str = "") -> BuiltNetwork:
+    return build_timm(name=f"test_resnet{tag}", num_classes=3, weights=choice)
 
 
 @pytest.fixture
@@ -54,33 +50,25 @@ def change(path: Path, **fields: Any) -> None:
     card_path(path).write_text(json.dumps(kept), encoding="utf-8")
 
 
-def test_what_is_written_is_read_again(path: Path, network: Network) -> None:
+def test_what_is_written_is_read_again_and_unknown_fields_are_passed_over(
+    path: Path, network: Network, tmp_path: Path
+) -> None:
     assert read_card(path) == card_of(network, path)
-
-
-def test_fields_that_are_not_known_are_passed_over(path: Path, network: Network) -> None:
     change(path, mood="good")
     assert read_card(path) == card_of(network, path)
+    (tmp_path / "best.json").write_text("[]", encoding="utf-8")
+    assert read_card(tmp_path / "best.ckpt") is None  # of another kind of file it is no card
 
 
-def test_a_file_without_a_card_has_none(path: Path) -> None:
+def test_the_source_of_weights_is_what_their_card_says(path: Path) -> None:
+    built = build(str(path))
+    assert (built.weights.source, built.weights.path) == ("painted", str(path))
+    change(path, source="file")
+    assert build(str(path)).weights.source == "file"
     card_path(path).unlink()
     assert read_card(path) is None
     built = build(str(path))
     assert (built.weights.source, built.weights.seen) == ("file", frozenset())
-
-
-def test_a_json_beside_a_file_of_another_kind_is_no_card(tmp_path: Path) -> None:
-    (tmp_path / "best.json").write_text("[]", encoding="utf-8")
-    assert read_card(tmp_path / "best.ckpt") is None
-
-
-def test_weights_whose_card_says_painted_are_recorded_as_such(path: Path) -> None:
-    built = build(str(path))
-    assert built.weights.source == "painted"
-    assert built.weights.path == str(path)
-    change(path, source="file")
-    assert build(str(path)).weights.source == "file"
 
 
 @pytest.mark.parametrize(
@@ -104,19 +92,17 @@ def test_what_is_no_card_of_this_version_is_refused(
         build(str(path))
 
 
-@pytest.mark.parametrize(
-    "field",
-    [
+def test_a_card_that_lacks_a_field_is_refused_by_its_name(path: Path) -> None:
+    whole = card_path(path).read_bytes()
+    for field in (
         "name", "source", "sha256", "classes", "image_size", "normalisation", "model", "data",
         "seen_sha256", "command", "training", "figures", "licence", "made", "versions",
-    ],
-)  # fmt: skip
-def test_a_card_that_lacks_a_field_is_refused_by_its_name(path: Path, field: str) -> None:
-    change(path, **{field: None})
-    with pytest.raises(
-        WeightsError, match=rf"w\.json: the card of w\.safetensors has no '{field}'"
-    ):
-        build(str(path))
+    ):  # fmt: skip
+        card_path(path).write_bytes(whole)
+        change(path, **{field: None})
+        expected = rf"w\.json: the card of w\.safetensors has no '{field}'"
+        with pytest.raises(WeightsError, match=expected):
+            read_card(path)
 
 
 @pytest.mark.parametrize(
@@ -140,82 +126,63 @@ def test_a_field_of_another_kind_is_refused_with_what_it_must_be(
 ) -> None:
     change(path, **{field: value})
     with pytest.raises(WeightsError, match=rf"w\.json: '{field}' must be .*{expected}"):
-        build(str(path))
+        read_card(path)
 
 
-def test_a_card_of_other_weights_is_refused(path: Path, network: Network) -> None:
+OTHERS: dict[str, tuple[dict[str, str], str]] = {
+    "resnet18": (
+        {"_target_": "a.build_timm", "name": "resnet18.a1"},
+        r"model=timm model\.name=resnet18\.a1",
+    ),
+    "unet_resnet18": (
+        {"architecture": "unet", "encoder": "resnet18"},
+        r"model=unet model\.architecture=unet model\.encoder=resnet18",
+    ),
+    "autoencoder": ({"_target_": "a.build_autoencoder"}, r"model=autoencoder\)"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_weights_of_another_network_are_refused_with_the_model_to_choose(
+    path: Path, name: str
+) -> None:
+    model, remedy = OTHERS[name]
+    change(path, name=name, model=model)
+    other = build().network
+    before = {key: value.clone() for key, value in other.state_dict().items()}
+    expected = rf"of {name}, as their card says; expected those of custom_resnet\. .*{remedy}"
+    with pytest.raises(WeightsError, match=expected):
+        weights.load_weights(other, choice=str(path), published=PublishedWeights("custom_resnet"))
+    assert all(torch.equal(value, before[key]) for key, value in other.state_dict().items())
+
+
+def test_a_card_of_other_weights_or_another_normalisation_is_refused(
+    path: Path, network: Network
+) -> None:
+    card, own = read_card(path), network.normalisation
+    for part in ("mean", "std"):
+        change(path, normalisation={"mean": own.mean, "std": own.std, part: [0.5, 0.5, 0.5]})
+        expected = rf"{part} \[0\.5, 0\.5, 0\.5\].*this network's have mean \[0\.485.*std \[0\.229"
+        with pytest.raises(WeightsError, match=expected):
+            build(str(path))
+    near = Normalisation((own.mean[0] + 1e-8, own.mean[1], own.mean[2]), own.std)
+    check_card(card, path=path, sha256=card.sha256, accepted={"custom_resnet": near})
     save_file({**network.state_dict(), "head.bias": network.state_dict()["head.bias"] + 1}, path)
     with pytest.raises(WeightsError, match=r"w\.safetensors.*w\.json do not belong together.*both"):
         build(str(path))
 
 
-@pytest.mark.parametrize(
-    ("name", "model", "remedy"),
-    [
-        ("resnet18", {"_target_": "a.build_timm", "name": "resnet18.a1"},
-         r"model=timm model\.name=resnet18\.a1"),
-        ("unet_resnet18", {"architecture": "unet", "encoder": "resnet18"},
-         r"model=unet model\.architecture=unet model\.encoder=resnet18"),
-        ("autoencoder", {"_target_": "a.build_autoencoder"}, r"model=autoencoder\)"),
-    ],
-)  # fmt: skip
-def test_weights_of_another_network_are_refused_with_the_model_to_choose(
-    path: Path, name: str, model: dict[str, str], remedy: str
+def test_images_that_card_or_file_say_were_seen_must_not_judge(
+    path: Path, network: Network
 ) -> None:
-    change(path, name=name, model=model)
-    expected = rf"of {name}, as their card says; expected those of custom_resnet\. .*{remedy}"
-    with pytest.raises(WeightsError, match=expected):
-        build(str(path))
-
-
-@pytest.mark.parametrize("part", ["mean", "std"])
-def test_weights_for_another_normalisation_are_refused_with_both(
-    path: Path, network: Network, part: str
-) -> None:
-    own = {"mean": [*network.normalisation.mean], "std": [*network.normalisation.std]}
-    change(path, normalisation=own | {part: [0.5, 0.5, 0.5]})
-    expected = rf"{part} \[0\.5, 0\.5, 0\.5\].*this network's have mean \[0\.485.*std \[0\.229"
-    with pytest.raises(WeightsError, match=expected):
-        build(str(path))
-
-
-def test_a_normalisation_that_differs_by_rounding_is_the_same(path: Path, network: Network) -> None:
-    card = read_card(path)
-    assert card is not None
-    mean, std = network.normalisation.mean, network.normalisation.std
-    near = Normalisation((mean[0] + 1e-8, mean[1], mean[2]), std)
-    check_card(card, path=path, sha256=card.sha256, accepted={"custom_resnet": near})
-
-
-def test_nothing_is_loaded_where_the_card_is_refused(path: Path) -> None:
-    import torch
-
-    from capsule_inspection.networks.published import PublishedWeights
-
-    change(path, name="resnet18")
-    other = build().network
-    before = {key: value.clone() for key, value in other.state_dict().items()}
-    published = PublishedWeights(name="custom_resnet")
-    with pytest.raises(WeightsError):
-        weights.load_weights(other, choice=str(path), published=published)
-    assert all(torch.equal(value, before[key]) for key, value in other.state_dict().items())
-
-
-@pytest.mark.parametrize("stage", ["val", "test", "calibration"])
-def test_weights_whose_card_names_an_image_that_judges_are_refused(path: Path, stage: str) -> None:
-    change(path, seen_sha256=["aa", "bb"])
-    built = build(str(path))
-    assert built.weights.seen == frozenset({"aa", "bb"})
-    row = ImageRecord("poke/1.png", 1, None, "bb", 9, 9, 9, 9, "", stage)
-    index = DataIndex(Path(), ("good", "poke"), (row,))
-    with pytest.raises(WeightsError, match=r"trained on 1 images.*poke/1\.png"):
-        refuse_seen_images(built.weights, index)
-
-
-def test_what_card_and_file_say_of_images_seen_adds_up(path: Path, network: Network) -> None:
     save_file(network.state_dict(), path, metadata={"seen_sha256": json.dumps(["cc"])})
-    change(path, seen_sha256=["aa"], sha256=card_of(network, path).sha256)
-    assert build(str(path)).weights.seen == frozenset({"aa", "cc"})
+    change(path, seen_sha256=["aa", "bb"], sha256=card_of(network, path).sha256)
+    built = build(str(path))
+    assert built.weights.seen == frozenset({"aa", "bb", "cc"})
+    for stage in ("val", "test", "calibration"):
+        row = ImageRecord("poke/1.png", 1, None, "bb", 9, 9, 9, 9, "", stage)
+        with pytest.raises(WeightsError, match=r"trained on 1 images.*poke/1\.png"):
+            refuse_seen_images(built.weights, DataIndex(Path(), ("good", "poke"), (row,)))
 
 
 def test_auto_is_random_with_a_warning_where_the_brought_card_is_of_other_weights(
@@ -230,23 +197,17 @@ def test_auto_is_random_with_a_warning_where_the_brought_card_is_of_other_weight
     assert "do not belong together" in record.getMessage()
 
 
-def test_weights_in_the_users_folder_whose_card_says_painted_are_not_called_imagenet(
+def test_weights_in_the_users_folder_whose_card_says_synthetic_are_not_called_imagenet(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "weights").mkdir()
-    network = build_timm(name="test_resnet", num_classes=3, weights="none").network
     path = tmp_path / "weights" / "test_resnet.safetensors"
-    save_with_card(network, path, name="test_resnet")
-    assert build_timm(name="test_resnet", num_classes=3, weights="auto").weights.source == "painted"
+    path.parent.mkdir()
+    save_with_card(build_test_resnet().network, path, name="test_resnet")
+    assert build_test_resnet("auto").weights.source == "painted"
+    # A tag in the model's name is no other network.
+    assert build_test_resnet(str(path), tag=".r160_in1k").weights.source == "painted"
     with pytest.raises(WeightsError, match=r"model\.weights=imagenet.*painted.*model\.weights="):
-        build_timm(name="test_resnet", num_classes=3, weights="imagenet")
-
-
-def test_a_tag_in_the_models_name_is_no_other_network(tmp_path: Path) -> None:
-    network = build_timm(name="test_resnet", num_classes=3, weights="none").network
-    path = save_with_card(network, tmp_path / "w.safetensors", name="test_resnet")
-    built = build_timm(name="test_resnet.r160_in1k", num_classes=3, weights=str(path))
-    assert built.weights.source == "painted"
+        build_test_resnet("imagenet")
 
 
 def test_an_autoencoder_heeds_cards_too(tmp_path: Path) -> None:

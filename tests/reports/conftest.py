@@ -2,68 +2,67 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Callable, Sequence
+import gc
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from drawn_marking_runs import draw_marking_run
-from drawn_runs import draw_anomaly_run
+from drawn_anomaly_runs import draw_anomaly_run
+from drawn_runs import HEADER, prediction, write_run
+from drawn_segmentation_runs import draw_marking_run
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
+from capsule_inspection.contracts import Figure as Measured
 from capsule_inspection.reports import style
 
-CLASSES = ("good", "007", "膠囊 $x$")
+NAMES = ("good", "007", "膠囊 $x$")
 LABELS = (0, 0, 0, 1, 1, 2)
+CALLED = (0, 0, 2, 0, 1, 2)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
+             "--disable-component-update", "--no-first-run"]  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_old_to_collect() -> Iterator[None]:
+    """Statsmodels collects garbage in every comparison: slow with all that is loaded."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "a run, 1"
-    (folder / "images").mkdir(parents=True)
-    record = {"format_version": 1, "status": "finished", "best_epoch": 2}
-    (folder / "run.json").write_text(json.dumps(record))
-    figures = {
-        "test/accuracy": {"value": 0.5, "low": 0.2, "high": 0.8, "n": 6},
-        "test/recall/good": {"value": 1.0, "low": 0.44, "high": 1.0, "n": 3},
-        "test/recall/007": {"value": 0.0, "low": None, "high": None, "n": 2},
-        "val/accuracy": {"value": 0.25, "low": 0.1, "high": 0.5, "n": 6},
-    }
-    (folder / "metrics.json").write_text(json.dumps(figures))
-    _write(
-        folder / "metrics.csv",
-        ["epoch", "step", "seconds", "lr", "train/loss", "val/loss", "val/balanced_accuracy"],
-        [[e, 3 * e, 0.5, 0.001, 2.0 / (e + 1), "" if e % 2 else 1.5, "" if e % 2 else 0.4]
-         for e in range(4)],
+    """A classifier with odd names: six images each of val and test, no picture of the third."""
+    rows = [
+        prediction(first + i, stage, 0, NAMES[LABELS[i]], NAMES[called], 0.5, "",
+                   *(np.full(3, 0.1) + 0.7 * np.eye(3)[called]))
+        for stage, first in (("val", 10), ("test", 20))
+        for i, called in enumerate(CALLED)
+    ]  # fmt: skip
+    return write_run(
+        tmp_path / "a run, 1",
+        record={"format_version": 1, "status": "finished", "best_epoch": 2},
+        config=None,
+        predictions=[[*HEADER, "dice", *(f"p_{name}" for name in NAMES)], *rows],
+        figures={
+            "test/accuracy": Measured(0.5, 0.2, 0.8, 6),
+            "test/recall/good": Measured(1.0, 0.44, 1.0, 3),
+            "test/recall/007": Measured(0.0, None, None, 2),
+            "val/accuracy": Measured(0.25, 0.1, 0.5, 6),
+        },
+        epochs=[
+            ["epoch", "step", "seconds", "lr", "train/loss", "val/loss", "val/balanced_accuracy"],
+            *([e, 3 * e, 0.5, 0.001, 2.0 / (e + 1), "" if e % 2 else 1.5, "" if e % 2 else 0.4]
+              for e in range(4)),
+        ],
+        thumbnails={str(first + i): 40 * i for first in (10, 20) for i in (0, 1, 3, 4, 5)},
     )  # fmt: skip
-    write_predictions(folder)
-    return folder
-
-
-def write_predictions(folder: Path, *, prediction: Sequence[int] = (0, 0, 2, 0, 1, 2)) -> None:
-    """Six images each of val and test, with thumbnails of all but the third."""
-    rows = []
-    for stage, first in (("val", 10), ("test", 20)):
-        for i, (label, called) in enumerate(zip(LABELS, prediction, strict=True)):
-            probabilities = np.full(3, 0.1) + 0.7 * np.eye(3)[called]
-            rows.append(
-                [first + i, f"x/{i}.png", "ab" * 32, stage, 0, CLASSES[label], CLASSES[called]],
-            )
-            rows[-1] += [0.5, "", *probabilities]
-            if i != 2:
-                image = Image.fromarray(np.full((20, 60, 3), 40 * i, np.uint8))
-                image.save(folder / "images" / f"{first + i}.jpg")
-    header = ["index", "path", "sha256", "split", "fold", "label", "prediction", "score", "dice"]
-    _write(folder / "predictions.csv", [*header, *(f"p_{name}" for name in CLASSES)], rows)
-
-
-def _write(path: Path, header: list[str], rows: list[list[object]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *rows])
 
 
 @pytest.fixture
@@ -74,6 +73,14 @@ def anomaly_run(tmp_path: Path) -> Path:
 @pytest.fixture
 def marking_run(tmp_path: Path) -> Path:
     return draw_marking_run(tmp_path / "marks")
+
+
+@pytest.fixture
+def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made, but what is saved of each is a single pixel, which is much faster."""
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, file, **_: Image.new("L", (1, 1)).save(file, format="png")
+    )
 
 
 @pytest.fixture
@@ -99,3 +106,38 @@ def inside() -> Callable[[Figure], bool]:
         return low > -0.05 and high < 0.05
 
     return is_inside
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine (Debian: apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def opened(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens a page, offline; nothing may go wrong on it, nor be fetched from elsewhere."""
+    contexts, messages = [], []
+
+    def open_page(path: Path, *, width: int = 1280, **options: Any) -> Any:
+        context = browser.new_context(viewport={"width": width, "height": 800}, **options)
+        contexts.append(context)
+        context.set_offline(True)
+        page = context.new_page()
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
+        page.on("requestfailed", lambda request: messages.append(request.url))
+        page.on("dialog", lambda dialog: messages.append(dialog.message))
+        page.goto(path.as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert messages == []

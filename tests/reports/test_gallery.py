@@ -1,6 +1,4 @@
-"""The gallery's file: whole, escaped, needing nothing else, whatever photographs are called."""
-
-from __future__ import annotations
+"""The gallery's file and its words: whole, escaped, needing nothing else, whatever the names."""
 
 import json
 import re
@@ -11,14 +9,17 @@ from typing import Any
 import pytest
 from drawn_predictions import CLASSES, HOSTILE, about, marked, row
 
+from capsule_inspection.reports.answer_words import described, verdict
 from capsule_inspection.reports.gallery import WITHOUT_SCRIPTS, write_gallery
+from capsule_inspection.reports.gallery_words import answer, cautions, explanation
 from capsule_inspection.reports.overlays import colours_of
 
 OWN_SCRIPTS = 3
+TASKS = ("classification", "reconstruction", "segmentation")
 
 
-def page_of(folder: Path, rows: Sequence[Any], task: str = "classification", **said: Any) -> str:
-    path = write_gallery(folder, iter(rows), about=about(rows, task, **said))
+def page_of(folder: Path, rows: Sequence[Any], task: str = "classification", **changed: Any) -> str:
+    path = write_gallery(folder, iter(rows), about=about(rows, task, **changed))
     assert path == folder / "index.html"
     assert [found.name for found in folder.iterdir()] == ["index.html"]
     return path.read_text(encoding="utf-8")
@@ -32,28 +33,19 @@ def rows_in(page: str) -> list[Any]:
 
 def test_names_do_no_harm_and_arrive_as_they_are(tmp_path):
     rows = [row(f"photos/{name}", name, 0.9, remarks=[name]) for name in HOSTILE]
+    rows.append(row("a.png", error="<script>alert(1)</script>"))
+    rows.append(row("a\udcff.png", "crack", 0.9, overlay="overlays/a\udcff.png"))  # no UTF-8
 
     page = page_of(tmp_path, rows, title=HOSTILE[0], run=HOSTILE[0], classes=["good", *HOSTILE])
 
     assert page.count("</script>") == OWN_SCRIPTS
     assert "<img src=x" not in page
     assert page.count("<!--") == 0
-    assert [found["path"] for found in rows_in(page)] == [one["path"] for one in rows]
-    assert rows_in(page)[1]["remarks"] == [HOSTILE[1]]
-
-
-def test_error_messages_are_escaped_with_and_without_scripts(tmp_path):
-    page = page_of(tmp_path, [row("a.png", error="<script>alert(1)</script>")])
-
-    assert page.count("</script>") == OWN_SCRIPTS
     assert "&lt;script&gt;alert(1)" in page
-
-
-def test_name_that_is_no_utf8_is_written(tmp_path):
-    page = page_of(tmp_path, [row("a\udcff.png", "crack", 0.9, overlay="overlays/a\udcff.png")])
-
-    assert rows_in(page)[0]["path"] == "a\udcff.png"
-    assert rows_in(page)[0]["overlay"] == "overlays/a%FF.png"
+    found = rows_in(page)
+    assert [one["path"] for one in found] == [one["path"] for one in rows]
+    assert found[1]["remarks"] == [HOSTILE[1]]
+    assert found[-1]["overlay"] == "overlays/a%FF.png"
 
 
 def test_links_to_pictures_are_encoded_and_stay_below_the_page(tmp_path):
@@ -66,50 +58,45 @@ def test_links_to_pictures_are_encoded_and_stay_below_the_page(tmp_path):
     assert all(re.fullmatch(r"[\w.%/~-]+", link) for link in links)
 
 
-@pytest.mark.parametrize("task", ["classification", "reconstruction", "segmentation"])
-def test_page_needs_nothing_but_itself(tmp_path, task):
-    page = page_of(tmp_path, [row("a.png", "crack", 0.9, overlay="overlays/a.png")], task)
+def test_page_needs_nothing_but_itself_and_explains_heat_where_there_is_any(tmp_path):
+    for task, legend, pictures in (
+        ("classification", True, 1),
+        ("reconstruction", True, 1),
+        ("segmentation", True, 0),
+        ("classification", False, 0),
+        ("segmentation", False, 0),
+    ):
+        rows = [row("a.png", "crack", 0.9, overlay="overlays/a.png")]
+        page = page_of(tmp_path, rows, task, legend=legend)
 
-    assert "http" not in page
-    assert "fetch(" not in page
-    assert "@import" not in page
-    sources = re.findall(r"(?:src|href)=\"([^\"]{0,30})", page)
-    assert all(source.startswith("data:") for source in sources)
+        assert page.count("data:image/png;base64,") == pictures
+        assert legend or "Colours of the classes" not in page
+        assert not any(word in page for word in ("http", "fetch(", "@import"))
+        sources = re.findall(r"(?:src|href)=\"([^\"]{0,30})", page)
+        assert all(source.startswith("data:") for source in sources)
 
 
-def test_answer_stands_before_everything_else(tmp_path):
-    rows = [row("a", "crack", 0.9), row("b", "good", 0.1, remarks=["darker"]), row("c")]
+def test_answer_stands_first_and_a_number_that_is_none_is_left_out(tmp_path):
+    rows = [row("a", "crack", 0.9, threshold=float("nan")), row("c"),
+            row("b", "good", 1 / 3, remarks=["darker"])]  # fmt: skip
 
     page = page_of(tmp_path, rows)
 
     sentence = "1 of 3 images shows a defect, 1 could not be read, 1 looks unlike"
     assert page.index(sentence) < page.index("look at these yourself") < page.index('id="rows"')
-
-
-def test_number_that_is_none_is_left_out_rather_than_breaking_the_page(tmp_path):
-    rows = [row("a", "crack", 0.9, threshold=float("nan")), row("b", "good", 1 / 3)]
-
-    found = rows_in(page_of(tmp_path, rows))
-
+    found = rows_in(page)
     assert found[0]["threshold"] is None
-    assert found[1]["score"] == 0.333333
+    assert found[2]["score"] == 0.333333
+    assert "There are no images here." in page_of(tmp_path, [])
 
 
-def test_no_images_make_a_page_too(tmp_path):
-    page = page_of(tmp_path, [])
+def test_table_without_scripts_ends_and_says_so(tmp_path):
+    for count, told in ((WITHOUT_SCRIPTS, False), (WITHOUT_SCRIPTS + 1, True)):
+        page = page_of(tmp_path, [row(f"{n}.png", "crack", 0.9) for n in range(count)])
 
-    assert rows_in(page) == []
-    assert "There are no images here." in page
-
-
-@pytest.mark.parametrize(("count", "told"), [(WITHOUT_SCRIPTS, False), (WITHOUT_SCRIPTS + 1, True)])
-def test_table_without_scripts_ends_and_says_so(tmp_path, count, told):
-    page = page_of(tmp_path, [row(f"{n}.png", "crack", 0.9) for n in range(count)])
-
-    table = page[page.index("<noscript>") :]
-    assert table.count("<tr><td>") == WITHOUT_SCRIPTS
-    assert (f"of the first {WITHOUT_SCRIPTS} of {count} images" in page) == told
-    assert len(rows_in(page)) == count
+        assert page[page.index("<noscript>") :].count("<tr><td>") == WITHOUT_SCRIPTS
+        assert (f"of the first {WITHOUT_SCRIPTS} of {count} images" in page) == told
+        assert len(rows_in(page)) == count
 
 
 def test_classes_are_told_by_colour_where_they_are_marked(tmp_path):
@@ -118,24 +105,6 @@ def test_classes_are_told_by_colour_where_they_are_marked(tmp_path):
     for colour in colours_of(len(CLASSES))[1:]:
         assert page.count("background: #{:02x}{:02x}{:02x}".format(*colour)) == 1
     assert "&lt;b&gt;膠囊&lt;/b&gt;" in page
-
-
-@pytest.mark.parametrize(
-    ("task", "legend", "pictures"),
-    [
-        ("classification", True, 1),
-        ("reconstruction", True, 1),
-        ("segmentation", True, 0),
-        ("classification", False, 0),
-        ("segmentation", False, 0),
-    ],
-)
-def test_heat_is_explained_where_there_is_any(tmp_path, task, legend, pictures):
-    page = page_of(tmp_path, [row("a.png", "crack", 0.9)], task, legend=legend)
-
-    assert page.count("data:image/png;base64,") == pictures
-    if not legend:
-        assert "Colours of the classes" not in page
 
 
 def test_page_of_before_stays_where_rows_fail(tmp_path):
@@ -149,3 +118,79 @@ def test_page_of_before_stays_where_rows_fail(tmp_path):
         write_gallery(tmp_path, failing(), about=about([]))
     assert (tmp_path / "index.html").read_text(encoding="utf-8") == before
     assert len(list(tmp_path.iterdir())) == 1
+
+
+# --- words
+
+
+def counts(images: int, defects: int = 0, errors: int = 0, unlike: int = 0) -> dict[str, int]:
+    good = images - defects - errors
+    return {"images": images, "defects": defects, "good": good, "errors": errors, "unlike": unlike}
+
+
+@pytest.mark.parametrize(
+    ("counted", "expected"),
+    [
+        (counts(210, 12, errors=1, unlike=3), "12 of 210 images show a defect, 1 could not be "
+         "read, 3 look unlike the training photographs."),
+        (counts(10_000, 1, unlike=1), "1 of 10,000 images shows a defect, 1 looks unlike the "
+         "training photographs."),
+        (counts(5), "None of 5 images shows a defect."),
+        (counts(1, 1), "1 of 1 image shows a defect."),
+        (counts(3, errors=3), "None of 3 images could be read."),
+        (counts(0), "There are no images here."),
+    ],
+)  # fmt: skip
+def test_answer_is_one_sentence(counted, expected):
+    assert answer(counted) == expected
+
+
+def test_only_what_happened_is_cautioned_against_and_every_task_is_explained():
+    assert cautions(counts(5, 2)) == []
+    assert "not inspected" in " ".join(cautions(counts(5, errors=1)))
+    assert "look at these yourself" in " ".join(cautions(counts(5, unlike=1)))
+    for task in TASKS:
+        alone, with_colours = (explanation(task, colours=colours) for colours in (False, True))
+        assert with_colours.startswith(f"{alone} ")
+        assert "Bright" not in alone
+
+
+def one(**values: Any) -> dict[str, Any]:
+    plain: dict[str, Any] = {
+        **row("a.png", "faulty_imprint", 0.75),
+        "width": 100,
+        "height": 50,
+        "probabilities": {"good": 0.25, "faulty_imprint": 0.75},
+    }
+    return {**plain, **values}
+
+
+def test_the_verdict_of_an_image_comes_in_one_line():
+    for values, expected in (
+        ({}, "Defect: faulty imprint"),
+        ({"prediction": "defect"}, "Defect<"),
+        ({"prediction": "good", "is_defect": False}, "Good: no defect is seen"),
+        ({"status": "error", "is_defect": None}, "Not inspected"),
+    ):
+        assert expected in verdict(one(**values))
+
+
+def test_an_image_is_described_by_what_is_unlike_its_classes_and_its_regions():
+    text = described(one(remarks=["it is blurred"]), task="classification")
+    told = ["may be wrong", "it is blurred", "faulty imprint</td><td>75.0%", "good</td><td>25.0%"]
+    assert sorted(told, key=text.index) == told
+    assert "a.png, 100x50 pixels" in text
+
+    region = {"class": "poke", "area_px": 12, "box": [1, 2, 3, 4], "probability": 0.9}
+    text = described(one(threshold=0.5, regions=[region]), task="segmentation")
+    assert "region: poke</td><td>12 pixels from (1, 2) to (3, 4), 90% sure" in text
+    assert "a defect above the threshold 0.5" in text
+
+
+def test_texts_from_files_do_no_harm():
+    harm = "<img src=x onerror=alert(1)>"
+    for values in ({"path": harm}, {"prediction": harm}, {"remarks": [harm]},
+                   {"status": "error", "error": harm, "path": harm}):  # fmt: skip
+        whole = verdict(one(**values)) + described(one(**values), task="classification")
+        assert "<img" not in whole
+        assert "&lt;img" in whole

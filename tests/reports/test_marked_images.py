@@ -1,8 +1,8 @@
-"""Which images stand for their class, and what is said of them."""
+"""Which images stand for their class, and what is told of them."""
 
 import numpy as np
 import pytest
-from drawn_marking_runs import draw_marking_run
+from drawn_segmentation_runs import draw_marking_run
 
 from capsule_inspection.reports.marked_images import (
     MarkedImage,
@@ -29,8 +29,10 @@ def of_class(folder, name: str) -> list[MarkedImage]:
     return [of for of in marked_images(read_run(folder)) if of.class_name == name]
 
 
-def test_dice_is_that_of_the_pixels_marked_as_the_class(tmp_path):
-    first, second, third, *_ = of_class(draw_marking_run(tmp_path / "run"), "crack")
+def test_dice_is_that_of_the_pixels_marked_as_the_class_and_good_images_tell_their_share(
+    marking_run,
+):
+    first, second, third, *_ = of_class(marking_run, "crack")
 
     assert (first.dice, first.any_dice) == (1.0, 1.0)
     assert (second.dice, second.any_dice) == (0.0, pytest.approx(0.9))  # called poke
@@ -38,48 +40,36 @@ def test_dice_is_that_of_the_pixels_marked_as_the_class(tmp_path):
     assert second.is_wrong
     assert not first.is_wrong
 
-
-def test_dice_of_a_binary_run_is_that_of_any_defect(tmp_path):
-    second = of_class(draw_marking_run(tmp_path / "run", binary=True), "crack")[1]
-
-    assert second.dice == second.any_dice == pytest.approx(0.9)
-    assert second.called == "defect"
-    assert not second.is_wrong
-
-
-def test_masks_of_a_binary_run_have_one_class(tmp_path):
-    run = read_run(draw_marking_run(tmp_path / "run", binary=True))
-
-    truth, marked = truth_and_marked(run, 18)  # a poke
-
-    assert truth.max() == marked.max() == 1
-
-
-def test_good_image_says_how_much_of_it_is_marked(tmp_path):
-    first, second, *_ = of_class(draw_marking_run(tmp_path / "run"), "good")
-
+    first, second, *_ = of_class(marking_run, "good")
     assert first.told() == "3.3% of it marked"  # 10 of 300 pixels that are no padding
     assert first.is_wrong
     assert second.told() == "nothing marked"
 
 
-def test_dice_of_the_predictions_serves_where_there_are_no_maps(tmp_path):
-    images = of_class(draw_marking_run(tmp_path / "run", maps=False, overlap_columns=True), "crack")
+def test_masks_and_dice_of_a_binary_run_are_those_of_any_defect(tmp_path):
+    folder = draw_marking_run(tmp_path / "run", binary=True)
+    second = of_class(folder, "crack")[1]
 
+    assert second.dice == second.any_dice == pytest.approx(0.9)
+    assert second.called == "defect"
+    assert not second.is_wrong
+    truth, marked = truth_and_marked(read_run(folder), 18)  # a poke
+    assert truth.max() == marked.max() == 1
+
+
+def test_without_maps_the_dice_of_the_predictions_serves_and_without_it_the_score(tmp_path):
+    def cracks(name: str, **changed) -> list[MarkedImage]:
+        return of_class(draw_marking_run(tmp_path / name, **changed), "crack")
+
+    images = cracks("columns", maps=False, overlap_columns=True)
     assert images[1].told() == "Dice 0.90 whatever the name"
     assert [of.any_dice for of in images] == pytest.approx([1.0, 0.9, 0.8, 0.7, 0.6])
 
-
-def test_without_maps_and_columns_scores_are_told(tmp_path):
-    first, *_ = of_class(draw_marking_run(tmp_path / "run", maps=False), "crack")
-
+    first, *_ = cracks("neither", maps=False)
     assert not first.is_known
     assert first.told() == "score 0.9"
 
-
-def test_defect_without_mask_is_not_known(tmp_path):
-    first, *_ = of_class(draw_marking_run(tmp_path / "run", masks=False), "crack")
-
+    first, *_ = cracks("no masks", masks=False)
     assert not first.is_known
     assert first.marked_share > 0
 
@@ -88,11 +78,7 @@ def test_name_is_told_apart_only_where_it_matters():
     assert image(0.12, 0.12).told() == "Dice 0.12"
     assert image(0.12, 0.123).told() == "Dice 0.12"
     assert image(0.0, 0.71).told() == "Dice 0.00 (0.71 whatever the name)"
-
-
-def test_right_name_by_marks_elsewhere_is_told():
     elsewhere, missed = image(0.0, 0.0, marked_share=0.1), image(0.0, 0.0, marked_share=0.0)
-
     assert choose([elsewhere])[0].caption.endswith("Dice 0.00, called poke by marks elsewhere")
     assert choose([missed])[0].caption.endswith("Dice 0.00, called poke")
 
@@ -106,37 +92,26 @@ def test_worst_defect_is_the_one_that_was_missed_by_any_name():
     assert chosen[0].caption == "crack, worst of 4: Dice 0.00, called poke"
 
 
-def test_worst_good_image_is_the_one_with_most_marked_pixels():
-    shares = (0.0, 0.3, 0.1)
-    good = [image(marked_share=share, is_good=True) for share in shares]
+def test_worst_good_image_has_most_marked_pixels_or_else_is_the_most_suspicious():
+    good = [image(marked_share=share, is_good=True) for share in (0.0, 0.3, 0.1)]
 
     assert [of.image.marked_share for of in choose(good)] == [0.3, 0.1, 0.0]
     assert choose(good)[2].caption == "good, best of 3: nothing marked, called poke"
 
-
-def test_of_unmarked_good_images_the_most_suspicious_is_the_worst():
     good = [image(marked_share=0.0, is_good=True, score=score) for score in (0.1, 0.4, 0.2)]
-
     assert [of.image.score for of in choose(good)] == [0.4, 0.2, 0.1]
 
 
-@pytest.mark.parametrize(
-    ("count", "which"),
-    [
+def test_small_classes_have_fewer_examples_and_images_that_tell_nothing_are_left_out():
+    for count, which in (
         (1, ["its only image"]),
         (2, ["worst of 2", "best of 2"]),
         (3, ["worst of 3", "median of 3", "best of 3"]),
         (4, ["worst of 4", "median of 4", "best of 4"]),
-    ],
-)
-def test_small_classes_have_fewer_examples(count, which):
-    chosen = choose([image(share, share) for share in np.linspace(0.1, 0.9, count).tolist()])
+    ):
+        chosen = choose([image(share, share) for share in np.linspace(0.1, 0.9, count).tolist()])
+        assert [of.caption.split(":")[0] for of in chosen] == [f"crack, {what}" for what in which]
 
-    assert [of.caption.split(":")[0] for of in chosen] == [f"crack, {what}" for what in which]
-
-
-def test_images_that_tell_nothing_are_left_out_where_others_tell():
     chosen = choose([image(), image(0.5, 0.5), image(score=0.9)])
-
     assert [of.caption for of in chosen] == ["crack, its only image: Dice 0.50, called poke"]
     assert len(choose([image(), image(score=0.9)])) == 2

@@ -1,9 +1,21 @@
+"""What is drawn over an image: marks, outlines and heat; the rest stays as the camera saw it."""
+
+import cv2
 import numpy as np
 import pytest
+from matplotlib import colormaps
 
+from capsule_inspection.reports.answer_pictures import (
+    CLEAR_BELOW,
+    FULL_FROM,
+    answer_picture,
+    heat_scale,
+    write_png,
+)
 from capsule_inspection.reports.overlays import COLOURS, OPACITY, colours_of, fill, overlay
 
 GREY = np.full((40, 60, 3), 100, np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (40, 120, 3), np.uint8)
 
 
 def masks() -> tuple[np.ndarray, np.ndarray]:
@@ -17,26 +29,24 @@ def masks() -> tuple[np.ndarray, np.ndarray]:
 def test_class_has_its_colour_however_many_classes_there_are():
     assert np.array_equal(colours_of(3), colours_of(16)[:3])
     assert colours_of(2)[0].tolist() == [0, 0, 0]
-
-
-def test_three_rounds_of_classes_differ_in_colour():
-    colours = colours_of(1 + 3 * len(COLOURS))[1:]
-
-    assert len({tuple(colour) for colour in colours.tolist()}) == 3 * len(COLOURS)
+    three_rounds = colours_of(1 + 3 * len(COLOURS))[1:].tolist()
+    assert len({tuple(colour) for colour in three_rounds}) == 3 * len(COLOURS)
 
 
 def test_marked_pixels_are_half_transparent_and_others_as_they_were():
-    marked, _ = masks()
+    image, (marked, _) = GREY.copy(), masks()
 
-    drawn = overlay(GREY, marked)
+    drawn = overlay(image, marked)
 
     expected = np.round((1 - OPACITY) * 100 + OPACITY * colours_of(2)[1])
     assert drawn[15, 20].tolist() == expected.tolist()
     assert np.array_equal(drawn[marked == 0], GREY[marked == 0])
     assert drawn.dtype == np.uint8
+    assert np.array_equal(image, GREY)
+    assert fill(GREY, marked, opacity=1.0)[15, 20].tolist() == colours_of(2)[1].tolist()
 
 
-def test_outline_lies_outside_of_the_true_defect_and_has_a_dark_rim():
+def test_outline_lies_outside_of_the_true_defect_over_marks_and_has_a_dark_rim():
     marked, truth = masks()
 
     drawn = overlay(GREY, np.zeros_like(marked), truth=truth)
@@ -46,37 +56,18 @@ def test_outline_lies_outside_of_the_true_defect_and_has_a_dark_rim():
     assert drawn[31, 20].tolist() == [30, 30, 30]
     assert drawn[32, 20].tolist() == [100, 100, 100]
 
-
-def test_outline_lies_over_marks_and_touching_classes_keep_their_own():
-    marked, truth = masks()
-    truth[10:20, 10:30] = 1
-
+    truth[10:20, 10:30] = 1  # touches the other class
     drawn = overlay(GREY, marked, truth=truth)
-
     assert drawn[20, 20].tolist() == colours_of(2)[1].tolist()
     assert drawn[19, 20].tolist() == colours_of(3)[2].tolist()
 
 
-def test_defect_at_the_edge_and_empty_masks_are_drawn():
+def test_masks_without_an_edge_have_no_outline():
     empty, everything = np.zeros((2, 40, 60), np.uint8)
     everything[:] = 1
 
-    assert np.array_equal(overlay(GREY, empty, truth=empty), GREY)
-    assert np.array_equal(overlay(GREY, empty, truth=everything), GREY)
-
-
-def test_image_is_left_as_it_was():
-    image, (marked, truth) = GREY.copy(), masks()
-
-    overlay(image, marked, truth=truth)
-
-    assert np.array_equal(image, GREY)
-
-
-def test_opaque_fill_hides_what_is_below():
-    marked, _ = masks()
-
-    assert fill(GREY, marked, opacity=1.0)[15, 20].tolist() == colours_of(2)[1].tolist()
+    for truth in (empty, everything):
+        assert np.array_equal(overlay(GREY, empty, truth=truth), GREY)
 
 
 def test_other_sizes_are_refused():
@@ -86,3 +77,65 @@ def test_other_sizes_are_refused():
         overlay(GREY, marked, truth=truth[:, :-1])
     with pytest.raises(ValueError, match="one size"):
         overlay(GREY, marked[:-1])
+    with pytest.raises(ValueError, match=r"\(40, 120\), its heat \(40, 119\)"):
+        answer_picture(IMAGE, heat=np.zeros((40, 119)))
+    with pytest.raises(ValueError, match="one size"):
+        answer_picture(IMAGE, mask=np.zeros((39, 120), np.uint8))
+
+
+def test_low_heat_an_empty_mask_and_no_answer_leave_a_copy_of_the_image():
+    nothing = ({}, {"heat": np.full((40, 120), CLEAR_BELOW)}, {"mask": np.zeros((40, 120), "u1")})
+    for answer in nothing:
+        drawn = answer_picture(IMAGE, **answer)
+        assert np.array_equal(drawn, IMAGE)
+        assert not np.shares_memory(drawn, IMAGE)
+
+
+def test_high_heat_has_the_colour_of_anomaly_maps_and_lets_the_part_through():
+    for heat in (FULL_FROM, 0.8, 1.0):
+        drawn = answer_picture(IMAGE, heat=np.full((40, 120), heat)).astype(float)
+
+        colour = 255 * np.array(colormaps["inferno"](round(255 * heat))[:3])
+        expected = (1 - OPACITY) * IMAGE + OPACITY * colour
+        assert np.abs(drawn - expected).max() <= 1.5
+
+
+def test_heat_covers_more_where_it_is_higher_and_so_does_its_scale():
+    heat = np.tile(np.linspace(0, 1, 256, dtype=np.float32), (10, 1))
+
+    added = answer_picture(np.zeros((10, 256, 3), np.uint8), heat=heat).astype(int).sum(axis=2)
+
+    assert (np.diff(added[0]) >= -2).all()
+    assert added[0, 0] == 0 < added[0, -1]
+    scale = heat_scale(60, 8)
+    assert scale.shape == (8, 60, 3)
+    assert len(np.unique(scale[:, 0], axis=0)) == 2
+    assert scale[0, -1].sum() > scale[0, 30].sum()
+
+
+def test_mask_of_an_answer_is_filled_in_the_colours_of_its_classes_and_outlined():
+    image = np.full((40, 120, 3), 100, np.uint8)
+    mask = np.zeros((40, 120), np.uint8)
+    mask[10:20, 10:20], mask[10:20, 60:70] = 1, 2
+
+    drawn = answer_picture(image, mask=mask)
+
+    assert np.array_equal(drawn[mask > 0], fill(image, mask)[mask > 0])
+    assert drawn[15, 20].tolist() == colours_of(3)[1].tolist()
+    assert drawn[15, 70].tolist() == colours_of(3)[2].tolist()
+    assert np.array_equal(drawn[30:], image[30:])
+
+    single = np.zeros((40, 120), np.uint8)
+    single[20, 60] = 1
+    changed = (answer_picture(image, mask=single) != image).any(axis=2)
+    assert changed.sum() >= 25
+
+
+def test_written_picture_is_read_back_as_it_was(tmp_path):
+    path = tmp_path / "overlays" / "膠囊 #1 100%?<b>.png"
+
+    write_png(path, IMAGE)
+
+    read = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    assert np.array_equal(read[..., ::-1], IMAGE)
+    assert [found.name for found in path.parent.iterdir()] == [path.name]

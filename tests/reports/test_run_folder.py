@@ -1,16 +1,22 @@
+"""What is read of a run, and what is refused: damaged files, and never unpickled ones."""
+
 import json
 
 import numpy as np
 import pytest
-from drawn_marking_runs import draw_marking_run
+from drawn_explanations import draw_explanations
+from drawn_segmentation_runs import draw_marking_run
 
 from capsule_inspection.contracts import Figure, RunError
 from capsule_inspection.metrics.detection import USUAL_FALSE_ALARM_RATE
 from capsule_inspection.metrics.marking import Decision
 from capsule_inspection.reports.run_folder import read_run
+from capsule_inspection.reports.run_maps import read_maps
+
+HEADER = "index,split,label,prediction,score"
 
 
-def test_run_folder_is_read_back_with_classes_in_index_order(run_folder):
+def test_run_folder_is_read_back_with_classes_in_index_order_and_empty_cells_nan(run_folder):
     run = read_run(run_folder)
 
     assert run.classes == ("good", "007", "膠囊 $x$")
@@ -18,42 +24,38 @@ def test_run_folder_is_read_back_with_classes_in_index_order(run_folder):
     assert run.figures["test/recall/007"] == Figure(0.0, None, None, 2)
     assert run.stages() == ("val", "test")
     assert run.image_path(20).is_file()
+    assert np.isnan(run.epochs["val/loss"].to_numpy()).tolist() == [False, True, False, True]
+    assert run.predictions["dice"].isna().all()
+    assert not run.marks_pixels
+    assert run.decision is run.threshold is run.maps is run.explanations is None
 
-
-def test_predictions_become_arrays_of_class_indices(run_folder):
-    predictions, prediction = read_run(run_folder).arrays_of("test")
-
+    predictions, prediction = run.arrays_of("test")
     assert predictions.index.tolist() == [20, 21, 22, 23, 24, 25]
     assert predictions.label.tolist() == [0, 0, 0, 1, 1, 2]
     assert prediction.tolist() == [0, 0, 2, 0, 1, 2]
     assert predictions.probabilities.sum(axis=1) == pytest.approx(np.ones(6))
     assert predictions.score.dtype == np.float64
 
+    scores = run.scores_of("test")
+    assert not run.has_threshold
+    assert scores.threshold is None
+    assert scores.is_defect.tolist() == [False, False, False, True, True, True]
+    assert scores.called_defect.tolist() == [False, False, True, False, True, True]
 
-def test_empty_cells_are_nan_not_zero(run_folder):
-    run = read_run(run_folder)
 
-    assert np.isnan(run.epochs["val/loss"].to_numpy()).tolist() == [False, True, False, True]
-    assert run.predictions["dice"].isna().all()
-
-
-def test_class_called_na_stays_a_class(run_folder):
+def test_class_called_na_stays_a_class_and_a_run_without_epochs_is_read(run_folder):
     path = run_folder / "predictions.csv"
     path.write_text(path.read_text("utf-8").replace("007", "NA"), "utf-8")
-
-    assert read_run(run_folder).predictions["label"].tolist().count("NA") == 4
-
-
-def test_evaluation_without_epochs_is_read(run_folder):
     (run_folder / "metrics.csv").unlink()
 
-    assert len(read_run(run_folder).epochs) == 0
+    run = read_run(run_folder)
+
+    assert run.predictions["label"].tolist().count("NA") == 4
+    assert len(run.epochs) == 0
 
 
 def test_run_without_probabilities_is_read(run_folder):
-    (run_folder / "predictions.csv").write_text(
-        "index,split,label,prediction,score\n0,test,good,defect,0.5\n"
-    )
+    (run_folder / "predictions.csv").write_text(f"{HEADER}\n0,test,good,defect,0.5\n")
 
     run = read_run(run_folder)
 
@@ -71,6 +73,7 @@ def test_one_class_run_gives_scores_and_what_was_decided(anomaly_run):
 
     assert run.good == "good"
     assert run.has_threshold
+    assert not run.marks_pixels
     assert run.stages() == ("val", "calibration", "test")
     assert scores.threshold == 1.0
     assert scores.is_defect.tolist() == [False] * 12 + [True] * 9
@@ -78,76 +81,56 @@ def test_one_class_run_gives_scores_and_what_was_decided(anomaly_run):
     assert set(scores.class_name) == {"good", "crack", "poke"}
     assert len(run.scores_of("calibration").score) == 20
     assert len(run.scores_of("train").score) == 0
-
-
-def test_threshold_of_the_record_is_read_back(anomaly_run):
-    threshold = read_run(anomaly_run).threshold
-
-    assert threshold is not None
+    threshold = run.threshold
     assert (threshold.rule, threshold.good_images, threshold.needed) == ("conformal", 20, 9)
 
 
-@pytest.mark.parametrize("stored", [{"value": 1.0}, [1, 2], {"value": 1.0, "rules": "sigma"}])
-def test_threshold_that_is_not_as_expected_is_named(anomaly_run, stored):
+def test_threshold_and_scores_that_are_not_as_expected_are_named(anomaly_run):
     record = json.loads((anomaly_run / "run.json").read_text())
-    (anomaly_run / "run.json").write_text(json.dumps({**record, "threshold": stored}))
+    for stored in ({"value": 1.0}, [1, 2], {"value": 1.0, "rules": "sigma"}):
+        (anomaly_run / "run.json").write_text(json.dumps({**record, "threshold": stored}))
+        with pytest.raises(RunError, match="threshold is not as expected"):
+            _ = read_run(anomaly_run).threshold
 
-    with pytest.raises(RunError, match="threshold is not as expected"):
-        _ = read_run(anomaly_run).threshold
-
-
-def test_classification_gives_scores_too_and_has_no_threshold(run_folder):
-    run = read_run(run_folder)
-    scores = run.scores_of("test")
-
-    assert not run.has_threshold
-    assert run.threshold is None
-    assert scores.threshold is None
-    assert scores.is_defect.tolist() == [False, False, False, True, True, True]
-    assert scores.called_defect.tolist() == [False, False, True, False, True, True]
-
-
-@pytest.mark.parametrize("binary", [False, True])
-def test_run_that_marks_pixels_has_a_decision_and_is_no_one_class_run(tmp_path, binary):
-    run = read_run(draw_marking_run(tmp_path / "run", binary=binary))
-
-    assert run.marks_pixels
-    assert not run.has_threshold
-    assert run.decision == Decision(0.5, 5, good_images=2, defect_images=2)
-    assert run.scores_of("test").threshold == 0.5
-    assert bool(run.classes) != binary
-    assert run.good == "good"
-
-
-def test_other_runs_mark_no_pixels(run_folder, anomaly_run):
-    for folder in (run_folder, anomaly_run):
-        assert not read_run(folder).marks_pixels
-        assert read_run(folder).decision is None
-
-
-def test_recall_of_marks_is_told_at_the_rate_that_their_task_has(marking_run):
-    assert read_run(marking_run).false_alarm_rate == USUAL_FALSE_ALARM_RATE
-
-
-def test_score_that_is_missing_is_refused(anomaly_run):
     path = anomaly_run / "predictions.csv"
     path.write_text(path.read_text().replace(",1.2,", ",,"))
-
     with pytest.raises(RunError, match="1 of 21 scores of test are missing"):
         read_run(anomaly_run).scores_of("test")
 
 
-def test_missing_folder_is_named(tmp_path):
+def test_run_that_marks_pixels_has_a_decision_and_is_no_one_class_run(tmp_path):
+    for binary in (False, True):
+        run = read_run(draw_marking_run(tmp_path / f"{binary}", binary=binary))
+
+        assert run.marks_pixels
+        assert not run.has_threshold
+        assert run.decision == Decision(0.5, 5, good_images=2, defect_images=2)
+        assert run.scores_of("test").threshold == 0.5
+        assert bool(run.classes) != binary
+        assert run.good == "good"
+        assert run.false_alarm_rate == USUAL_FALSE_ALARM_RATE
+
+
+def test_explanations_do_not_make_a_run_one_with_maps(run_folder):
+    run = read_run(draw_explanations(run_folder, [23]))
+
+    assert run.maps is None
+    assert np.array_equal(run.explanations.index, [23])
+
+
+def test_missing_folder_and_files_and_bytes_that_are_no_text_are_named(run_folder, tmp_path):
     with pytest.raises(RunError, match="no such run folder"):
         read_run(tmp_path / "nowhere")
-
-
-@pytest.mark.parametrize("name", ["run.json", "metrics.json", "predictions.csv"])
-def test_missing_file_is_named_with_what_to_do(run_folder, name):
-    (run_folder / name).unlink()
-
-    with pytest.raises(RunError, match=rf"{name}: missing.*resume="):
-        read_run(run_folder)
+    for name in ("run.json", "metrics.json", "predictions.csv"):
+        kept = (run_folder / name).read_bytes()
+        (run_folder / name).write_bytes(b"\xff\xfe\x00\x81" * 20)
+        with pytest.raises(RunError, match=name):
+            read_run(run_folder)
+        (run_folder / name).unlink()
+        with pytest.raises(RunError, match=rf"{name}: missing.*resume="):
+            read_run(run_folder)
+        (run_folder / name).write_bytes(kept)
+    read_run(run_folder)
 
 
 @pytest.mark.parametrize(
@@ -163,28 +146,14 @@ def test_missing_file_is_named_with_what_to_do(run_folder, name):
         ("metrics.csv", "step\n0\n", "column epoch is missing"),
         ("predictions.csv", "", "cannot be read as a table"),
         ("predictions.csv", "index,label\n0,good\n", "columns missing: split, prediction, score"),
-        (
-            "predictions.csv",
-            "index,split,label,prediction,score,p_good\n0,test,good,bad,0.5,1\n",
-            "no column of probabilities for 'bad'; it has good",
-        ),
-        (
-            "predictions.csv",
-            "index,split,label,prediction,score,p_good\n0,test,good,good,0.5\n",
-            "not finite for good",
-        ),
-        (
-            "predictions.csv",
-            "index,split,label,prediction,score,p_good\n0,test,good,good,a lot,1\n",
-            "column score must hold numbers",
-        ),
-        (
-            "predictions.csv",
-            "index,split,label,prediction,score\n,test,good,good,0.5\n",
-            "index has empty cells",
-        ),
+        ("predictions.csv", f"{HEADER},p_good\n0,test,good,bad,0.5,1\n",
+         "no column of probabilities for 'bad'; it has good"),
+        ("predictions.csv", f"{HEADER},p_good\n0,test,good,good,0.5\n", "not finite for good"),
+        ("predictions.csv", f"{HEADER},p_good\n0,test,good,good,a lot,1\n",
+         "column score must hold numbers"),
+        ("predictions.csv", f"{HEADER}\n,test,good,good,0.5\n", "index has empty cells"),
     ],
-)
+)  # fmt: skip
 def test_broken_file_is_named_with_what_is_wrong(run_folder, name, content, message):
     (run_folder / name).write_text(content)
 
@@ -193,11 +162,74 @@ def test_broken_file_is_named_with_what_is_wrong(run_folder, name, content, mess
     assert str(run_folder / name) in str(raised.value)
 
 
-def test_bytes_that_are_no_text_are_refused(run_folder):
-    for name in ("run.json", "metrics.json", "predictions.csv"):
-        kept = (run_folder / name).read_bytes()
-        (run_folder / name).write_bytes(b"\xff\xfe\x00\x81" * 20)
-        with pytest.raises(RunError, match=name):
-            read_run(run_folder)
-        (run_folder / name).write_bytes(kept)
-    assert json.loads((run_folder / "run.json").read_text())
+# --- maps
+
+
+def arrays(**changed) -> dict[str, np.ndarray]:
+    whole = {
+        "index": np.array([7, 3]),
+        "maps": np.arange(2 * 4 * 6, dtype=np.float16).reshape(2, 4, 6),
+        "masks": np.ones((2, 4, 6), np.uint8),
+        "inside": np.array([[0, 0, 6, 4], [2, 1, 6, 3]], np.int32),
+    }
+    return {name: array for name, array in {**whole, **changed}.items() if array is not None}
+
+
+def test_maps_truth_and_marks_are_handed_out_without_padding(tmp_path):
+    path = tmp_path / "maps.npz"
+    assert read_maps(path) is None
+    np.savez_compressed(path, **arrays())
+    maps = read_maps(path)
+    assert maps.marked is None
+    assert maps.marked_of(0) is None
+
+    masks = np.arange(48, dtype=np.uint8).reshape(2, 4, 6)
+    np.savez(path, **arrays(masks=masks, marked=masks + np.uint8(1)))
+    maps = read_maps(path)
+    row = maps.row_of(3)
+    assert maps.map_of(row).tolist() == [[32, 33, 34, 35], [38, 39, 40, 41]]
+    assert maps.map_of(row).dtype == np.float32
+    assert maps.mask_of(row).shape == (2, 4)
+    assert maps.truth_of(row).tolist() == [[32, 33, 34, 35], [38, 39, 40, 41]]
+    assert maps.marked_of(row).tolist() == [[33, 34, 35, 36], [39, 40, 41, 42]]
+    assert maps.share_inside(row) == (2 / 6, 1 / 4, 1.0, 3 / 4)
+    assert maps.row_of(8) is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"masks": None}, "arrays missing: masks"),
+        ({"masks": np.ones((2, 4, 5), np.uint8)}, r"masks \(2, 4, 5\)"),
+        ({"marked": np.ones((2, 4, 5), np.uint8)}, r"marked \(2, 4, 5\)"),
+        ({"marked": np.ones((1, 4, 6), np.uint8)}, r"marked \(1, 4, 6\)"),
+        ({"marked": np.uint8(1)}, r"marked \(\)"),
+        ({"marked": np.ones((2, 4, 6))}, "whole numbers in marked"),
+        ({"index": np.array([1, 2, 3])}, r"index \(3,\)"),
+        ({"inside": np.zeros((2, 3), np.int32)}, r"inside \(2, 3\)"),
+        ({"index": np.array([1.0, 2.0])}, "whole numbers in index"),
+        ({"index": np.array([7, 7])}, "twice"),
+        ({"maps": np.full((2, 4, 6), np.nan, np.float16)}, "finite numbers in maps"),
+        ({"inside": np.array([[0, 0, 7, 4]] * 2, np.int32)}, "boxes within 6 x 4"),
+        ({"inside": np.array([[3, 0, 3, 4]] * 2, np.int32)}, "boxes within 6 x 4"),
+        ({"index": np.array([{}, {}], dtype=object)}, "cannot be read"),  # never unpickled
+    ],
+)
+def test_arrays_that_do_not_fit_are_named(tmp_path, changed, message):
+    path = tmp_path / "maps.npz"
+    np.savez(path, **arrays(**changed))
+
+    with pytest.raises(RunError, match=message) as raised:
+        read_maps(path)
+    assert str(path) in str(raised.value)
+    assert "evaluate.py" in str(raised.value)
+
+
+def test_damaged_maps_are_named_when_they_are_needed_and_not_before(anomaly_run):
+    path = anomaly_run / "maps.npz"
+    whole = path.read_bytes()
+    for damage in (b"", b"no archive", whole[: len(whole) // 2]):
+        path.write_bytes(damage)
+        run = read_run(anomaly_run)
+        with pytest.raises(RunError, match=r"maps\.npz: cannot be read"):
+            _ = run.maps

@@ -1,4 +1,4 @@
-"""How the training photographs look, as a run keeps it."""
+"""How the training images look, as a run keeps it."""
 
 from __future__ import annotations
 
@@ -43,16 +43,15 @@ def test_the_training_images_alone_are_kept(data: Any, tmp_path: Path) -> None:
     assert kept.mean == pytest.approx(np.mean(with_part, axis=0))
 
 
-def test_what_is_there_stays_and_what_is_missing_is_written(data: Any, tmp_path: Path) -> None:
-    (tmp_path / FILE).write_text("kept", encoding="utf-8")
+def test_it_is_written_where_it_is_missing_and_of_enough_images(data: Any, tmp_path: Path) -> None:
+    kept = tmp_path / FILE
+    kept.write_text("kept", encoding="utf-8")
     keep_appearance(tmp_path, data)
-    assert (tmp_path / FILE).read_text(encoding="utf-8") == "kept"
-    (tmp_path / FILE).unlink()
+    assert kept.read_text(encoding="utf-8") == "kept"
+    kept.unlink()
     keep_appearance(tmp_path, data)
-    assert (tmp_path / FILE).stat().st_size > 1000
-
-
-def test_of_too_few_images_nothing_is_said(data: Any, tmp_path: Path) -> None:
+    assert kept.stat().st_size > 1000
+    kept.unlink()
     data.indices = lambda stage: [2, 3, 4, 5]
     keep_appearance(tmp_path, data)
-    assert not (tmp_path / FILE).exists()
+    assert not kept.exists()

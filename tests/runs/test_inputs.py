@@ -12,13 +12,12 @@ from capsule_inspection.runs.inputs import as_trained
 STORED = {"name": "manifest", "path": "a.csv", "root": None, "cache_folder": "c", "workers": 4}
 
 
-def test_what_has_moved_is_taken_from_where_it_is_now() -> None:
-    said = OmegaConf.structured(AsTrained("as_trained", path="b.csv", cache_folder="d", workers=1))
-    found = as_trained(OmegaConf.create(STORED), said)
+def test_what_has_moved_is_taken_from_where_it_is_now_where_the_data_set_has_such_a_setting() -> (
+    None
+):
+    now = OmegaConf.structured(AsTrained("as_trained", path="b.csv", cache_folder="d", workers=1))
+    found = as_trained(OmegaConf.create(STORED), now)
     assert found == {**STORED, "path": "b.csv", "cache_folder": "d", "workers": 1}
-
-
-def test_what_the_data_set_does_not_have_is_refused() -> None:
-    said = OmegaConf.structured(AsTrained("as_trained", masks="masks"))
+    now = OmegaConf.structured(AsTrained("as_trained", masks="masks"))
     with pytest.raises(ConfigurationError, match=r"data\.masks=masks: .*which has no such"):
-        as_trained(OmegaConf.create(STORED), said)
+        as_trained(OmegaConf.create(STORED), now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
@@ -13,32 +14,25 @@ from capsule_inspection.runs import machine
 from capsule_inspection.runs.opening import choose
 
 
-def test_an_exported_file_computes_in_float32_on_the_processor(
+def chosen(path: Path, **settings: Any) -> machine.Choices:
+    return choose(path, OmegaConf.structured(Trainer(**settings)))
+
+
+def test_an_exported_file_computes_in_float32_on_the_processor_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"x")
     monkeypatch.setattr(machine, "has_bf16", lambda device: True)
-    trainer = OmegaConf.structured(Trainer(precision="auto"))
-    assert choose(tmp_path, trainer).precision == "32-true"
-    found = choose(path, trainer)
+    found = chosen(path, precision="auto")
     assert (found.device, found.precision) == ("cpu", "32-true")
-
-
-@pytest.mark.parametrize(
-    "setting", [{"accelerator": "gpu"}, {"precision": "bf16"}, {"precision": "16-mixed"}]
-)
-def test_an_exported_file_is_asked_for_nothing_else(
-    setting: dict[str, str], tmp_path: Path
-) -> None:
-    (tmp_path / "model.pt").write_bytes(b"x")
-    trainer = OmegaConf.structured(Trainer(**{"precision": "32-true", **setting}))
-    ((key, value),) = setting.items()
-    with pytest.raises(ConfigurationError, match=f"trainer.{key}={value}: an exported file"):
-        choose(tmp_path, trainer)
+    assert chosen(tmp_path, precision="auto") == found
+    path.rename(tmp_path / "model.pt")
+    for key, value in (("accelerator", "gpu"), ("precision", "bf16"), ("precision", "16-mixed")):
+        with pytest.raises(ConfigurationError, match=f"trainer.{key}={value}: an exported file"):
+            chosen(tmp_path, **{"precision": "32-true", key: value})
 
 
 def test_a_run_answers_in_no_precision_that_it_cannot_compute(tmp_path: Path) -> None:
-    trainer = OmegaConf.structured(Trainer(accelerator="cpu", precision="16"))
     with pytest.raises(ConfigurationError, match="answered in 32-true or bf16-mixed"):
-        choose(tmp_path, trainer)
+        chosen(tmp_path, accelerator="cpu", precision="16")

@@ -1,4 +1,4 @@
-"""Which photographs of a data set are painted on, and which classes a training would never show."""
+"""Which images of a data set get synthetic defects, and which classes are never shown."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from PIL import Image
 
 from capsule_inspection.contracts import TRAIN, DataError, DataIndex, ImageRecord
 from capsule_inspection.data.cache import DecodedCache, open_cache
-from capsule_inspection.data.painted import PaintedPool
 from capsule_inspection.runs.kinds.classification import Classification
 from capsule_inspection.runs.kinds.segmentation import Segmentation
 from capsule_inspection.runs.painting import paint_training, require_shown
 
 
 def textures(folder: Path, *, roi: str = "none") -> tuple[DataIndex, DecodedCache]:
-    """Two good photographs of a texture, on which no part can be found."""
+    """Two good images of a texture, on which no part can be found."""
     records = []
     for number in range(2):
         pixels = np.random.default_rng(number).integers(0, 256, (64, 96, 3), dtype=np.uint8)
@@ -31,59 +30,39 @@ def textures(folder: Path, *, roi: str = "none") -> tuple[DataIndex, DecodedCach
     return index, open_cache(index, folder=folder / "cache", roi=roi, image_size=(64, 96))
 
 
-def settings(folder: Path, *, painted: float = 0.5) -> DictConfig:
+def settings(folder: Path) -> DictConfig:
+    data = {"painted": 0.5, "pasted": 0.0, "real_defects": 0.0, "workers": 1}
+    task = {"painting": {"variants": 4, "natural": 0.0}, "window": None, "epochs": 2}
     return OmegaConf.create(
         {
-            "data": {
-                "painted": painted,
-                "pasted": 0.0,
-                "real_defects": 0.0,
-                "cache_folder": str(folder / "cache"),
-                "workers": 1,
-                "image_size": [64, 96],
-            },
+            "data": {**data, "cache_folder": str(folder / "cache"), "image_size": [64, 96]},
             "seed": 0,
             "split": {"name": "kfold"},
-            "task": {
-                "painting": {"variants": 4, "natural": 0.0},
-                "window": None,
-                "epochs": 2,
-            },
+            "task": task,
             "trainer": {"max_epochs": None},
         }
     )
 
 
-def paint_textures(folder: Path, *, roi: str) -> PaintedPool | None:
-    index, cache = textures(folder, roi=roi)
-    return paint_training(settings(folder), index, cache, {"crack": 1, "dent": 2})
-
-
-def test_where_the_part_is_found_on_no_photograph_it_is_an_error_that_says_what_to_set(
+def test_images_without_a_part_are_used_where_they_are_the_part_by_roi_none(
     tmp_path: Path,
 ) -> None:
-    with pytest.raises(DataError, match=r"0\.png.*on 2 of them no part was found.*data\.roi"):
-        paint_textures(tmp_path, roi="auto")
-
-
-def test_photographs_that_are_the_part_by_roi_none_are_painted_on(tmp_path: Path) -> None:
-    pool = paint_textures(tmp_path, roi="none")
+    given = {"crack": 1, "dent": 2}
+    pool = paint_training(settings(tmp_path), *textures(tmp_path), given)
     assert pool is not None
     assert set(pool.entries["row"].tolist()) == {0, 1}
+    told = r"0\.png.*on 2 of them no part was found.*data\.roi"
+    with pytest.raises(DataError, match=told):
+        paint_training(settings(tmp_path), *textures(tmp_path, roi="auto"), given)
 
 
-@pytest.mark.parametrize("kind", [Classification(), Segmentation(binary=False)])
-def test_a_class_that_is_neither_there_nor_painted_nor_pasted_is_refused(
-    tmp_path: Path, kind: Classification | Segmentation
-) -> None:
+def test_a_class_that_is_never_shown_is_refused(tmp_path: Path) -> None:
     index, cache = textures(tmp_path)
-    with pytest.raises(DataError, match=r"kfold data\.real_defects=0: dent has no training image"):
-        kind.corruption(settings(tmp_path), index, cache)
-    kind.corruption(settings(tmp_path), replace(index, classes=("good", "crack")), cache)
-
-
-def test_classes_that_are_given_to_good_images_need_no_image_of_their_own(tmp_path: Path) -> None:
-    index, _ = textures(tmp_path)
+    for kind in (Classification(), Segmentation(binary=False)):
+        told = r"kfold data\.real_defects=0: dent has no training image"
+        with pytest.raises(DataError, match=told):
+            kind.corruption(settings(tmp_path), index, cache)
+        kind.corruption(settings(tmp_path), replace(index, classes=("good", "crack")), cache)
     require_shown(index, settings(tmp_path), given={1, 2})
     with pytest.raises(DataError, match="crack, dent have no training image"):
         require_shown(index, settings(tmp_path))

@@ -34,13 +34,9 @@ def job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Job:
     return begin
 
 
-def test_outside_of_a_sweep_a_run_has_all_cores() -> None:
-    assert sharing.cores_of_job(8) == 8
-
-
-@pytest.mark.parametrize(
-    ("launcher", "cores"),
-    [
+def test_jobs_side_by_side_share_eight_cores(job: Job) -> None:
+    assert sharing.cores_of_job(8) == 8  # outside of a sweep
+    for launcher, cores in (
         ({"_target_": JOBLIB, "n_jobs": 2}, 4),
         ({"_target_": JOBLIB, "n_jobs": 3}, 2),
         ({"_target_": JOBLIB, "n_jobs": -1}, 1),
@@ -49,37 +45,28 @@ def test_outside_of_a_sweep_a_run_has_all_cores() -> None:
         ({"_target_": "x.SlurmLauncher", "cpus_per_task": 6}, 6),
         ({"_target_": "x.RayLauncher", "ray": {"remote": {"num_cpus": 3}}}, 3),
         ({"_target_": "x.BasicLauncher"}, 8),
-    ],
-)
-def test_jobs_side_by_side_share_eight_cores(
-    job: Job, launcher: dict[str, Any], cores: int
-) -> None:
-    job(**launcher)
-    assert sharing.cores_of_job(8) == cores
+    ):
+        job(**launcher)
+        assert sharing.cores_of_job(8) == cores, launcher
 
 
-def test_jobs_side_by_side_take_different_gpus(job: Job) -> None:
+def test_jobs_side_by_side_take_different_gpus_and_then_take_turns(job: Job) -> None:
     job(_target_=JOBLIB, n_jobs=2)
     with sharing.gpu_of_job(2) as first:
         with sharing.gpu_of_job(2) as second:
             assert {first, second} == {0, 1}
         with sharing.gpu_of_job(2) as third:
             assert third == second
-
-
-def test_with_more_jobs_than_gpus_they_take_turns(job: Job) -> None:
     job(number=5, _target_=JOBLIB, n_jobs=3)
     with sharing.gpu_of_job(2), sharing.gpu_of_job(2), sharing.gpu_of_job(2) as third:
         assert third == 1
 
 
-def test_schedulers_that_assign_gpus_are_not_meddled_with(job: Job) -> None:
-    job(_target_="x.SlurmLauncher", gpus_per_node=4)
-    with sharing.gpu_of_job(4) as gpu:
-        assert gpu is None
-
-
-def test_a_single_gpu_is_left_to_lightning(job: Job) -> None:
-    job(_target_=JOBLIB, n_jobs=2)
-    with sharing.gpu_of_job(1) as gpu:
-        assert gpu is None
+def test_a_single_gpu_and_those_of_schedulers_are_left_alone(job: Job) -> None:
+    for launcher, gpus in (
+        ({"_target_": JOBLIB, "n_jobs": 2}, 1),
+        ({"_target_": "x.SlurmLauncher", "gpus_per_node": 4}, 4),
+    ):
+        job(**launcher)
+        with sharing.gpu_of_job(gpus) as gpu:
+            assert gpu is None

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import DictConfig, OmegaConf
 
 from capsule_inspection.runs.building import LateStopping, MovableCheckpoint
-from capsule_inspection.runs.windows import judged_from, seen_sizes, settle, whole_from
+from capsule_inspection.runs.windows import epochs_of, judged_from, seen_sizes, settle, whole_from
 
 
 def config_of(*, share: Any, task: str = "segmentation", mode: str = "resize") -> DictConfig:
@@ -25,65 +25,59 @@ def config_of(*, share: Any, task: str = "segmentation", mode: str = "resize") -
     )
 
 
-@pytest.mark.parametrize(("has_learnt", "share"), [(True, 0.0), (False, 0.5)])
-def test_auto_shows_windows_first_to_networks_that_must_learn_all(
-    has_learnt: bool, share: float
+def network(*, has_learnt: bool) -> Any:
+    return SimpleNamespace(has_learnt=has_learnt)
+
+
+def test_auto_shows_windows_first_to_networks_that_must_learn_all_and_tells_few_epochs(
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    config = config_of(share="auto")
-    assert settle(config, SimpleNamespace(has_learnt=has_learnt))  # type: ignore[arg-type]
-    assert config.task.whole_from == share
-    assert whole_from(config) == judged_from(config) == 10 * share
-
-
-@pytest.mark.parametrize(
-    ("has_learnt", "epochs", "is_told"), [(True, 10, False), (False, 10, True), (False, 90, False)]
-)
-def test_few_epochs_for_networks_that_must_learn_all_are_told(
-    caplog: pytest.LogCaptureFixture, has_learnt: bool, epochs: int, is_told: bool
-) -> None:
-    config = config_of(share="auto")
-    config.task.epochs = epochs
-    settle(config, SimpleNamespace(has_learnt=has_learnt))  # type: ignore[arg-type]
-    told = [record.getMessage() for record in caplog.records]
-    assert [f"task.epochs={epochs}:" in message for message in told] == [True] * is_told
-
-
-def test_what_was_asked_for_stays() -> None:
+    for has_learnt, epochs, share, is_told in (
+        (True, 10, 0.0, False),
+        (False, 10, 0.5, True),
+        (False, 90, 0.5, False),
+    ):
+        caplog.clear()
+        config = config_of(share="auto")
+        config.task.epochs = epochs
+        assert settle(config, network(has_learnt=has_learnt))
+        assert config.task.whole_from == share
+        assert whole_from(config) == judged_from(config) == epochs * share
+        told = [record.getMessage() for record in caplog.records]
+        assert [f"task.epochs={epochs}:" in message for message in told] == [True] * is_told
     config = config_of(share=0.3)
-    assert not settle(config, SimpleNamespace(has_learnt=True))  # type: ignore[arg-type]
+    assert not settle(config, network(has_learnt=True))
     assert config.task.whole_from == 0.3
     assert whole_from(config) == judged_from(config) == 3
 
 
-@pytest.mark.parametrize("never", [{"share": 1}, {"share": 0.5, "mode": "tiles"}])
-def test_where_windows_are_shown_throughout_every_epoch_is_judged(never: dict[str, Any]) -> None:
-    assert whole_from(config_of(**never)) is None
-    assert judged_from(config_of(**never)) == 0
-
-
-@pytest.mark.parametrize(
-    ("task", "data", "sizes"),
-    [
-        ({"window": [96, 160]}, {}, [[96, 160], [192, 512]]),
-        ({"window": [96, 160], "whole_from": 1}, {}, [[96, 160]]),
-        ({"window": [96, 900]}, {}, [[96, 512], [192, 512]]),
-        ({"window": None}, {}, [[192, 512]]),
-        ({"window": [96, 160]}, {"mode": "tiles", "tile": [128, 128]}, [[128, 128]]),
-        ({}, {}, [[192, 512]]),
-    ],
-)
-def test_what_a_network_is_shown_are_windows_or_tiles_and_whole_images(
-    task: dict[str, Any], data: dict[str, Any], sizes: list[list[int]]
-) -> None:
-    config = OmegaConf.create({"task": task, "data": {"image_size": [192, 512], **data}})
-    assert seen_sizes(config) == sizes
-
-
-def test_other_tasks_judge_every_epoch() -> None:
+def test_every_epoch_is_judged_where_windows_are_shown_throughout_or_never() -> None:
+    for never in ({"share": 1}, {"share": 0.5, "mode": "tiles"}):
+        assert whole_from(config_of(**never)) is None
+        assert judged_from(config_of(**never)) == 0
     assert judged_from(config_of(share=0.5, task="reconstruction")) == 0
     classification = OmegaConf.create({"task": {"name": "classification"}})
     assert judged_from(classification) == 0
-    assert not settle(classification, SimpleNamespace())  # type: ignore[arg-type]
+    assert not settle(classification, network(has_learnt=False))
+
+
+def test_epochs_are_those_of_the_task_where_the_trainer_has_no_limit() -> None:
+    for most, expected in ((None, 30), (-1, 30), (7, 7)):
+        config = OmegaConf.create({"trainer": {"max_epochs": most}, "task": {"epochs": 30}})
+        assert epochs_of(config) == expected
+
+
+def test_what_a_network_is_shown_are_windows_or_tiles_and_whole_images() -> None:
+    for task, data, sizes in (
+        ({"window": [96, 160]}, {}, [[96, 160], [192, 512]]),
+        ({"window": [96, 160], "whole_from": 1}, {}, [[96, 160]]),
+        ({"window": [96, 900]}, {}, [[96, 512], [192, 512]]),  # never larger than the image
+        ({"window": None}, {}, [[192, 512]]),
+        ({"window": [96, 160]}, {"mode": "tiles", "tile": [128, 128]}, [[128, 128]]),
+        ({}, {}, [[192, 512]]),
+    ):
+        config = OmegaConf.create({"task": task, "data": {"image_size": [192, 512], **data}})
+        assert seen_sizes(config) == sizes
 
 
 def trainer_at(epoch: int, *, every: int = 1, value: float = 0.4) -> Any:
@@ -125,10 +119,7 @@ def test_the_best_of_the_windows_is_not_held_against_whole_images(tmp_path: Path
     assert not best.check_monitor_top_k(trainer_at(3), None)
     assert best.check_monitor_top_k(trainer_at(3), WORSE)
     assert not best.check_monitor_top_k(trainer_at(4), WORSE)
-
-
-def test_an_epoch_without_validation_is_not_the_first_that_counts(tmp_path: Path) -> None:
-    best = best_of(tmp_path, 2)
+    best = best_of(tmp_path, 2)  # an epoch without validation is not the first that counts
     assert not best.check_monitor_top_k(trainer_at(2, every=2), WORSE)
     assert best.check_monitor_top_k(trainer_at(3, every=2), WORSE)
 
@@ -155,30 +146,15 @@ def test_patience_begins_with_whole_images_but_divergence_stops_at_once() -> Non
     assert trainer.should_stop
 
 
-def test_early_stopping_is_found_in_checkpoints_of_before() -> None:
-    own = LateStopping("val/dice", mode="max", judged_from=2)
-    assert own.state_key == EarlyStopping("val/dice", mode="max").state_key
-
-
-def stopped_at(epochs: int) -> LateStopping:
-    """One that has ended a training of so many epochs, as a checkpoint keeps it."""
+def test_a_training_that_stopped_early_goes_on_with_new_patience_for_more_epochs_only() -> None:
     before = LateStopping("val/dice", mode="max", patience=1, judged_from=0)
-    before.on_train_start(SimpleNamespace(max_epochs=epochs), None)  # type: ignore[arg-type]
+    assert before.state_key == EarlyStopping("val/dice", mode="max").state_key  # of old runs
+    before.on_train_start(SimpleNamespace(max_epochs=20), None)  # type: ignore[arg-type]
     before.wait_count = 1
-    restored = LateStopping("val/dice", mode="max", patience=1, judged_from=0)
-    restored.load_state_dict(before.state_dict())
-    return restored
-
-
-def test_a_training_that_stopped_early_stays_ended_when_it_is_resumed() -> None:
-    trainer: Any = SimpleNamespace(max_epochs=20, should_stop=False)
-    stopped_at(20).on_train_start(trainer, None)  # type: ignore[arg-type]
-    assert trainer.should_stop
-
-
-def test_a_training_that_stopped_early_goes_on_with_new_patience_for_more_epochs() -> None:
-    trainer: Any = SimpleNamespace(max_epochs=40, should_stop=False)
-    stop = stopped_at(20)
-    stop.on_train_start(trainer, None)  # type: ignore[arg-type]
-    assert not trainer.should_stop
-    assert stop.wait_count == 0
+    for epochs, ends in ((20, True), (40, False)):
+        stop = LateStopping("val/dice", mode="max", patience=1, judged_from=0)
+        stop.load_state_dict(before.state_dict())
+        trainer: Any = SimpleNamespace(max_epochs=epochs, should_stop=False)
+        stop.on_train_start(trainer, None)  # type: ignore[arg-type]
+        assert trainer.should_stop is ends
+        assert ends or stop.wait_count == 0

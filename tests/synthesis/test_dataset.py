@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from quick import content
 
 from capsule_inspection.contracts import DataError
 from capsule_inspection.synthesis import dataset
@@ -14,11 +15,6 @@ from capsule_inspection.synthesis.dataset import DEFAULT_COUNTS, draw_dataset
 from capsule_inspection.synthesis.version import DRAWING_VERSION
 
 COUNTS = {"good": 3, "crack": 2, "faulty_imprint": 1, "poke": 2, "scratch": 1, "squeeze": 1}
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def read(path: Path) -> np.ndarray:
@@ -34,58 +30,41 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_default_counts_are_those_of_the_origin() -> None:
+def test_layout_counts_and_masks_are_those_of_the_real_data(drawn: Path) -> None:
     assert sum(DEFAULT_COUNTS.values()) == 328
     assert DEFAULT_COUNTS["good"] == 219
-
-
-def test_layout_and_counts(drawn: Path) -> None:
-    names = sorted(contents(drawn))
     expected = [f"train/good/{i:03d}.png" for i in range(COUNTS["good"])]
     for kind in COUNTS.keys() - {"good"}:
         for i in range(COUNTS[kind]):
             expected += [f"test/{kind}/{i:03d}.png", f"ground_truth/{kind}/{i:03d}_mask.png"]
-    assert names == sorted(expected)
-
-
-def test_masks_are_black_and_white_and_of_the_image_size(drawn: Path) -> None:
+    assert sorted(content(drawn)) == sorted(expected)
     for path in drawn.glob("ground_truth/*/*.png"):
         mask = read(path)
         assert mask.shape == (96, 96)
         assert set(np.unique(mask)) == {0, 255}
 
 
-def test_workers_do_not_change_a_byte(drawn: Path, tmp_path: Path) -> None:
+def test_workers_and_further_images_change_no_byte_and_another_seed_does(
+    drawn: Path, tmp_path: Path
+) -> None:
     again = tmp_path / "膠囊 again"
     draw_dataset(again, seed=4, size_px=96, counts=COUNTS, workers=2, progress=None)
-    assert contents(again) == contents(drawn)
-
-
-def test_more_images_leave_the_first_ones_as_they_were(drawn: Path, tmp_path: Path) -> None:
-    more = tmp_path / "more"
-    draw_dataset(more, seed=4, size_px=96, counts={"good": 4, "poke": 1})
-    same = contents(drawn)
-    shared = contents(more).keys() & same.keys()
-    assert len(shared) == 5
-    assert all(contents(more)[name] == same[name] for name in shared)
-
-
-def test_another_seed_draws_other_images(drawn: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    draw_dataset(other, seed=5, size_px=96, counts={"good": 1})
-    assert contents(other)["train/good/000.png"] != contents(drawn)["train/good/000.png"]
-
-
-def test_progress_counts_every_image(tmp_path: Path) -> None:
+    same = content(drawn)
+    assert content(again) == same
     heard: list[tuple[int, int]] = []
     draw_dataset(
-        tmp_path / "a",
-        seed=0,
-        size_px=64,
-        counts={"good": 2, "poke": 1},
+        tmp_path / "more",
+        seed=4,
+        size_px=96,
+        counts={"good": 4, "poke": 1},
         progress=lambda done, total: heard.append((done, total)),
     )
-    assert heard == [(1, 3), (2, 3), (3, 3)]
+    more = content(tmp_path / "more")
+    assert heard == [(number, 5) for number in range(1, 6)]
+    assert len(more.keys() & same.keys()) == 5
+    assert all(more[name] == same[name] for name in more.keys() & same.keys())
+    draw_dataset(tmp_path / "other", seed=5, size_px=96, counts={"good": 1})
+    assert content(tmp_path / "other")["train/good/000.png"] != same["train/good/000.png"]
 
 
 def test_nothing_is_left_of_a_drawing_that_failed(
@@ -108,21 +87,18 @@ def test_the_first_of_two_drawings_is_kept(tmp_path: Path) -> None:
             draw_dataset(folder, seed=1, size_px=64, counts={"good": 1})
 
     draw_dataset(folder, seed=2, size_px=64, counts={"good": 2}, progress=meanwhile)
-    assert list(contents(folder)) == ["train/good/000.png"]
+    assert list(content(folder)) == ["train/good/000.png"]
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_an_occupied_folder_is_an_error(drawn: Path) -> None:
-    with pytest.raises(DataError, match="exists already"):
-        draw_dataset(drawn, seed=0, size_px=64, counts={"good": 1})
-
-
-@pytest.mark.parametrize(
-    ("counts", "message"), [({"melted": 1}, "melted cannot be drawn"), ({"good": -1}, "is -1")]
-)
-def test_impossible_counts_are_errors(counts: dict[str, int], message: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=message):
-        draw_dataset(tmp_path / "a", seed=0, size_px=64, counts=counts)
+def test_occupied_folders_and_impossible_counts_are_errors(drawn: Path, tmp_path: Path) -> None:
+    for folder, counts, message in (
+        (drawn, {"good": 1}, "exists already"),
+        (tmp_path / "a", {"melted": 1}, "melted cannot be drawn"),
+        (tmp_path / "a", {"good": -1}, "is -1"),
+    ):
+        with pytest.raises(DataError, match=message):
+            draw_dataset(folder, seed=0, size_px=64, counts=counts)
 
 
 def test_the_drawing_version_stands_for_these_very_images(tmp_path: Path) -> None:

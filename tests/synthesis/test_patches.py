@@ -35,45 +35,26 @@ def plain_part(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     return image, foreground
 
 
-def test_same_seed_pastes_the_same_bytes(scenes: tuple[Scene, Scene]) -> None:
+def test_a_patch_changes_what_its_mask_says_and_can_be_seen(scenes: tuple[Scene, Scene]) -> None:
+    image, near = scenes[0].image, cv2.dilate(scenes[0].foreground, np.ones((9, 9), np.uint8))
+    before = image.copy()
+    found, on_part = set(), []
     for seed in SEEDS:
-        first, second = paste(scenes, seed), paste(scenes, seed)
-        assert first.image.tobytes() == second.image.tobytes()
-        assert first.mask.tobytes() == second.mask.tobytes()
-
-
-def test_seeds_paste_different_patches(scenes: tuple[Scene, Scene]) -> None:
-    assert len({paste(scenes, seed).image.tobytes() for seed in SEEDS}) == len(SEEDS)
-
-
-def test_image_changes_within_the_mask_only(scenes: tuple[Scene, Scene]) -> None:
-    before = scenes[0].image.copy()
-    for seed in SEEDS:
-        painted = paste(scenes, seed)
+        painted, again = paste(scenes, seed), paste(scenes, seed)
+        assert again.image.tobytes() == painted.image.tobytes()
+        assert again.mask.tobytes() == painted.mask.tobytes()
         changed = (painted.image != before).any(axis=2)
+        assert painted.mask.shape == image.shape[:2]
+        assert painted.mask.dtype == np.uint8
+        assert set(np.unique(painted.mask)) == {0, 1}
         assert not changed[painted.mask == 0].any()
         assert changed[painted.mask == 1].mean() > 0.5
-    assert np.array_equal(scenes[0].image, before)
-
-
-def test_mask_is_of_the_image_size_and_holds_zeros_and_ones(scenes: tuple[Scene, Scene]) -> None:
-    mask = paste(scenes, 0).mask
-    assert mask.shape == scenes[0].image.shape[:2]
-    assert mask.dtype == np.uint8
-    assert set(np.unique(mask)) == {0, 1}
-
-
-def test_what_is_marked_can_be_seen(scenes: tuple[Scene, Scene]) -> None:
-    for seed in SEEDS:
-        painted = paste(scenes, seed)
-        change = cv2.absdiff(painted.image, scenes[0].image).max(axis=2)
-        assert (change > 8).sum() >= 5, seed
-
-
-def test_patches_lie_on_or_at_the_part(scenes: tuple[Scene, Scene]) -> None:
-    near = cv2.dilate(scenes[0].foreground, np.ones((9, 9), np.uint8))
-    on_part = [(paste(scenes, seed).mask & near).any() for seed in SEEDS]
+        assert (cv2.absdiff(painted.image, before).max(axis=2) > 8).sum() >= 5, seed
+        on_part.append((painted.mask & near).any())
+        found.add(painted.image.tobytes())
+    assert len(found) == len(SEEDS)
     assert np.mean(on_part) > 0.9
+    assert np.array_equal(image, before)
 
 
 def test_small_patches_are_more_frequent_than_large_ones(scenes: tuple[Scene, Scene]) -> None:
@@ -92,16 +73,16 @@ def test_patches_scale_with_the_part() -> None:
     assert 0.4 < areas[0] / areas[1] < 2.5
 
 
-@pytest.mark.parametrize(
-    "size", [(32, 32), (33, 700), (64, 64), (64, 400), (400, 64), (160, 448), (1000, 1000)]
-)
-def test_any_size_and_any_part_is_pasted_on(size: tuple[int, int]) -> None:
-    image, foreground = plain_part(*size)
-    for seed in range(25):
-        rng = np.random.default_rng(seed)
-        painted = paste_patch(image, foreground * np.uint8(255), image, foreground > 0, rng)
-        assert painted.image.shape == image.shape
-        assert painted.mask.any()
+def test_any_size_and_any_part_is_pasted_on() -> None:
+    sizes = ((32, 32), (33, 700), (64, 64), (64, 400), (400, 64), (160, 448), (1000, 1000))
+    for size in sizes:
+        image, foreground = plain_part(*size)
+        image.flags.writeable = False
+        for seed in range(8 if size == (1000, 1000) else 25):
+            rng = np.random.default_rng(seed)
+            painted = paste_patch(image, foreground * np.uint8(255), image, foreground > 0, rng)
+            assert painted.image.shape == image.shape
+            assert painted.mask.any()
 
 
 def test_parts_of_a_few_pixels_and_parts_that_fill_the_image_are_pasted_on() -> None:
@@ -115,37 +96,19 @@ def test_parts_of_a_few_pixels_and_parts_that_fill_the_image_are_pasted_on() -> 
             assert paste_patch(texture, foreground, texture, foreground, rng).mask.any()
 
 
-def test_read_only_images_are_pasted_on(scenes: tuple[Scene, Scene]) -> None:
-    image, source = scenes[0].image.copy(), scenes[1].image.copy()
-    image.flags.writeable = source.flags.writeable = False
-    for seed in range(6):
-        rng = np.random.default_rng(seed)
-        paste_patch(image, scenes[0].foreground, source, scenes[1].foreground, rng)
-
-
-def test_empty_foregrounds_are_errors(scenes: tuple[Scene, Scene]) -> None:
-    image, foreground = scenes[0].image, scenes[0].foreground
-    empty, rng = np.zeros_like(foreground), np.random.default_rng(0)
-    for first, second in ((empty, foreground), (foreground, empty)):
-        with pytest.raises(DataError, match="foreground is empty"):
-            paste_patch(image, first, image, second, rng)
-
-
-def test_sizes_that_differ_are_an_error(scenes: tuple[Scene, Scene]) -> None:
-    image, foreground = scenes[0].image, scenes[0].foreground
-    with pytest.raises(DataError, match="240x240, 240x240, 240x200, 240x240"):
-        paste_patch(image, foreground, image[:200], foreground, np.random.default_rng(0))
-
-
-def test_tiny_images_are_an_error() -> None:
-    image, foreground = plain_part(20, 60)
-    with pytest.raises(DataError, match="60x20"):
-        paste_patch(image, foreground, image, foreground, np.random.default_rng(0))
-
-
-def test_patches_that_cannot_be_seen_are_an_error(
+def test_what_cannot_be_pasted_is_an_error(
     scenes: tuple[Scene, Scene], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (image, foreground), (tiny, part) = (scenes[0].image, scenes[0].foreground), plain_part(20, 60)
+    empty = np.zeros_like(foreground)
+    for given, message in (
+        ((image, empty, image, foreground), "foreground is empty"),
+        ((image, foreground, image, empty), "foreground is empty"),
+        ((image, foreground, image[:200], foreground), "240x240, 240x240, 240x200, 240x240"),
+        ((tiny, part, tiny, part), "60x20"),
+    ):
+        with pytest.raises(DataError, match=message):
+            paste_patch(*given, np.random.default_rng(0))
     monkeypatch.setattr("capsule_inspection.synthesis.patches._VISIBLE_LEVELS", 256.0)
     with pytest.raises(DataError, match="no visible patch"):
         paste(scenes, 0)

@@ -3,42 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
+from small_tasks import learning
 
 from capsule_inspection.contracts import Batch
-from capsule_inspection.networks.classifier import Classifier, build_custom_resnet, build_timm
+from capsule_inspection.networks.classifier import build_custom_resnet, build_timm
 from capsule_inspection.networks.explanation import explain
 from capsule_inspection.networks.losses import ClassificationLoss
-from capsule_inspection.tasks.base import Learning
 from capsule_inspection.tasks.classification import ClassificationTask, MaskLoss
-from capsule_inspection.tasks.optimizers import FineTuning
-from capsule_inspection.tasks.schedulers import constant
 from capsule_inspection.tasks.smoothing import SmoothedFigure
 
 
-def small_network() -> Classifier:
+def make_task(kind: str = "custom_resnet") -> ClassificationTask:
     torch.manual_seed(0)
-    network = build_custom_resnet(num_classes=3, weights="none", depths=[1, 1], width=8).network
-    assert isinstance(network, Classifier)
-    return network
-
-
-def make_task(network: Classifier) -> ClassificationTask:
-    learning = Learning(
-        optimizer=partial(torch.optim.SGD, lr=0.1),
-        learning_rate=0.1,
-        schedule=constant,
-        tuning=FineTuning(0, 1.0, 1.0),
-        monitor="val/loss",
-        mode="min",
-        smoothing=0.0,
-    )
+    if kind == "no map":
+        built = build_timm(name="test_vit", num_classes=3, weights="none", image_size=(32, 48))
+    else:
+        built = build_custom_resnet(num_classes=3, weights="none", depths=[1, 1], width=8)
     return ClassificationTask(
-        network, loss=ClassificationLoss(), num_classes=3, learning=learning
+        built.network, loss=ClassificationLoss(), num_classes=3, learning=learning()
     ).eval()
 
 
@@ -60,55 +47,40 @@ def make_batch(*, masks: bool = True) -> Batch:
 
 
 def test_the_smoothed_course_begins_anew_where_epochs_begin_to_count() -> None:
-    task = make_task(small_network())
+    task = make_task()
     task.learning = replace(task.learning, smoothing=0.5, judged_from=2)
     task.smoothed = SmoothedFigure(0.5)
     logged: list[float] = []
-    task.log_epoch = lambda figures, bar=(): logged.append(figures["val/loss_smoothed"])  # type: ignore[method-assign]
+    task.log_epoch = lambda figures, bar=(): logged.append(figures["val/loss_smoothed"])
     for epoch, value in enumerate([8.0, 4.0, 2.0, 1.0]):
-        task._trainer = SimpleNamespace(  # type: ignore[assignment]
+        task._trainer = SimpleNamespace(
             current_epoch=epoch, check_val_every_n_epoch=1, training=True
         )
         task.finish_validation({"val/loss": value})
     assert logged == pytest.approx([8, (8 + 2 * 4) / 3, 2, (2 + 2 * 1) / 3])
 
 
-def test_predictions_say_where_it_looks_only_where_they_are_asked() -> None:
-    task = make_task(small_network())
+def test_defects_with_a_mask_are_explained_by_their_true_class_where_wanted() -> None:
+    task = make_task()
     with torch.inference_mode():
-        assert set(task.predict_step(make_batch(), 0)) == {
-            "index", "label", "probabilities", "score",
-        }  # fmt: skip
-
-
-def test_defects_with_a_mask_are_explained_by_their_true_class() -> None:
-    network = small_network()
-    task = make_task(network)
-    task.explains = True
-    with torch.inference_mode():
+        plain = task.predict_step(make_batch(), 0)
+        task.explains = True
         found = task.predict_step(make_batch(), 0)
+    assert set(plain) == {"index", "label", "probabilities", "score"}
     assert found["explained"].tolist() == [7]
-    expected = explain(network, make_batch()["image"][1:2], torch.tensor([2]))
-    assert expected is not None
+    expected = explain(task.network, make_batch()["image"][1:2], torch.tensor([2]))
     torch.testing.assert_close(found["explanation"], expected.half())
     assert found["index"].tolist() == [5, 7, 9, 11]
 
 
 @pytest.mark.parametrize("kind", ["no masks", "no map"])
 def test_where_there_is_nothing_to_explain_no_image_is(kind: str) -> None:
-    network = small_network()
-    if kind == "no map":
-        built = build_timm(name="test_vit", num_classes=3, weights="none", image_size=(32, 48))
-        assert isinstance(built.network, Classifier)
-        network = built.network
-    task = make_task(network)
+    task = make_task(kind)
     task.explains = True
     with torch.inference_mode():
         found = task.predict_step(make_batch(masks=kind == "no map"), 0)
-    assert found["explained"].shape == (0,)
-    assert found["explained"].dtype == torch.int64
-    assert found["explanation"].shape == (0, 32, 48)
-    assert found["explanation"].dtype == torch.float16
+    assert (found["explained"].shape, found["explained"].dtype) == ((0,), torch.int64)
+    assert (found["explanation"].shape, found["explanation"].dtype) == ((0, 32, 48), torch.float16)
 
 
 def test_masks_teach_each_place_and_images_without_one_teach_nothing() -> None:
@@ -119,10 +91,8 @@ def test_masks_teach_each_place_and_images_without_one_teach_nothing() -> None:
     label = torch.tensor([0, 2, 1])  # the last has a defect, and no mask
     wanted = torch.zeros(2, 4, 6, dtype=torch.long)
     wanted[1, 1, 3] = 2
-    expected = 2 * torch.nn.functional.cross_entropy(places[:2], wanted)
-    torch.testing.assert_close(taught(places, mask, label), expected)
+    torch.testing.assert_close(taught(places, mask, label), 2 * F.cross_entropy(places[:2], wanted))
     nothing = taught(places.requires_grad_(), mask[2:].expand(3, -1, -1), torch.tensor([1, 1, 1]))
     assert nothing.item() == 0
     nothing.backward()
-    assert places.grad is not None
     assert not places.grad.any()

@@ -3,49 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 
 import pytest
 import torch
 from plain_map import PLAIN_MAP
+from small_tasks import learning
 
 from capsule_inspection.contracts import Batch
 from capsule_inspection.networks.autoencoder import Autoencoder, Reconstruction
 from capsule_inspection.networks.reconstruction_losses import HeadLoss, ReconstructionLoss
 from capsule_inspection.tasks import reconstruction as tasks
-from capsule_inspection.tasks.base import Learning
-from capsule_inspection.tasks.optimizers import FineTuning
-from capsule_inspection.tasks.schedulers import constant
 
 SETTINGS = dataclasses.replace(PLAIN_MAP, normalise=True, foreground=True)
 
 
-def make_task(*, head_width: int = 4, head_weight: float = 2.0) -> tasks.ReconstructionTask:
+def make_task(*, head_width: int = 4) -> tasks.ReconstructionTask:
     torch.manual_seed(0)
     network = Autoencoder(width=4, depth=2, bottleneck=4, skips=True, head_width=head_width)
-    learning = Learning(
-        optimizer=partial(torch.optim.SGD, lr=0.1),
-        learning_rate=0.1,
-        schedule=constant,
-        tuning=FineTuning(0, 1.0, 1.0),
-        monitor="val/loss",
-        mode="min",
-        smoothing=0.0,
-    )
     return tasks.ReconstructionTask(
         network,
         loss=ReconstructionLoss({"l1": 1.0}, network.normalisation),
         head_loss=HeadLoss(),
-        head_weight=head_weight,
+        head_weight=2.0,
         settings=SETTINGS,
         normalisation=network.normalisation,
-        learning=learning,
+        learning=learning(),
     ).eval()
 
 
 def make_batch() -> Batch:
-    generator = torch.Generator().manual_seed(1)
-    image = torch.randn(3, 3, 16, 24, generator=generator)
+    image = torch.randn(3, 3, 16, 24, generator=torch.Generator().manual_seed(1))
     mask = torch.zeros(3, 16, 24, dtype=torch.uint8)
     mask[1, 4:9, 6:12] = 1
     foreground = torch.zeros(3, 16, 24, dtype=torch.bool)
@@ -62,22 +49,17 @@ def make_batch() -> Batch:
 
 
 def test_a_step_minimises_reconstruction_and_head_as_weighted() -> None:
-    task, batch = make_task(), make_batch()
+    task, plain, batch = make_task(), make_task(head_width=0), make_batch()
     with torch.no_grad():
         total = float(task.training_step(batch, 0))
+        plain.training_step(batch, 0)
     figures = task.train_figures.finish("train")
     expected = figures["train/reconstruction"] + 2.0 * figures["train/segmentation"]
     assert total == pytest.approx(expected, rel=1e-5)
     assert figures["train/loss"] == pytest.approx(total, rel=1e-5)
-
-
-def test_without_a_head_there_is_no_segmentation() -> None:
-    task = make_task(head_width=0)
-    with torch.no_grad():
-        task.training_step(make_batch(), 0)
-    assert set(task.train_figures.finish("train")) == {"train/loss", "train/reconstruction"}
-    assert task.uses_residual
-    assert not task.uses_head
+    assert set(plain.train_figures.finish("train")) == {"train/loss", "train/reconstruction"}
+    assert plain.uses_residual
+    assert not plain.uses_head
 
 
 def test_means_of_an_epoch_are_over_its_images() -> None:
@@ -97,28 +79,23 @@ def test_scores_come_alone_and_maps_with_what_was_drawn() -> None:
     assert set(scores) == {"index", "label", "score"}
     assert scores["index"].tolist() == [5, 7, 9]
     assert torch.equal(scores["score"], maps["score"])
-    assert maps["map"].shape == (3, 16, 24)
-    assert maps["map"].dtype == torch.float16
+    assert (maps["map"].shape, maps["map"].dtype) == ((3, 16, 24), torch.float16)
     assert maps["reconstruction"].shape == (3, 3, 16, 24)
     assert not maps["map"][~batch["foreground"]].any()
 
 
-def test_squares_of_residuals_add_up_over_the_batch() -> None:
-    task, batch = make_task(head_width=0), make_batch()
-    task.asked = tasks.SQUARES
-    with torch.no_grad():
-        found = task.predict_step(batch, 0)
-    assert found["square"].shape == (1, 16, 24)
-    assert found["count"] == 3
-    assert float(found["square"].min()) >= 0
-
-
-def test_a_known_spread_divides_the_residual() -> None:
+def test_squares_of_residuals_add_up_and_a_known_spread_divides_the_residual() -> None:
     task, batch = make_task(head_width=0), make_batch()
     with torch.no_grad():
         plain = task.predict_step(batch, 0)["score"]
+        task.asked = tasks.SQUARES
+        found = task.predict_step(batch, 0)
+        task.asked = tasks.SCORES
         task.spread = torch.full((1, 16, 24), 0.5)
         divided = task.predict_step(batch, 0)["score"]
+    assert found["square"].shape == (1, 16, 24)
+    assert found["count"] == 3
+    assert float(found["square"].min()) >= 0
     torch.testing.assert_close(divided, 2 * plain)
 
 
@@ -128,7 +105,7 @@ def test_half_precision_is_for_the_network_alone() -> None:
     task.asked = tasks.MAPS
     batch["image"] = batch["image"].clamp(-1, 1)  # colours that a screen can show
     output = Reconstruction(batch["image"], None)  # a perfect reconstruction
-    task.network.forward = lambda image: output  # type: ignore[method-assign]
+    task.network.forward = lambda image: output
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         found = task.predict_step(batch, 0)
     assert float(found["map"].max()) < 1e-3

@@ -1,0 +1,202 @@
+"""Pages as they are used, offline: order, filters, a closer look, by mouse and by keyboard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drawn_predictions import CLASSES, HOSTILE, about, marked, row, with_picture
+from drawn_runs import draw_run
+
+from capsule_inspection.reports.comparison.writing import compare, write_comparison
+from capsule_inspection.reports.gallery import write_gallery
+from capsule_inspection.reports.run_folder import read_run
+from capsule_inspection.reports.run_page import write_run_page
+
+TELEPHONE = 390
+FITS = "document.documentElement.scrollWidth <= window.innerWidth"
+DIALOG_FITS = "(d => d.scrollWidth <= d.clientWidth)(document.querySelector('dialog'))"
+WIDTHS = "all => all.map(i => i.naturalWidth)"
+
+
+@pytest.fixture
+def gallery(opened: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    """Opens the gallery of some rows."""
+
+    def open_gallery(rows: Sequence[Any], task: str = "classification", **options: Any) -> Any:
+        path = write_gallery(tmp_path, iter(rows), about=about(rows, task))
+        return opened(path, **options)
+
+    return open_gallery
+
+
+def few() -> list[Any]:
+    """In the order of files; the names say where they belong by default."""
+    return [
+        row("photos/6 good.png", "good", 0.1),
+        row("photos/5 unread.png"),
+        row("photos/1 surest.png", "crack", 0.99),
+        row("photos/4 unlike.png", "good", 0.2, remarks=["darker than all others"]),
+        row("photos/10 clear.png", "good", 0.01),
+        row("photos/3 unsure.png", CLASSES[2], 0.6),
+        row("photos/2 sure.png", CLASSES[2], 0.8, remarks=["brighter"]),
+    ]
+
+
+def names(page: Any) -> str:
+    return " ".join(n.split(" ")[0] for n in page.locator(".card .name").all_inner_texts())
+
+
+def test_cards_show_what_needs_a_person_first_and_are_sorted_and_filtered(gallery):
+    page = gallery(few())
+
+    assert names(page) == "1 2 3 4 5 6 10"
+    failed, sure = page.locator(".card.error"), page.locator(".card", has_text="2 sure")
+    assert "Not read" in failed.inner_text()
+    assert "it is damaged" in failed.inner_text()
+    assert failed.locator("img").count() == 0
+    assert all(told in sure.inner_text() for told in (f"Defect: {CLASSES[2]}", "72%", "brighter"))
+
+    for order, expected in (
+        ("score", "1 2 3 4 6 10 5"),
+        ("class", "4 6 10 1 2 3 5"),
+        ("unsure", "3 2 4 1 6 10 5"),
+        ("name", "1 2 3 4 5 6 10"),
+    ):
+        page.get_by_role("combobox", name="Sort by").select_option(order)
+        assert names(page) == expected
+    for button, expected in (
+        ("Defects 3", "1 2 3"),
+        ("Unlike training 2", "2 4"),
+        ("Not read 1", "5"),
+        ("Good 3", "4 6 10"),
+        ("All 7", "1 2 3 4 5 6 10"),
+    ):
+        page.get_by_role("button", name=button).click()
+        assert names(page) == expected
+        assert page.locator("#kinds [aria-pressed=true]").all_inner_texts() == [button]
+
+    page.get_by_role("combobox", name="Class").select_option(CLASSES[2])
+    assert names(page) == "2 3"
+    assert page.locator("#count").inner_text() == "2 of 7 images"
+    page.get_by_label("Name has").fill("UNSURE")
+    assert names(page) == "3"
+    page.get_by_label("Name has").fill("nothing has this")
+    assert page.locator("#count").inner_text() == "No image is like that."
+
+
+@pytest.mark.slow
+def test_marks_are_told_in_pixels_and_the_least_certain_are_closest_to_the_threshold(gallery):
+    scores = {"far above": 0.95, "just above": 0.51, "just below": 0.46, "far below": 0.01}
+    page = gallery([marked(n, "crack", s, regions=5) for n, s in scores.items()], "segmentation")
+
+    page.get_by_role("combobox", name="Sort by").select_option("unsure")
+    shown = page.locator(".card .name").all_inner_texts()
+    assert shown == ["just above", "just below", "far above", "far below"]
+    card = page.locator(".card", has_text="far above")
+    assert "score 0.95, threshold 0.5" in card.inner_text()
+    assert "5 regions: crack 1,200 px, crack 1,200 px, crack 1,200 px and 2 more" in (
+        card.inner_text()
+    )
+
+    card.click()
+    told = page.get_by_role("dialog").inner_text()
+    for fact in ("1,200 px", "10 to 50", "20 to 60", "The score is 0.95, above the threshold"):
+        assert fact in told
+    page.get_by_role("button", name="Close").click()
+    assert not page.get_by_role("dialog").is_visible()
+
+
+@pytest.mark.slow
+def test_closer_look_by_keyboard_goes_on_and_comes_back(gallery, tmp_path):
+    page = gallery([with_picture(tmp_path, one) for one in few() if one["status"] == "ok"])
+    closer = page.get_by_role("dialog")
+
+    page.locator(".open").first.focus()
+    page.keyboard.press("Enter")
+    assert "1 surest.png" in closer.inner_text()
+    assert "1000 x 800 px" in closer.inner_text()
+    page.keyboard.press("ArrowRight")
+    assert "photos/2 sure.png" in closer.inner_text()
+    assert "2 of 6" in closer.inner_text()
+    page.wait_for_function("document.querySelector('dialog img').naturalWidth === 24")
+    page.keyboard.press("Escape")
+
+    assert not closer.is_visible()
+    assert "2 sure" in page.evaluate("document.activeElement.innerText")
+
+
+@pytest.mark.slow
+def test_ten_thousand_images_are_shown_some_at_a_time(gallery):
+    page = gallery([row(f"photos/{n}.png", "crack", 0.5 + n / 30_000) for n in range(10_000)])
+
+    assert page.locator(".card").count() == 60
+    assert page.locator("#count").inner_text() == "10,000 images, the first 60 are shown"
+    page.locator("#more").focus()
+    page.keyboard.press("Enter")
+    assert page.locator(".card").count() == 120
+    assert "9939.png" in page.evaluate("document.activeElement.innerText")
+    page.get_by_label("Name has").fill("/4711.png")
+    assert page.locator(".card .name").all_inner_texts() == ["4711.png"]
+    assert not page.locator("#more").is_visible()
+
+
+@pytest.mark.slow
+def test_gallery_shows_hostile_names_fits_its_window_and_has_a_table_without_scripts(
+    gallery, tmp_path
+):
+    names = (*HOSTILE, 50 * "long" + ".png")
+    rows = [with_picture(tmp_path, row(f"photos/{name}", "crack", 0.9)) for name in names]
+    for width in (1280, TELEPHONE):
+        page = gallery(rows, width=width)
+        page.wait_for_function("[...document.querySelectorAll('.card img')].every(i => i.complete)")
+        assert page.eval_on_selector_all(".card img", WIDTHS) == [24] * len(names)
+        assert sorted(page.locator(".card .name").all_text_contents()) == sorted(names)
+        assert page.evaluate(FITS)
+        page.locator(".open").first.click()
+        assert page.evaluate(FITS)
+        assert page.evaluate(DIALOG_FITS)
+
+    page = gallery(few(), java_script_enabled=False)
+    assert page.locator("table tbody tr").count() == len(few())
+    assert "it is damaged" in page.locator("table").inner_text()
+    assert not page.locator("#controls").is_visible()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["anomaly_run", "marking_run"])
+def test_page_of_a_run_fits_its_window_and_shows_every_picture(request, opened, kind):
+    folder = request.getfixturevalue(kind)
+    path = write_run_page(folder)
+    for width in (1280, TELEPHONE):
+        page = opened(path, width=width)
+        widths = page.eval_on_selector_all("img", WIDTHS)
+        assert len(widths) == len(list((folder / "figures").iterdir()))
+        assert min(widths) > 100
+        assert page.evaluate(FITS)
+
+
+@pytest.mark.slow
+def test_page_of_a_comparison_fits_its_window_shows_every_picture_and_sorts(opened, tmp_path):
+    errors = {"sixty": range(6), "forty_seven": range(19), "fifty_nine": range(6, 13)}
+    runs = [read_run(draw_run(tmp_path / n, model=n, wrong=wrong)) for n, wrong in errors.items()]
+    path = write_comparison(compare(runs), tmp_path / "comparison")
+    for width in (TELEPHONE, 1280):
+        page = opened(path, width=width)
+        widths = page.eval_on_selector_all("img", WIDTHS)
+        assert len(widths) == 6
+        assert min(widths) > 100
+        assert page.evaluate(FITS)
+
+    first = page.locator("table").first
+
+    def order_after(button: str) -> list[str]:
+        first.locator("th button", has_text=button).first.click()
+        return first.locator("tbody tr td:first-child").all_inner_texts()
+
+    assert first.locator("tbody tr td:first-child").all_inner_texts() == list(errors)
+    assert order_after("accuracy") == ["forty_seven", "fifty_nine", "sixty"]
+    assert order_after("accuracy") == ["sixty", "fifty_nine", "forty_seven"]
+    assert order_after("model") == ["fifty_nine", "forty_seven", "sixty"]
