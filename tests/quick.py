@@ -49,6 +49,8 @@ UNET = (
     "task.painting.variants=3",
 )
 """The same for segmentation."""
+CLASSIFIER = (*QUICK, "data=mvtec", "task.epochs=2")
+"""How the classifier that tests share was trained."""
 QUICK_DATA = tuple(setting for setting in QUICK if setting not in SMALL_NETWORK)
 """`QUICK` without its network."""
 COUNTS = {"good": 8, "crack": 5, "poke": 5}

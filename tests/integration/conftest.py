@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from quick import AUTOENCODER, QUICK, UNET, draw_mvtec
+from quick import AUTOENCODER, CLASSIFIER, UNET, draw_mvtec
 from small import SMALL, restored_hydra, run_command
 
 
@@ -60,10 +60,8 @@ def finished_home(train_once: Callable[..., Path], shared_folder: Path) -> Path:
     """
     return train_once(
         "finished",
-        *QUICK,
-        "data=mvtec",
+        *CLASSIFIER,
         f"data.root={shared_folder / 'finished' / 'bottle'}",
-        "task.epochs=2",
         prepare=lambda home: draw_mvtec(home / "bottle"),
     )
 

@@ -20,6 +20,7 @@ from quick import (
     content,
     draw_mvtec,
     record_of,
+    rows_of,
     strays,
 )
 from small import Door
@@ -114,9 +115,11 @@ def test_odd_characters_in_paths_do_no_harm(door: Door, tmp_path: Path) -> None:
         "data.good_class='flawless, 良=(1)'",
         f"data.cache_folder={tmp_path / ODD_NAME / 'cache = ,('}",
     ]
+    learn_from_masks = ("model.mask_loss=1", "data.pasted=0.25")
     run, odd = tmp_path / "run", tmp_path / ODD_NAME / "a run, (1)=2"
-    answer = door("train", *QUICK, *data, f"hydra.run.dir={run}")
+    answer = door("train", *QUICK, *data, *learn_from_masks, f"hydra.run.dir={run}")
     assert answer.status == 0, answer.err
+    assert float(rows_of(run, "metrics.csv")[0]["train/mask_loss"]) > 0
     assert record_of(run)["data"]["root"] == str(root / "test")
     assert sum(record_of(run)["data"]["images"].values()) == 18
     shutil.copytree(run, odd)

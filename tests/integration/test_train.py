@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.callbacks.weight_averaging import EMAWeightAveraging
 from omegaconf import DictConfig
-from quick import QUICK, figures_of, record_of, rows_of, strays
+from quick import CLASSIFIER, figures_of, record_of, rows_of, strays
 from small import Door
 
 from capsule_inspection.data import splits
@@ -45,7 +45,7 @@ CONTRACT = [
 def settings_of(home: Path) -> list[str]:
     """Those of the finished run."""
     data = [f"data.root={home / 'bottle'}", f"data.cache_folder={home / 'cache'}"]
-    return [*QUICK, "data=mvtec", "task.epochs=2", *data]
+    return [*CLASSIFIER, *data]
 
 
 def epochs_of(run: Path) -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +16,7 @@ from capsule_inspection.networks.classifier import build_custom_resnet, build_ti
 from capsule_inspection.networks.explanation import explain
 from capsule_inspection.networks.losses import ClassificationLoss
 from capsule_inspection.tasks.classification import ClassificationTask, MaskLoss
+from capsule_inspection.tasks.schedulers import plateau
 from capsule_inspection.tasks.smoothing import SmoothedFigure
 
 
@@ -58,6 +60,33 @@ def test_the_smoothed_course_begins_anew_where_epochs_begin_to_count() -> None:
         )
         task.finish_validation({"val/loss": value})
     assert logged == pytest.approx([8, (8 + 2 * 4) / 3, 2, (2 + 2 * 1) / 3])
+
+
+def test_a_rate_that_waits_for_a_better_figure_goes_on_waiting_after_a_resume() -> None:
+    def begun() -> tuple[ClassificationTask, torch.optim.Optimizer]:
+        task = make_task()
+        schedule = partial(plateau, factor=0.1, patience=1, min_lr=0.0)
+        task.learning = replace(task.learning, schedule=schedule)
+        task.log_epoch = lambda figures, bar=(): None
+        task._trainer = SimpleNamespace(
+            estimated_stepping_batches=4,
+            current_epoch=0,
+            check_val_every_n_epoch=1,
+            training=True,
+        )
+        return task, task.configure_optimizers()
+
+    stopped, _ = begun()
+    for value in (1.0, 2.0):
+        stopped.finish_validation({"val/loss": value})
+    checkpoint: dict = {}
+    stopped.on_save_checkpoint(checkpoint)
+    resumed, optimizer = begun()
+    resumed.on_load_checkpoint(checkpoint)
+    resumed.on_train_start()
+    assert optimizer.param_groups[-1]["lr"] == pytest.approx(0.02)
+    resumed.finish_validation({"val/loss": 2.0})
+    assert optimizer.param_groups[-1]["lr"] == pytest.approx(0.002)
 
 
 def test_defects_with_a_mask_are_explained_by_their_true_class_where_wanted() -> None:

@@ -80,6 +80,7 @@ MARKS = [
      ["Most often let through: poke (1 of 4). Never: crack.",
       "a perfect match: marks and true defects have a Dice of 0.77"], ["name"]),
     ({"images": (12,)}, ["On none of the 12 good images is anything marked."], []),
+    ({"images": (0, 3)}, [], ["is anything marked"]),
     ({"masks": False}, [], ["a mark lies on", "perfect match"]),
     ({"decision": {"defect_images": 0}}, ["No defective image had a say in what counts"], []),
     ({"decision": {"good_images": 0}}, ["No good image had a say in what counts"], []),

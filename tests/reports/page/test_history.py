@@ -5,6 +5,7 @@ from drawn_runs import draw_run
 from drawn_segmentation_runs import draw_marking_run
 
 from capsule_inspection.contracts import RunError
+from capsule_inspection.reports.page.answer import answer
 from capsule_inspection.reports.page.history import facts, parts
 from capsule_inspection.reports.run_folder import read_run
 
@@ -39,6 +40,13 @@ def test_history_says_what_test_images_chose_where_they_were_validation_images_t
         "Measured the figures on this page, and, which is optimistic, chose the best epoch, "
         "and how sure the model may be."
     )
+    for key, told in {
+        "seen_in_training": "were seen",
+        "had_a_part": "had a part in choosing",
+    }.items():
+        run = read_run(draw_run(tmp_path / key, record={key: 3}))
+        assert f"3 {told}" in purposes(run)["test"]
+        assert "optimistic" in " ".join(answer(run, "test").warnings).lower()
 
 
 def test_history_of_marks_says_what_it_learned_from_and_what_validation_chose(tmp_path):
