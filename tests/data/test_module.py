@@ -1,4 +1,4 @@
-"""How many images a training shows, in windows and as a whole, in one process and several."""
+"""What batches hold, and how many images a training shows."""
 
 from __future__ import annotations
 
@@ -17,6 +17,56 @@ from capsule_inspection.data.module import BatchSettings, InspectionDataModule
 from capsule_inspection.data.windows import Windows
 
 WHOLE = Windows((12, 20), whole_from=0)
+SETTINGS: dict[str, Any] = {
+    "batch_size": 20,
+    "sampling": "natural",
+    "mixup": 0.0,
+    "seed": 0,
+    "channels_last": False,
+    "augmentation": AugmentationSettings(*(0.0,) * 10),
+}
+
+
+def test_batches_pair_each_image_of_their_stage_with_its_own_label_and_mask() -> None:
+    rows = np.arange(24)
+    labels = rows % 3
+    stages = ("train", "train", "train", "train", "train", "train", "val", "test")
+    records = tuple(
+        ImageRecord(
+            f"{row}.png", labels[row], None, f"{row}", 6, 4, 1, 1, f"{row}", stages[row % 8]
+        )
+        for row in rows
+    )
+    cache: Any = SimpleNamespace(
+        images=np.full((4, 6, 3, 24), 10 * rows, np.uint8).transpose(3, 0, 1, 2),
+        masks=np.full((4, 6, 24), labels, np.uint8).transpose(2, 0, 1),
+        foregrounds=np.ones((24, 4, 6), np.uint8),
+        valid=lambda index: np.ones((len(index), 4, 6), bool),
+    )
+    data = InspectionDataModule(
+        DataIndex(Path(), ("good", "crack", "poke"), records),
+        cache,
+        normalisation=Normalisation((0.5, 0.4, 0.3), (0.1, 0.2, 0.3)),
+        settings=BatchSettings(**{**SETTINGS, "batch_size": 5}),
+    )
+    loaders = {
+        "train": data.train_dataloader(),
+        "val": data.val_dataloader(),
+        "test": data.test_dataloader(),
+    }
+    for stage, loader in loaders.items():
+        found: list[int] = []
+        for raw in loader:
+            batch = data.transform(raw, training=stage == "train", epoch=0)
+            index = batch["index"].numpy()
+            found += index.tolist()
+            assert batch["label"].tolist() == labels[index].tolist()
+            assert (batch["mask"] == batch["label"][:, None, None]).all()
+            for channel, (mean, std) in enumerate(((0.5, 0.1), (0.4, 0.2), (0.3, 0.3))):
+                expected = torch.tensor((10 * index / 255 - mean) / std, dtype=torch.float32)
+                shown = batch["image"][:, channel]
+                torch.testing.assert_close(shown, expected[:, None, None].expand_as(shown))
+        assert sorted(found) == [row for row in rows if stages[row % 8] == stage]
 
 
 def module(windows: Windows | None, *, processes: int = 1) -> InspectionDataModule:
@@ -25,14 +75,12 @@ def module(windows: Windows | None, *, processes: int = 1) -> InspectionDataModu
         ImageRecord(f"{row}.png", 0, None, f"{row}", 40, 24, 1, 1, f"{row}", "train")
         for row in range(15)
     )
-    settings: dict[str, Any] = {"batch_size": 20, "sampling": "natural", "mixup": 0.0, "seed": 0}
-    augmentation = AugmentationSettings(*(0.0,) * 10)
     cache: Any = SimpleNamespace(images=np.zeros((15, 24, 40, 3), np.uint8))
     data = InspectionDataModule(
         DataIndex(Path(), ("good", "crack"), records),
         cache,
         normalisation=Normalisation((0.5,) * 3, (0.5,) * 3),  # type: ignore[arg-type]
-        settings=BatchSettings(**settings, channels_last=False, augmentation=augmentation, views=3),
+        settings=BatchSettings(**SETTINGS, views=3),
         corruption=windows and Corruption(CorruptionSettings("none", 0.0, windows), seed=0),
     )
     data.trainer = SimpleNamespace(world_size=processes, global_rank=0)  # type: ignore[assignment]
