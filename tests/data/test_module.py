@@ -69,7 +69,7 @@ def test_batches_pair_each_image_of_their_stage_with_its_own_label_and_mask() ->
         assert sorted(found) == [row for row in rows if stages[row % 8] == stage]
 
 
-def module(windows: Windows | None, *, processes: int = 1) -> InspectionDataModule:
+def module(windows: Windows | None, *, processes: int = 1, **changed: Any) -> InspectionDataModule:
     """Fifteen images of 24 x 40, each drawn three times an epoch, in batches of 20."""
     records = tuple(
         ImageRecord(f"{row}.png", 0, None, f"{row}", 40, 24, 1, 1, f"{row}", "train")
@@ -80,7 +80,7 @@ def module(windows: Windows | None, *, processes: int = 1) -> InspectionDataModu
         DataIndex(Path(), ("good", "crack"), records),
         cache,
         normalisation=Normalisation((0.5,) * 3, (0.5,) * 3),  # type: ignore[arg-type]
-        settings=BatchSettings(**SETTINGS, views=3),
+        settings=BatchSettings(**{**SETTINGS, "views": 3, **changed}),
         corruption=windows and Corruption(CorruptionSettings("none", 0.0, windows), seed=0),
     )
     data.trainer = SimpleNamespace(world_size=processes, global_rank=0)  # type: ignore[assignment]
@@ -108,13 +108,41 @@ def test_images_shown_are_counted_as_they_are_shown(
     assert module(windows, processes=processes).images_shown(epoch, batches=batches) == expected
 
 
-def test_a_batch_of_one_of_several_processes_is_its_share_of_the_whole_images() -> None:
-    raw: dict[str, torch.Tensor] = {
-        "image": torch.zeros(5, 24, 40, 3, dtype=torch.uint8),
-        "mask": torch.zeros(5, 24, 40, dtype=torch.uint8),
+def raw_batch() -> dict[str, torch.Tensor]:
+    """Five images that are brighter further down, with a mask on their upper half."""
+    image = torch.arange(24, dtype=torch.uint8).mul(10)[None, :, None, None].repeat(5, 1, 40, 3)
+    mask = torch.zeros(5, 24, 40, dtype=torch.uint8)
+    mask[:, :12] = 1
+    return {
+        "image": image,
+        "mask": mask,
+        "valid": torch.ones(5, 24, 40, dtype=torch.bool),
         "foreground": torch.ones(5, 24, 40, dtype=torch.bool),
+        "label": torch.tensor([0, 1, 0, 1, 0]),
         "index": torch.arange(5),
         "draw": torch.zeros(5, dtype=torch.int64),
     }
+
+
+def test_a_batch_of_one_of_several_processes_is_its_share_of_the_whole_images() -> None:
     data = module(WHOLE, processes=4)
-    assert data.spoil(raw, training=True, epoch=0)["index"].tolist() == [0, 1]
+    assert data.spoil(raw_batch(), training=True, epoch=0)["index"].tolist() == [0, 1]
+
+
+def test_images_and_masks_are_augmented_and_mixed_in_training_alone() -> None:
+    flip, trainer = AugmentationSettings(*(0.0,) * 3, 1.0, *(0.0,) * 6), SimpleNamespace()
+
+    def seen(*, training: bool, **changed: Any) -> Any:
+        data = module(None, **changed)
+        trainer.training, trainer.current_epoch = training, 0
+        data.trainer = trainer  # type: ignore[assignment]
+        return data.on_after_batch_transfer(raw_batch(), 0)
+
+    plain, flipped = (seen(training=training, augmentation=flip) for training in (False, True))
+    for key in ("mask", "foreground"):
+        assert torch.equal(plain[key], raw_batch()[key]), key
+    assert torch.equal(flipped["mask"], plain["mask"].flip(1))
+    torch.testing.assert_close(flipped["image"], plain["image"].flip(2), atol=1e-3, rtol=0)
+    unmixed, mixed = (seen(training=training, mixup=0.4) for training in (False, True))
+    assert "label_weight" not in unmixed
+    assert mixed["label_weight"].shape == (5, 2)

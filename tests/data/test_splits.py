@@ -241,7 +241,9 @@ def test_manifest_gives_back_its_split_by_content_else_by_path(
     changed = replace(split, records=(replace(first, sha256="0" * 64), *rest))
     with caplog.at_level(logging.WARNING):
         assert splits.from_manifest(changed, path).records[0].split == split.records[0].split
+        splits.from_manifest(replace(split, records=split.records[1:]), path)
     assert "1 images have changed" in caplog.text
+    assert "has 16 rows, the data set 15 images" in caplog.text
 
 
 def test_images_without_a_row_unknown_stages_and_missing_files_are_errors(

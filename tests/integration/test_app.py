@@ -65,6 +65,7 @@ def test_uploads_are_answered_with_their_nearest_neighbours_also_several_at_once
 
     paths = [str(draw(tmp_path / f"{number}.png", seed=number)) for number in range(6)]
     alone = [inspect(path)[0] for path in paths]
+    assert len(set(alone)) == len(paths)
     with ThreadPoolExecutor(len(paths)) as visitors:
         assert [shown[0] for shown in visitors.map(inspect, paths)] == alone
 

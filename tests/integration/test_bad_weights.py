@@ -12,7 +12,13 @@ from omegaconf import DictConfig
 from quick import QUICK, QUICK_DATA, check_refusal, content, record_of
 from small import Door
 
-from capsule_inspection.contracts import ConfigurationError, WeightsError
+from capsule_inspection.contracts import (
+    ConfigurationError,
+    DataIndex,
+    ImageRecord,
+    WeightsError,
+    WeightsRecord,
+)
 from capsule_inspection.runs import building, training
 
 Compose = Callable[..., DictConfig]
@@ -59,6 +65,17 @@ def test_weights_that_have_seen_the_test_images_are_refused(
     built = training._prepare(compose("train", *given), tmp_path, None, None)
     assert built.weights.source == "file"
     assert content(finished_home / "run") == before
+
+
+def test_no_image_that_judges_may_have_taught_whichever_part_it_is_in() -> None:
+    parts = ("train", "val", "calibration", "test")
+    rows = tuple(ImageRecord(f"{x}.png", 0, None, x, 9, 9, 9, 9, "", x) for x in parts)
+    index = DataIndex(Path(), ("good",), rows)
+    known = WeightsRecord("file", "/w", seen=frozenset({"train", "of elsewhere"}))
+    building.refuse_seen_images(known, index)
+    for part in parts[1:]:
+        with pytest.raises(WeightsError, match=rf"on 1 images.*such as {part}\.png"):
+            building.refuse_seen_images(WeightsRecord("file", "/w", seen=frozenset({part})), index)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 import torch
 from agreement import check_agreement, evaluate, predict_test_images, rows_of_test
 from built import Compose, calibrate, preparing
+from omegaconf import OmegaConf
 from quick import QUICK, check_refusal, draw_mvtec, figures_of, move_images, record_of, rows_of
 from small import Door
 
@@ -101,3 +102,18 @@ def test_a_run_whose_images_have_moved_is_evaluated_with_their_new_place(
     assert rows_of(output) == rows_of_test(finished)
     assert record_of(output)["data"]["root"] == str(there)
     assert cache.is_dir()
+
+
+def test_other_images_are_cropped_and_scaled_as_those_of_the_run(
+    door: Door, finished: Path, tmp_path: Path
+) -> None:
+    config = OmegaConf.load(finished / "config.yaml")
+    config.data.roi = [10, 4, 30, 36]
+    OmegaConf.save(config, finished / "config.yaml")
+    own, named = tmp_path / "own", tmp_path / "named"
+    place = [f"data.root={config.data.root}", f"data.cache_folder={tmp_path / 'cache'}"]
+    evaluate(door, finished, own, *place)
+    assert rows_of(own) != rows_of_test(finished)
+    split = ("split=manifest", f"split.path={finished / 'split.csv'}")
+    evaluate(door, finished, named, "data=mvtec", *place, *split)
+    assert rows_of(named) == rows_of(own)

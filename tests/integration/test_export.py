@@ -120,13 +120,19 @@ def test_a_classifier_is_exported_as_onnx_to_a_folder_of_any_name(
     assert parity["answers_changed"] == 0
 
 
+@pytest.fixture(scope="session")
+def homes(finished_home: Path, autoencoder_home: Path, unet_home: Path) -> dict[str, Path]:
+    """The shared run of each task."""
+    return {"finished": finished_home, "autoencoder": autoencoder_home, "unet": unet_home}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [ONNX, OPENVINO, TORCHSCRIPT])
 @pytest.mark.parametrize("task", ["finished", "autoencoder", "unet"])
 def test_each_task_is_exported_in_each_format_and_eight_bits_tell_what_they_cost(
-    door: Door, request: pytest.FixtureRequest, tmp_path: Path, task: str, name: str
+    door: Door, homes: dict[str, Path], tmp_path: Path, task: str, name: str
 ) -> None:
-    run, output = request.getfixturevalue(f"{task}_home") / "run", tmp_path / "out"
+    run, output = homes[task] / "run", tmp_path / "out"
     int8 = name != TORCHSCRIPT
     answer = export(door, run, f"format={name}", f"int8={int8}", f"output={output}")
     assert answer.status == 0, answer.err

@@ -39,6 +39,7 @@ from capsule_inspection.contracts import (
     DataError,
 )
 from capsule_inspection.metrics.thresholds import conformal_threshold
+from capsule_inspection.reports.run_folder import CHOSE, SEEN
 from capsule_inspection.runs.kinds import kind_of
 from capsule_inspection.tasks.reconstruction import ReconstructionTask
 
@@ -142,6 +143,9 @@ def test_it_judges_kinds_of_defects_that_it_has_never_heard_of_and_that_have_no_
     figures = figures_of(output)
     assert {"test/recall/hole", "test/auroc"} <= figures.keys()
     assert not any("aupro" in key or "pixel" in key or "pointing" in key for key in figures)
+    stages = [row["split"] for row in rows_of(run, "split.csv")]
+    assert record_of(output)[SEEN] == stages.count("train")
+    assert record_of(output)[CHOSE] == stages.count("val") + stages.count("calibration")
     described = record_of(output)["data"]
     assert described["name"] == "mvtec"
     assert described["classes"][-1] == "hole"

@@ -36,8 +36,10 @@ def test_weights_and_their_card_begin_other_runs_but_none_that_their_images_are_
     assert set(card.seen_sha256) == used
 
     prepare = preparing(compose, tmp_path / "ready", *settings, f"model.weights={path}")
-    weights = prepare(f"data.root={draw_mvtec(tmp_path / 'other', first_seed=500)}").weights
+    made = prepare(f"data.root={draw_mvtec(tmp_path / 'other', first_seed=500)}")
+    weights = made.weights
     assert (weights.source, weights.path, weights.sha256) == ("file", str(path), card.sha256)
+    assert used < set(made.task.seen_sha256)  # so its checkpoints know them too
     with pytest.raises(WeightsError, match=r"were trained on.*split=manifest"):
         prepare("split.seed=5")
     save_file(load_file(path), path)  # and so they are where the file does not say it: its card

@@ -16,6 +16,7 @@ import yaml
 from quick import QUICK, check_refusal, draw_mvtec, move_images, record_of, rows_of
 from small import REPOSITORY, SMALL, Door
 
+from capsule_inspection.inference.checkpoints import read_checkpoint
 from capsule_inspection.runs.interruption import InterruptionGuard
 
 EPOCHS = 4
@@ -185,7 +186,7 @@ def test_a_run_that_failed_before_its_split_is_resumed_and_needs_its_first_weigh
     door: Door, finished: Path, tmp_path: Path
 ) -> None:
     run, home = tmp_path / "resumed", tmp_path / "home"
-    spoilt = draw_mvtec(home / "bottle") / "train" / "good" / "000.png"
+    spoilt = draw_mvtec(home / "bottle", first_seed=500) / "train" / "good" / "000.png"
     whole = spoilt.read_bytes()
     spoilt.write_bytes(whole[:100])
     weights = ("seed=1", f"model.weights={finished}")
@@ -199,10 +200,14 @@ def test_a_run_that_failed_before_its_split_is_resumed_and_needs_its_first_weigh
     began_from = record_of(run)["weights"]
     assert began_from["source"] == "file"
 
+    taught_first = read_checkpoint(finished / "checkpoints" / "best.ckpt")["seen_sha256"]
     shutil.rmtree(finished)
     answer = door("train", f"resume={run}", "task.epochs=2")
     assert answer.status == 0, answer.err
     assert record_of(run)["weights"] == began_from
+    last = read_checkpoint(run / "checkpoints" / "last.ckpt")
+    assert last["epoch"] == 1
+    assert set(taught_first) < set(last["seen_sha256"])
     assert "RANDOM" not in answer.out + answer.err
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn import metrics as reference
 
 from capsule_inspection.metrics.classification import classification_figures, macro_f1
 
@@ -40,6 +41,32 @@ def test_figures_and_their_numbers_of_images_by_hand():
     for key, figure in expected.items():
         assert (figures[key].value, figures[key].n) == pytest.approx(figure), key
     assert "precision/poke" not in figures  # never predicted
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_figures_equal_scikit_learn_also_of_another_decision_and_score(seed):
+    label, probabilities = drawn(seed)
+    other, _ = drawn(seed, counts=(20, 10, 10, 5))
+    usual = probabilities.argmax(axis=1), 1 - probabilities[:, 0]
+    for given, (called, score) in (
+        ({}, usual),
+        ({"called": other, "score": probabilities[:, 1]}, (other, probabilities[:, 1])),
+    ):
+        figures = classification_figures(label, probabilities, classes=CLASSES, **given)
+        expected = {
+            "accuracy": reference.accuracy_score(label, called),
+            "balanced_accuracy": reference.balanced_accuracy_score(label, called),
+            "macro_f1": reference.f1_score(label, called, average="macro"),
+            "auroc": reference.roc_auc_score(label != 0, score),
+            "average_precision": reference.average_precision_score(label != 0, score),
+            "defects_missed": (called[label != 0] == 0).mean(),
+            "good_rejected": (called[label == 0] != 0).mean(),
+        }
+        recall = reference.recall_score(label, called, average=None)
+        precision = reference.precision_score(label, called, average=None)
+        expected |= {f"recall/{name}": recall[row] for row, name in enumerate(CLASSES)}
+        expected |= {f"precision/{name}": precision[row] for row, name in enumerate(CLASSES)}
+        assert {key: figure.value for key, figure in figures.items()} == pytest.approx(expected)
 
 
 def test_every_figure_lies_within_its_interval_that_repeats_with_its_seed():

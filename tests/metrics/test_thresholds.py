@@ -121,8 +121,9 @@ def test_what_calibration_leaves_to_chance_is_no_broken_promise() -> None:
     found = conformal_threshold(np.arange(20.0), 0.05)
     assert not thresholds.rejects_beyond_chance(found, 20, 200)  # Wilson's low end is .066
     assert thresholds.rejects_beyond_chance(found, 60, 200)
-    with pytest.raises(ValueError, match="only a conformal threshold"):
-        thresholds.rejects_beyond_chance(sigma_threshold(np.arange(9.0), 3), 1, 9)
+    for other in (sigma_threshold(np.arange(9.0), 3), conformal_threshold(np.arange(9.0), 0.05)):
+        with pytest.raises(ValueError, match="only a conformal threshold with enough images"):
+            thresholds.rejects_beyond_chance(other, 1, 9)
 
 
 @pytest.mark.parametrize(("count", "images"), [(20, 200), (60, 44)])
