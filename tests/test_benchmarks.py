@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from small import REPOSITORY, SMALL, SMALL_NETWORK
+from small_tasks import learning
 
 from benchmarks import results
 from benchmarks.altered_copies import write_copies
@@ -22,10 +23,7 @@ from benchmarks.plain_loop import MEAN, STD, FolderImages, make_loader
 from benchmarks.run import SUBJECTS, parse
 from capsule_inspection.contracts import Batch
 from capsule_inspection.networks.classifier import build_custom_resnet
-from capsule_inspection.tasks.base import Learning
 from capsule_inspection.tasks.classification import ClassificationTask, MaskLoss
-from capsule_inspection.tasks.optimizers import FineTuning
-from capsule_inspection.tasks.schedulers import constant
 
 
 def test_measurements_alternate_without_the_warm_up_and_ratios_are_of_each_round() -> None:
@@ -121,15 +119,12 @@ def test_altered_copies_differ_and_keep_their_masks(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mask_weight", [0.0, 2.0])
 def test_bare_steps_minimise_what_a_classifiers_training_minimises(mask_weight: float) -> None:
     size, criterion = (32, 48), torch.nn.CrossEntropyLoss()
-    learning = Learning(
-        torch.optim.SGD, 0.1, constant, FineTuning(0, 1.0, 1.0), "val/loss", "min", 0.0
-    )
     network = {"depths": [1, 1], "width": 8, "image_size": size, "mask_loss": mask_weight}
     task = ClassificationTask(
         build_custom_resnet(num_classes=3, weights="none", **network).network,
         loss=criterion,
         num_classes=3,
-        learning=learning,
+        learning=learning(),
         mask_loss=MaskLoss(criterion, weight=mask_weight) if mask_weight else None,
     )
     mask = torch.zeros(2, *size, dtype=torch.uint8)
