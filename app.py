@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from capsule_inspection.configuration.entry import open_door
+from capsule_inspection.config.entry import open_door
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def main(config: DictConfig) -> None:
     """Serve as configured, until it is stopped."""
-    from capsule_inspection.runs.serving import serve
+    from capsule_inspection.workflows.serving import serve
 
     serve(config)
 

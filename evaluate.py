@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from capsule_inspection.configuration.entry import open_door
+from capsule_inspection.config.entry import open_door
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def main(config: DictConfig) -> None:
     """Evaluate as configured."""
-    from capsule_inspection.runs.evaluating import evaluate
+    from capsule_inspection.workflows.evaluating import evaluate
 
     evaluate(config)
 

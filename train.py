@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from capsule_inspection.configuration.entry import open_door
+from capsule_inspection.config.entry import open_door
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 def main(config: DictConfig) -> float | None:
     """Train as configured; returns the best value of the monitored figure."""
-    from capsule_inspection.runs.training import train
+    from capsule_inspection.workflows.training import train
 
     return train(config)
 
 
 def report(sweep_folder: Path) -> None:
     """Compare the finished jobs of a sweep."""
-    from capsule_inspection.runs.comparing import report_sweep
+    from capsule_inspection.workflows.comparing import report_sweep
 
     report_sweep(sweep_folder)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.sizes import DATA_FOLDER
 from capsule_inspection.data.synthetic import ensure_synthetic
-from capsule_inspection.synthesis.defects import DEFECTS
+from capsule_inspection.synthetic.defects import DEFECTS
 
 SIZE_PX = 64
 _TEXTURE_PX = 4

@@ -9,14 +9,14 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from benchmarks.our_training import Parts
-from capsule_inspection.contracts import Batch
-from capsule_inspection.networks.classifier import Classifier
-from capsule_inspection.runs.learning import build_learning
+from capsule_inspection.models.classifier import Classifier
+from capsule_inspection.tasks.anomaly_detection.lightning_module import ReconstructionTask
 from capsule_inspection.tasks.base import InspectionTask
-from capsule_inspection.tasks.classification import ClassificationTask
+from capsule_inspection.tasks.classification.lightning_module import ClassificationTask
 from capsule_inspection.tasks.optimizers import parameter_groups
-from capsule_inspection.tasks.reconstruction import ReconstructionTask
-from capsule_inspection.tasks.segmentation import SegmentationTask
+from capsule_inspection.tasks.segmentation.lightning_module import SegmentationTask
+from capsule_inspection.types import Batch
+from capsule_inspection.workflows.learning import build_learning
 
 
 class BareSteps:

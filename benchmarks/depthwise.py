@@ -15,8 +15,8 @@ import torch
 
 from benchmarks.figures import Row, interleave, ratios
 from benchmarks.sizes import Sizes
-from capsule_inspection.networks.depthwise import train_depthwise_in_float32
-from capsule_inspection.runs.machine import has_bf16
+from capsule_inspection.models.depthwise import train_depthwise_in_float32
+from capsule_inspection.workflows.hardware import has_bf16
 
 NETWORKS = ("efficientnet_b0", "mobilenetv3_small_100")
 TARGET = 0.8

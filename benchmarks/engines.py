@@ -19,7 +19,7 @@ from benchmarks.figures import Row, interleave, ratios
 from benchmarks.sizes import Sizes
 from capsule_inspection.inference.engines import IMAGE, Engine
 from capsule_inspection.inference.formats import ONNX, OPENVINO, SUFFIXES, TORCHSCRIPT, format_of
-from capsule_inspection.runs.machine import available_cores
+from capsule_inspection.workflows.hardware import available_cores
 
 TARGET = 1.5
 """What at least one engine should be quicker by than PyTorch."""

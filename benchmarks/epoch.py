@@ -9,8 +9,8 @@ from benchmarks import our_training
 from benchmarks.figures import Row, interleave, ratios
 from benchmarks.plain_loop import PlainTraining
 from benchmarks.sizes import Sizes
-from capsule_inspection.contracts import TRAIN, VAL
-from capsule_inspection.runs import machine
+from capsule_inspection.types import TRAIN, VAL
+from capsule_inspection.workflows import hardware
 
 TARGET = 0.38
 
@@ -41,7 +41,7 @@ def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
         return training
 
     seconds = interleave({"ours": ours, "plain": theirs}, rounds=rounds)
-    bf16 = "" if machine.has_bf16("cpu") else ", no bf16 here: float32"
+    bf16 = "" if hardware.has_bf16("cpu") else ", no bf16 here: float32"
     note = f"{len(files[TRAIN])} images{bf16}"
     counted = {name: values[-rounds:] for name, values in whole.items()}
     return [

@@ -16,20 +16,20 @@ import numpy as np
 import torch
 
 from benchmarks.our_training import compose
-from capsule_inspection.contracts import (
+from capsule_inspection.metrics import intervals
+from capsule_inspection.metrics.marking import AREA_SHARES, region_score
+from capsule_inspection.models.inspector import SegmentationInspector
+from capsule_inspection.models.scoring import classification_scores
+from capsule_inspection.types import (
     GOOD_LABEL,
     TEST,
     ConfigurationError,
     Figure,
     InspectionError,
 )
-from capsule_inspection.metrics import intervals
-from capsule_inspection.metrics.marking import AREA_SHARES, region_score
-from capsule_inspection.networks.inspector import SegmentationInspector
-from capsule_inspection.networks.scoring import classification_scores
-from capsule_inspection.runs import building, inputs, machine
-from capsule_inspection.runs.kinds import kind_of
-from capsule_inspection.runs.windows import settle
+from capsule_inspection.workflows import building, hardware, inputs
+from capsule_inspection.workflows.kinds import kind_of
+from capsule_inspection.workflows.windows import settle
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,8 +53,8 @@ def measure(arguments: Sequence[str]) -> tuple[str, dict[str, Figure]]:
             f"model={config.model.name}: it is scaled by its training images, and has no scores "
             "before a training. Expected a classifier or model=unet."
         )
-    choices = machine.choose(config.trainer)
-    machine.apply(choices)
+    choices = hardware.choose(config.trainer)
+    hardware.apply(choices)
     torch.manual_seed(config.seed)
     index, cache = inputs.find_images(config.data)
     everything = [dataclasses.replace(record, split=TEST) for record in index.records]

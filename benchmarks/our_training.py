@@ -1,6 +1,6 @@
 """A training of ours, in this process, from the same parts and in the same order as train.py.
 
-Differs from runs/training.py: no record, no final figures, and a clock among the callbacks.
+Differs from workflows/training.py: no record, no final figures, and a clock among the callbacks.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
 from benchmarks.sizes import DATA_FOLDER, REPOSITORY, Sizes
-from capsule_inspection.configuration.resolvers import register_resolvers
-from capsule_inspection.configuration.schema import register_schemas
-from capsule_inspection.contracts import TRAIN, VAL, RunFiles
+from capsule_inspection.config.resolvers import register_resolvers
+from capsule_inspection.config.schema import register_schemas
 from capsule_inspection.data.module import InspectionDataModule
-from capsule_inspection.runs import building, inputs, machine, tensorboard, windows
-from capsule_inspection.runs.epochs import EpochTable
-from capsule_inspection.runs.interruption import InterruptionGuard
-from capsule_inspection.runs.kinds import kind_of
 from capsule_inspection.tasks.base import InspectionTask
+from capsule_inspection.types import TRAIN, VAL, RunFiles
+from capsule_inspection.workflows import building, hardware, inputs, tensorboard, windows
+from capsule_inspection.workflows.epochs import EpochTable
+from capsule_inspection.workflows.interruption import InterruptionGuard
+from capsule_inspection.workflows.kinds import kind_of
 
 LABELS_ALONE = ("model.mask_loss=0", "data.painted=0", "data.pasted=0", "task.views=1")
 
@@ -37,7 +37,7 @@ class Parts:
     """What train.py builds before it trains."""
 
     config: DictConfig
-    choices: machine.Choices
+    choices: hardware.Choices
     data: InspectionDataModule
     task: InspectionTask
 
@@ -137,8 +137,8 @@ def compose(arguments: Sequence[str]) -> DictConfig:
 def prepare(arguments: Sequence[str]) -> Parts:
     """Data, network and task as train.py makes them; draws and caches what is not there yet."""
     config = compose(arguments)
-    choices = machine.choose(config.trainer)
-    machine.apply(choices)
+    choices = hardware.choose(config.trainer)
+    hardware.apply(choices)
     L.seed_everything(config.seed, verbose=False)
     index, cache = inputs.find_images(config.data)
     kind = kind_of(config)
@@ -162,7 +162,7 @@ def time_epochs(arguments: Sequence[str], folder: Path, *, epochs: int = 2) -> E
     """Train for some epochs in `folder` and time the last: the first one fills caches."""
     parts = prepare([*arguments, f"task.epochs={epochs}"])
     clock = EpochClock()
-    # The order of runs/training.py, with the clock before all.
+    # The order of workflows/training.py, with the clock before all.
     callbacks: list[Callback] = [
         clock,
         EpochTable(folder / RunFiles.EPOCHS),

@@ -20,7 +20,7 @@ from sklearn.model_selection import RepeatedStratifiedKFold
 
 from capsule_inspection.data.cropping import cut_out_mask
 from capsule_inspection.data.preparation import Prepared, Recipe, prepare
-from capsule_inspection.synthesis.defects import DEFECTS, paint
+from capsule_inspection.synthetic.defects import DEFECTS, paint
 
 RECIPE = Recipe(roi="auto", margin=0.05, image_size=(192, 512))
 _RING_PX = 7

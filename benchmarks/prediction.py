@@ -25,8 +25,8 @@ from capsule_inspection.inference.description import CLASSIFICATION
 from capsule_inspection.inference.engines import IMAGE
 from capsule_inspection.inference.predictor import ALL, Predictor, Read
 from capsule_inspection.inference.results import OVERLAYS
-from capsule_inspection.runs.inspecting import network_threads, rows_of
-from capsule_inspection.runs.machine import available_cores
+from capsule_inspection.workflows.hardware import available_cores
+from capsule_inspection.workflows.inspecting import network_threads, rows_of
 
 ONE_TARGET, FOLDER_TARGET = 1.3, 1.15
 BATCH_SIZE = 8

@@ -10,15 +10,15 @@ import numpy as np
 
 from benchmarks import our_training
 from benchmarks.our_training import Parts
-from capsule_inspection.contracts import TRAIN
 from capsule_inspection.data.appearance import describe
 from capsule_inspection.data.appearance_fit import fit_appearance
 from capsule_inspection.inference.description import Description
 from capsule_inspection.inference.predictor import NONE, Predictor
 from capsule_inspection.inference.torch_engine import TorchEngine
 from capsule_inspection.metrics.marking import Decision
-from capsule_inspection.networks.inspector import Inspector
-from capsule_inspection.runs.kinds import kind_of
+from capsule_inspection.models.inspector import Inspector
+from capsule_inspection.types import TRAIN
+from capsule_inspection.workflows.kinds import kind_of
 
 DECISION = Decision(0.5, 20)
 FITTED = {"decision": DECISION.as_dict()}

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from capsule_inspection.configuration import entry
+from capsule_inspection.config import entry
 
 open_door = entry.open_door
 

@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.figures import Row, is_met
 from benchmarks.sizes import REPOSITORY, WORK_FOLDER
 from capsule_inspection.files import write_whole
-from capsule_inspection.runs import machine
+from capsule_inspection.workflows import hardware
 
 
 def file_of_today() -> Path:
@@ -38,14 +38,14 @@ def append(file: Path, subject: str, rows: Sequence[Row], *, quick: bool) -> Non
 
 def facts() -> dict[str, Any]:
     """Hardware and versions, as plain values."""
-    choices = machine.Choices("cpu", "32-true", True, machine.available_cores())
-    described = machine.describe(choices)
+    choices = hardware.Choices("cpu", "32-true", True, hardware.available_cores())
+    described = hardware.describe(choices)
     keys = ("processor", "cores", "gpus", "platform", "capability")
     return {
         **{key: described[key] for key in keys},
-        "bf16": machine.has_bf16("cpu"),
-        "commit": machine.git_commit(REPOSITORY),
-        "versions": machine.versions(),
+        "bf16": hardware.has_bf16("cpu"),
+        "commit": hardware.git_commit(REPOSITORY),
+        "versions": hardware.versions(),
     }
 
 

@@ -10,8 +10,8 @@ import pytest
 from quick import figures_of, record_of, rows_of
 from small import Answer, Door
 
-from capsule_inspection.runs.interruption import TrainingInterrupted
 from capsule_inspection.tasks.base import InspectionTask
+from capsule_inspection.workflows.interruption import TrainingInterrupted
 
 DEVICE = ("trainer=cpu", "trainer.threads=1", "trainer.precision=32-true")
 Rows = list[dict[str, str]]

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from capsule_inspection.configuration import checks
-from capsule_inspection.contracts import Figure
-from capsule_inspection.runs import evaluating, training
-from capsule_inspection.runs.kinds import kind_of
-from capsule_inspection.runs.training import Training
+from capsule_inspection.config import checks
+from capsule_inspection.types import Figure
+from capsule_inspection.workflows import evaluating, training
+from capsule_inspection.workflows.kinds import kind_of
+from capsule_inspection.workflows.training import Training
 
 Compose = Callable[..., Any]
 Prepare = Callable[..., Training]

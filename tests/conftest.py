@@ -80,8 +80,8 @@ def compose(clean_hydra: None) -> Callable[..., object]:
     """Composes a configuration: `compose("train", "seed=1")`."""
     import hydra
 
-    from capsule_inspection.configuration.resolvers import register_resolvers
-    from capsule_inspection.configuration.schema import register_schemas
+    from capsule_inspection.config.resolvers import register_resolvers
+    from capsule_inspection.config.schema import register_schemas
 
     def call(name: str, *overrides: str) -> object:
         register_schemas()

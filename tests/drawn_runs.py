@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from capsule_inspection.contracts import Figure
 from capsule_inspection.metrics.classification import classification_figures
 from capsule_inspection.metrics.names import with_stage
+from capsule_inspection.types import Figure
 
 CLASSES = ("good", "crack", "poke")
 HEADER = ("index", "path", "sha256", "split", "fold", "label", "prediction", "score")

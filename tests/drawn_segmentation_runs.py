@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from drawn_runs import CLASSES, HEADER, prediction, run_record, write_run
 
-from capsule_inspection.contracts import Predictions
 from capsule_inspection.metrics.marked_runs import marking_figures
 from capsule_inspection.metrics.names import with_stage
 from capsule_inspection.reports.run_folder import RunFolder, read_run
+from capsule_inspection.types import Predictions
 
 Images = tuple[np.ndarray, np.ndarray]
 """Number of each image, and its class index: (N,) both."""

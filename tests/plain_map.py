@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from capsule_inspection.networks.anomaly import MapSettings
+from capsule_inspection.models.anomaly import MapSettings
 
 PLAIN_MAP = MapSettings(
     source="auto",

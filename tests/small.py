@@ -45,8 +45,8 @@ Door = Callable[..., Answer]
 
 def run_command(name: str, *arguments: str) -> int:
     """Call an entry point within this process; returns its exit status."""
-    from capsule_inspection.configuration.entry import run_door
-    from capsule_inspection.configuration.resolvers import forget_run_folders
+    from capsule_inspection.config.entry import run_door
+    from capsule_inspection.config.resolvers import forget_run_folders
 
     forget_run_folders()
     report = _after_sweep if name == "train" else None
@@ -65,21 +65,21 @@ ACTIONS = {
     "export": ("exporting", "export"),
     "app": ("serving", "serve"),
 }
-"""What each door calls: module of `runs/` and function, imported when called, as doors do."""
+"""What each door calls: module of `workflows/` and function, imported when called, as doors do."""
 
 
 def _action(name: str) -> Callable[..., object]:
     module, function = ACTIONS[name]
 
     def action(config: object) -> object:
-        found = importlib.import_module(f"capsule_inspection.runs.{module}")
+        found = importlib.import_module(f"capsule_inspection.workflows.{module}")
         return getattr(found, function)(config)
 
     return action
 
 
 def _after_sweep(folder: Path) -> None:
-    from capsule_inspection.runs.comparing import report_sweep
+    from capsule_inspection.workflows.comparing import report_sweep
 
     report_sweep(folder)
 
@@ -90,7 +90,7 @@ def restored_hydra() -> Iterator[None]:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
 
-    from capsule_inspection.configuration.resolvers import forget_run_folders
+    from capsule_inspection.config.resolvers import forget_run_folders
 
     _keep_stderr_open()
     handlers, level = list(logging.root.handlers), logging.root.level

@@ -8,9 +8,9 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from capsule_inspection.contracts import Figure
-from capsule_inspection.networks.base import Network
-from capsule_inspection.networks.weight_cards import WeightsCard, card_path, write_card
+from capsule_inspection.models.base import Network
+from capsule_inspection.models.weight_cards import WeightsCard, card_path, write_card
+from capsule_inspection.types import Figure
 
 
 def card_of(network: Network, path: Path, **fields: Any) -> WeightsCard:

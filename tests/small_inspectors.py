@@ -15,17 +15,17 @@ from capsule_inspection.inference.description import (
 )
 from capsule_inspection.inference.predictor import Read
 from capsule_inspection.metrics.marking import Decision
-from capsule_inspection.networks.anomaly import MapSettings
-from capsule_inspection.networks.autoencoder import Autoencoder
-from capsule_inspection.networks.custom_resnet import CustomResNet
-from capsule_inspection.networks.inspector import (
+from capsule_inspection.models.anomaly import MapSettings
+from capsule_inspection.models.autoencoder import Autoencoder
+from capsule_inspection.models.custom_resnet import CustomResNet
+from capsule_inspection.models.inspector import (
     ClassificationInspector,
     Inspector,
     ReconstructionInspector,
     SegmentationInspector,
 )
-from capsule_inspection.networks.segmenter import build_segmenter
-from capsule_inspection.networks.tiling import Tiling
+from capsule_inspection.models.segmenter import build_segmenter
+from capsule_inspection.models.tiling import Tiling
 
 HEIGHT, WIDTH = 48, 64
 CLASSES = ("good", "crack", "poke", "scratch")

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from capsule_inspection.networks.base import Network
-from capsule_inspection.networks.classifier import (
+from capsule_inspection.models.base import Network
+from capsule_inspection.models.classifier import (
     Classifier,
     build_custom_resnet,
     build_timm,

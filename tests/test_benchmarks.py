@@ -21,9 +21,9 @@ from benchmarks.first_weights import main
 from benchmarks.growth import memory_rows, time_rows
 from benchmarks.plain_loop import MEAN, STD, FolderImages, make_loader
 from benchmarks.run import SUBJECTS, parse
-from capsule_inspection.contracts import Batch
-from capsule_inspection.networks.classifier import build_custom_resnet
-from capsule_inspection.tasks.classification import ClassificationTask, MaskLoss
+from capsule_inspection.models.classifier import build_custom_resnet
+from capsule_inspection.tasks.classification.lightning_module import ClassificationTask, MaskLoss
+from capsule_inspection.types import Batch
 
 
 def test_measurements_alternate_without_the_warm_up_and_ratios_are_of_each_round() -> None:

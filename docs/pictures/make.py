@@ -14,9 +14,9 @@ from PIL import Image
 
 from capsule_inspection.reports.mistakes import image_grid
 from capsule_inspection.reports.style import save
-from capsule_inspection.synthesis.defects import DEFECTS, paint
-from capsule_inspection.synthesis.patches import paste_patch
-from capsule_inspection.synthesis.scene import draw_good
+from capsule_inspection.synthetic.defects import DEFECTS, paint
+from capsule_inspection.synthetic.patches import paste_patch
+from capsule_inspection.synthetic.scene import draw_good
 
 HERE = Path(__file__).parent
 COPIED = {"examples.png": "one_class_examples.png", "scores.png": "one_class_scores.png"}

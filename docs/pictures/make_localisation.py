@@ -20,8 +20,8 @@ from PIL import Image
 from capsule_inspection.data.cropping import cut_out, cut_out_mask
 from capsule_inspection.data.roi import Box, box_around, fit_aspect
 from capsule_inspection.reports import style
-from capsule_inspection.synthesis.defects import DEFECTS, Painted, paint
-from capsule_inspection.synthesis.scene import Scene, draw_good
+from capsule_inspection.synthetic.defects import DEFECTS, Painted, paint
+from capsule_inspection.synthetic.scene import Scene, draw_good
 
 HERE = Path(__file__).parent
 SIZE_PX = 800

@@ -16,11 +16,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from capsule_inspection.configuration.resume import load_stored
-from capsule_inspection.contracts import TEST, TRAIN, RunFiles
+from capsule_inspection.config.resume import load_stored
 from capsule_inspection.metrics import intervals
 from capsule_inspection.reports import style
 from capsule_inspection.reports.run_folder import read_record
+from capsule_inspection.types import TEST, TRAIN, RunFiles
 
 HERE = Path(__file__).parent
 TABLE = HERE / "transfer.csv"

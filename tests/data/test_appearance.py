@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 import pytest
 
-from capsule_inspection.contracts import RunError
 from capsule_inspection.data.appearance import Appearance, describe
 from capsule_inspection.data.appearance_entries import ENTRIES
 from capsule_inspection.data.appearance_fit import FEWEST, fit_appearance
 from capsule_inspection.data.preparation import Recipe, prepare
 from capsule_inspection.data.reading import read_image
-from capsule_inspection.synthesis.defects import DEFECTS, paint
-from capsule_inspection.synthesis.scene import draw_good
+from capsule_inspection.synthetic.defects import DEFECTS, paint
+from capsule_inspection.synthetic.scene import draw_good
+from capsule_inspection.types import RunError
 
 D = len(ENTRIES)
 NAMES = [entry.name for entry in ENTRIES]

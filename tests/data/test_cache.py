@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from capsule_inspection.contracts import ConfigurationError, DataError, DataIndex, ImageRecord
 from capsule_inspection.data import cache as cache_module
 from capsule_inspection.data.cache import DecodedCache, in_order, open_cache
 from capsule_inspection.data.cropping import cut_out, cut_out_classes, cut_out_mask
 from capsule_inspection.data.roi import Box
+from capsule_inspection.types import ConfigurationError, DataError, DataIndex, ImageRecord
 
 SIZE = (24, 48)
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from capsule_inspection.contracts import ConfigurationError, DataError, DataIndex, ImageRecord
 from capsule_inspection.data import duplicates
 from capsule_inspection.data.duplicates import find_near_duplicates, group_near_duplicates
 from capsule_inspection.data.reading import read_image
-from capsule_inspection.synthesis.scene import draw_good
+from capsule_inspection.synthetic.scene import draw_good
+from capsule_inspection.types import ConfigurationError, DataError, DataIndex, ImageRecord
 
 CAPSULES = 8
 

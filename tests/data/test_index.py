@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from capsule_inspection.contracts import DataError, DataIndex
 from capsule_inspection.data import checking, index_store
 from capsule_inspection.data.index import build_index, fingerprint
 from capsule_inspection.data.layouts import Entry, Listing, list_mvtec, make_listing
+from capsule_inspection.types import DataError, DataIndex
 
 WriteImage = Callable[..., Path]
 Build = Callable[..., DataIndex]

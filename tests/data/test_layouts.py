@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from capsule_inspection.contracts import DataError
 from capsule_inspection.data.layouts import Listing, list_folder, list_mvtec, with_classes
+from capsule_inspection.types import DataError
 
 WriteImage = Callable[..., Path]
 list_ok = functools.partial(list_folder, good_class="ok")

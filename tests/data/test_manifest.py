@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from capsule_inspection.contracts import SPLIT_COLUMNS, DataError, DataIndex, ImageRecord
 from capsule_inspection.data.layouts import Entry
 from capsule_inspection.data.manifest import list_manifest, read_split_csv, write_split_csv
+from capsule_inspection.types import SPLIT_COLUMNS, DataError, DataIndex, ImageRecord
 
 WriteImage = Callable[..., Path]
 ROWS = [

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from capsule_inspection.contracts import DataIndex, ImageRecord, Normalisation
 from capsule_inspection.data.augmentation import AugmentationSettings
 from capsule_inspection.data.corruption import Corruption, CorruptionSettings
 from capsule_inspection.data.module import BatchSettings, InspectionDataModule
 from capsule_inspection.data.windows import Windows
+from capsule_inspection.types import DataIndex, ImageRecord, Normalisation
 
 WHOLE = Windows((12, 20), whole_from=0)
 SETTINGS: dict[str, Any] = {

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from capsule_inspection.contracts import ConfigurationError, DataIndex, ImageRecord
 from capsule_inspection.data import native as native_module
 from capsule_inspection.data.cache import open_cache
 from capsule_inspection.data.native import native_size
 from capsule_inspection.data.reading import read_image
+from capsule_inspection.types import ConfigurationError, DataIndex, ImageRecord
 
 
 def part(axes: tuple[int, int], *, size: tuple[int, int] = (200, 320)) -> np.ndarray:

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from capsule_inspection.contracts import DataError
 from capsule_inspection.data import painted as painted_module
 from capsule_inspection.data import painting
 from capsule_inspection.data.painted import PaintedPool, open_painted
 from capsule_inspection.data.painting import PaintingSettings
-from capsule_inspection.synthesis.defects import DEFECTS
-from capsule_inspection.synthesis.version import PAINTING_VERSION
+from capsule_inspection.synthetic.defects import DEFECTS
+from capsule_inspection.synthetic.version import PAINTING_VERSION
+from capsule_inspection.types import DataError
 
 Good = tuple[np.ndarray, np.ndarray]
 SETTINGS = PaintingSettings(variants=6, natural_share=0.5, seed=3)
@@ -129,7 +129,7 @@ def test_neither_the_order_of_images_nor_a_validation_image_changes_training(
 def test_only_sources_lend_patches_and_an_only_image_to_itself(
     good: Good, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from capsule_inspection.synthesis import patches
+    from capsule_inspection.synthetic import patches
 
     lent = []
 

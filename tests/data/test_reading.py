@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFile, ImageFilter, ImageOps
 
-from capsule_inspection.contracts import DataError
 from capsule_inspection.data.bad_file import BadFileError
 from capsule_inspection.data.mask_values import MaskValuesError
 from capsule_inspection.data.reading import (
@@ -22,6 +21,7 @@ from capsule_inspection.data.reading import (
     read_image,
     read_mask,
 )
+from capsule_inspection.types import DataError
 
 RNG = np.random.default_rng(0)
 SIZE = (16, 24)

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capsule_inspection.contracts import ConfigurationError
 from capsule_inspection.data.reading import read_image, read_mask
 from capsule_inspection.data.roi import Box, Crop, crop_box, explicit_box, find_box, fit_aspect
 from capsule_inspection.data.roi import find_foreground as find
-from capsule_inspection.synthesis.scene import draw_good
+from capsule_inspection.synthetic.scene import draw_good
+from capsule_inspection.types import ConfigurationError
 
 
 def background(*, level: int = 210, size_px: int = 160) -> np.ndarray:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from capsule_inspection.contracts import LEFT_OUT, DataError, DataIndex, ImageRecord
-from capsule_inspection.contracts import ConfigurationError as BadSetting
 from capsule_inspection.data import splits
 from capsule_inspection.data.manifest import write_split_csv
+from capsule_inspection.types import LEFT_OUT, DataError, DataIndex, ImageRecord
+from capsule_inspection.types import ConfigurationError as BadSetting
 
 SIXTY = {"train": 0.6, "val": 0.2, "test": 0.2}
 HALVES = {"train": 0.5, "val": 0.5}

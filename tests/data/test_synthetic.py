@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from capsule_inspection.contracts import DataError
 from capsule_inspection.data import synthetic
 from capsule_inspection.data.layouts import list_mvtec
 from capsule_inspection.files import unfinished_folder
+from capsule_inspection.types import DataError
 
-DRAW = "capsule_inspection.synthesis.dataset.draw_dataset"
+DRAW = "capsule_inspection.synthetic.dataset.draw_dataset"
 
 
 def ensure(folder: Path, **changed: Any) -> Path:

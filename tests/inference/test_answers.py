@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from capsule_inspection.contracts import RunError
 from capsule_inspection.data.preparation import Prepared
 from capsule_inspection.data.roi import Box
 from capsule_inspection.inference.answers import Answered, answer, unreadable
@@ -20,6 +19,7 @@ from capsule_inspection.inference.description import (
     Description,
 )
 from capsule_inspection.metrics.marking import Decision
+from capsule_inspection.types import RunError
 
 CLASSES = ("good", "crack", "poke")
 SIZE = (20, 40)

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from capsule_inspection.contracts import RunError
 from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
+from capsule_inspection.types import RunError
 
 
 def make_network(*, width: int = 3) -> nn.Sequential:

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from small_inspectors import description_of, inspector_of, reads_of
 
-from capsule_inspection.contracts import ConfigurationError, RunError
 from capsule_inspection.inference import exported, formats
 from capsule_inspection.inference.description import (
     CLASSIFICATION,
@@ -29,8 +28,9 @@ from capsule_inspection.inference.formats import ONNX, OPENVINO, SUFFIXES, TORCH
 from capsule_inspection.inference.parity import Parity
 from capsule_inspection.inference.predictor import Predictor
 from capsule_inspection.inference.torch_engine import TorchEngine
-from capsule_inspection.networks.inspector import Inspector
-from capsule_inspection.networks.tiling import Tiling
+from capsule_inspection.models.inspector import Inspector
+from capsule_inspection.models.tiling import Tiling
+from capsule_inspection.types import ConfigurationError, RunError
 
 FORMATS = (ONNX, OPENVINO, TORCHSCRIPT)
 

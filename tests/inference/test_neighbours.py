@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from capsule_inspection.contracts import RunError
 from capsule_inspection.inference.neighbours import Neighbours, read_neighbours, write_neighbours
+from capsule_inspection.types import RunError
 
 KNOWN = Neighbours(
     np.array([[0, 0, 1], [4, 400, 0], [0, 800, 2]], np.float32),

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from capsule_inspection.contracts import DataError
 from capsule_inspection.inference.photographs import list_photographs
+from capsule_inspection.types import DataError
 
 
 def touch(folder: Path, *names: str) -> list[Path]:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from quick import rows_of
 
-from capsule_inspection.contracts import RunError
 from capsule_inspection.inference.results import ROWS, Results, identity, whole_path
+from capsule_inspection.types import RunError
 
 MADE_BY = {"model": "resnet18", "checkpoint": "abc"}
 

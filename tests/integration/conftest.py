@@ -25,7 +25,7 @@ def without_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     if request.node.get_closest_marker("pictures"):
         return
     from capsule_inspection.reports import run_page, run_pictures
-    from capsule_inspection.runs import tensorboard
+    from capsule_inspection.workflows import tensorboard
 
     monkeypatch.setattr(run_pictures, "write_run_pictures", lambda folder: None)
     monkeypatch.setattr(run_page, "write_run_page", lambda folder: None)

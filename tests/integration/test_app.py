@@ -22,9 +22,9 @@ from omegaconf import DictConfig
 from quick import check_refusal, draw
 from small import REPOSITORY, Door
 
-from capsule_inspection.contracts import ConfigurationError, RunError
 from capsule_inspection.inference.neighbours import read_neighbours
-from capsule_inspection.runs import serving
+from capsule_inspection.types import ConfigurationError, RunError
+from capsule_inspection.workflows import serving
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
@@ -36,11 +36,11 @@ Compose = Callable[..., DictConfig]
 
 def inspecting(run: Path, compose: Compose) -> Callable[[str | None], serving.Shown]:
     """What the page calls with an upload."""
-    from capsule_inspection.runs import machine
-    from capsule_inspection.runs.opening import open_predictor
+    from capsule_inspection.workflows import hardware
+    from capsule_inspection.workflows.opening import open_predictor
 
     config = compose("app", f"run={run}", "trainer=cpu", "trainer.threads=1")
-    predictor = open_predictor(run, machine.choose(config.trainer), explain="all")
+    predictor = open_predictor(run, hardware.choose(config.trainer), explain="all")
     return serving.answering(predictor, read_neighbours(run / "neighbours.npz"), count=3)
 
 

@@ -20,10 +20,10 @@ from omegaconf import OmegaConf
 from quick import QUICK, check_refusal, content, draw, draw_mvtec, record_of, rows_of, strays
 from small import REPOSITORY, Answer, Door
 
-from capsule_inspection.contracts import DataError, RunError
 from capsule_inspection.inference.checkpoints import read_checkpoint
-from capsule_inspection.runs import evaluating
-from capsule_inspection.runs.record import RunRecord
+from capsule_inspection.types import DataError, RunError
+from capsule_inspection.workflows import evaluating
+from capsule_inspection.workflows.record import RunRecord
 
 BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
 Prepare = Callable[[Path, Path], object]

@@ -26,9 +26,9 @@ from quick import (
 from small import Door
 
 from capsule_inspection.data import cache
-from capsule_inspection.runs import training
-from capsule_inspection.runs.inputs import find_images
-from capsule_inspection.runs.record import RunRecord
+from capsule_inspection.workflows import training
+from capsule_inspection.workflows.inputs import find_images
+from capsule_inspection.workflows.record import RunRecord
 
 Compose = Callable[..., DictConfig]
 BAD = {

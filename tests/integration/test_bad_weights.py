@@ -12,14 +12,14 @@ from omegaconf import DictConfig
 from quick import QUICK, QUICK_DATA, check_refusal, content, record_of
 from small import Door
 
-from capsule_inspection.contracts import (
+from capsule_inspection.types import (
     ConfigurationError,
     DataIndex,
     ImageRecord,
     WeightsError,
     WeightsRecord,
 )
-from capsule_inspection.runs import building, training
+from capsule_inspection.workflows import building, training
 
 Compose = Callable[..., DictConfig]
 

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from quick import QUICK, check_refusal, draw_mvtec, figures_of, move_images, record_of, rows_of
 from small import Door
 
-from capsule_inspection.contracts import DataError
+from capsule_inspection.types import DataError
 
 
 @pytest.mark.pictures

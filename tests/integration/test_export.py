@@ -25,13 +25,13 @@ from quick import (
 )
 from small import Answer, Door
 
-from capsule_inspection.configuration import checks
-from capsule_inspection.contracts import ConfigurationError, DataError, InspectionError, RunError
+from capsule_inspection.config import checks
 from capsule_inspection.inference import exported, formats
 from capsule_inspection.inference.formats import ONNX, OPENVINO, TORCHSCRIPT
 from capsule_inspection.inference.formats.torchscript_format import TorchScript
-from capsule_inspection.runs.export_source import open_source
-from capsule_inspection.runs.exporting import export as export_run
+from capsule_inspection.types import ConfigurationError, DataError, InspectionError, RunError
+from capsule_inspection.workflows.export_source import open_source
+from capsule_inspection.workflows.exporting import export as export_run
 
 FILES = {
     ONNX: ["export.json", "model.onnx"],

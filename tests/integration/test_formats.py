@@ -12,9 +12,9 @@ from omegaconf import DictConfig
 from PIL import Image
 from quick import QUICK, SIZE_PX, draw_mask, noise
 
-from capsule_inspection.contracts import DataIndex
 from capsule_inspection.data.cache import DecodedCache
-from capsule_inspection.runs.inputs import assign_split, find_images
+from capsule_inspection.types import DataIndex
+from capsule_inspection.workflows.inputs import assign_split, find_images
 
 CLASSES = ("ok", "crack", "poke")
 ROTATED = (3 * SIZE_PX // 2, SIZE_PX)

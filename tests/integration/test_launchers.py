@@ -21,9 +21,9 @@ import slurm_stand_in
 from quick import QUICK, record_of
 from small import REPOSITORY, Answer
 
-from capsule_inspection.configuration.entry import Job
-from capsule_inspection.configuration.sweeps import begun_sweep
-from capsule_inspection.contracts import RunError
+from capsule_inspection.config.entry import Job
+from capsule_inspection.config.sweeps import begun_sweep
+from capsule_inspection.types import RunError
 
 SECONDS = 300
 Start = Callable[..., subprocess.Popen[str]]

@@ -29,8 +29,11 @@ from quick import (
 )
 from small import SMALL, Door
 
-from capsule_inspection.configuration import checks
-from capsule_inspection.contracts import (
+from capsule_inspection.config import checks
+from capsule_inspection.metrics.thresholds import conformal_threshold
+from capsule_inspection.reports.run_folder import CHOSE, SEEN
+from capsule_inspection.tasks.anomaly_detection.lightning_module import ReconstructionTask
+from capsule_inspection.types import (
     CALIBRATION,
     TEST,
     TRAIN,
@@ -38,10 +41,7 @@ from capsule_inspection.contracts import (
     ConfigurationError,
     DataError,
 )
-from capsule_inspection.metrics.thresholds import conformal_threshold
-from capsule_inspection.reports.run_folder import CHOSE, SEEN
-from capsule_inspection.runs.kinds import kind_of
-from capsule_inspection.tasks.reconstruction import ReconstructionTask
+from capsule_inspection.workflows.kinds import kind_of
 
 
 @pytest.fixture
@@ -105,8 +105,8 @@ def test_each_good_image_has_one_purpose_and_calibration_alone_sets_the_threshol
 def test_run_evaluation_prediction_and_page_agree(
     door: Door, compose: Compose, autoencoder_home: Path, tmp_path: Path
 ) -> None:
-    from capsule_inspection.runs import machine, serving
-    from capsule_inspection.runs.opening import open_predictor
+    from capsule_inspection.workflows import hardware, serving
+    from capsule_inspection.workflows.opening import open_predictor
 
     run, evaluated = autoencoder_home / "run", tmp_path / "evaluated"
     evaluate(door, run, evaluated)
@@ -120,7 +120,7 @@ def test_run_evaluation_prediction_and_page_agree(
     assert {row["prediction"] for row in rows} == {"good", "defect"}
     assert {row["regions"] for row in rows} == {""}
     config = compose("app", f"run={run}", "trainer=cpu", "trainer.threads=1")
-    predictor = open_predictor(run, machine.choose(config.trainer), explain="none")
+    predictor = open_predictor(run, hardware.choose(config.trainer), explain="none")
     inspect = serving.answering(predictor, None, count=0)
     for row in (rows[0], max(rows, key=lambda row: float(row["score"]))):
         words, picture, _ = inspect(row["path"])

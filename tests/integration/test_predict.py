@@ -18,13 +18,13 @@ from PIL import Image
 from quick import ODD_NAME, check_refusal, content, draw, record_of, rows_of, strays
 from small import Answer, Door
 
-from capsule_inspection.configuration import checks
-from capsule_inspection.contracts import ConfigurationError, RunError
+from capsule_inspection.config import checks
 from capsule_inspection.inference import predictor, results
 from capsule_inspection.inference.predictor import Predictor
 from capsule_inspection.inference.torch_engine import TorchEngine
-from capsule_inspection.runs.inspecting import rows_of as rows_of_stream
-from capsule_inspection.runs.opening import choose, open_predictor, open_run
+from capsule_inspection.types import ConfigurationError, RunError
+from capsule_inspection.workflows.inspecting import rows_of as rows_of_stream
+from capsule_inspection.workflows.opening import choose, open_predictor, open_run
 
 CPU = ("batch_size=2", "trainer=cpu", "trainer.threads=1", "workers=1")
 

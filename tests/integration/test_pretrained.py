@@ -11,8 +11,8 @@ from quick import QUICK, draw_mvtec, rows_of, strays
 from safetensors.torch import load_file, save_file
 from small import Door
 
-from capsule_inspection.contracts import WeightsError
-from capsule_inspection.networks.weight_cards import read_card
+from capsule_inspection.models.weight_cards import read_card
+from capsule_inspection.types import WeightsError
 
 
 def test_weights_and_their_card_begin_other_runs_but_none_that_their_images_are_to_judge(

@@ -13,8 +13,8 @@ from omegaconf import DictConfig
 from quick import QUICK_DATA, draw_mvtec, figures_of, rows_of
 from small import REPOSITORY
 
-from capsule_inspection.contracts import ConfigurationError
-from capsule_inspection.runs import building, machine
+from capsule_inspection.types import ConfigurationError
+from capsule_inspection.workflows import building, hardware
 
 COUNTS = {"good": 29, "crack": 15, "poke": 15}
 TOLERANCE = 1e-4
@@ -73,6 +73,6 @@ def test_a_batch_that_processes_cannot_share_is_refused(
 ) -> None:
     settings = [f"trainer.{setting}" for setting in ("accelerator=cpu", "devices=2")]
     config = compose("train", "trainer=ddp", *settings, "task.batch_size=9")
-    choices = machine.Choices("cpu", machine.FULL, channels_last=True, threads=1)
+    choices = hardware.Choices("cpu", hardware.FULL, channels_last=True, threads=1)
     with pytest.raises(ConfigurationError, match=r"task\.batch_size=9.*a multiple of 2"):
         building.build_trainer(config, choices, callbacks=[], loggers=[])

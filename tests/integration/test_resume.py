@@ -17,7 +17,7 @@ from quick import QUICK, check_refusal, draw_mvtec, move_images, record_of, rows
 from small import REPOSITORY, SMALL, Door
 
 from capsule_inspection.inference.checkpoints import read_checkpoint
-from capsule_inspection.runs.interruption import InterruptionGuard
+from capsule_inspection.workflows.interruption import InterruptionGuard
 
 EPOCHS = 4
 RESULTS = ("predictions.csv", "metrics.json")

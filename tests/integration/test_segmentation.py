@@ -33,19 +33,19 @@ from quick import (
 from scipy import ndimage
 from small import SMALL, Door
 
-from capsule_inspection.contracts import (
+from capsule_inspection.data import splits
+from capsule_inspection.inference.predictor import Predictor
+from capsule_inspection.metrics.marking import Decision, mark
+from capsule_inspection.tasks.segmentation.lightning_module import SegmentationTask
+from capsule_inspection.types import (
     ConfigurationError,
     DataError,
     InspectionError,
     RunError,
     WeightsError,
 )
-from capsule_inspection.data import splits
-from capsule_inspection.inference.predictor import Predictor
-from capsule_inspection.metrics.marking import Decision, mark
-from capsule_inspection.runs import machine, serving
-from capsule_inspection.runs.opening import open_predictor, open_run
-from capsule_inspection.tasks.segmentation import SegmentationTask
+from capsule_inspection.workflows import hardware, serving
+from capsule_inspection.workflows.opening import open_predictor, open_run
 
 HALF = 1e-3
 """Foreground probabilities are kept in half precision, which has eleven bits."""
@@ -166,7 +166,7 @@ def check_predictions(door: Door, compose: Compose, run: Path, folder: Path) -> 
     is_good = {row["prediction"] == "good" for row in rows_of(folder / "predicted")}
     assert is_good == {True, False}
     config = compose("app", f"run={run}", "trainer=cpu", "trainer.threads=1")
-    predictor = open_predictor(run, machine.choose(config.trainer), explain="none")
+    predictor = open_predictor(run, hardware.choose(config.trainer), explain="none")
     check_regions(folder / "predicted", folder / "evaluated", predictor)
     return predictor
 

@@ -11,8 +11,8 @@ import pytest
 from quick import QUICK, QUICK_DATA, check_refusal, content, figures_of, record_of
 from small import Answer, Door
 
-from capsule_inspection.contracts import RunError
-from capsule_inspection.runs import training
+from capsule_inspection.types import RunError
+from capsule_inspection.workflows import training
 
 Sweep = Callable[..., Answer]
 

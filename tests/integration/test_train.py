@@ -18,10 +18,10 @@ from quick import CLASSIFIER, figures_of, record_of, rows_of, strays
 from small import Door
 
 from capsule_inspection.data import splits
-from capsule_inspection.networks.custom_resnet import Bottleneck
-from capsule_inspection.networks.losses import class_weights, log_prior
-from capsule_inspection.runs import building, training
+from capsule_inspection.models.custom_resnet import Bottleneck
+from capsule_inspection.models.losses import class_weights, log_prior
 from capsule_inspection.tasks import optimizers, schedulers
+from capsule_inspection.workflows import building, training
 
 BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
 CONTRACT = [

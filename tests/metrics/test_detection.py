@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from capsule_inspection.contracts import Figure
 from capsule_inspection.metrics import intervals
 from capsule_inspection.metrics.detection import anomaly_figures, detection_figures
+from capsule_inspection.types import Figure
 
 NEW = ("f1", "f1_best", "recall_at_false_alarm_rate")
 

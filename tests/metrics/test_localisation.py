@@ -6,10 +6,10 @@ from scipy.ndimage import label
 from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from capsule_inspection.contracts import Figure
 from capsule_inspection.metrics import localisation, names
 from capsule_inspection.metrics.localisation import localisation_figures, mean_localisation
 from capsule_inspection.metrics.pixel_counts import RANGES, count_pixels
+from capsule_inspection.types import Figure
 
 ALL = {names.PIXEL_AUROC, names.PIXEL_AVERAGE_PRECISION, names.AUPRO}
 IDENTITIES = [f"image {number}" for number in range(8)]

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from capsule_inspection.contracts import Figure
 from capsule_inspection.metrics import names
+from capsule_inspection.types import Figure
 
 ONE = Figure(0.5, 0.4, 0.6, 10)
 

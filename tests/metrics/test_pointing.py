@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from capsule_inspection.contracts import Figure
 from capsule_inspection.metrics import intervals
 from capsule_inspection.metrics.pointing import (
     TOLERANCE,
@@ -18,6 +17,7 @@ from capsule_inspection.metrics.pointing import (
     pointing_figures,
     tolerance_of,
 )
+from capsule_inspection.types import Figure
 
 SIZE = (25, 4)
 Place = tuple[int, int]

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, jaccard_score
 
-from capsule_inspection.contracts import Figure
 from capsule_inspection.metrics import intervals, names
 from capsule_inspection.metrics.segmentation import (
     confusions,
     pooled_segmentation,
     segmentation_figures,
 )
+from capsule_inspection.types import Figure
 
 CLASSES = ("good", "crack", "scratch", "poke")
 BINARY = ("good", "defect")

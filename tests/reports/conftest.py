@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from capsule_inspection.contracts import Figure as Measured
 from capsule_inspection.reports import style
+from capsule_inspection.types import Figure as Measured
 
 NAMES = ("good", "007", "膠囊 $x$")
 LABELS = (0, 0, 0, 1, 1, 2)

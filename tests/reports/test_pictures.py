@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from capsule_inspection.contracts import Figure as Measured
 from capsule_inspection.reports import anomaly, classification, mistakes, overlap, style, training
+from capsule_inspection.types import Figure as Measured
 
 GENERATOR = np.random.default_rng(0)
 LONG = ["good", *(f"an exceedingly long name of a defect, number {i}" for i in range(14))]

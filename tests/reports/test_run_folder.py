@@ -7,11 +7,11 @@ import pytest
 from drawn_explanations import draw_explanations
 from drawn_segmentation_runs import draw_marking_run
 
-from capsule_inspection.contracts import Figure, RunError
 from capsule_inspection.metrics.detection import USUAL_FALSE_ALARM_RATE
 from capsule_inspection.metrics.marking import Decision
 from capsule_inspection.reports.run_folder import read_run
 from capsule_inspection.reports.run_maps import read_maps
+from capsule_inspection.types import Figure, RunError
 
 HEADER = "index,split,label,prediction,score"
 

@@ -13,9 +13,9 @@ from drawn_explanations import add_figures, draw_explanations
 from drawn_runs import draw_run
 from drawn_segmentation_runs import draw_marking_run
 
-from capsule_inspection.contracts import RunError
 from capsule_inspection.reports.figure_words import meaning_of
 from capsule_inspection.reports.run_page import write_run_page
+from capsule_inspection.types import RunError
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 

@@ -10,13 +10,13 @@ from drawn_runs import draw_run
 from drawn_segmentation_runs import change_maps, draw_marking_run
 from PIL import Image
 
-from capsule_inspection.contracts import RunError
 from capsule_inspection.reports import style
 from capsule_inspection.reports.run_anomaly import anomaly_drawings, examples_file_names
 from capsule_inspection.reports.run_explanations import EXPLANATIONS, explanation_drawings
 from capsule_inspection.reports.run_folder import read_run
 from capsule_inspection.reports.run_pictures import worst_mistakes_of, write_run_pictures
 from capsule_inspection.reports.run_segmentation import segmentation_drawings
+from capsule_inspection.types import RunError
 
 OF_CLASSES = {"curves.png", "confusion_matrix.png", "confusion_matrix_val.png",
               "precision_recall.png", "recall_by_class.png", "worst_mistakes.png"}  # fmt: skip

@@ -2,8 +2,8 @@ import io
 
 from rich.console import Console
 
-from capsule_inspection.contracts import Figure
 from capsule_inspection.reports.summary import as_text, summary_table
+from capsule_inspection.types import Figure
 
 ONE = Figure(0.5, 0.25, 0.75, 4)
 

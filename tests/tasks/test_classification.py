@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from small_tasks import learning
 
-from capsule_inspection.contracts import Batch
-from capsule_inspection.networks.classifier import build_custom_resnet, build_timm
-from capsule_inspection.networks.explanation import explain
-from capsule_inspection.networks.losses import ClassificationLoss
-from capsule_inspection.tasks.classification import ClassificationTask, MaskLoss
+from capsule_inspection.models.classifier import build_custom_resnet, build_timm
+from capsule_inspection.models.explanation import explain
+from capsule_inspection.models.losses import ClassificationLoss
+from capsule_inspection.tasks.classification.lightning_module import ClassificationTask, MaskLoss
 from capsule_inspection.tasks.schedulers import plateau
 from capsule_inspection.tasks.smoothing import SmoothedFigure
+from capsule_inspection.types import Batch
 
 
 def make_task(kind: str = "custom_resnet") -> ClassificationTask:

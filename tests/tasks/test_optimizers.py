@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from capsule_inspection.contracts import ConfigurationError
 from capsule_inspection.tasks.optimizers import (
     FineTuning,
     parameter_groups,
@@ -17,6 +16,7 @@ from capsule_inspection.tasks.optimizers import (
 )
 from capsule_inspection.tasks.schedulers import constant, cosine, one_cycle, plateau
 from capsule_inspection.tasks.smoothing import SmoothedFigure
+from capsule_inspection.types import ConfigurationError
 
 STEPS = 40
 

@@ -9,10 +9,10 @@ import torch
 from plain_map import PLAIN_MAP
 from small_tasks import learning
 
-from capsule_inspection.contracts import Batch
-from capsule_inspection.networks.autoencoder import Autoencoder, Reconstruction
-from capsule_inspection.networks.reconstruction_losses import HeadLoss, ReconstructionLoss
-from capsule_inspection.tasks import reconstruction as tasks
+from capsule_inspection.models.autoencoder import Autoencoder, Reconstruction
+from capsule_inspection.models.reconstruction_losses import HeadLoss, ReconstructionLoss
+from capsule_inspection.tasks.anomaly_detection import lightning_module as tasks
+from capsule_inspection.types import Batch
 
 SETTINGS = dataclasses.replace(PLAIN_MAP, normalise=True, foreground=True)
 

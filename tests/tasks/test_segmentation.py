@@ -15,11 +15,11 @@ from torchmetrics.functional.classification import (
     multiclass_jaccard_index,
 )
 
-from capsule_inspection.contracts import Batch, ConfigurationError
-from capsule_inspection.networks.base import Network
-from capsule_inspection.networks.segmentation_losses import SegmentationLoss, class_weights
-from capsule_inspection.networks.tiling import Tiling, tiled_probabilities
-from capsule_inspection.tasks.segmentation import SegmentationTask, overlaps
+from capsule_inspection.models.base import Network
+from capsule_inspection.models.segmentation_losses import SegmentationLoss, class_weights
+from capsule_inspection.models.tiling import Tiling, tiled_probabilities
+from capsule_inspection.tasks.segmentation.lightning_module import SegmentationTask, overlaps
+from capsule_inspection.types import Batch, ConfigurationError
 
 
 class Convolutions(Network):

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from capsule_inspection.contracts import RunError
 from capsule_inspection.data.appearance_entries import ENTRIES
+from capsule_inspection.types import RunError
 
 FORMAT_VERSION = 1
 _RARE = 0.01

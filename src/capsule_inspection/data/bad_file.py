@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from capsule_inspection.contracts import DataError
+from capsule_inspection.types import DataError
 
 
 class BadFileError(DataError):

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 
-from capsule_inspection.contracts import DataError, DataIndex, ImageRecord
 from capsule_inspection.data.preparation import Recipe, prepare
+from capsule_inspection.types import DataError, DataIndex, ImageRecord
 
 if TYPE_CHECKING:
     from capsule_inspection.data.roi import Roi

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from capsule_inspection.contracts import GOOD_LABEL, ImageRecord
 from capsule_inspection.data.bad_file import BadFileError
 from capsule_inspection.data.index_store import FileFacts
 from capsule_inspection.data.layouts import Entry
@@ -22,6 +21,7 @@ from capsule_inspection.data.reading import (
     inspect_image,
     inspect_mask,
 )
+from capsule_inspection.types import GOOD_LABEL, ImageRecord
 
 _GROUP_LENGTH = 16
 _SHOWN = 12

@@ -20,8 +20,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from capsule_inspection.contracts import ConfigurationError, DataError, DataIndex
 from capsule_inspection.data.cache import Progress, in_order, locked, reporting
+from capsule_inspection.types import ConfigurationError, DataError, DataIndex
 
 log = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from capsule_inspection.contracts import DataError, DataIndex, ImageRecord, SkippedFile
 from capsule_inspection.data.checking import Checked, Checker
 from capsule_inspection.data.index_store import FileFacts, load_facts, save_facts, store_path
 from capsule_inspection.data.layouts import Entry, Listing
 from capsule_inspection.data.reading import MAX_PIXELS, inspect_mask
+from capsule_inspection.types import DataError, DataIndex, ImageRecord, SkippedFile
 
 Progress = Callable[[int, int], None]
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from capsule_inspection.contracts import DataError
+from capsule_inspection.types import DataError
 
 _log = logging.getLogger(__name__)
 _FORMAT = "capsule-inspection index 2"

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from capsule_inspection.contracts import DataError
 from capsule_inspection.data.reading import IMAGE_SUFFIXES
+from capsule_inspection.types import DataError
 
 MVTEC_GOOD = "good"
 _MVTEC_PARTS = ("train", "test")

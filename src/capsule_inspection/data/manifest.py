@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from capsule_inspection.contracts import (
+from capsule_inspection.data.layouts import Entry, Listing, make_listing, relative_posix
+from capsule_inspection.data.tables import PARQUET_SUFFIXES, Row, read_csv, read_table
+from capsule_inspection.types import (
     LEFT_OUT,
     SPLIT_COLUMNS,
     STAGES,
@@ -20,8 +22,6 @@ from capsule_inspection.contracts import (
     DataIndex,
     ImageRecord,
 )
-from capsule_inspection.data.layouts import Entry, Listing, make_listing, relative_posix
-from capsule_inspection.data.tables import PARQUET_SUFFIXES, Row, read_csv, read_table
 
 REQUIRED_COLUMNS = ("path", "label")
 OPTIONAL_COLUMNS = ("class", "mask", "split", "group")

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from capsule_inspection.contracts import GOOD_LABEL
 from capsule_inspection.data.augmentation import generators
 from capsule_inspection.data.corruption import SECOND_DEFECT
 from capsule_inspection.data.painted import PaintedPool
 from capsule_inspection.data.pasting import Donor, paste
 from capsule_inspection.data.sampling import PAINTED, PASTED, Share, Shares
 from capsule_inspection.data.windows import ALONE, Windows
+from capsule_inspection.types import GOOD_LABEL
 
 _STREAM = 2
 

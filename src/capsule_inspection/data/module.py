@@ -17,16 +17,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from capsule_inspection.contracts import (
-    LEFT_OUT,
-    TEST,
-    TRAIN,
-    VAL,
-    Batch,
-    DataError,
-    DataIndex,
-    Normalisation,
-)
 from capsule_inspection.data.augmentation import (
     AugmentationSettings,
     Window,
@@ -36,6 +26,16 @@ from capsule_inspection.data.augmentation import (
 from capsule_inspection.data.cache import DecodedCache
 from capsule_inspection.data.sampling import Draw, EpochSampler, Share, Shares, Shown
 from capsule_inspection.data.windows import ALONE
+from capsule_inspection.types import (
+    LEFT_OUT,
+    TEST,
+    TRAIN,
+    VAL,
+    Batch,
+    DataError,
+    DataIndex,
+    Normalisation,
+)
 
 
 class Spoiling(Protocol):

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from capsule_inspection.contracts import DataIndex, ImageRecord
 from capsule_inspection.data.cache import Progress, in_order, locked
 from capsule_inspection.files import write_whole
+from capsule_inspection.types import DataIndex, ImageRecord
 
 if TYPE_CHECKING:
     from capsule_inspection.data.roi import Roi

@@ -2,7 +2,7 @@
 
 Only the changed rectangle of each variant is kept. The file is an .npy table with one slot for
 each variant, then the pixels; it is named by what decides its bytes and appears when whole.
-How a defect is painted is the concern of synthesis/.
+How a defect is painted is the concern of synthetic/.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from typing import BinaryIO
 
 import numpy as np
 
-from capsule_inspection.contracts import DataError
 from capsule_inspection.data.cache import Progress, locked, reporting
 from capsule_inspection.data.painting import (
     GoodImages,
@@ -28,7 +27,8 @@ from capsule_inspection.data.painting import (
     painted_patches,
 )
 from capsule_inspection.files import remove_unfinished, whole_file
-from capsule_inspection.synthesis.version import PAINTING_VERSION
+from capsule_inspection.synthetic.version import PAINTING_VERSION
+from capsule_inspection.types import DataError
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """Painting variants of good images ahead: which kinds, on which image, from whom, by how many.
 
-From arrays to patches; where they are kept is painted.py, how a defect looks is synthesis/.
+From arrays to patches; where they are kept is painted.py, how a defect looks is synthetic/.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from capsule_inspection.contracts import DataError
+from capsule_inspection.types import DataError
 
 NATURAL = "natural"
 """The kind of a patch of another good image; the other kinds are those of synthesis.defects."""
@@ -110,7 +110,7 @@ def _digest(good: GoodImages, row: int) -> int:
 def _choose_kinds(settings: PaintingSettings, rng: np.random.Generator) -> list[str]:
     """Kinds of an image's variants: natural ones in their share, the others in turn."""
     # Here, so that a warm start imports no OpenCV.
-    from capsule_inspection.synthesis.defects import DEFECTS
+    from capsule_inspection.synthetic.defects import DEFECTS
 
     natural = int(settings.variants * settings.natural_share + rng.random())
     natural = min(natural, settings.variants)
@@ -164,8 +164,8 @@ def _paint(order: _Order) -> list[Patch]:
 def _paint_one(order: _Order, number: int, rng: np.random.Generator) -> Patch:
     import cv2
 
-    from capsule_inspection.synthesis.defects import paint
-    from capsule_inspection.synthesis.patches import paste_patch
+    from capsule_inspection.synthetic.defects import paint
+    from capsule_inspection.synthetic.patches import paste_patch
 
     kind, lent = order.kinds[number], order.lenders[number]
     if lent is not None:

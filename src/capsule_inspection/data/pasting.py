@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from capsule_inspection.contracts import GOOD_LABEL
+from capsule_inspection.types import GOOD_LABEL
 
 _FEATHER = 0.012
 """Of an image's height: how far a pasted defect fades into its surroundings."""

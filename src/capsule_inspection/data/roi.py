@@ -15,7 +15,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from capsule_inspection.contracts import ConfigurationError
+from capsule_inspection.types import ConfigurationError
 
 _WORK_SIDE_PX = 256
 _BORDER = 0.025

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from torch.utils.data import Sampler
 
-from capsule_inspection.contracts import GOOD_LABEL
+from capsule_inspection.types import GOOD_LABEL
 
 _STRETCH = 8
 """Draws of each process within which the order of a mixture is left to chance."""

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from capsule_inspection.contracts import (
+from capsule_inspection.types import (
     GOOD_LABEL,
     LEFT_OUT,
     SPLIT_COLUMNS,

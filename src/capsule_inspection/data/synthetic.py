@@ -1,6 +1,6 @@
 """The embedded data set: drawn when it is first wanted, then found by its parameters.
 
-How a capsule is drawn is the concern of `synthesis/`, whose folder is in the MVTec AD layout.
+How a capsule is drawn is the concern of `synthetic/`, whose folder is in the MVTec AD layout.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from capsule_inspection.contracts import DataError
 from capsule_inspection.files import remove_unfinished
-from capsule_inspection.synthesis.version import DRAWING_VERSION
+from capsule_inspection.synthetic.version import DRAWING_VERSION
+from capsule_inspection.types import DataError
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def ensure_synthetic(
     if _is_drawn(target):
         return target
     # Not needed by a warm start, and OpenCV takes its time to be imported.
-    from capsule_inspection.synthesis.dataset import draw_dataset
+    from capsule_inspection.synthetic.dataset import draw_dataset
 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

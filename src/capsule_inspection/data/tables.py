@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from capsule_inspection.contracts import DataError
+from capsule_inspection.types import DataError
 
 PARQUET_SUFFIXES = frozenset({".parquet", ".pq"})
 

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import softmax
 
-from capsule_inspection.contracts import DEFECT, GOOD_LABEL
 from capsule_inspection.data.preparation import Prepared
 from capsule_inspection.inference.description import (
     CLASSIFICATION,
@@ -23,6 +22,7 @@ from capsule_inspection.inference.description import (
 from capsule_inspection.metrics.marked_classes import image_probabilities
 from capsule_inspection.metrics.marking import mark, region_score
 from capsule_inspection.metrics.thresholds import exceeds
+from capsule_inspection.types import DEFECT, GOOD_LABEL
 
 OK, ERROR = "ok", "error"
 
@@ -105,7 +105,7 @@ def answer(
 ) -> Answered:
     """What a model's outputs for one photograph, without the batch's axis, come to.
 
-    Outputs are those of the task's inspector (networks/inspector.py).
+    Outputs are those of the task's inspector (models/inspector.py).
     """
     height, width = prepared.size
     facts: dict[str, Any] = {

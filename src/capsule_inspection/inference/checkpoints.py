@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from capsule_inspection.contracts import RunError
+from capsule_inspection.types import RunError
 
 PREFIX = "network."
 KEYS = {"state_dict", "inspection", "epoch", "seen_sha256"}

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from capsule_inspection.contracts import RunError
 from capsule_inspection.data.preparation import Recipe
 from capsule_inspection.metrics.marking import Decision
+from capsule_inspection.types import RunError
 
 FORMAT_VERSION = 2
 _SEGMENTATION_SINCE = 2

@@ -15,7 +15,7 @@ IMAGE, FOREGROUND, VALID = "image", "foreground", "valid"
 
 
 class Engine(Protocol):
-    """Computes the outputs of an inspector, see networks/inspector.py."""
+    """Computes the outputs of an inspector, see models/inspector.py."""
 
     name: str
 

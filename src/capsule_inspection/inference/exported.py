@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from capsule_inspection.contracts import RunError, RunFiles
 from capsule_inspection.inference.formats import OPENVINO, SUFFIXES, format_of
 from capsule_inspection.inference.predictor import Predictor
+from capsule_inspection.types import RunError, RunFiles
 
 STEM = "model"
 """What export.py calls its files; they may be named otherwise."""

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from capsule_inspection.contracts import RunError
 from capsule_inspection.files import whole_file
+from capsule_inspection.types import RunError
 
 MOST = 500
 """Training images that are kept, evenly chosen where there are more."""

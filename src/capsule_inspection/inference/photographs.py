@@ -10,9 +10,9 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from capsule_inspection.contracts import DataError
 from capsule_inspection.data.reading import IMAGE_SUFFIXES
 from capsule_inspection.inference.results import RECORD
+from capsule_inspection.types import DataError
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from capsule_inspection.contracts import ConfigurationError
 from capsule_inspection.data.appearance import Appearance, describe
 from capsule_inspection.data.bad_file import BadFileError, TooManyPixelsError
 from capsule_inspection.data.cache import in_order
@@ -25,6 +24,7 @@ from capsule_inspection.inference.answers import Answered, Seen, answer, unreada
 from capsule_inspection.inference.description import CLASSIFICATION, Description
 from capsule_inspection.inference.engines import FOREGROUND, IMAGE, VALID, Engine
 from capsule_inspection.inference.results import identity
+from capsule_inspection.types import ConfigurationError
 
 log = logging.getLogger(__name__)
 ALL, DEFECTS, NONE = "all", "defects", "none"

@@ -17,9 +17,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from capsule_inspection.contracts import RunError
 from capsule_inspection.files import whole_file, write_whole
 from capsule_inspection.inference.answers import OK
+from capsule_inspection.types import RunError
 
 FORMAT_VERSION = 1
 RECORD, ROWS, TABLE = "prediction.json", "predictions.jsonl", "predictions.csv"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from capsule_inspection.networks.inspector import ClassificationInspector, Inspector
+from capsule_inspection.models.inspector import ClassificationInspector, Inspector
 
 
 class TorchEngine:
@@ -37,7 +37,7 @@ class TorchEngine:
         }
 
     def explain(self, image: np.ndarray, label: np.ndarray) -> np.ndarray | None:
-        """As `Engine.explain`: of classifiers that have a map, see `networks/explanation.py`."""
+        """As `Engine.explain`: of classifiers that have a map, see `models/explanation.py`."""
         if not isinstance(self.inspector, ClassificationInspector):
             return None
         found = self.inspector.explain(

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from capsule_inspection.contracts import GOOD_LABEL, Figure
 from capsule_inspection.metrics import intervals, names
 from capsule_inspection.metrics.detection import detection_figures
+from capsule_inspection.types import GOOD_LABEL, Figure
 
 
 def classification_figures(

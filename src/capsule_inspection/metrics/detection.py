@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from capsule_inspection.contracts import Figure
 from capsule_inspection.metrics import intervals, names, resampling, weighted
+from capsule_inspection.types import Figure
 
 USUAL_FALSE_ALARM_RATE = 0.05
 """Share of good images rejected at which recall is told, where a run does not ask for another."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from capsule_inspection.contracts import Figure
 from capsule_inspection.metrics import intervals, names, resampling, weighted
 from capsule_inspection.metrics.detection import f1_limits, proportion_limits
+from capsule_inspection.types import Figure
 
 
 @dataclass(frozen=True)

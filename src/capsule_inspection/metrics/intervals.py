@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from capsule_inspection.contracts import Figure
+from capsule_inspection.types import Figure
 
 Statistic = Callable[..., float]
 

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from capsule_inspection.contracts import Figure
 from capsule_inspection.metrics import names, resampling
 from capsule_inspection.metrics.pixel_counts import PixelCounts
+from capsule_inspection.types import Figure
 
 FALSE_POSITIVE_LIMIT = 0.3
 CURVE_POINTS = 500

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from capsule_inspection.contracts import GOOD_LABEL
 from capsule_inspection.metrics.marking import exceeds
+from capsule_inspection.types import GOOD_LABEL
 
 
 def image_probabilities(

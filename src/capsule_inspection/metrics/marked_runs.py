@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from capsule_inspection.contracts import DEFECT, GOOD_LABEL, Figure, Predictions
 from capsule_inspection.metrics.classification import classification_figures
 from capsule_inspection.metrics.detection import USUAL_FALSE_ALARM_RATE, anomaly_figures
 from capsule_inspection.metrics.localisation import localisation_figures
 from capsule_inspection.metrics.pixel_counts import count_pixels, rows_that_tell
 from capsule_inspection.metrics.segmentation import confusions, segmentation_figures
+from capsule_inspection.types import DEFECT, GOOD_LABEL, Figure, Predictions
 
 
 def marking_figures(

@@ -6,7 +6,7 @@ no slash, metrics neither; class names may. Standard library only.
 
 from __future__ import annotations
 
-from capsule_inspection.contracts import Figure, Figures
+from capsule_inspection.types import Figure, Figures
 
 LOSS = "loss"
 ACCURACY = "accuracy"

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from capsule_inspection.contracts import Figure
 from capsule_inspection.metrics import intervals
+from capsule_inspection.types import Figure
 
 RESAMPLES = 2000
 PERMUTATIONS = 9999

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from capsule_inspection.contracts import Figure
 from capsule_inspection.metrics import intervals, names
+from capsule_inspection.types import Figure
 
 TOLERANCE = 0.04
 """How far from the mask a hit may lie, as a share of the image's height.

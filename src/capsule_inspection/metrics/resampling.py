@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from capsule_inspection.contracts import Figure
+from capsule_inspection.types import Figure
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95

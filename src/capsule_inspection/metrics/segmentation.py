@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from capsule_inspection.contracts import Figure
 from capsule_inspection.metrics import intervals, names, resampling
 from capsule_inspection.metrics.classification import confusion
+from capsule_inspection.types import Figure
 
 _OF_PIXELS = 2
 """So many of each four are of pixels, the others of images."""

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from capsule_inspection.contracts import GOOD_LABEL
+from capsule_inspection.types import GOOD_LABEL
 
 _SPREAD_OF_SHIFT = 0.5
 """Standard deviation of its prior, in logits; how it was chosen: docs/experiments.md."""

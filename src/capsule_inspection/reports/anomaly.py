@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from capsule_inspection.contracts import Figure as Measured
 from capsule_inspection.metrics.localisation import FALSE_POSITIVE_LIMIT
 from capsule_inspection.reports import style
+from capsule_inspection.types import Figure as Measured
 
 _WIDE_RANGE = 40
 """From this many times the median on, the highest score would press all others together."""

@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from capsule_inspection.contracts import Figures
 from capsule_inspection.metrics import names
 from capsule_inspection.reports import style
+from capsule_inspection.types import Figures
 
 
 @style.styled

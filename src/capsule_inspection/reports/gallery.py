@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from capsule_inspection.contracts import GOOD_LABEL
 from capsule_inspection.files import whole_file
 from capsule_inspection.reports.answer_pictures import encode_png, heat_scale
 from capsule_inspection.reports.gallery_words import answer, cautions, explanation
 from capsule_inspection.reports.html import SHARED, Picture, environment
 from capsule_inspection.reports.overlays import colours_of
 from capsule_inspection.reports.run_folder import SEGMENTATION
+from capsule_inspection.types import GOOD_LABEL
 
 PAGE = "index.html"
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from capsule_inspection.contracts import TEST
 from capsule_inspection.reports import style
 from capsule_inspection.reports.run_folder import RunFolder
+from capsule_inspection.types import TEST
 
 DICE = "dice"
 """Column of predictions.csv with the Dice of any defect, where an image has a mask."""

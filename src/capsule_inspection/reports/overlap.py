@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from capsule_inspection.contracts import Figures
 from capsule_inspection.metrics import names
 from capsule_inspection.reports import style
+from capsule_inspection.types import Figures
 
 MEAN, ANY_DEFECT = "mean of the defects", "any defect, whatever its name"
 

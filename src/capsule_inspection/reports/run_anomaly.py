@@ -13,7 +13,6 @@ from functools import partial
 import numpy as np
 from matplotlib.figure import Figure
 
-from capsule_inspection.contracts import CALIBRATION, TEST
 from capsule_inspection.metrics import names
 from capsule_inspection.metrics.localisation import pro_curve, roc_curve
 from capsule_inspection.metrics.pixel_counts import PixelCounts, count_pixels, rows_that_tell
@@ -22,6 +21,7 @@ from capsule_inspection.reports import anomaly, classification, examples, style
 from capsule_inspection.reports.run_folder import RunFolder, Scores
 from capsule_inspection.reports.run_maps import RunMaps
 from capsule_inspection.reports.thumbnails import read_thumbnail, without_padding
+from capsule_inspection.types import CALIBRATION, TEST
 
 SCORES, SCORES_BY_CLASS, ROC, PRO = "scores.png", "scores_by_class.png", "roc.png", "pro.png"
 EXAMPLES = "examples.png"

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from capsule_inspection.contracts import TEST
 from capsule_inspection.metrics.pointing import TOLERANCE, miss_px, peak_of, tolerance_of
 from capsule_inspection.reports import explanations, style
 from capsule_inspection.reports.run_anomaly import Drawing
 from capsule_inspection.reports.run_folder import RunFolder
 from capsule_inspection.reports.run_maps import RunMaps
 from capsule_inspection.reports.thumbnails import read_thumbnail, without_padding
+from capsule_inspection.types import TEST
 
 EXPLANATIONS = "explanations.png"
 MOST_SHOWN = 8

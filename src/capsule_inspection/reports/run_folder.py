@@ -15,13 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from capsule_inspection.contracts import (
-    FORMAT_VERSION,
-    Figure,
-    Predictions,
-    RunError,
-    RunFiles,
-)
 from capsule_inspection.metrics.detection import USUAL_FALSE_ALARM_RATE
 from capsule_inspection.metrics.marking import Decision
 from capsule_inspection.metrics.temperature import TemperatureScaling
@@ -36,6 +29,13 @@ from capsule_inspection.reports.run_tables import (
     missing,
     read_epochs,
     read_predictions,
+)
+from capsule_inspection.types import (
+    FORMAT_VERSION,
+    Figure,
+    Predictions,
+    RunError,
+    RunFiles,
 )
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from capsule_inspection.contracts import RunError
+from capsule_inspection.types import RunError
 
 _ARRAYS = {"index": 1, "maps": 3, "masks": 3, "inside": 2}
 """Names of the arrays that every run with maps has, and how many axes each has."""

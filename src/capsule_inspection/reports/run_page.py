@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from capsule_inspection.contracts import TEST, VAL, RunError, RunFiles
 from capsule_inspection.files import write_whole
 from capsule_inspection.reports.html import environment
 from capsule_inspection.reports.page import history, marking, pictures
@@ -17,6 +16,7 @@ from capsule_inspection.reports.page.answer import answer
 from capsule_inspection.reports.page.figures import absences, figure_rows
 from capsule_inspection.reports.run_folder import RunFolder, read_run
 from capsule_inspection.reports.run_pictures import write_run_pictures
+from capsule_inspection.types import TEST, VAL, RunError, RunFiles
 
 _TEMPLATES = Path(__file__).parent / "page" / "templates"
 

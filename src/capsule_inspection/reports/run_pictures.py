@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from capsule_inspection.contracts import TEST, VAL, RunFiles
 from capsule_inspection.metrics import names
 from capsule_inspection.metrics.classification import confusion
 from capsule_inspection.reports import classification, mistakes, style, training
@@ -29,6 +28,7 @@ from capsule_inspection.reports.run_explanations import explanation_drawings
 from capsule_inspection.reports.run_folder import RunFolder, read_run
 from capsule_inspection.reports.run_segmentation import segmentation_drawings
 from capsule_inspection.reports.thumbnails import Thumbnails
+from capsule_inspection.types import TEST, VAL, RunFiles
 
 CURVES = "curves.png"
 CONFUSION = "confusion_matrix.png"

@@ -11,7 +11,6 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
-from capsule_inspection.contracts import DEFECT, TEST
 from capsule_inspection.metrics import names
 from capsule_inspection.reports import marked_examples, overlap, run_anomaly, style
 from capsule_inspection.reports.marked_images import (
@@ -23,6 +22,7 @@ from capsule_inspection.reports.marked_images import (
 from capsule_inspection.reports.run_anomaly import Drawing
 from capsule_inspection.reports.run_folder import RunFolder, Scores
 from capsule_inspection.reports.thumbnails import read_thumbnail, without_padding
+from capsule_inspection.types import DEFECT, TEST
 
 OVERLAP_BY_CLASS = "overlap_by_class.png"
 SCORE = "score (higher: surer that there is a defect)"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from capsule_inspection.contracts import RunError
+from capsule_inspection.types import RunError
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from capsule_inspection.contracts import RunError
+from capsule_inspection.types import RunError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from capsule_inspection.contracts import Figure, Figures
 from capsule_inspection.metrics import names
 from capsule_inspection.reports import figure_words
+from capsule_inspection.types import Figure, Figures
 
 if TYPE_CHECKING:
     from rich.table import Table

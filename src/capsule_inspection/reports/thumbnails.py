@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from capsule_inspection.contracts import RunError
+from capsule_inspection.types import RunError
 
 
 class Thumbnails(Sequence[np.ndarray]):

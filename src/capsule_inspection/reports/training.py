@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from capsule_inspection.contracts import TEST, TRAIN, VAL
 from capsule_inspection.reports import style
+from capsule_inspection.types import TEST, TRAIN, VAL
 
 EPOCH = "epoch"
 RATE = "lr"

@@ -85,7 +85,7 @@ class InspectionTask(L.LightningModule):
     def _total_steps(self) -> int:
         steps = self.trainer.estimated_stepping_batches
         if steps == float("inf"):
-            from capsule_inspection.contracts import ConfigurationError
+            from capsule_inspection.types import ConfigurationError
 
             raise ConfigurationError(
                 "trainer.max_epochs=-1: the learning rate's schedule needs to know where training "
@@ -123,7 +123,7 @@ class InspectionTask(L.LightningModule):
         """Log the figures of a validation, and the smoothed course of the monitored one."""
         monitor = self.learning.monitor
         if monitor not in figures:
-            from capsule_inspection.contracts import ConfigurationError
+            from capsule_inspection.types import ConfigurationError
 
             raise ConfigurationError(
                 f"task.monitor={monitor}: this task has {', '.join(sorted(figures))}."

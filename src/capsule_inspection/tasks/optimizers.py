@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from capsule_inspection.contracts import ConfigurationError
+from capsule_inspection.types import ConfigurationError
 
 OptimizerFactory = Callable[[Iterable[dict[str, Any]]], Optimizer]
 

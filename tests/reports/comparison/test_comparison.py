@@ -13,13 +13,13 @@ import pytest
 from compared import mentions, verdict_of
 from drawn_runs import CLASSES, draw_run, labels_of
 
-from capsule_inspection.contracts import ConfigurationError, RunError
 from capsule_inspection.reports.comparison import words
 from capsule_inspection.reports.comparison.convergence import converged_at
 from capsule_inspection.reports.comparison.page import Comparison, as_html, as_markdown
 from capsule_inspection.reports.comparison.tables import as_csv
 from capsule_inspection.reports.comparison.writing import compare, read_finished, write_comparison
 from capsule_inspection.reports.run_folder import RunFolder, read_run
+from capsule_inspection.types import ConfigurationError, RunError
 
 NESTED = {"sixty": range(6), "fifty_nine": range(7), "forty_seven": range(19)}
 DISJOINT = {"sixty": range(6), "fifty_nine": range(6, 13), "forty_seven": range(13, 32)}

@@ -11,9 +11,9 @@ import pytest
 from drawn_runs import draw_run
 from drawn_segmentation_runs import draw_segmentation_run
 
-from capsule_inspection.contracts import RunError
 from capsule_inspection.reports.comparison.contestants import gather
 from capsule_inspection.reports.run_folder import read_run
+from capsule_inspection.types import RunError
 
 
 def names_of(folder: Path, *settings: dict[str, Any], draw=draw_run) -> list[str]:

@@ -19,7 +19,6 @@ from drawn_segmentation_runs import (
     images_of_fold,
 )
 
-from capsule_inspection.contracts import RunError
 from capsule_inspection.metrics.names import of_stage
 from capsule_inspection.reports.comparison import words
 from capsule_inspection.reports.comparison.contestants import gather
@@ -31,6 +30,7 @@ from capsule_inspection.reports.comparison.where import named_table, overlap_tab
 from capsule_inspection.reports.comparison.where_pictures import shown_in
 from capsule_inspection.reports.comparison.writing import compare, write_comparison
 from capsule_inspection.reports.run_folder import RunFolder, read_run
+from capsule_inspection.types import RunError
 
 IMAGES = 20
 DICE, IOU = "foreground_dice_of_pixels", "mean_iou_of_pixels"

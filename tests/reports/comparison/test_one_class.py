@@ -14,7 +14,6 @@ from compared import cells, measured, mentions, verdict_of
 from drawn_anomaly_runs import draw_folds, draw_one_class_run, one_class_images
 from drawn_runs import draw_run, labels_of
 
-from capsule_inspection.contracts import RunError
 from capsule_inspection.metrics.paired import corrected_resampled_t
 from capsule_inspection.reports.comparison import maps, one_class, thresholds, words
 from capsule_inspection.reports.comparison.contestants import gather
@@ -23,6 +22,7 @@ from capsule_inspection.reports.comparison.tables import as_csv, quality_table, 
 from capsule_inspection.reports.comparison.where import where_table
 from capsule_inspection.reports.comparison.writing import compare, write_comparison
 from capsule_inspection.reports.run_folder import RunFolder, read_run
+from capsule_inspection.types import RunError
 
 DEFECTS, GOOD = 14, 12
 OF_PAIRS = {"auroc", "defects_missed", "good_rejected"}

@@ -5,7 +5,6 @@ from drawn_anomaly_runs import draw_anomaly_run
 from drawn_runs import draw_run
 from drawn_segmentation_runs import draw_marking_run
 
-from capsule_inspection.contracts import Figure, RunError
 from capsule_inspection.metrics import intervals, names
 from capsule_inspection.reports.figure_words import meaning_of, name_of, value_text
 from capsule_inspection.reports.page import answer as answering
@@ -19,6 +18,7 @@ from capsule_inspection.reports.page.verdict import (
     verdict_of,
 )
 from capsule_inspection.reports.run_folder import read_run
+from capsule_inspection.types import Figure, RunError
 
 
 def told_by(folder) -> str:

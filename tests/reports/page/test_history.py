@@ -4,10 +4,10 @@ import pytest
 from drawn_runs import draw_run
 from drawn_segmentation_runs import draw_marking_run
 
-from capsule_inspection.contracts import RunError
 from capsule_inspection.reports.page.answer import answer
 from capsule_inspection.reports.page.history import facts, parts
 from capsule_inspection.reports.run_folder import read_run
+from capsule_inspection.types import RunError
 
 RAISED = {"temperature": 1.25, "good_shift": 0.5, "images": 31}
 

@@ -1,6 +1,6 @@
 """File formats of exported models, a module each, and what all of them have in common.
 
-In each the graph takes crops of whole numbers and gives what networks/inspector.py says, for any
+In each the graph takes crops of whole numbers and gives what models/inspector.py says, for any
 number of crops of one size, and the model's description travels inside of the file. Packages of a
 format are imported when it is used.
 """
@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from capsule_inspection.contracts import EXPORT_SUFFIXES, ConfigurationError, RunError
 from capsule_inspection.inference.description import (
     CLASSIFICATION,
     RECONSTRUCTION,
@@ -31,12 +30,13 @@ from capsule_inspection.inference.description import (
     Description,
 )
 from capsule_inspection.inference.engines import IMAGE, Engine
-from capsule_inspection.networks.inspector import (
+from capsule_inspection.models.inspector import (
     ClassificationInspector,
     Inspector,
     ReconstructionInspector,
     SegmentationInspector,
 )
+from capsule_inspection.types import EXPORT_SUFFIXES, ConfigurationError, RunError
 
 ONNX, OPENVINO, TORCHSCRIPT = "onnx", "openvino", "torchscript"
 SUFFIXES = EXPORT_SUFFIXES

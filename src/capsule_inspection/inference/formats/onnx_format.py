@@ -31,7 +31,7 @@ from capsule_inspection.inference.formats import (
     read_text,
 )
 from capsule_inspection.inference.formats.layers import inner, is_layer
-from capsule_inspection.networks.inspector import Inspector
+from capsule_inspection.models.inspector import Inspector
 
 _LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _ERRORS_ONLY = 3

@@ -16,7 +16,6 @@ from xml.etree import ElementTree
 import numpy as np
 import torch
 
-from capsule_inspection.contracts import RunError
 from capsule_inspection.inference.description import Description
 from capsule_inspection.inference.formats import (
     KEY,
@@ -33,7 +32,8 @@ from capsule_inspection.inference.formats import (
     read_text,
 )
 from capsule_inspection.inference.formats.layers import inner, is_layer
-from capsule_inspection.networks.inspector import Inspector
+from capsule_inspection.models.inspector import Inspector
+from capsule_inspection.types import RunError
 
 _LAYERS = (
     "Convolution",

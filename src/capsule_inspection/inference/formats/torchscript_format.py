@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from capsule_inspection.contracts import ConfigurationError
 from capsule_inspection.inference.description import Description
 from capsule_inspection.inference.formats import (
     INSPECTORS,
@@ -29,7 +28,8 @@ from capsule_inspection.inference.formats import (
     quiet,
     read_text,
 )
-from capsule_inspection.networks.inspector import Inspector
+from capsule_inspection.models.inspector import Inspector
+from capsule_inspection.types import ConfigurationError
 
 _DESCRIPTION = "description.json"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from capsule_inspection.contracts import Figure
 from capsule_inspection.reports.comparison import words
 from capsule_inspection.reports.comparison.measured import Measured
+from capsule_inspection.types import Figure
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from functools import cached_property
 
 import numpy as np
 
-from capsule_inspection.contracts import TEST
 from capsule_inspection.reports.comparison import settings
 from capsule_inspection.reports.comparison.marks import Marks, read_marks
 from capsule_inspection.reports.run_folder import RunFolder
+from capsule_inspection.types import TEST
 
 
 @dataclass(frozen=True)

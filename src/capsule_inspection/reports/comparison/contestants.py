@@ -14,7 +14,6 @@ from typing import TypedDict
 import numpy as np
 import pandas as pd
 
-from capsule_inspection.contracts import TEST, VAL, RunError
 from capsule_inspection.reports.comparison import settings
 from capsule_inspection.reports.comparison.contestant import (
     Contestant,
@@ -24,6 +23,7 @@ from capsule_inspection.reports.comparison.contestant import (
 )
 from capsule_inspection.reports.run_folder import RunFolder
 from capsule_inspection.reports.run_tables import PROBABILITY
+from capsule_inspection.types import TEST, VAL, RunError
 
 IMAGE = "image"
 """Column that tells images apart, also between run folders of several machines."""

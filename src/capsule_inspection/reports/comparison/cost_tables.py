@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from capsule_inspection.contracts import TRAIN, VAL
 from capsule_inspection.metrics import names
 from capsule_inspection.reports.comparison import words
 from capsule_inspection.reports.comparison.cells import Cell, Table, name_cell
@@ -22,6 +21,7 @@ from capsule_inspection.reports.comparison.measured import (
     shows_convergence,
     validation_figure,
 )
+from capsule_inspection.types import TRAIN, VAL
 
 TRAINING_ROWS = "Training"
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from capsule_inspection.contracts import RunFiles
 from capsule_inspection.reports.comparison.contestant import Contestant
 from capsule_inspection.reports.comparison.marks import Marks
 from capsule_inspection.reports.run_folder import RunFolder
 from capsule_inspection.reports.run_maps import read_maps
+from capsule_inspection.types import RunFiles
 
 _TIE = 1e-3
 """Weight of the mean error against the difference: it decides where differences are equal."""

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from capsule_inspection.contracts import Figure as Value
 from capsule_inspection.metrics import names
 from capsule_inspection.reports import style
 from capsule_inspection.reports.comparison import where, words
 from capsule_inspection.reports.comparison.measured import Measured
+from capsule_inspection.types import Figure as Value
 
 _RECALL_TITLES = {"named": "Recall of each class", "rejected": "Defects rejected, good let pass"}
 

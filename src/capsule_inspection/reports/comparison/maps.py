@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from capsule_inspection.contracts import Figure, RunFiles
 from capsule_inspection.metrics import names
 from capsule_inspection.metrics.localisation import mean_localisation
 from capsule_inspection.metrics.pixel_counts import PixelCounts, count_pixels, rows_that_tell
 from capsule_inspection.reports.run_maps import RunMaps, read_maps
+from capsule_inspection.types import Figure, RunFiles
 
 if TYPE_CHECKING:
     from capsule_inspection.reports.comparison.contestant import Contestant, Judgements

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from capsule_inspection.contracts import DEFECT, Figure, RunError, RunFiles
 from capsule_inspection.metrics.segmentation import confusions, pooled_segmentation
 from capsule_inspection.reports.comparison.maps import images_told
 from capsule_inspection.reports.run_maps import read_maps
+from capsule_inspection.types import DEFECT, Figure, RunError, RunFiles
 
 if TYPE_CHECKING:
     from capsule_inspection.reports.comparison.contestant import Contestant, Judgements

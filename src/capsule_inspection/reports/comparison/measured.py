@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from capsule_inspection.contracts import GOOD_LABEL, VAL, Figure
 from capsule_inspection.metrics import names
 from capsule_inspection.metrics.classification import classification_figures
 from capsule_inspection.metrics.detection import anomaly_figures
@@ -17,6 +16,7 @@ from capsule_inspection.reports.comparison import maps, marks, one_class
 from capsule_inspection.reports.comparison.contestant import Contestant, fold_of, seed_of
 from capsule_inspection.reports.comparison.convergence import converged_at, is_long_enough
 from capsule_inspection.reports.run_folder import RunFolder
+from capsule_inspection.types import GOOD_LABEL, VAL, Figure
 
 BEST_EPOCH = "best_epoch"
 OF_SEEDS = (

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from capsule_inspection.contracts import Figure
 from capsule_inspection.metrics import intervals, names
 from capsule_inspection.metrics.folds import AnomalyRun, mean_anomaly_figures
 from capsule_inspection.reports.comparison.contestant import Contestant, Judgements
+from capsule_inspection.types import Figure
 
 
 def figures(contestant: Contestant) -> dict[str, Figure]:

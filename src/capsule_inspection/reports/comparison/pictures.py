@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from capsule_inspection.contracts import TRAIN, VAL
 from capsule_inspection.metrics import names
 from capsule_inspection.metrics.classification import confusion
 from capsule_inspection.reports import mistakes, style
@@ -21,6 +20,7 @@ from capsule_inspection.reports.comparison import words
 from capsule_inspection.reports.comparison.contestant import Contestant
 from capsule_inspection.reports.comparison.measured import Measured, monitored
 from capsule_inspection.reports.run_folder import RunFolder
+from capsule_inspection.types import TRAIN, VAL
 
 MOST_SHOWN = 7
 MOST_DISAGREEMENTS = 12

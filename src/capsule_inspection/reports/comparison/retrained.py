@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from capsule_inspection.contracts import TRAIN
 from capsule_inspection.metrics import names
 from capsule_inspection.metrics.paired import PairedDifference, corrected_resampled_t
 from capsule_inspection.reports.comparison.contestant import Contestant
 from capsule_inspection.reports.comparison.measured import units_of
+from capsule_inspection.types import TRAIN
 
 FEWEST_FOLDS = 3
 """Trainings needed for a test over trainings; with two it has one degree of freedom."""

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from capsule_inspection.contracts import Figure
 from capsule_inspection.metrics import names
 from capsule_inspection.metrics.thresholds import (
     CONFORMAL,
@@ -21,6 +20,7 @@ from capsule_inspection.metrics.thresholds import (
 from capsule_inspection.reports.comparison import words
 from capsule_inspection.reports.comparison.cells import Cell, Table, figure_cell, name_cell
 from capsule_inspection.reports.comparison.measured import Measured, Spread
+from capsule_inspection.types import Figure
 
 FEW_GOOD = 50
 """Good test images of a run below which one of them is more than two points."""

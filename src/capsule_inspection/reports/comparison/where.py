@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from capsule_inspection.contracts import Figure
 from capsule_inspection.metrics import names
 from capsule_inspection.reports.comparison import words
 from capsule_inspection.reports.comparison.cells import Cell, Table, figure_cell, name_cell
 from capsule_inspection.reports.comparison.measured import Measured
 from capsule_inspection.reports.comparison.verdicts import Verdict
+from capsule_inspection.types import Figure
 
 WHERE = "Where is the defect?"
 NAMED = "Where, and which"

@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from PIL import Image
 
-from capsule_inspection.contracts import DEFECT, RunFiles
 from capsule_inspection.reports import style
 from capsule_inspection.reports.comparison.contestant import Contestant
 from capsule_inspection.reports.comparison.dissent import (
@@ -28,6 +27,7 @@ from capsule_inspection.reports.examples import MAP_COLOURS
 from capsule_inspection.reports.overlays import colours_of, overlay
 from capsule_inspection.reports.picture_rows import Rows, aspect_of, dark_rim, write_instead
 from capsule_inspection.reports.thumbnails import read_thumbnail, without_padding
+from capsule_inspection.types import DEFECT, RunFiles
 
 MOST_MODELS = 4
 _DRAWN_PX = 600

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from capsule_inspection.contracts import Figure
 from capsule_inspection.metrics import names
 from capsule_inspection.metrics.paired import PairedDifference
 from capsule_inspection.reports.comparison.contestant import Contestant
 from capsule_inspection.reports.comparison.measured import Spread
 from capsule_inspection.reports.comparison.retrained import Retrained
 from capsule_inspection.reports.comparison.verdicts import Verdict
+from capsule_inspection.types import Figure
 
 MONITORED_DICE = "foreground_dice"
 """What chooses the epoch of models that mark pixels, without its stage."""

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from capsule_inspection.contracts import ConfigurationError, RunError
 from capsule_inspection.files import whole_file, write_whole
 from capsule_inspection.metrics import names
 from capsule_inspection.reports import style
@@ -31,6 +30,7 @@ from capsule_inspection.reports.comparison.thresholds import threshold_table
 from capsule_inspection.reports.comparison.validation import rank_on_validation
 from capsule_inspection.reports.comparison.verdicts import MOST_IN_ALL_PAIRS, judge
 from capsule_inspection.reports.run_folder import RunFolder, read_run
+from capsule_inspection.types import ConfigurationError, RunError
 
 log = logging.getLogger(__name__)
 PAGE, MARKDOWN, TABLE, PICTURES = "comparison.html", "comparison.md", "comparison.csv", "figures"

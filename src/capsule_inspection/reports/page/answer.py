@@ -9,7 +9,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from capsule_inspection.contracts import TEST, Figure
 from capsule_inspection.metrics import names
 from capsule_inspection.metrics.thresholds import (
     CONFORMAL,
@@ -23,6 +22,7 @@ from capsule_inspection.reports.figure_words import percent
 from capsule_inspection.reports.page import marking, pointing, verdict
 from capsule_inspection.reports.page.verdict import Verdict
 from capsule_inspection.reports.run_folder import CHOSE, SEEN, RunFolder
+from capsule_inspection.types import TEST, Figure
 
 FEW_IMAGES = 60
 """Below this many images even a perfect result leaves more than 6% open."""

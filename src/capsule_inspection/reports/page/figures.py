@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from capsule_inspection.contracts import Figure
 from capsule_inspection.metrics import names
 from capsule_inspection.reports.figure_words import meaning_of, name_of, value_text
 from capsule_inspection.reports.run_folder import RunFolder
+from capsule_inspection.types import Figure
 
 _OF_DECISIONS = (names.GOOD_REJECTED, names.DEFECTS_MISSED)
 _OF_SCORES = (names.AUROC, names.AVERAGE_PRECISION)

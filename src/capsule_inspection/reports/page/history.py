@@ -9,10 +9,10 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from capsule_inspection.contracts import CALIBRATION, STAGES, TEST, TRAIN, VAL
 from capsule_inspection.metrics.thresholds import F1
 from capsule_inspection.reports.comparison.words import duration, listed
 from capsule_inspection.reports.run_folder import CHOSE, SEEN, RunFolder
+from capsule_inspection.types import CALIBRATION, STAGES, TEST, TRAIN, VAL
 
 _CORRUPTIONS = {
     "painted": "Defects were painted onto the good images, and the model learned to remove them.",

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from capsule_inspection.contracts import Figure
 from capsule_inspection.metrics import names
 from capsule_inspection.metrics.marking import Decision
 from capsule_inspection.reports.figure_words import small_share
 from capsule_inspection.reports.run_folder import RunFolder
+from capsule_inspection.types import Figure
 
 IMAGE_SIZE = "data.image_size"
 """Setting of config.yaml with the height and width that the network sees."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from capsule_inspection.contracts import TEST, RunError, RunFiles
 from capsule_inspection.reports import (
     run_anomaly,
     run_explanations,
@@ -11,6 +10,7 @@ from capsule_inspection.reports import (
 )
 from capsule_inspection.reports.html import Picture
 from capsule_inspection.reports.run_folder import RunFolder
+from capsule_inspection.types import TEST, RunError, RunFiles
 
 _MAIN = {
     run_anomaly.EXAMPLES: (

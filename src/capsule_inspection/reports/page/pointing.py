@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from capsule_inspection.contracts import Figure
 from capsule_inspection.metrics import names
 from capsule_inspection.reports.run_folder import RunFolder
+from capsule_inspection.types import Figure
 
 
 def pointing_sentences(run: RunFolder, figures: Mapping[str, Figure]) -> list[str]:

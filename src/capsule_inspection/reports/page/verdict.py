@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 
-from capsule_inspection.contracts import Figure
 from capsule_inspection.metrics import names
+from capsule_inspection.types import Figure
 
 WELL, WELL_AT_WORST, PRESORT = 0.05, 0.15, 0.20
 """Shares of good parts rejected and of defects missed: see RULE."""

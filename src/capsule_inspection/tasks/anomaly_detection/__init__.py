@@ -1,0 +1,1 @@
+"""Anomaly detection: is it unlike the good parts?"""

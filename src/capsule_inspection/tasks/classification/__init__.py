@@ -1,0 +1,1 @@
+"""Classification: which defect is it?"""

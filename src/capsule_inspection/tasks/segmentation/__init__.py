@@ -1,0 +1,1 @@
+"""Segmentation: where is the defect?"""

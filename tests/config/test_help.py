@@ -1,0 +1,37 @@
+"""--help of each door: every choice of every group that the door has, each with a line."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from small import REPOSITORY
+
+from capsule_inspection.config.help import FOOTER, header, help_text
+
+CONF = REPOSITORY / "conf"
+GROUPS = {
+    "train": {path.name for path in CONF.iterdir() if path.is_dir()} - {"hydra", "parts"},
+    "evaluate": {"data", "split", "trainer"},
+    "predict": {"trainer"},
+    "compare": set(),
+    "export": {"data"},
+    "app": {"trainer"},
+}
+
+
+@pytest.mark.parametrize(("door", "groups"), GROUPS.items())
+def test_every_choice_is_listed_with_the_first_line_of_its_file(
+    door: str, groups: set[str]
+) -> None:
+    text = help_text(CONF, door)
+    opening, *sections = text.removesuffix(f"\n\n{FOOTER}").split("\n\n")
+    assert opening == header(CONF / f"{door}.yaml")
+    found = {
+        (group, *re.split(r" {2,}", row.strip(), maxsplit=1))
+        for group, _, rows in (section.partition("=\n") for section in sections)
+        for row in rows.splitlines()
+    }
+    files = [path for group in groups for path in (CONF / group).glob("*.yaml")]
+    assert len(files) >= len(groups)
+    assert found == {(f.parent.name, f.stem, header(f).splitlines()[0]) for f in files}

@@ -1,0 +1,59 @@
+"""Paths on the command line reach Hydra as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from capsule_inspection.config.paths import quote_path_arguments, split_paths
+
+KEYS = ("data.root", "resume", "run", "input", "output", "model.weights")
+PATHS = (
+    "plain",
+    "/with space/and,comma",
+    "a=b",
+    "(bracket",
+    "膠囊/照片",
+    "it's",
+    'double"quote',
+    "back\\slash'quote",
+    "ends with backslash\\",
+    "[list]",
+    "{dict}",
+    "*.png",
+    "tilde~",
+    "colon:semi;",
+    "percent%20",
+    "true",
+    "1e3",
+    "${seed}",
+)
+
+
+def parsed(argument: str) -> object:
+    (quoted,) = quote_path_arguments([argument])
+    return OverridesParser.create().parse_override(quoted).value()
+
+
+def test_any_path_survives_hydras_grammar() -> None:
+    for path in PATHS:
+        for key in KEYS:
+            assert OmegaConf.create({"key": parsed(f"{key}={path}")}).key == path, key
+
+
+def test_other_settings_are_left_alone() -> None:
+    assert parsed("resume=null") is None
+    others = ["seed=1,2", "-m", "data.roi=[1,2,3,4]"]
+    assert quote_path_arguments(others) == others
+
+
+def test_lists_of_paths_and_sweeps_over_weights_stay_what_they_are(tmp_path: Path) -> None:
+    first, second = tmp_path / "a,b", tmp_path / "c"
+    first.mkdir()
+    second.mkdir()
+    assert parsed(f"runs=[{first},{second}]") == [str(first), str(second)]
+    assert split_paths(f"{first},{second}") == [str(first), str(second)]
+    _, quoted = quote_path_arguments(["-m", "model.weights=auto,none"])
+    assert OverridesParser.create().parse_override(quoted).is_sweep_override()
