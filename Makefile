@@ -27,9 +27,10 @@ test: $(STAMP) ## the tests, on all cores; ARGS="-n 0 <file>" runs one file
 test-slow: $(STAMP) ## the tests that take minutes
 	$(PYTHON) -m pytest -m slow $(ARGS)
 
-check: $(STAMP) ## lint and types
+check: $(STAMP) ## lint, imports and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports --no-logo
 	$(PYTHON) -m mypy
 
 format: $(STAMP) ## put the code into shape

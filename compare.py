@@ -1,11 +1,12 @@
-"""Which model may I trust? `python compare.py runs=[outputs/a,outputs/b]`, `--help`."""
+"""Comparison of runs: `python compare.py runs=[outputs/a,outputs/b]`, `compare.py --help`."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from capsule_inspection.config.entry import open_door
+from capsule_inspection.config import entry
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -13,10 +14,10 @@ if TYPE_CHECKING:
 
 def main(config: DictConfig) -> None:
     """Compare as configured."""
-    from capsule_inspection.workflows.comparing import compare_runs
+    from capsule_inspection.workflows.compare import compare_runs
 
     compare_runs(config)
 
 
 if __name__ == "__main__":
-    open_door(main, config_folder=Path(__file__).parent / "conf", name="compare")
+    sys.exit(entry.run(main, config_folder=Path(__file__).parent / "conf", name="compare"))

@@ -1,11 +1,12 @@
-"""A trained model as a file of its own: `python export.py run=... format=onnx`, `--help`."""
+"""Export of a trained model: `python export.py run=... format=onnx`, `python export.py --help`."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from capsule_inspection.config.entry import open_door
+from capsule_inspection.config import entry
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -13,10 +14,10 @@ if TYPE_CHECKING:
 
 def main(config: DictConfig) -> None:
     """Export as configured."""
-    from capsule_inspection.workflows.exporting import export
+    from capsule_inspection.workflows.export import export
 
     export(config)
 
 
 if __name__ == "__main__":
-    open_door(main, config_folder=Path(__file__).parent / "conf", name="export")
+    sys.exit(entry.run(main, config_folder=Path(__file__).parent / "conf", name="export"))

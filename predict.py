@@ -1,11 +1,12 @@
-"""What a trained model says of photographs: `python predict.py run=... input=...`, `--help`."""
+"""Predictions for images: `python predict.py run=... input=...`, `python predict.py --help`."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from capsule_inspection.config.entry import open_door
+from capsule_inspection.config import entry
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -13,10 +14,10 @@ if TYPE_CHECKING:
 
 def main(config: DictConfig) -> None:
     """Predict as configured."""
-    from capsule_inspection.workflows.inspecting import predict
+    from capsule_inspection.workflows.predict import predict
 
     predict(config)
 
 
 if __name__ == "__main__":
-    open_door(main, config_folder=Path(__file__).parent / "conf", name="predict")
+    sys.exit(entry.run(main, config_folder=Path(__file__).parent / "conf", name="predict"))

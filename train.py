@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from capsule_inspection.config.entry import open_door
+from capsule_inspection.config import entry
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
 def main(config: DictConfig) -> float | None:
-    """Train as configured; returns the best value of the monitored figure."""
-    from capsule_inspection.workflows.training import train
+    """Train as configured; returns the best value of the monitored metric."""
+    from capsule_inspection.workflows.train import train
 
     return train(config)
 
 
 def report(sweep_folder: Path) -> None:
     """Compare the finished jobs of a sweep."""
-    from capsule_inspection.workflows.comparing import report_sweep
+    from capsule_inspection.workflows.compare import report_sweep
 
     report_sweep(sweep_folder)
 
 
 if __name__ == "__main__":
     folder = Path(__file__).parent / "conf"
-    open_door(main, config_folder=folder, name="train", after_sweep=report)
+    sys.exit(entry.run(main, config_folder=folder, name="train", after_sweep=report))

@@ -1,4 +1,4 @@
-"""Many small images in little time: drawn capsules, each copy with a texture of its own.
+"""Many images in little time: drawn capsules, each copy with a texture of its own.
 
 The texture is coarse and strong enough that no copy counts as a near-duplicate of another.
 """
@@ -12,21 +12,20 @@ import cv2
 import numpy as np
 
 from benchmarks.sizes import DATA_FOLDER
-from capsule_inspection.data.synthetic import ensure_synthetic
-from capsule_inspection.synthetic.defects import DEFECTS
+from capsule_inspection.data.synthetic_dataset import load_or_render_dataset
+from capsule_inspection.synthetic.defects import DEFECT_TYPES
 
-SIZE_PX = 64
-_TEXTURE_PX = 4
+_SQUARES = 16
 _TEXTURE_DEVIATION = 14
 
 
-def ensure_copies(count: int, *, drawn: int) -> Path:
+def ensure_copies(count: int, *, drawn: int, size_px: int) -> Path:
     """Folder of `count` images in the MVTec layout, made of `drawn` ones; written once."""
-    folder = DATA_FOLDER / f"copies-{count}-of-{drawn}"
+    folder = DATA_FOLDER / f"copies-{count}-of-{drawn}-{size_px}px"
     if folder.is_dir():
         return folder
-    source = ensure_synthetic(
-        DATA_FOLDER / "drawn", seed=0, size_px=SIZE_PX, counts=counts_of(drawn), workers=2
+    source = load_or_render_dataset(
+        DATA_FOLDER / "drawn", seed=0, size_px=size_px, counts=counts_of(drawn), workers=2
     )
     unfinished = folder.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -38,7 +37,7 @@ def ensure_copies(count: int, *, drawn: int) -> Path:
 def counts_of(images: int) -> dict[str, int]:
     """As many of each defect, and about two thirds good."""
     each = max(1, images // 15)
-    return {"good": images - each * len(DEFECTS), **dict.fromkeys(DEFECTS, each)}
+    return {"good": images - each * len(DEFECT_TYPES), **dict.fromkeys(DEFECT_TYPES, each)}
 
 
 def write_copies(source: Path, folder: Path, *, count: int) -> None:
@@ -60,9 +59,8 @@ def write_copies(source: Path, folder: Path, *, count: int) -> None:
 
 def alter(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The image with a random texture of squares, (H, W, 3) uint8 in and out."""
-    height, width = image.shape[:2]
-    squares = rng.normal(0, _TEXTURE_DEVIATION, (height // _TEXTURE_PX, width // _TEXTURE_PX))
-    texture = cv2.resize(squares, (width, height), interpolation=cv2.INTER_CUBIC)
+    squares = rng.normal(0, _TEXTURE_DEVIATION, (_SQUARES, _SQUARES))
+    texture = cv2.resize(squares, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     return np.clip(image + texture[..., None], 0, 255).astype(np.uint8)
 
 

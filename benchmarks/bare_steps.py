@@ -10,13 +10,12 @@ import torch
 
 from benchmarks.our_training import Parts
 from capsule_inspection.models.classifier import Classifier
-from capsule_inspection.tasks.anomaly_detection.lightning_module import ReconstructionTask
-from capsule_inspection.tasks.base import InspectionTask
-from capsule_inspection.tasks.classification.lightning_module import ClassificationTask
-from capsule_inspection.tasks.optimizers import parameter_groups
-from capsule_inspection.tasks.segmentation.lightning_module import SegmentationTask
+from capsule_inspection.tasks.anomaly_detection.lightning_module import AnomalyDetectionModule
+from capsule_inspection.tasks.base import InspectionModule
+from capsule_inspection.tasks.classification.lightning_module import ClassificationModule
+from capsule_inspection.tasks.optimization import build_optimization, parameter_groups
+from capsule_inspection.tasks.segmentation.lightning_module import SegmentationModule
 from capsule_inspection.types import Batch
-from capsule_inspection.workflows.learning import build_learning
 
 
 class BareSteps:
@@ -24,16 +23,16 @@ class BareSteps:
 
     def __init__(self, parts: Parts, batches: Sequence[Batch]) -> None:
         self.task, self.batches = parts.task.train(), batches
-        self.device = torch.device(parts.choices.device)
-        self.precision = parts.choices.precision
+        self.device = torch.device(parts.runtime.device)
+        self.precision = parts.runtime.precision
         self.task.to(self.device)
-        learning = build_learning(parts.config)
+        optimization = build_optimization(parts.config)
         groups = parameter_groups(
             self.task.network.layer_groups(),
-            learning_rate=learning.learning_rate,
-            tuning=learning.tuning,
+            learning_rate=optimization.learning_rate,
+            fine_tuning=optimization.fine_tuning,
         )
-        self.optimizer = learning.optimizer(groups)
+        self.optimizer = optimization.optimizer(groups)
 
     def time_epoch(self) -> float:
         """Seconds of one step for each batch."""
@@ -61,36 +60,36 @@ class BareSteps:
             torch.cuda.synchronize()
 
 
-def loss_of(task: InspectionTask, batch: Batch) -> torch.Tensor:
+def loss_of(task: InspectionModule, batch: Batch) -> torch.Tensor:
     """What a task's training step minimises, without its figures."""
-    if isinstance(task, ClassificationTask):
+    if isinstance(task, ClassificationModule):
         return _loss_of_classifier(task, batch)
     output = task.network(batch["image"])
-    if isinstance(task, SegmentationTask):
-        return task.loss(output, task.wanted(batch["mask"]))
-    assert isinstance(task, ReconstructionTask)
+    if isinstance(task, SegmentationModule):
+        return task.loss(output, task.target_masks(batch["mask"]))
+    assert isinstance(task, AnomalyDetectionModule)
     loss = task.loss(output.image, batch["target"], batch["mask"])
     if output.logits is None:
         return loss
     return loss + task.head_weight * task.head_loss(output.logits, batch["mask"])
 
 
-def _loss_of_classifier(task: ClassificationTask, batch: Batch) -> torch.Tensor:
+def _loss_of_classifier(task: ClassificationModule, batch: Batch) -> torch.Tensor:
     wanted = batch.get("label_weight", batch["label"])
     if task.mask_loss is None:
         return task.loss(task.network(batch["image"]), wanted)
     assert isinstance(task.network, Classifier)
-    logits, places = task.network.with_places(batch["image"])
+    logits, places = task.network.forward_with_spatial_logits(batch["image"])
     return task.loss(logits, wanted) + task.mask_loss(places, batch["mask"], batch["label"])
 
 
 def augmented_batches(parts: Parts, *, count: int | None = None) -> list[Batch]:
     """The batches of an epoch (or `count` of them) as the task sees them, on its device."""
-    device = torch.device(parts.choices.device)
+    device = torch.device(parts.runtime.device)
     batches = []
     for raw in parts.data.train_dataloader():
-        spoilt = parts.data.spoil(raw, training=True, epoch=1)
-        there = {key: value.to(device) for key, value in spoilt.items()}
+        changed = parts.data.transform_raw(raw, training=True, epoch=1)
+        there = {key: value.to(device) for key, value in changed.items()}
         batches.append(parts.data.transform(there, training=True, epoch=1))
         if len(batches) == count:
             break

@@ -15,8 +15,8 @@ import torch
 
 from benchmarks.figures import Row, interleave, ratios
 from benchmarks.sizes import Sizes
-from capsule_inspection.models.depthwise import train_depthwise_in_float32
-from capsule_inspection.workflows.hardware import has_bf16
+from capsule_inspection.models.layers import convert_depthwise_to_float32
+from capsule_inspection.workflows.hardware import supports_bf16
 
 NETWORKS = ("efficientnet_b0", "mobilenetv3_small_100")
 TARGET = 0.8
@@ -27,7 +27,7 @@ def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
     rows = []
     for name in NETWORKS:
         figure = f"step with depthwise in float32 / all in bfloat16, {name}"
-        if not has_bf16("cpu"):
+        if not supports_bf16("cpu"):
             rows.append(Row(figure, (), target=TARGET, note="no bfloat16 in hardware"))
             continue
         steps = {"ours": _step(name, sizes, ours=True), "plain": _step(name, sizes, ours=False)}
@@ -39,7 +39,7 @@ def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
 def _step(name: str, sizes: Sizes, *, ours: bool) -> Callable[[], float]:
     network = timm.create_model(name, num_classes=6)
     if ours:
-        train_depthwise_in_float32(network)
+        convert_depthwise_to_float32(network)
     network.to(memory_format=torch.channels_last)
     image = torch.rand(sizes.batch_size, 3, *sizes.image_size)
     image = image.to(memory_format=torch.channels_last)

@@ -41,7 +41,7 @@ def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
         return training
 
     seconds = interleave({"ours": ours, "plain": theirs}, rounds=rounds)
-    bf16 = "" if hardware.has_bf16("cpu") else ", no bf16 here: float32"
+    bf16 = "" if hardware.supports_bf16("cpu") else ", no bf16 here: float32"
     note = f"{len(files[TRAIN])} images{bf16}"
     counted = {name: values[-rounds:] for name, values in whole.items()}
     return [

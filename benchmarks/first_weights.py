@@ -10,26 +10,26 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
 from benchmarks.our_training import compose
+from capsule_inspection.data.training_crops import resolve_full_image_from
+from capsule_inspection.inference.torch_backend import TorchBackend
 from capsule_inspection.metrics import intervals
-from capsule_inspection.metrics.marking import AREA_SHARES, region_score
-from capsule_inspection.models.inspector import SegmentationInspector
-from capsule_inspection.models.scoring import classification_scores
+from capsule_inspection.metrics.mask_postprocessing import AREA_FRACTIONS, region_score
+from capsule_inspection.tasks.adapter import get_task
+from capsule_inspection.tasks.classification.post_processor import defect_probabilities
 from capsule_inspection.types import (
     GOOD_LABEL,
     TEST,
     ConfigurationError,
-    Figure,
+    Estimate,
     InspectionError,
 )
-from capsule_inspection.workflows import building, hardware, inputs
-from capsule_inspection.workflows.kinds import kind_of
-from capsule_inspection.workflows.windows import settle
+from capsule_inspection.workflows import dataset, factory, hardware
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,67 +41,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print(f"first weights: {source}")
     for name, figure in figures.items():
-        print(f"{name}: {figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f}), n={figure.n}")
+        print(
+            f"{name}: {figure.value:.3f} ({figure.ci_low:.3f} to {figure.ci_high:.3f}), n={figure.n}"
+        )
     return 0
 
 
-def measure(arguments: Sequence[str]) -> tuple[str, dict[str, Figure]]:
+def measure(arguments: Sequence[str]) -> tuple[str, dict[str, Estimate]]:
     """Source of the weights, and figures by name. Raises as a training with these arguments."""
     config = compose(arguments)
-    if config.task.name == "reconstruction":
+    if config.task.name == "anomaly_detection":
         raise ConfigurationError(
             f"model={config.model.name}: it is scaled by its training images, and has no scores "
             "before a training. Expected a classifier or model=unet."
         )
-    choices = hardware.choose(config.trainer)
-    hardware.apply(choices)
+    runtime = hardware.resolve_runtime(config.trainer)
+    hardware.apply_runtime(runtime)
     torch.manual_seed(config.seed)
-    index, cache = inputs.find_images(config.data)
-    everything = [dataclasses.replace(record, split=TEST) for record in index.records]
-    index = dataclasses.replace(index, records=tuple(everything))
-    built = building.build_network(config, num_classes=len(index.classes))
-    building.refuse_seen_images(built.weights, index)
-    settle(config, built.network)
-    data = building.build_data_module(
-        config, index, cache, normalisation=built.network.normalisation, choices=choices
-    )
-    kind = kind_of(config)
-    checkpoint = {"inspection": {"fitted": _UNFITTED}}
-    inspector = kind.inspector(config, built.network, checkpoint, where="first weights").eval()
-    read = _of_marks if isinstance(inspector, SegmentationInspector) else _of_logits
-    data.predict_stage = TEST
+    index, cache = dataset.load_dataset(config.data)
+    everything = [dataclasses.replace(record, split=TEST) for record in index.samples]
+    index = dataclasses.replace(index, samples=tuple(everything))
+    built = factory.build_model(config, num_classes=len(index.classes))
+    factory.refuse_training_images(built.weights, index)
+    resolve_full_image_from(config, has_pretrained_decoder=built.model.has_pretrained_decoder)
+    data = factory.build_data_module(config, index, cache, built.network, runtime)
+    task = get_task(config)
+    model = task.inference_model(built.network, {}, channels_last=runtime.channels_last)
+    backend = TorchBackend(model, device=runtime.device, precision=runtime.precision)
+    read = _of_maps if config.task.name == "segmentation" else _of_logits
     score: list[float] = []
     named: list[int] = []
     label: list[int] = []
-    with torch.inference_mode():
-        for batch in data.predict_dataloader():
-            scores, names = read(*inspector(batch["image"]))
-            score += scores
-            named += names
-            label += batch["label"].tolist()
-    found = np.array(named) if kind.names_defects else None
+    for batch in data.evaluation_batches(TEST):
+        scores, names = read(backend.run(batch.inputs))
+        score += scores
+        named += names
+        label += data.labels[batch.index].tolist()
+    found = None if task.accepts_unknown_classes else np.array(named)
     return built.weights.source, _figures(np.array(score), np.array(label), found)
 
 
-_UNFITTED = {"decision": {"probability": 0.5, "area_px": 1}}
-"""A segmentation network's inspector asks for a decision; nothing here uses it."""
-
-
-def _of_logits(logits: torch.Tensor) -> tuple[list[float], list[int]]:
-    """Score of each image, and the most probable defect."""
-    probabilities, score = classification_scores(logits)
+def _of_logits(outputs: Mapping[str, np.ndarray]) -> tuple[list[float], list[int]]:
+    """Score of each image, and its most probable defect."""
+    probabilities, score = defect_probabilities(torch.from_numpy(outputs["logits"]))
     return score.tolist(), (1 + probabilities[:, 1:].argmax(1)).tolist()
 
 
-def _of_marks(foreground: torch.Tensor, kinds: torch.Tensor) -> tuple[list[float], list[int]]:
-    """The same of maps: the surest region, and the kind with the most probability."""
-    maps = foreground.float().numpy()
-    area_px = round(AREA_SHARES[0] * maps[0].size)
-    names = 1 + (foreground[:, None] * kinds).sum((2, 3)).argmax(1)
-    return [region_score(found, area_px) for found in maps], names.tolist()
+def _of_maps(outputs: Mapping[str, np.ndarray]) -> tuple[list[float], list[int]]:
+    """The same of maps: the highest score of a region, and the class of most probability."""
+    foreground = outputs["foreground"]
+    area_px = round(AREA_FRACTIONS[0] * foreground[0].size)
+    sums = (foreground[:, None] * outputs["class_probabilities"]).sum((2, 3))
+    scores = [region_score(found, area_px) for found in foreground]
+    return scores, (1 + sums.argmax(1)).tolist()
 
 
-def _figures(score: np.ndarray, label: np.ndarray, named: np.ndarray | None) -> dict[str, Figure]:
+def _figures(score: np.ndarray, label: np.ndarray, named: np.ndarray | None) -> dict[str, Estimate]:
     is_defect = label != GOOD_LABEL
     figures = {"AUROC, good against defect": intervals.auroc(score[~is_defect], score[is_defect])}
     if named is not None:

@@ -24,7 +24,7 @@ def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
     """Rows for the share that is reached, and for both rates."""
     arguments = [*our_training.overrides(sizes), "trainer=cpu"]
     parts = our_training.prepare(arguments)
-    dtype = torch.bfloat16 if parts.choices.precision.startswith("bf16") else torch.float32
+    dtype = torch.bfloat16 if parts.runtime.precision.startswith("bf16") else torch.float32
     flops = step_flops(parts) * parts.images
 
     def epoch() -> float:

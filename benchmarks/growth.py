@@ -12,7 +12,8 @@ from benchmarks.figures import Row
 from benchmarks.processes import run_python
 from benchmarks.sizes import REPOSITORY, Sizes
 
-STEPS = ("list", "index", "cache", "near-duplicates")
+SIZE_PX = 64
+STEPS = ("find", "load")
 TARGET_RATIO = 1.3
 """Ten times the images may take thirteen times as long: caches of the machine are not endless."""
 TARGET_KB = 2.0
@@ -23,7 +24,10 @@ Start = Mapping[str, float]
 
 def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
     """Rows for each step, cold and warm, and for memory."""
-    roots = {count: ensure_copies(count, drawn=sizes.growth_drawn) for count in sizes.growth}
+    roots = {
+        count: ensure_copies(count, drawn=sizes.growth_drawn, size_px=SIZE_PX)
+        for count in sizes.growth
+    }
     cold: dict[int, list[Start]] = {count: [] for count in sizes.growth}
     warm: dict[int, list[Start]] = {count: [] for count in sizes.growth}
     for _ in range(rounds):
@@ -34,13 +38,13 @@ def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
     rows = []
     for step in STEPS:
         rows += time_rows(f"{step}, cold", _per_image(cold, (step,)))
-    rows += time_rows("all steps, warm", _per_image(warm, STEPS))
+    rows += time_rows("both steps, warm", _per_image(warm, STEPS))
     return [*rows, *memory_rows("cold", cold), *memory_rows("warm", warm)]
 
 
 def _start(root: Path, cache: Path) -> Start:
     printed = run_python(
-        "-m", "benchmarks.growth_worker", str(root), str(cache), folder=REPOSITORY
+        "-m", "benchmarks.growth_worker", str(root), str(cache), "96", folder=REPOSITORY
     ).out
     return json.loads(printed.splitlines()[-1])
 

@@ -1,6 +1,7 @@
 """One start of a program on a folder of images: times and memory of each step, as JSON.
 
-Run by growth.py in a process of its own: `python -m benchmarks.growth_worker <root> <cache>`.
+Run by growth.py and cold_start.py in a process of its own:
+`python -m benchmarks.growth_worker <root> <cache> <width>`.
 """
 
 from __future__ import annotations
@@ -15,17 +16,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from benchmarks.processes import status_bytes
-from capsule_inspection.data.cache import open_cache
-from capsule_inspection.data.duplicates import find_near_duplicates
-from capsule_inspection.data.index import build_index
-from capsule_inspection.data.layouts import list_mvtec
+from capsule_inspection.data.dataset import DatasetConfig, load_dataset
+from capsule_inspection.data.layouts import find_mvtec_samples
+from capsule_inspection.workflows.hardware import available_cores
 
-IMAGE_SIZE = (32, 96)
-WORKERS = 2
 Result = TypeVar("Result")
 
 
-def main(root: Path, cache_folder: Path) -> dict[str, float]:
+def main(root: Path, cache_folder: Path, size_px: int) -> dict[str, float]:
     """Seconds of each step; bytes of RssAnon that came with them, at their peak and at the end."""
     _import_all()
     seconds: dict[str, float] = {}
@@ -37,35 +35,21 @@ def main(root: Path, cache_folder: Path) -> dict[str, float]:
         seconds[step] = time.perf_counter() - began
         return result
 
+    config = DatasetConfig(
+        cache_folder,
+        roi="auto",
+        margin=0.05,
+        image_size=(size_px // 2, size_px),
+        near_duplicates="report",
+        workers=available_cores(),
+    )
     with Peak() as peak:
-        listing = timed("list", lambda: list_mvtec(root))
-        index = timed(
-            "index",
-            lambda: build_index(
-                listing, on_bad_file="error", index_folder=cache_folder / "index", workers=WORKERS
-            ),
-        )
-        cache = timed(
-            "cache",
-            lambda: open_cache(
-                index,
-                folder=cache_folder / "decoded",
-                roi="auto",
-                image_size=IMAGE_SIZE,
-                workers=WORKERS,
-            ),
-        )
-        groups = timed(
-            "near-duplicates",
-            lambda: find_near_duplicates(
-                index, folder=cache_folder / "duplicates", workers=WORKERS
-            ),
-        )
+        found = timed("find", lambda: find_mvtec_samples(root))
+        index, _ = timed("load", lambda: load_dataset(found, config))
         after = status_bytes("RssAnon")
     return {
         **seconds,
-        "images": len(cache),
-        "groups": len(groups),
+        "images": len(index),
         "end_bytes": after - before,
         "peak_bytes": peak.largest - before,
     }
@@ -76,10 +60,11 @@ def _import_all() -> None:
     import cv2
     import filelock
     import PIL.Image
+    import rich.progress
 
-    from capsule_inspection.data import comparison, cropping, reading, roi
+    from capsule_inspection.data import crop, image_io, roi, similarity
 
-    assert all((cv2, filelock, PIL.Image, comparison, cropping, reading, roi))
+    assert all((cv2, filelock, rich.progress, PIL.Image, crop, image_io, roi, similarity))
 
 
 class Peak:
@@ -105,4 +90,4 @@ class Peak:
 
 if __name__ == "__main__":
     logging.disable()
-    print(json.dumps(main(Path(sys.argv[1]), Path(sys.argv[2]))))
+    print(json.dumps(main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))))

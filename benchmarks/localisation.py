@@ -104,12 +104,12 @@ def _figures(how: str, maps: np.ndarray, masks: np.ndarray) -> Callable[[], dict
         return lambda: direct_figures(maps, masks)
     import scipy.ndimage
 
-    from capsule_inspection.metrics import localisation, pixel_counts
+    from capsule_inspection.metrics import localization, pixel_counts
 
     assert scipy.ndimage
 
     def counted() -> dict[str, float]:
-        found = localisation.localisation_figures(pixel_counts.count_pixels(maps, masks))
+        found = localization.localization_metrics(pixel_counts.count_pixels(maps, masks))
         return {name: figure.value for name, figure in found.items()}
 
     return counted

@@ -1,6 +1,6 @@
 """A training of ours, in this process, from the same parts and in the same order as train.py.
 
-Differs from workflows/training.py: no record, no final figures, and a clock among the callbacks.
+Differs from workflows/train.py: no record, no final figures, and a clock among the callbacks.
 """
 
 from __future__ import annotations
@@ -21,15 +21,25 @@ from omegaconf import DictConfig
 from benchmarks.sizes import DATA_FOLDER, REPOSITORY, Sizes
 from capsule_inspection.config.resolvers import register_resolvers
 from capsule_inspection.config.schema import register_schemas
+from capsule_inspection.data import training_crops
 from capsule_inspection.data.module import InspectionDataModule
-from capsule_inspection.tasks.base import InspectionTask
+from capsule_inspection.tasks.adapter import get_task
+from capsule_inspection.tasks.base import InspectionModule
 from capsule_inspection.types import TRAIN, VAL, RunFiles
-from capsule_inspection.workflows import building, hardware, inputs, tensorboard, windows
-from capsule_inspection.workflows.epochs import EpochTable
-from capsule_inspection.workflows.interruption import InterruptionGuard
-from capsule_inspection.workflows.kinds import kind_of
+from capsule_inspection.workflows import dataset, factory, hardware, loggers
+from capsule_inspection.workflows.callbacks import (
+    EpochMetricsWriter,
+    InterruptHandler,
+    build_callbacks,
+)
+from capsule_inspection.workflows.trainer import build_trainer
 
-LABELS_ALONE = ("model.mask_loss=0", "data.painted=0", "data.pasted=0", "task.views=1")
+LABELS_ALONE = (
+    "model.mask_loss_weight=0",
+    "data.synthetic_defects=0",
+    "data.copy_paste=0",
+    "task.repeats=1",
+)
 
 
 @dataclass(frozen=True)
@@ -37,9 +47,9 @@ class Parts:
     """What train.py builds before it trains."""
 
     config: DictConfig
-    choices: hardware.Choices
+    runtime: hardware.RuntimeConfig
     data: InspectionDataModule
-    task: InspectionTask
+    task: InspectionModule
 
     @property
     def images(self) -> int:
@@ -95,8 +105,8 @@ def one_class_overrides(sizes: Sizes) -> list[str]:
     return [
         "model=autoencoder",
         *drawn_overrides(sizes),
-        "task.painting.variants=4",
-        "task.whole_from=1",
+        "data.synthesis.variants=4",
+        "task.full_image_from=1",
         *sizes.one_class_overrides,
     ]
 
@@ -107,8 +117,8 @@ def mask_overrides(sizes: Sizes) -> list[str]:
         "model=resnet18",
         "model.weights=none",
         *data_overrides(sizes),
-        "task.views=1",
-        "task.painting.variants=4",
+        "task.repeats=1",
+        "data.synthesis.variants=4",
         *sizes.mask_overrides,
     ]
 
@@ -120,8 +130,8 @@ def segmentation_overrides(sizes: Sizes) -> list[str]:
         *data_overrides(sizes),
         "split.val=0.1",
         "split.test=0.1",
-        "task.painting.variants=4",
-        "task.views=1",
+        "data.synthesis.variants=4",
+        "task.repeats=1",
         *sizes.segmentation_overrides,
     ]
 
@@ -137,52 +147,56 @@ def compose(arguments: Sequence[str]) -> DictConfig:
 def prepare(arguments: Sequence[str]) -> Parts:
     """Data, network and task as train.py makes them; draws and caches what is not there yet."""
     config = compose(arguments)
-    choices = hardware.choose(config.trainer)
-    hardware.apply(choices)
+    runtime = hardware.resolve_runtime(config.trainer)
+    hardware.apply_runtime(runtime)
     L.seed_everything(config.seed, verbose=False)
-    index, cache = inputs.find_images(config.data)
-    kind = kind_of(config)
-    index = kind.arrange(index, config)
-    built = building.build_network(config, num_classes=len(index.classes))
-    windows.settle(config, built.network)
-    if choices.channels_last:
-        built.network.to(memory_format=torch.channels_last)
-    data = building.build_data_module(
+    index, cache = dataset.load_dataset(config.data)
+    task = get_task(config)
+    index = task.assign_split(index)
+    built = factory.build_model(config, num_classes=len(index.classes))
+    training_crops.resolve_full_image_from(
+        config, has_pretrained_decoder=built.model.has_pretrained_decoder
+    )
+    if runtime.channels_last:
+        built.model.to(memory_format=torch.channels_last)
+    data = factory.build_data_module(
         config,
         index,
         cache,
-        normalisation=built.network.normalisation,
-        choices=choices,
-        corruption=kind.corruption(config, index, cache),
+        built.model,
+        runtime,
+        batch_transform=task.batch_transform(index, cache),
     )
-    return Parts(config, choices, data, building.build_task(config, built.network, data))
+    return Parts(config, runtime, data, factory.build_lightning_module(config, built.model, data))
 
 
 def time_epochs(arguments: Sequence[str], folder: Path, *, epochs: int = 2) -> EpochTimes:
     """Train for some epochs in `folder` and time the last: the first one fills caches."""
     parts = prepare([*arguments, f"task.epochs={epochs}"])
     clock = EpochClock()
-    # The order of workflows/training.py, with the clock before all.
+    # The order of workflows/train.py, with the clock before all.
     callbacks: list[Callback] = [
         clock,
-        EpochTable(folder / RunFiles.EPOCHS),
-        *building.build_callbacks(parts.config, parts.task, folder),
-        tensorboard.FirstBatch(parts.config, parts.data),
-        InterruptionGuard(),
+        EpochMetricsWriter(folder / RunFiles.EPOCHS),
+        *build_callbacks(parts.config, parts.task, folder),
+        *loggers.build_image_callbacks(parts.config, parts.task, parts.data),
+        InterruptHandler(),
     ]
-    loggers = building.build_loggers(parts.config, folder, first_epoch=0)
-    trainer = building.build_trainer(
-        parts.config, parts.choices, callbacks=callbacks, loggers=loggers
+    trainer = build_trainer(
+        parts.config,
+        parts.runtime,
+        callbacks=callbacks,
+        loggers=loggers.build_loggers(parts.config, folder, first_epoch=0),
     )
     trainer.fit(parts.task, datamodule=parts.data)
-    for logger in loggers:
+    for logger in trainer.loggers:
         logger.finalize("success")
     return clock.last
 
 
 def paths_of(parts: Parts, stage: str) -> list[tuple[Path, int]]:
     """Path and label of each image of a stage."""
-    records = parts.data.index.records
+    records = parts.data.index.samples
     return [
         (parts.data.index.path_of(records[row].path), records[row].label)
         for row in parts.data.indices(stage)

@@ -1,6 +1,6 @@
-"""The loop that ours is held against: files, torchvision's transforms, float32, Adam.
+"""Baseline training loop: image files, torchvision's transforms, float32, Adam.
 
-Written as the origin had it: each epoch decodes and resizes every photograph in two workers.
+Each epoch decodes and resizes every image in two workers.
 """
 
 from __future__ import annotations

@@ -14,19 +14,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from capsule_inspection.inference.engines import IMAGE
 
 from benchmarks import our_training, predictors
 from benchmarks.figures import Row, interleave, ratios
 from benchmarks.our_training import Parts
 from benchmarks.sizes import Sizes
-from capsule_inspection.data.cache import in_order
-from capsule_inspection.data.reading import read_image
-from capsule_inspection.inference.description import CLASSIFICATION
-from capsule_inspection.inference.engines import IMAGE
+from capsule_inspection.data.image_io import read_image
+from capsule_inspection.data.parallel import in_order
+from capsule_inspection.inference.metadata import CLASSIFICATION
+from capsule_inspection.inference.prediction_folder import OVERLAYS
 from capsule_inspection.inference.predictor import ALL, Predictor, Read
-from capsule_inspection.inference.results import OVERLAYS
 from capsule_inspection.workflows.hardware import available_cores
-from capsule_inspection.workflows.inspecting import network_threads, rows_of
+from capsule_inspection.workflows.predict import network_threads, rows_of
 
 ONE_TARGET, FOLDER_TARGET = 1.3, 1.15
 BATCH_SIZE = 8

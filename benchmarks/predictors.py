@@ -5,61 +5,57 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks import our_training
 from benchmarks.our_training import Parts
-from capsule_inspection.data.appearance import describe
-from capsule_inspection.data.appearance_fit import fit_appearance
-from capsule_inspection.inference.description import Description
-from capsule_inspection.inference.predictor import NONE, Predictor
-from capsule_inspection.inference.torch_engine import TorchEngine
-from capsule_inspection.metrics.marking import Decision
-from capsule_inspection.models.inspector import Inspector
+from capsule_inspection.data.ood import fit_detector
+from capsule_inspection.data.ood_features import extract_features
+from capsule_inspection.inference.metadata import ModelMetadata
+from capsule_inspection.inference.predictor import Predictor
+from capsule_inspection.inference.torch_backend import TorchBackend
+from capsule_inspection.metrics.mask_postprocessing import MaskPostProcessor
+from capsule_inspection.tasks.adapter import get_task
+from capsule_inspection.tasks.inference_model import InferenceModel
 from capsule_inspection.types import TRAIN
-from capsule_inspection.workflows.kinds import kind_of
 
-DECISION = Decision(0.5, 20)
-FITTED = {"decision": DECISION.as_dict()}
+_MASK = MaskPostProcessor(0.5, 0.5, 20)
+POST_PROCESSING: dict[str, dict[str, Any]] = {
+    "classification": {},
+    "segmentation": {**_MASK.state_dict(), "is_binary": False},
+}
 
 
 def predictor_of(parts: Parts) -> Predictor:
-    """What predict.py makes of a run, with remarks on unlike photographs, without explanations.
-
-    Random weights see defects everywhere or nowhere, so `explain` is for who measures.
-    """
-    return Predictor(describe_parts(parts), engine_of(parts), explain=NONE)
+    """What predict.py makes of a run, with out-of-distribution warnings."""
+    return Predictor(describe_parts(parts), backend_of(parts))
 
 
-def engine_of(parts: Parts) -> TorchEngine:
+def backend_of(parts: Parts) -> TorchBackend:
     """PyTorch as predict.py uses it, in float32."""
-    return TorchEngine(
-        inspector_of(parts),
-        device="cpu",
-        half=False,
-        channels_last=parts.choices.channels_last,
+    return TorchBackend(inference_model_of(parts), device="cpu", precision="32-true")
+
+
+def inference_model_of(parts: Parts) -> InferenceModel:
+    """The network with its scoring."""
+    return get_task(parts.config).inference_model(
+        parts.task.network, {}, channels_last=parts.runtime.channels_last
     )
 
 
-def inspector_of(parts: Parts) -> Inspector:
-    """The network with its scoring."""
-    checkpoint = {"inspection": {"fitted": FITTED}}
-    kind = kind_of(parts.config)
-    return kind.inspector(parts.config, parts.task.network, checkpoint, where="benchmark")
-
-
-def describe_parts(parts: Parts) -> Description:
-    """The description that a run of these parts would have."""
+def describe_parts(parts: Parts) -> ModelMetadata:
+    """The metadata that a run of these parts would have."""
     data, cache = parts.config.data, parts.data.dataset.cache
     rows = parts.data.indices(TRAIN)
-    records = [parts.data.index.records[row] for row in rows]
-    appearance = fit_appearance(
-        np.stack([describe(cache.images[row], cache.foregrounds[row]) for row in rows]),
+    records = [parts.data.index.samples[row] for row in rows]
+    detector = fit_detector(
+        np.stack([extract_features(cache.images[row], cache.foregrounds[row]) for row in rows]),
         sizes=[(record.width, record.height) for record in records],
-        found=[bool(cache.found[row]) for row in rows],
+        roi_found=[bool(cache.roi_found[row]) for row in rows],
     )
-    return Description(
+    return ModelMetadata(
         task=parts.config.task.name,
         model=parts.config.model.name,
         classes=parts.data.index.classes,
@@ -68,8 +64,8 @@ def describe_parts(parts: Parts) -> Description:
         roi_margin=data.roi_margin,
         enlarge=True,
         max_pixels=data.max_pixels,
-        decision=DECISION,
-        appearance=appearance.as_dict(),
+        post_processing=POST_PROCESSING[parts.config.task.name],
+        ood=detector.as_dict(),
     )
 
 

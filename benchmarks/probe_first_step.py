@@ -10,11 +10,11 @@ from typing import Any
 
 from capsule_inspection.config import entry
 
-open_door = entry.open_door
+run = entry.run
 
 
-def open_watched(action: Callable[[Any], object], **door: Any) -> None:
-    """As `open_door`; torch is told of the hook when train.py would import it anyway."""
+def run_watched(action: Callable[[Any], object], **settings: Any) -> int:
+    """As `entry.run`; torch is told of the hook when train.py would import it anyway."""
 
     def watched(config: Any) -> object:
         from torch.optim.optimizer import register_optimizer_step_post_hook
@@ -23,10 +23,10 @@ def open_watched(action: Callable[[Any], object], **door: Any) -> None:
         action(config)
         raise RuntimeError("the training ended without an optimizer step")
 
-    open_door(watched, **door)
+    return run(watched, **settings)
 
 
 if __name__ == "__main__":
     sys.argv = sys.argv[1:]
-    entry.open_door = open_watched
+    entry.run = run_watched
     runpy.run_path(sys.argv[0], run_name="__main__")

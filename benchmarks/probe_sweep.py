@@ -11,7 +11,7 @@ from typing import Any
 
 from capsule_inspection.config import entry
 
-open_door = entry.open_door
+run = entry.run
 
 
 class Watch:
@@ -41,15 +41,15 @@ class Watch:
             self.ended = None
 
 
-def open_watched(action: Callable[[Any], object], **door: Any) -> None:
-    """As `open_door`, without the report, and with the gaps at the end."""
+def run_watched(action: Callable[[Any], object], **settings: Any) -> int:
+    """As `entry.run`, without the report, and with the gaps at the end."""
     watch = Watch(action)
-    status = entry.run_door(watch, **{**door, "after_sweep": None})
+    status = run(watch, **{**settings, "after_sweep": None})
     print(json.dumps(watch.gaps_s))
     sys.exit(status)
 
 
 if __name__ == "__main__":
     sys.argv = sys.argv[1:]
-    entry.open_door = open_watched
+    entry.run = run_watched
     runpy.run_path(sys.argv[0], run_name="__main__")

@@ -13,8 +13,9 @@ from typing import Any
 
 from benchmarks.figures import Row, is_met
 from benchmarks.sizes import REPOSITORY, WORK_FOLDER
-from capsule_inspection.files import write_whole
+from capsule_inspection.files import atomic_write_text
 from capsule_inspection.workflows import hardware
+from capsule_inspection.workflows.record import git_commit, installed_versions
 
 
 def file_of_today() -> Path:
@@ -33,19 +34,19 @@ def append(file: Path, subject: str, rows: Sequence[Row], *, quick: bool) -> Non
         "machine": facts(),
         "rows": [{**asdict(row), "value": row.value, "met": is_met(row)} for row in rows],
     }
-    write_whole(file, json.dumps([*entries, entry], indent=1) + "\n")
+    atomic_write_text(file, json.dumps([*entries, entry], indent=1) + "\n")
 
 
 def facts() -> dict[str, Any]:
     """Hardware and versions, as plain values."""
-    choices = hardware.Choices("cpu", "32-true", True, hardware.available_cores())
-    described = hardware.describe(choices)
+    runtime = hardware.RuntimeConfig("cpu", "32-true", True, hardware.available_cores())
+    described = hardware.describe_hardware(runtime)
     keys = ("processor", "cores", "gpus", "platform", "capability")
     return {
         **{key: described[key] for key in keys},
-        "bf16": hardware.has_bf16("cpu"),
-        "commit": hardware.git_commit(REPOSITORY),
-        "versions": hardware.versions(),
+        "bf16": hardware.supports_bf16("cpu"),
+        "commit": git_commit(REPOSITORY),
+        "versions": installed_versions(),
     }
 
 

@@ -17,6 +17,7 @@ SUBJECTS = {
     "first_step": 5,
     "memory": 1,
     "growth": 2,
+    "cold_start": 3,
     "overhead": 5,
     "epoch": 5,
     "flops": 5,
@@ -24,7 +25,7 @@ SUBJECTS = {
     "report": 3,
     "localisation": 3,
     "prediction": 5,
-    "engines": 5,
+    "backends": 5,
     "sweep": 3,
     "gpu": 3,
 }

@@ -21,6 +21,8 @@ class Sizes:
     product_sizes: tuple[int, ...]
     growth: tuple[int, ...]
     growth_drawn: int
+    cold_start_images: int
+    cold_start_drawn: int
     gpu_images: int
     gpu_batch_size: int
     report_runs: tuple[int, int, int] = (50, 100, 200)
@@ -49,6 +51,8 @@ FULL = Sizes(
     product_sizes=(2048, 3072, 4096),
     growth=(300, 3_000, 30_000),
     growth_drawn=300,
+    cold_start_images=3_000,
+    cold_start_drawn=60,
     gpu_images=12_800,
     gpu_batch_size=256,
 )
@@ -65,18 +69,20 @@ QUICK = Sizes(
     localisation_size_px=64,
     predicted_images=10,
     growth_drawn=30,
+    cold_start_images=30,
+    cold_start_drawn=15,
     gpu_images=200,
     gpu_batch_size=32,
     one_class_overrides=(
         "task.image_size=[64,176]",
-        "task.window=[32,64]",
+        "task.crop_size=[32,64]",
         "task.batch_size=8",
-        "task.views=2",
+        "task.repeats=2",
     ),
     mask_overrides=("task.image_size=[64,176]", "task.batch_size=8"),
     segmentation_overrides=(
         "task.image_size=[64,176]",
-        "task.window=[32,64]",
+        "task.crop_size=[32,64]",
         "task.batch_size=8",
     ),
     memory_overrides=(

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from quick import figures_of, record_of, rows_of
-from small import Answer, Door
+from quick import metrics_of, record_of, rows_of
+from small import CommandResult, Cli
 
-from capsule_inspection.tasks.base import InspectionTask
-from capsule_inspection.workflows.interruption import TrainingInterrupted
+from capsule_inspection.tasks.base import InspectionModule
+from capsule_inspection.workflows.callbacks import TrainingInterrupted
 
 DEVICE = ("trainer=cpu", "trainer.threads=1", "trainer.precision=32-true")
 Rows = list[dict[str, str]]
@@ -24,17 +24,17 @@ def rows_of_test(run: Path) -> Rows:
 
 def figures_of_test(run: Path) -> dict[str, Any]:
     """The figures of a run's test images."""
-    return {key: value for key, value in figures_of(run).items() if key.startswith("test/")}
+    return {key: value for key, value in metrics_of(run).items() if key.startswith("test/")}
 
 
-def evaluate(door: Door, run: Path, output: Path, *settings: str) -> Answer:
+def evaluate(cli: Cli, run: Path, output: Path, *settings: str) -> CommandResult:
     """The test images of a run, or what the settings name, by evaluate.py."""
-    answer = door("evaluate", f"run={run}", f"output={output}", *DEVICE, *settings)
-    assert answer.status == 0, answer.err
-    return answer
+    result = cli("evaluate", f"run={run}", f"output={output}", *DEVICE, *settings)
+    assert result.status == 0, result.err
+    return result
 
 
-def predict_test_images(door: Door, run: Path, output: Path) -> Answer:
+def predict_test_images(cli: Cli, run: Path, output: Path) -> CommandResult:
     """The same by predict.py, as images that it knows nothing of."""
     root = Path(record_of(run)["data"]["root"])
     table = output.with_name(f"{output.name} images.csv")
@@ -43,16 +43,16 @@ def predict_test_images(door: Door, run: Path, output: Path) -> Answer:
             [["path"], *([str(root / r["path"])] for r in rows_of_test(run))]
         )
     settings = ("batch_size=2", "workers=1", *DEVICE)
-    answer = door("predict", f"run={run}", f"input={table}", f"output={output}", *settings)
-    assert answer.status == 0, answer.err
-    return answer
+    result = cli("predict", f"run={run}", f"input={table}", f"output={output}", *settings)
+    assert result.status == 0, result.err
+    return result
 
 
 def check_agreement(predicted: Path, evaluated: Path, *, tolerance: float = 1e-6) -> None:
     """The same images in the same order, called the same, and every number within a tolerance."""
     found, expected = rows_of(predicted), rows_of(evaluated)
     assert [Path(row["path"]).name for row in found] == [Path(r["path"]).name for r in expected]
-    assert [row["prediction"] for row in found] == [row["prediction"] for row in expected]
+    assert [row["predicted_label"] for row in found] == [row["predicted_label"] for row in expected]
     for column in ("score", "threshold", *(name for name in expected[0] if name[:2] == "p_")):
         assert _numbers(found, column) == pytest.approx(_numbers(expected, column), abs=tolerance)
 
@@ -62,7 +62,7 @@ def _numbers(rows: Rows, column: str) -> list[float | None]:
 
 
 def check_resumed(
-    door: Door, task: type[InspectionTask], whole: Path, run: Path, *settings: str
+    cli: Cli, task: type[InspectionModule], whole: Path, run: Path, *settings: str
 ) -> list[tuple[int, ...]]:
     """A training cut short in its second epoch is resumed to the last digit of a `whole` run.
 
@@ -71,7 +71,7 @@ def check_resumed(
     seen: list[tuple[int, ...]] = []
     original = task.training_step
 
-    def step(self: InspectionTask, batch: Any, batch_idx: int) -> Any:
+    def step(self: InspectionModule, batch: Any, batch_idx: int) -> Any:
         if self.current_epoch == 1 and not resumed:
             raise TrainingInterrupted
         seen.append(tuple(batch["image"].shape[2:]))
@@ -80,13 +80,13 @@ def check_resumed(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(task, "training_step", step)
         resumed = False
-        answer = door("train", *settings, f"hydra.run.dir={run}")
-        assert answer.status == 130, answer.err
+        result = cli("train", *settings, f"hydra.run.dir={run}")
+        assert result.status == 130, result.err
         assert record_of(run)["status"] == "interrupted"
         assert len(rows_of(run, "metrics.csv")) == 1
         resumed = True
-        answer = door("train", f"resume={run}")
-        assert answer.status == 0, answer.err
-    assert figures_of(run) == figures_of(whole)
+        result = cli("train", f"resume={run}")
+        assert result.status == 0, result.err
+    assert metrics_of(run) == metrics_of(whole)
     assert rows_of(run) == rows_of(whole)
     return seen

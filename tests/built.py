@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from capsule_inspection.config import checks
-from capsule_inspection.types import Figure
-from capsule_inspection.workflows import evaluating, training
-from capsule_inspection.workflows.kinds import kind_of
-from capsule_inspection.workflows.training import Training
+from capsule_inspection.tasks.adapter import Fitted
+from capsule_inspection.types import Estimate
+from capsule_inspection.workflows import evaluate, train
+from capsule_inspection.workflows.load_run import build_predictor
+from capsule_inspection.workflows.train import Training
 
 Compose = Callable[..., Any]
 Prepare = Callable[..., Training]
@@ -23,7 +24,7 @@ def preparing(compose: Compose, folder: Path, *common: str) -> Prepare:
         config = compose("train", *common, *settings)
         checks.check(config)
         folder.mkdir(parents=True, exist_ok=True)
-        return training._prepare(config, folder, None, None)
+        return train._prepare(config, folder, None, None)
 
     return prepare
 
@@ -33,15 +34,26 @@ def drawn_in(folder: Path) -> tuple[str, str]:
     return f"data.root={folder / 'drawn'}", f"data.cache_folder={folder / 'cache'}"
 
 
-def calibrate(made: Training) -> dict[str, Any]:
-    """Fit what belongs to a trained network to this one; returns what run.json would say."""
-    kind = kind_of(made.config)
-    return kind.calibrate(made.task, made.data, choices=made.choices, config=made.config)
+def fit(made: Training) -> Fitted | None:
+    """What the task fits to this network."""
+    return train.fit_network(made, made.runtime)
 
 
-def judge(made: Training) -> dict[str, Figure]:
-    """Figures and predictions of a calibrated network, written into the folder of its split."""
-    stages = evaluating.final_stages(made.config, made.data)
-    return evaluating.evaluate_stages(
-        made.folder, made.task, made.data, stages=stages, choices=made.choices, config=made.config
+def evaluate_made(made: Training) -> dict[str, Estimate]:
+    """Fit a network and evaluate it: metrics, and files in the folder of its split."""
+    fitted = fit(made)
+    predictor = build_predictor(
+        made.config,
+        made.task.network,
+        fitted.state() if fitted else {},
+        classes=made.data.index.classes,
+        runtime=made.runtime,
+        where=made.folder,
+    )
+    return evaluate.evaluate_splits(
+        made.folder,
+        predictor,
+        made.data,
+        splits_of=evaluate.final_splits(made.config, made.data),
+        config=made.config,
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from small import REAL_CAPSULES, REPOSITORY, Answer, Door, restored_hydra, run_command
+from small import REAL_CAPSULES, REPOSITORY, Cli, CommandResult, restored_hydra, run_command
 
 # Each worker has one core. It is set before anything imports numpy or torch.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -41,27 +41,27 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def clean_hydra() -> Iterator[None]:
-    """Puts back what Hydra changes in the process."""
+    """Restore the state that Hydra changes in the process."""
     with restored_hydra():
         yield
 
 
 @pytest.fixture
-def door(
+def cli(
     clean_hydra: None,
     tmp_path: Path,
     drawn_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
-) -> Door:
-    """Calls a door within this process: `door("train", "seed=1")`, from an empty folder.
+) -> Cli:
+    """Runs a command within this process: `cli("train", "seed=1")`, from an empty folder.
 
     Drawn data and caches are shared by all tests unless the arguments say otherwise.
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
 
-    def call(name: str, *arguments: str) -> Answer:
+    def call(name: str, *arguments: str) -> CommandResult:
         shared = []
         if name == "train" and not any(a.startswith(("data=", "resume=")) for a in arguments):
             shared.append(f"data.root={drawn_folder / 'drawn'}")
@@ -70,7 +70,7 @@ def door(
         capfd.readouterr()
         status = run_command(name, *shared, *arguments)
         printed = capfd.readouterr()
-        return Answer(status, printed.out, printed.err)
+        return CommandResult(status, printed.out, printed.err)
 
     return call
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from capsule_inspection.models.anomaly import MapSettings
+from capsule_inspection.models.anomaly_map import AnomalyMapConfig
 
-PLAIN_MAP = MapSettings(
+PLAIN_MAP = AnomalyMapConfig(
     source="auto",
     l1=1.0,
     ms_ssim=0.0,
     gradient=0.0,
     normalise=False,
     smoothing=0.0,
-    context=0.0,
+    context_sigma=0.0,
     foreground=False,
-    margin=0.0,
-    top_share=0.01,
+    roi_dilation=0.0,
+    topk_fraction=0.01,
 )

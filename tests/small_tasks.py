@@ -6,18 +6,22 @@ from functools import partial
 
 import torch
 
-from capsule_inspection.tasks.base import Learning
-from capsule_inspection.tasks.optimizers import FineTuning
-from capsule_inspection.tasks.schedulers import constant
+from capsule_inspection.tasks.optimization import (
+    FineTuningConfig,
+    OptimizationConfig,
+    constant_schedule,
+)
 
 
-def learning(*, rate: float = 0.02, monitor: str = "val/loss", mode: str = "min") -> Learning:
+def optimization(
+    *, rate: float = 0.02, monitor: str = "val/loss", mode: str = "min"
+) -> OptimizationConfig:
     """One constant rate for all layers, nothing frozen and nothing smoothed."""
-    return Learning(
+    return OptimizationConfig(
         optimizer=partial(torch.optim.Adam, lr=rate),
         learning_rate=rate,
-        schedule=constant,
-        tuning=FineTuning(0, 1.0, 1.0),
+        schedule=constant_schedule,
+        fine_tuning=FineTuningConfig(0, 1.0, 1.0),
         monitor=monitor,
         mode=mode,
         smoothing=0.0,

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from small import REPOSITORY, SMALL, SMALL_NETWORK
-from small_tasks import learning
+from small_tasks import optimization
 
 from benchmarks import results
 from benchmarks.altered_copies import write_copies
@@ -22,7 +22,7 @@ from benchmarks.growth import memory_rows, time_rows
 from benchmarks.plain_loop import MEAN, STD, FolderImages, make_loader
 from benchmarks.run import SUBJECTS, parse
 from capsule_inspection.models.classifier import build_custom_resnet
-from capsule_inspection.tasks.classification.lightning_module import ClassificationTask, MaskLoss
+from capsule_inspection.tasks.classification.lightning_module import ClassificationModule, MaskLoss
 from capsule_inspection.types import Batch
 
 
@@ -119,12 +119,12 @@ def test_altered_copies_differ_and_keep_their_masks(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mask_weight", [0.0, 2.0])
 def test_bare_steps_minimise_what_a_classifiers_training_minimises(mask_weight: float) -> None:
     size, criterion = (32, 48), torch.nn.CrossEntropyLoss()
-    network = {"depths": [1, 1], "width": 8, "image_size": size, "mask_loss": mask_weight}
-    task = ClassificationTask(
+    network = {"depths": [1, 1], "width": 8, "image_size": size, "mask_loss_weight": mask_weight}
+    task = ClassificationModule(
         build_custom_resnet(num_classes=3, weights="none", **network).network,
         loss=criterion,
         num_classes=3,
-        learning=learning(),
+        optimization=optimization(),
         mask_loss=MaskLoss(criterion, weight=mask_weight) if mask_weight else None,
     )
     mask = torch.zeros(2, *size, dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all."""
+"""Atomic writes of files and folders."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from capsule_inspection.files import (
-    remove_unfinished,
-    unfinished_folder,
-    whole_file,
-    whole_folder,
+    atomic_dir,
+    atomic_write,
+    make_partial_dir,
+    remove_partial,
 )
 
 
 def write_model(path: Path, text: str, *, error: Exception | None = None) -> None:
     before = list(path.glob("*"))
-    with whole_folder(path) as part:
+    with atomic_dir(path) as part:
         (part / "model").write_text(text)
         assert list(path.glob("*")) == before
         assert part.parent == path.parent, "a rename within one file system"
@@ -25,7 +25,7 @@ def write_model(path: Path, text: str, *, error: Exception | None = None) -> Non
             raise error
 
 
-def test_a_folder_appears_when_it_is_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_atomic_dir_appears_complete_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "new" / "export"
     with pytest.raises(ValueError, match="oh"):
         write_model(path, "x", error=ValueError("oh"))
@@ -40,12 +40,12 @@ def test_a_folder_appears_when_it_is_whole_or_not_at_all(tmp_path: Path) -> None
     assert (path / "model").read_text() == "x"
 
 
-def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_only_partial_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
     path = tmp_path / "a[1].pool"
-    with whole_file(tmp_path / "a1.pool") as other:
-        left = unfinished_folder(path)
+    with atomic_write(tmp_path / "a1.pool") as other:
+        left = make_partial_dir(path)
         (left / "model").write_text("x")
         (tmp_path / f".{path.name}.x7.part").write_text("half")
         path.write_text("whole")
-        remove_unfinished(path)
+        remove_partial(path)
         assert sorted(tmp_path.iterdir()) == [other, path]

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and locks. Every room may import it; no torch."""
+"""Atomic writes of files and folders, and file locks; every package may import this module."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-_UNFINISHED = ".part"
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_PARTIAL_SUFFIX = ".part"
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it when the block ends well, removed when not."""
+def atomic_write(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, renamed to it at the end, removed after an exception."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_UNFINISHED, dir=path.parent)
+    handle, name = tempfile.mkstemp(
+        prefix=f".{path.name}.", suffix=_PARTIAL_SUFFIX, dir=path.parent
+    )
     os.close(handle)
     part = Path(name)
     try:
@@ -33,13 +35,13 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path`, renamed to it when the block ends well, removed when not.
+def atomic_dir(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path`, renamed to it at the end, removed after an exception.
 
-    There may be an empty folder at `path`; raises OSError where it holds anything.
+    Raises OSError if `path` exists and is not an empty folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = unfinished_folder(path)
+    part = make_partial_dir(path)
     try:
         yield part
         part.chmod(0o777 & ~_umask())
@@ -48,31 +50,28 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def unfinished_folder(path: Path) -> Path:
-    """A new temporary folder beside `path`, which exists once and is the caller's to rename."""
-    return Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_UNFINISHED, dir=path.parent))
+def make_partial_dir(path: Path) -> Path:
+    """A new temporary folder beside `path`, for the caller to rename."""
+    return Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_PARTIAL_SUFFIX, dir=path.parent))
 
 
-def remove_unfinished(path: Path) -> None:
-    """Remove what killed processes left of a whole file or folder; for who holds its lock."""
-    for part in path.parent.glob(f".{glob.escape(path.name)}.*{_UNFINISHED}"):
+def remove_partial(path: Path) -> None:
+    """Remove temporary files and folders of killed processes; only while holding the lock."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*{_PARTIAL_SUFFIX}"):
         if part.is_dir():
             shutil.rmtree(part)
         else:
             part.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write text so that readers see the old content or the new, never a part.
-
-    Names of files may hold bytes that are no UTF-8; those are written as JSON would escape them.
-    """
-    with whole_file(path) as part:
+def atomic_write_text(path: Path, text: str) -> None:
+    """Write text atomically; bytes of file names that are not UTF-8 are escaped as in JSON."""
+    with atomic_write(path) as part:
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds this lock file now; nothing is left behind by looking."""
+    """Whether a process holds this lock file; does not create it."""
     if not path.is_file():
         return False
     try:
@@ -80,19 +79,24 @@ def is_locked(path: Path) -> bool:
             return False
     except Timeout:
         return True
-    except OSError:  # a copy that may only be read: whoever trains elsewhere has its own
+    except OSError:  # a read-only copy of a run folder
         return False
 
 
-def is_disk_full(error: BaseException | None) -> bool:
-    """Whether an exception, or what it came from, says that there is no room left."""
-    seen: list[BaseException] = []
-    while error is not None and error not in seen:
-        if isinstance(error, OSError) and error.errno in NO_SPACE:
-            return True
-        seen.append(error)
+def exception_chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and the exceptions that caused it, the last one first."""
+    visited: list[BaseException] = []
+    while error is not None and error not in visited:
+        visited.append(error)
+        yield error
         error = error.__cause__ or error.__context__
-    return False
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an exception, or one of its causes, reports a full disk."""
+    return any(
+        isinstance(one, OSError) and one.errno in _NO_SPACE for one in exception_chain(error)
+    )
 
 
 def _umask() -> int:

@@ -1,6 +1,6 @@
-"""What the rooms agree on: records, batches, names of files and columns, error classes.
+"""Shared dataclasses, batches, names of files and columns, and error classes.
 
-Standard library only; every room may import this module, and it imports none of them.
+Standard library only; every package may import this module.
 """
 
 from __future__ import annotations
@@ -17,51 +17,50 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 
 GOOD_LABEL = 0
-"""Class index of flawless parts, in every task and data set."""
+"""Class index of good parts, in every task and data set."""
 
 DEFECT = "defect"
-"""What a model calls an image that it rejects, where it cannot name the defect."""
+"""Predicted label of an image with a defect, from a model without defect classes."""
 
 TRAIN, VAL, TEST, CALIBRATION = "train", "val", "test", "calibration"
-STAGES = (TRAIN, VAL, TEST, CALIBRATION)
-AS_TRAINED = "as_trained"
-"""Stands for the data set, or the split, of a finished run."""
+SPLITS = (TRAIN, VAL, TEST, CALIBRATION)
+FROM_RUN = "from_run"
+"""Name of the data set or the split of a finished run, in the configuration."""
 LEFT_OUT = "left_out"
-"""In a split: a training image that `data.real_defects` leaves out."""
+"""Split of a training image that `data.defect_fraction` excludes."""
 
 
 class InspectionError(Exception):
-    """Something that the user can mend: shown as one message, without a traceback."""
+    """An error that the user can fix; printed as one message without a traceback."""
 
     exit_status = 1
 
 
 class ConfigurationError(InspectionError):
-    """A setting that does not exist, does not fit, or asks for the impossible."""
+    """A setting that does not exist, or an invalid value."""
 
     exit_status = 2
 
 
 class DataError(InspectionError):
-    """Images, labels, masks or splits that are not as they should be."""
+    """Invalid images, labels, masks or splits."""
 
 
 class WeightsError(InspectionError):
-    """Weights or a checkpoint that cannot be had, read or used."""
+    """Weights or a checkpoint that are unavailable, unreadable or unsuitable."""
 
 
 class RunError(InspectionError):
-    """A run folder that is missing, unfinished, busy or of another kind."""
+    """A run folder that is missing, unfinished, in use or something else."""
 
 
 @dataclass(frozen=True, slots=True)
-class ImageRecord:
-    """One row of the data index.
+class Sample:
+    """One image of the data index.
 
-    `path` and `mask` are POSIX paths relative to the index's root (absolute where they lie outside
-    of it). `width` and `height` are in pixels, after EXIF orientation. `group` joins images that
-    must stay in one part of a split. `split` is a stage, "" where none has been assigned.
-    `mask_sha256` is None where it is not known.
+    `path` and `mask` are POSIX paths relative to the index's root, absolute outside of it. `width`
+    and `height` are in pixels, after EXIF orientation. Images of one `group` stay in one split.
+    `split` is "" until it is assigned, `mask_sha256` None if it is unknown.
     """
 
     path: str
@@ -79,7 +78,7 @@ class ImageRecord:
 
 @dataclass(frozen=True, slots=True)
 class SkippedFile:
-    """A file that was left out, and why."""
+    """A file that was excluded, and the reason."""
 
     path: str
     reason: str
@@ -87,28 +86,28 @@ class SkippedFile:
 
 @dataclass(frozen=True)
 class DataIndex:
-    """All images of a data set in a fixed order: row i is index i of every batch."""
+    """All images of a data set in a fixed order; row i is index i of every batch."""
 
     root: Path
     classes: tuple[str, ...]
-    records: tuple[ImageRecord, ...]
+    samples: tuple[Sample, ...]
     skipped: tuple[SkippedFile, ...] = field(default=())
 
     def __len__(self) -> int:
-        return len(self.records)
+        return len(self.samples)
 
     def path_of(self, relative: str) -> Path:
-        """Absolute path of a record's `path` or `mask`."""
+        """Absolute path of a sample's `path` or `mask`."""
         return self.root / relative
 
 
 class Batch(TypedDict):
-    """One batch as a task sees it, after the transform on the device.
+    """One batch, after the transform on the device.
 
     Shapes: image (N, 3, H, W) float, normalised; label (N,) int64; mask (N, H, W) uint8, 0 for
     background, else the class index; index (N,) int64 into the data index; target (N, 3, H, W),
     the clean image; valid (N, H, W) bool, false on padding; label_weight (N, C) float, soft
-    labels where images were mixed; foreground (N, H, W) bool, true on the part, not in training.
+    labels of mixed images.
     """
 
     image: Tensor
@@ -116,7 +115,6 @@ class Batch(TypedDict):
     mask: Tensor
     index: Tensor
     valid: Tensor
-    foreground: NotRequired[Tensor]
     target: NotRequired[Tensor]
     label_weight: NotRequired[Tensor]
 
@@ -131,37 +129,46 @@ class Normalisation:
 
 @dataclass(frozen=True)
 class WeightsRecord:
-    """Where a network's first weights came from.
+    """Where a model's initial weights come from.
 
-    `source` is imagenet, painted, random or file; `seen` holds the SHA-256 of every photograph
-    that the weights have been trained on, as far as it is known.
+    `source` is imagenet, synthetic, random or file. `training_hashes` are the SHA-256 of all images
+    that the weights were trained on, as far as they are known, `selection_hashes` of those that
+    selected the epoch.
     """
 
     source: str
     path: str | None = None
     sha256: str | None = None
-    seen: frozenset[str] = frozenset()
+    training_hashes: frozenset[str] = frozenset()
+    selection_hashes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A measured value with its 95% interval; `low` and `high` are None where there is none."""
+class Estimate:
+    """A metric with its 95% confidence interval, over n independent images.
+
+    `ci_low` and `ci_high` are None if there is no interval.
+    """
 
     value: float
-    low: float | None
-    high: float | None
+    ci_low: float | None
+    ci_high: float | None
     n: int
 
+    def as_dict(self) -> dict[str, float | None]:
+        """The value of a key in metrics.json."""
+        return {"value": self.value, "low": self.ci_low, "high": self.ci_high, "n": self.n}
 
-Figures = Mapping[str, Figure]
+
+Estimates = Mapping[str, Estimate]
 
 
 @dataclass(frozen=True)
 class Explanations:
-    """Where a classifier looked in K images, to see in each what it truly is.
+    """Class activation maps of the true class, for K images.
 
-    Shapes: index (K,) int64 into the data index; maps (K, H, W) float16 in [0, 1], the maximum of
-    each is 1, or 0 where nothing spoke for the true class.
+    Shapes: index (K,) int64 into the data index; maps (K, H, W) float16 in [0, 1], with maximum 1,
+    or 0 where nothing supports the true class.
     """
 
     index: np.ndarray
@@ -170,34 +177,31 @@ class Explanations:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a run said of a set of images, as arrays of one length N.
+    """Predictions of a run for N images, as arrays.
 
-    Shapes: index (N,) int64; label (N,) int64; probabilities (N, C) float64, rows sum to 1, None
-    where the model names no defects; score (N,) float64, high for defects. `threshold` is the score
-    above which an image is rejected, None where the probabilities decide; maps (N, H, W) float16,
-    high on defects, None where a task has none or they were not asked for; reconstructions
-    (N, H, W, 3) uint8 likewise. Of networks that mark pixels, `called` (N,) int64 is the class that
-    was decided for each image, where it is not the most probable one, and `marked` (N, H, W) uint8
-    the class of each pixel that was decided, 0 for none; overlap (N, 2), Dice and IoU of that with
-    the mask, whichever defect, NaN where there is none. Of classifiers, `explanations` has maps of
-    the defects with a mask, None where there are none or they were not asked for.
+    Shapes: index, label and predicted_label (N,) int64; probabilities (N, C) float64, rows sum to
+    1; score (N,) float64, high for defects; anomaly_map (N, H, W) float16, high on defects;
+    predicted_mask (N, H, W) uint8, class indices; reconstruction (N, H, W, 3) uint8; overlap
+    (N, 2), Dice and IoU of predicted and true mask for any defect, NaN without a true mask. Arrays
+    that a task does not have are None. Images with a score above `threshold` are defects; None if
+    the probabilities decide.
     """
 
     index: np.ndarray
     label: np.ndarray
     probabilities: np.ndarray | None
     score: np.ndarray
+    predicted_label: np.ndarray
     threshold: float | None = None
-    maps: np.ndarray | None = None
-    reconstructions: np.ndarray | None = None
-    called: np.ndarray | None = None
-    marked: np.ndarray | None = None
+    anomaly_map: np.ndarray | None = None
+    reconstruction: np.ndarray | None = None
+    predicted_mask: np.ndarray | None = None
     overlap: np.ndarray | None = None
     explanations: Explanations | None = None
 
 
-EXPORT_SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torchscript": ".pt"}
-"""Formats of exported models, and the ending of the file that is named where one is used."""
+EXPORT_SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch_export": ".pt2"}
+"""Formats of exported models, and the suffix of the model file."""
 
 
 class RunFiles:
@@ -207,31 +211,29 @@ class RunFiles:
     CONFIG = "config.yaml"
     SPLIT = "split.csv"
     EPOCHS = "metrics.csv"
-    FIGURES = "metrics.json"
+    METRICS = "metrics.json"
     PREDICTIONS = "predictions.csv"
     MAPS = "maps.npz"
-    """Arrays of the test images: index (T,) int64; maps (T, H, W) float16, high on defects;
-    masks (T, H, W) uint8, 0 or the class index; marked likewise, what was decided of each pixel,
-    where a task does; inside (T, 4) int32, x0, y0, x1, y1 of what is not
-    padding."""
+    """Arrays of the T test images: index (T,) int64; anomaly_map (T, H, W) float16, high on
+    defects; masks and, for segmentation, predicted_mask (T, H, W) uint8, class indices; content_box
+    (T, 4) int32, x0, y0, x1, y1 of the area without padding."""
     EXPLANATIONS = "explanations.npz"
-    """As MAPS, without marked: where a classifier looked in the test images with a defect and a
-    mask. A file of its own, since maps by which a run decides are those of other tasks."""
+    """As MAPS, without predicted_mask: class activation maps of test images with a defect mask."""
     IMAGES = "images"
-    """`<index>.jpg`, and `<index>_reconstruction.jpg` where a task has one."""
-    NEIGHBOURS = "neighbours.npz"
-    """Vectors and thumbnails of training images, see inference/neighbours.py."""
-    APPEARANCE = "appearance.json"
-    """How the training photographs look, see data/appearance.py."""
+    """`<index>.jpg`, and `<index>_reconstruction.jpg` of an autoencoder."""
+    EMBEDDINGS = "embeddings.npz"
+    """Vectors and thumbnails of training images, see inference/embeddings.py."""
+    OOD = "ood.json"
+    """Appearance of the training images, see data/ood.py."""
     PAGE = "report.html"
     CHECKPOINTS = "checkpoints"
     BEST = "checkpoints/best.ckpt"
     LAST = "checkpoints/last.ckpt"
     WEIGHTS = "weights.safetensors"
-    """Of the best epoch in half precision, for `model.weights` of other runs; save_weights."""
-    WEIGHTS_CARD = "weights.json"
-    """What they are, see models/weight_cards.py."""
-    PICTURES = "figures"
+    """Of the best epoch in half precision, for `model.weights` of other runs; with save_weights."""
+    MODEL_CARD = "weights.json"
+    """Model card of the weights, see models/model_card.py."""
+    PLOTS = "figures"
     LOG = "train.log"
     LOCK = "run.lock"
 

@@ -1,4 +1,4 @@
-"""Every configuration file composes, and values stand in one place."""
+"""Every configuration file composes and passes its checks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from capsule_inspection.config.checks import check
 from capsule_inspection.config.resolvers import register_resolvers
 from capsule_inspection.config.schema import Trainer, register_schemas
 from capsule_inspection.types import ConfigurationError
-from capsule_inspection.workflows import building, hardware
+from capsule_inspection.workflows import hardware, loggers
+from capsule_inspection.workflows.trainer import build_trainer
 
 Compose = Callable[..., DictConfig]
 CONF = Path(__file__).parents[2] / "conf"
@@ -27,11 +28,11 @@ FILES = sorted(CONF.rglob("*.yaml"))
 CHOICES = sorted(
     f"{path.parent.relative_to(CONF).as_posix()}={path.stem}"
     for path in FILES
-    if path.parent != CONF and path.parts[len(CONF.parts)] not in ("hydra", "parts")
+    if path.parent != CONF and path.parts[len(CONF.parts)] not in ("hydra", "base")
 )
-TARGETS = 17
-APART = ("autoencoder", "unet", "one_class", "reconstruction", "segmentation", "as_trained")
-"""Choices that do not go with a classifier."""
+NUM_TARGETS = 17
+APART = ("autoencoder", "unet", "one_class", "anomaly_detection", "segmentation", "from_run")
+"""Choices that do not fit a classifier."""
 NEEDED = {
     "data=mvtec": ["data.root=/x"],
     "data=folder": ["data.root=/x"],
@@ -45,11 +46,11 @@ NEEDED = {
 
 
 def classifiers() -> list[list[str]]:
-    """Choices of groups that do not depend on each other: the first of each, the second, ..."""
+    """Choices of independent groups: the first of each group, the second, ..."""
     of_group: dict[str, list[str]] = {}
     for choice in CHOICES:
         group, _, name = choice.partition("=")
-        if group not in ("experiment", "hparams", "threshold") and name not in APART:
+        if group not in ("experiment", "hparams_search", "threshold") and name not in APART:
             of_group.setdefault(group, []).append(choice)
     return [[choice for choice in row if choice] for row in zip_longest(*of_group.values())]
 
@@ -57,12 +58,12 @@ def classifiers() -> list[list[str]]:
 COMPOSED = [
     *classifiers(),
     *(
-        ["model=autoencoder", "task=reconstruction", "split=one_class", f"threshold={rule}"]
+        ["model=autoencoder", "task=anomaly_detection", "split=one_class", f"threshold={rule}"]
         for rule in ("conformal", "f1", "sigma")
     ),
     ["model=unet", "task=segmentation"],
-    *([choice] for choice in CHOICES if choice.startswith(("experiment=", "hparams="))),
-    ["data=as_trained", "split=as_trained"],
+    *([choice] for choice in CHOICES if choice.startswith(("experiment=", "hparams_search="))),
+    ["data=from_run", "split=from_run"],
 ]
 """Choices that are composed together; all choices are among them."""
 
@@ -75,7 +76,7 @@ def test_all_files_are_found() -> None:
 
 @pytest.mark.parametrize("choices", COMPOSED, ids=" ".join)
 def test_choices_compose_and_pass_their_checks(compose: Compose, choices: list[str]) -> None:
-    if "data=as_trained" in choices:
+    if "data=from_run" in choices:
         config = compose("evaluate", *choices, "run=/x")
     else:
         needed = [setting for choice in choices for setting in NEEDED.get(choice, [])]
@@ -84,7 +85,7 @@ def test_choices_compose_and_pass_their_checks(compose: Compose, choices: list[s
     assert "???" not in OmegaConf.to_yaml(config, resolve=True)
 
 
-def test_each_file_opens_with_what_it_is() -> None:
+def test_each_file_starts_with_a_description() -> None:
     for path in FILES:
         lines = path.read_text(encoding="utf-8").splitlines()
         first = lines[1] if lines[0].startswith("# @package") else lines[0]
@@ -94,27 +95,27 @@ def test_each_file_opens_with_what_it_is() -> None:
 def test_each_target_can_be_imported() -> None:
     found = (re.findall(r"_target_: (\S+)", path.read_text(encoding="utf-8")) for path in FILES)
     targets = {target for of_file in found for target in of_file}
-    assert len(targets) == TARGETS
+    assert len(targets) == NUM_TARGETS
     for target in sorted(targets):
         assert callable(get_object(target)), target
 
 
-def test_a_logger_that_is_not_installed_is_named_with_what_to_install(
+def test_missing_loggers_are_named_with_their_extra(
     compose: Compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(ConfigurationError) as caught:
-        building.build_loggers(compose("train", "logger=wandb"), tmp_path, first_epoch=0)
-    told = str(caught.value)
-    assert told.startswith("logger: lightning.pytorch.loggers.WandbLogger cannot be used (")
-    assert told.endswith("pip install -e '.[mlflow]' or '.[wandb]', or leave `logger` out.")
-    assert len(told.splitlines()) == 1
+        loggers.build_loggers(compose("train", "logger=wandb"), tmp_path, first_epoch=0)
+    message = str(caught.value)
+    assert message.startswith("logger: lightning.pytorch.loggers.WandbLogger cannot be used (")
+    assert message.endswith("pip install -e '.[mlflow]' or '.[wandb]', or leave `logger` out.")
+    assert len(message.splitlines()) == 1
 
 
-def test_the_trainer_that_looks_for_faults_has_two_short_epochs(compose: Compose) -> None:
+def test_the_debug_trainer_has_two_short_epochs(compose: Compose) -> None:
     config = compose("train", "trainer=debug", "task.epochs=5")
-    choices = hardware.choose(config.trainer)
-    trainer = building.build_trainer(config, choices, callbacks=[], loggers=[])
+    choices = hardware.resolve_runtime(config.trainer)
+    trainer = build_trainer(config, choices, callbacks=[], loggers=[])
     assert (trainer.max_epochs, trainer.limit_train_batches) == (2, 2)
     assert trainer._detect_anomaly
     assert choices.device == "cpu"
@@ -126,7 +127,7 @@ def test_trainer_settings_have_the_names_of_lightnings_trainer() -> None:
     assert set(Trainer.__dataclass_fields__) - own <= set(known)
 
 
-def test_values_stand_in_one_place_and_the_command_line_wins(compose: Compose) -> None:
+def test_values_are_interpolated_and_the_command_line_wins(compose: Compose) -> None:
     given = ("task.epochs=7", "task.image_size=[32,64]", "model=custom_resnet")
     config = compose("train", "experiment=quickstart", *given)
     assert (config.task.epochs, config.trainer.max_epochs) == (7, 7)

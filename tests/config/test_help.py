@@ -1,4 +1,4 @@
-"""--help of each door: every choice of every group that the door has, each with a line."""
+"""--help of each entry point: every choice of its groups, each with one line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from capsule_inspection.config.help import FOOTER, header, help_text
 
 CONF = REPOSITORY / "conf"
 GROUPS = {
-    "train": {path.name for path in CONF.iterdir() if path.is_dir()} - {"hydra", "parts"},
+    "train": {path.name for path in CONF.iterdir() if path.is_dir()} - {"hydra", "base"},
     "evaluate": {"data", "split", "trainer"},
     "predict": {"trainer"},
     "compare": set(),
@@ -20,13 +20,13 @@ GROUPS = {
 }
 
 
-@pytest.mark.parametrize(("door", "groups"), GROUPS.items())
+@pytest.mark.parametrize(("name", "groups"), GROUPS.items())
 def test_every_choice_is_listed_with_the_first_line_of_its_file(
-    door: str, groups: set[str]
+    name: str, groups: set[str]
 ) -> None:
-    text = help_text(CONF, door)
+    text = help_text(CONF, name)
     opening, *sections = text.removesuffix(f"\n\n{FOOTER}").split("\n\n")
-    assert opening == header(CONF / f"{door}.yaml")
+    assert opening == header(CONF / f"{name}.yaml")
     found = {
         (group, *re.split(r" {2,}", row.strip(), maxsplit=1))
         for group, _, rows in (section.partition("=\n") for section in sections)

@@ -1,4 +1,4 @@
-"""A mistake on the command line: one message that helps, exit status 2, before torch."""
+"""Invalid command lines: one helpful message, exit status 2, without importing torch."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
-from quick import check_refusal
-from small import REPOSITORY, Door
+from quick import check_error
+from small import REPOSITORY, Cli
 
-from capsule_inspection.config.checks import check, refuse_additions
+from capsule_inspection.config.checks import check, check_additions
 from capsule_inspection.config.messages import CONFIGURATION_EXCEPTIONS, explain
 from capsule_inspection.types import ConfigurationError
 
@@ -34,7 +34,7 @@ COMPOSED = {
     "model=resnet18 model.width=8": "model.width: there is no such setting",
     "optimizer=sgd optimizer.betas=[0.9,0.9]": "optimizer.betas: there is no such setting",
 }
-"""Mistakes that Hydra finds while it composes."""
+"""Mistakes that Hydra finds during composition."""
 CHECKED = {
     "task.epochs=0": "expected a value from 1",
     "data.roi=[1,2]": "expected auto, none or [x0,y0,x1,y1]",
@@ -44,66 +44,64 @@ CHECKED = {
     "data.image_size=[8,8]": "16 to 8192",
     "trainer.precision=bf17-mixed": "Did you mean bf16-mixed",
     "trainer.precision=bf16-true": "trainer.precision=bf16-true: not a choice",
-    "split.val=0.9": "leave nothing to train on",
-    "task.monitor=train/loss": "expected a validation figure",
-    "data.root=???": "data.root is needed",
+    "split.val=0.9": "leave no training images",
+    "task.monitor=train/loss": "expected a validation metric",
+    "data.root=???": "data.root is required",
     "model.name=resnet18": "model=custom_resnet has one network only",
     "model.block=botleneck": "bottleneck",
     "model.pool=topk5": "Did you mean topk",
-    "data.name=as_trained": "data=as_trained: this stands for that of a finished run",
-    "split.name=as_trained": "split=as_trained: this stands for that of a finished run",
-    "data.painted=1.5": "data.painted=1.5: expected a value from 0 to 1",
-    "data.pasted=-0.1": "data.pasted=-0.1: expected a value from 0 to 1",
-    "task.painting.natural=1.5": "task.painting.natural=1.5: expected a value from 0 to 1",
-    "data.real_defects=-1": "expected a value from 0 to 1",
-    "model.mask_loss=-0.5": "model.mask_loss=-0.5: expected a value from 0",
+    "data.name=from_run": "data=from_run: only for evaluate.py and export.py",
+    "split.name=from_run": "split=from_run: only for evaluate.py and export.py",
+    "data.synthetic_defects=1.5": "data.synthetic_defects=1.5: expected a value from 0 to 1",
+    "data.copy_paste=-0.1": "data.copy_paste=-0.1: expected a value from 0 to 1",
+    "data.synthesis.nsa_fraction=1.5": "nsa_fraction=1.5: expected a value from 0 to 1",
+    "data.defect_fraction=-1": "expected a value from 0 to 1",
+    "model.mask_loss_weight=-0.5": "model.mask_loss_weight=-0.5: expected a value from 0",
     "seed=-1": "expected a value from 0",
-    "data.tile=[8,8]": "at least 32 pixels each",
-    "data.mode=tiles": "task=classification sees whole images",
-    "task.name=reconstruction": "model=custom_resnet is for task=classification",
-    "split.name=one_class": "of which a classifier learns nothing",
+    "data.tiling.size=[8,8]": "each at least 32 pixels",
+    "data.tiling.size=[64,96]": "task=classification uses whole images",
+    "task.name=anomaly_detection": "model=custom_resnet is for task=classification",
+    "split.name=one_class": "a classifier needs defects",
     # Settings that contradict each other.
-    "data.painted=0.5 data.pasted=0.4": "leave no share for good images",
-    "data.painted=0.5 task.mixup=0.2": "defects of their own",
-    "model.mask_loss=0.5 task.mixup=0.2": "not the masks",
-    "task.painting.natural=0.5": "patches of other good images",
+    "data.synthetic_defects=0.5 data.copy_paste=0.4": "leave no unchanged good images",
+    "data.synthetic_defects=0.5 task.mixup=0.2": "cannot be combined with data.synthetic_defects",
+    "model.mask_loss_weight=0.5 task.mixup=0.2": "not their masks",
+    "data.synthesis.nsa_fraction=0.5": "patches of other good images",
 }
-"""Mistakes that the checks of a composed configuration find, of a classifier."""
+"""Mistakes that the checks find in the configuration of a classifier."""
 CHECKED_OF_AUTOENCODERS = {
-    "task.corrupted=1.5": "task.corrupted=1.5: expected a value from 0 to 1",
-    "data.painted=0.5": "see task.corrupted",
-    "data.real_defects=0.5": "learns from good images alone",
+    "task.corruption_probability=1.5": "probability=1.5: expected a value from 0 to 1",
+    "data.synthetic_defects=0.5": "see task.corruption_probability",
+    "data.defect_fraction=0.5": "trains on good images only",
     "split.fold=5": "expected 0 to 4",
-    "threshold.false_alarm_rate=1": "expected a share of the good images between 0 and 1",
-    "task.window=[8,8]": "at least 16 pixels each",
-    "task.whole_from=2": "task.whole_from=2: expected a value from 0 to 1.",
+    "threshold.target_fpr=1": "expected a fraction of the good images between 0 and 1",
+    "task.crop_size=[8,8]": "each at least 16 pixels",
+    "task.full_image_from=2": "task.full_image_from=2: expected a value from 0 to 1.",
     "model.corruption=noise task.loss_weights.l1=0 task.loss_weights.l2=0 task.loss_weights.ssim=0"
-    " task.loss_weights.ms_ssim=0 task.loss_weights.gradient=0": "`spoilt` alone teaches nothing",
+    " task.loss_weights.ms_ssim=0 task.loss_weights.gradient=0": "`corrupted` is always 0",
 }
 
 
-def told_by_hydra(compose: Compose, settings: str, composed: DictConfig | None = None) -> str:
-    """The message for settings that do not compose."""
+def composition_error(compose: Compose, settings: str, composed: DictConfig | None = None) -> str:
+    """The message for settings that Hydra cannot compose."""
     with pytest.raises(CONFIGURATION_EXCEPTIONS) as caught:
         compose("train", *settings.split())
     return explain(caught.value, composed=composed)
 
 
-def test_a_setting_that_does_not_exist_is_named_with_the_nearest(compose: Compose) -> None:
+def test_unknown_settings_are_named_with_similar_ones(compose: Compose) -> None:
     composed = compose("train", "model=custom_resnet")
     for settings, expected in COMPOSED.items():
-        told = told_by_hydra(compose, settings, composed)
-        assert expected in told, f"{settings}: {told}"
-        assert len(told.splitlines()) == 1, told
+        message = composition_error(compose, settings, composed)
+        assert expected in message, f"{settings}: {message}"
+        assert len(message.splitlines()) == 1, message
 
 
 @pytest.mark.parametrize(
     ("model", "mistakes"),
     [("custom_resnet", CHECKED), ("autoencoder", CHECKED_OF_AUTOENCODERS)],
 )
-def test_values_that_cannot_be_meant_are_named(
-    compose: Compose, model: str, mistakes: dict[str, str]
-) -> None:
+def test_invalid_values_are_named(compose: Compose, model: str, mistakes: dict[str, str]) -> None:
     composed = compose("train", f"model={model}")
     check(composed)
     for settings, expected in mistakes.items():
@@ -116,11 +114,11 @@ def test_values_that_cannot_be_meant_are_named(
         assert len(str(caught.value).splitlines()) == 1
 
 
-def test_settings_are_not_added_but_where_a_library_takes_them() -> None:
+def test_settings_are_added_only_below_options() -> None:
     for setting in ("+model.foo=1", "+sed=2", "++model.foo=1"):
         with pytest.raises(ConfigurationError, match=r"settings are not added with '\+'"):
-            refuse_additions(["seed=1", setting])
-    refuse_additions(["+model.options.x=1", "+experiment=quickstart", "+hydra.job.x=1"])
+            check_additions(["seed=1", setting])
+    check_additions(["+model.options.x=1", "+experiment=quickstart", "+hydra.job.x=1"])
 
 
 @pytest.mark.parametrize(
@@ -128,16 +126,16 @@ def test_settings_are_not_added_but_where_a_library_takes_them() -> None:
     [
         ("model=resnet18 model.depth=50", 2, "model.depth: there is no such setting"),
         ("+model.foo=1", 2, "settings are not added with '+'"),
-        ("split.val=0.9", 2, "leave nothing to train on"),
+        ("split.val=0.9", 2, "leave no training images"),
         ("resume=/there/is/none", 1, "expected a run folder"),
     ],
 )
-def test_a_mistake_ends_the_command_and_leaves_nothing_behind(
-    door: Door, tmp_path: Path, argument: str, status: int, expected: str
+def test_mistakes_end_the_command_without_a_run_folder(
+    cli: Cli, tmp_path: Path, argument: str, status: int, expected: str
 ) -> None:
-    answer = door("train", *argument.split())
-    check_refusal(answer, expected, status=status)
-    assert len(answer.err.strip().splitlines()) == 1
+    result = cli("train", *argument.split())
+    check_error(result, expected, status=status)
+    assert len(result.err.strip().splitlines()) == 1
     assert not list(tmp_path.rglob("run.json"))
 
 
@@ -147,22 +145,22 @@ def test_a_mistake_ends_the_command_and_leaves_nothing_behind(
         ("hydra/launcher=slurm", "launcher/submitit_slurm", "slurm"),
         ("hydra/launcher=submitit_local", "launcher/submitit_local", "slurm"),
         ("hydra/launcher=ray_cluster", "launcher/ray", "ray"),
-        ("hparams=optimizer", "sweeper/optuna", "hparams"),
+        ("hparams_search=optimizer", "sweeper/optuna", "hparams"),
     ],
 )
-def test_what_is_not_installed_is_named_with_what_to_install(
+def test_missing_plugins_are_named_with_their_extra(
     compose: Compose, monkeypatch: pytest.MonkeyPatch, argument: str, missing: str, extra: str
 ) -> None:
     Plugins.instance()  # which registers what is installed
     group, name = missing.split("/")
     known = ConfigStore.instance().repo["hydra"][group]
     monkeypatch.delitem(known, f"{name}.yaml", raising=False)
-    told = told_by_hydra(compose, argument)
-    assert told.endswith(f"not installed: pip install -e '.[{extra}]'")
-    assert len(told.splitlines()) == 1
+    message = composition_error(compose, argument)
+    assert message.endswith(f"not installed: pip install -e '.[{extra}]'")
+    assert len(message.splitlines()) == 1
 
 
-def test_torch_is_not_imported_for_help_configuration_or_mistakes(tmp_path: Path) -> None:
+def test_help_configuration_and_mistakes_do_not_import_torch(tmp_path: Path) -> None:
     script = str(REPOSITORY / "train.py")
     code = (
         "import runpy, sys\n"
@@ -174,25 +172,25 @@ def test_torch_is_not_imported_for_help_configuration_or_mistakes(tmp_path: Path
         "        print('status', end.code)\n"
         "print('torch' in sys.modules, 'lightning' in sys.modules, 'pandas' in sys.modules)\n"
     )
-    answer = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True
     )
-    lines = answer.stdout.splitlines()
+    lines = result.stdout.splitlines()
     assert [line for line in lines if line.startswith("status")] == [
         "status 0",
         "status 0",
         "status 2",
     ]
     assert lines[-1] == "False False False"
-    assert "Configuration of `python train.py`" in answer.stdout
-    assert "name: custom_resnet" in answer.stdout
-    assert "Did you mean optimizer.lr" in answer.stderr
+    assert "Configuration of `python train.py`" in result.stdout
+    assert "name: custom_resnet" in result.stdout
+    assert "Did you mean optimizer.lr" in result.stderr
 
 
-def test_all_settings_are_shown_as_they_are_composed(door: Door, compose: Compose) -> None:
-    answer = door("train", "model=unet", "seed=3", "--cfg", "job")
-    assert (answer.status, answer.err) == (0, "")
-    shown = OmegaConf.create(answer.out)
+def test_cfg_job_prints_the_composed_configuration(cli: Cli, compose: Compose) -> None:
+    result = cli("train", "model=unet", "seed=3", "--cfg", "job")
+    assert (result.status, result.err) == (0, "")
+    shown = OmegaConf.create(result.out)
     assert shown.seed == 3
     assert shown.keys() == compose("train", "model=unet").keys()
     assert shown.model == compose("train", "model=unet").model

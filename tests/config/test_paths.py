@@ -1,4 +1,4 @@
-"""Paths on the command line reach Hydra as they are."""
+"""Paths on the command line are not changed by Hydra's grammar."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def parsed(argument: str) -> object:
     return OverridesParser.create().parse_override(quoted).value()
 
 
-def test_any_path_survives_hydras_grammar() -> None:
+def test_paths_survive_hydras_grammar() -> None:
     for path in PATHS:
         for key in KEYS:
             assert OmegaConf.create({"key": parsed(f"{key}={path}")}).key == path, key
 
 
-def test_other_settings_are_left_alone() -> None:
+def test_other_settings_are_not_quoted() -> None:
     assert parsed("resume=null") is None
     others = ["seed=1,2", "-m", "data.roi=[1,2,3,4]"]
     assert quote_path_arguments(others) == others
 
 
-def test_lists_of_paths_and_sweeps_over_weights_stay_what_they_are(tmp_path: Path) -> None:
+def test_lists_of_paths_and_sweeps_over_weights_are_kept(tmp_path: Path) -> None:
     first, second = tmp_path / "a,b", tmp_path / "c"
     first.mkdir()
     second.mkdir()

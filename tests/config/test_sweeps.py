@@ -1,4 +1,4 @@
-"""What is read from a sweep's files; whole sweeps are in tests/integration/."""
+"""Records of sweeps; whole sweeps are run in tests/integration/."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from capsule_inspection.config.sweeps import (
     INTERRUPTED,
     JobRecord,
     best_trial_command,
-    job_in,
+    read_job,
 )
 
 
@@ -24,7 +24,7 @@ def write_search(folder: Path, direction: str | None, values: list[float | None]
     (folder / "sweep.json").write_text(json.dumps({"direction": direction}))
     for number, value in enumerate(values):
         status = FAILED if value is None else FINISHED
-        overrides = [f"optimizer.lr={number}", "data.root='/my parts'", "hparams=optimizer"]
+        overrides = [f"optimizer.lr={number}", "data.root='/my parts'", "hparams_search=optimizer"]
         record = JobRecord(number, f"{number:02d}", overrides, status, value=value)
         (folder / record.name).mkdir()
         (folder / record.name / "job.json").write_text(json.dumps(asdict(record)))
@@ -39,13 +39,13 @@ def write_search(folder: Path, direction: str | None, values: list[float | None]
         ("maximize", [float("nan"), 0.2, 0.1], 2, 1),
     ],
 )
-def test_the_best_trial_is_that_of_the_direction(
+def test_the_best_trial_follows_the_direction(
     tmp_path: Path, direction: str, values: list[float | None], finished: int, best: int
 ) -> None:
-    told = best_trial_command(write_search(tmp_path / "sweep", direction, values))
-    assert told is not None
-    assert told.startswith(f"Best of {finished} finished trials: {best:02d}, ")
-    command = shlex.split(told.partition("anew: ")[2])
+    message = best_trial_command(write_search(tmp_path / "sweep", direction, values))
+    assert message is not None
+    assert message.startswith(f"Best of {finished} finished trials: {best:02d}, ")
+    command = shlex.split(message.partition("repeat it: ")[2])
     assert command == ["python", "train.py", f"optimizer.lr={best}", "data.root='/my parts'"]
 
 
@@ -58,7 +58,7 @@ def test_without_a_search_or_a_finished_trial_there_is_no_best(tmp_path: Path) -
 
 @pytest.mark.parametrize("before", [INTERRUPTED, FAILED])
 @pytest.mark.parametrize("run", [FINISHED, INTERRUPTED, None])
-def test_a_job_whose_run_was_finished_by_itself_is_finished(
+def test_a_job_is_finished_if_its_run_was_finished_later(
     tmp_path: Path, before: str, run: str | None
 ) -> None:
     job = JobRecord(0, tmp_path.name, [], before, error="the disk was full")
@@ -66,7 +66,7 @@ def test_a_job_whose_run_was_finished_by_itself_is_finished(
     if run is not None:
         record = {"status": run, "monitor": {"key": "val/loss", "value": 0.25}}
         (tmp_path / "run.json").write_text(json.dumps(record))
-    found = job_in(tmp_path)
+    found = read_job(tmp_path)
     assert found is not None
     if run == FINISHED:
         assert (found.status, found.error, found.value) == (FINISHED, None, 0.25)

@@ -11,7 +11,6 @@ from torchvision.transforms.v2 import functional as v2
 from capsule_inspection.data.augmentation import (
     _COLUMNS,
     AugmentationSettings,
-    Window,
     augment,
     uniform_numbers,
 )
@@ -72,7 +71,7 @@ def test_hue_turns_colours_and_leaves_grey_alone() -> None:
     assert not torch.allclose(apply(red, only(hue_deg=60.0), hue=1.0), red, atol=0.05)
 
 
-@pytest.mark.parametrize("window", [None, (10, 20)])
+@pytest.mark.parametrize("crop_size", [None, (10, 20)])
 @pytest.mark.parametrize(
     ("settings", "least"),
     [
@@ -82,15 +81,15 @@ def test_hue_turns_colours_and_leaves_grey_alone() -> None:
     ],
 )
 def test_mask_and_validity_move_with_the_image_to_the_pixel(
-    settings: AugmentationSettings, least: float, window: tuple[int, int] | None
+    settings: AugmentationSettings, least: float, crop_size: tuple[int, int] | None
 ) -> None:
     generator = torch.Generator().manual_seed(1)
-    marked = torch.rand(6, 8, 24, generator=generator) > 0.5
-    marked = marked.repeat_interleave(4, 1).repeat_interleave(4, 2)
-    image = marked[:, None].float().expand(-1, 3, -1, -1).contiguous()
-    uniform, centre = (torch.rand(6, count, generator=generator) for count in (10, 2))
-    shown = None if window is None else Window(window, centre)
-    found = augment(image, 4 * marked.to(torch.uint8), marked, uniform, settings, window=shown)
+    valid = torch.rand(6, 8, 24, generator=generator) > 0.5
+    valid = valid.repeat_interleave(4, 1).repeat_interleave(4, 2)
+    image = valid[:, None].float().expand(-1, 3, -1, -1).contiguous()
+    uniform = torch.rand(6, 10, generator=generator)
+    mask = 4 * valid.to(torch.uint8)
+    found = augment(image, mask, valid, uniform, settings, crop_size=crop_size)
     assert found.mask.dtype == torch.uint8
     assert set(found.mask.unique().tolist()) == {0, 4}
     assert torch.equal(found.valid, found.mask == 4)
@@ -98,38 +97,34 @@ def test_mask_and_validity_move_with_the_image_to_the_pixel(
     assert agreement.min() >= least
 
 
-def test_all_that_is_seen_through_a_window_has_its_size_also_where_nothing_is_masked() -> None:
+def test_all_crops_have_the_crop_size_also_where_masks_are_empty() -> None:
     image = picture(24, 60).expand(2, 3, 24, 60).contiguous()
     mask, valid = torch.zeros(2, 24, 60, dtype=torch.uint8), torch.ones(2, 24, 60).bool()
-    window = Window((10, 20), torch.full((2, 2), 0.5))
-    found = augment(image, mask, valid, HALF.expand(2, 10), only(), target=image, window=window)
+    uniform = HALF.expand(2, 10)
+    found = augment(image, mask, valid, uniform, only(), target=image, crop_size=(10, 20))
     assert found.image.shape == (2, 3, 10, 20)
     assert found.mask.shape == found.valid.shape == (2, 10, 20)
     assert bool(found.valid.all())
     assert found.target is not None
     assert_close(found.target, image[:, :, 7:17, 20:40], 1e-5)
     torch.testing.assert_close(found.image, found.target)
-    # One beyond the image is moved back into it.
-    beyond = Window((10, 20), torch.tensor([[1.0, 0.0]]))
-    found = augment(image[:1], mask[:1], valid[:1], HALF, only(), window=beyond)
-    assert_close(found.image, image[:1, :, :10, 40:], 1e-5)
 
 
-def numbers(*, seed: int = 1, epoch: int = 2, index: int = 3, draw: int = 0) -> Tensor:
-    of_one = {"index": torch.tensor([index]), "draw": torch.tensor([draw])}
+def numbers(*, seed: int = 1, epoch: int = 2, index: int = 3, repeat: int = 0) -> Tensor:
+    of_one = {"index": torch.tensor([index]), "repeat": torch.tensor([repeat])}
     return uniform_numbers(seed=seed, epoch=epoch, **of_one)
 
 
-def test_numbers_belong_to_seed_epoch_image_and_draw_and_stay_what_they_were() -> None:
+def test_numbers_belong_to_seed_epoch_image_and_repeat_and_stay_what_they_were() -> None:
     together = uniform_numbers(
-        seed=1, epoch=2, index=torch.tensor([3, 9, 4]), draw=torch.tensor([0, 0, 1])
+        seed=1, epoch=2, index=torch.tensor([3, 9, 4]), repeat=torch.tensor([0, 0, 1])
     )
     assert torch.equal(together[1:2], numbers(index=9))
     for seed in (1, 2**32 - 1):  # the largest, too
-        for other in ({"epoch": 3}, {"seed": seed - 1}, {"draw": 1}, {"index": 4}):
+        for other in ({"epoch": 3}, {"seed": seed - 1}, {"repeat": 1}, {"index": 4}):
             assert not torch.equal(numbers(seed=seed), numbers(**({"seed": seed} | other))), other
     expected = np.random.Generator(np.random.Philox(key=(5 << 32) + 2 << 64 | (7 << 32) + 3))
-    found = numbers(seed=7, epoch=3, index=5, draw=2)
+    found = numbers(seed=7, epoch=3, index=5, repeat=2)
     assert found[0].tolist() == expected.random(10, np.float32).tolist()
 
 

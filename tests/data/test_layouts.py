@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from capsule_inspection.data.layouts import Listing, list_folder, list_mvtec, with_classes
+from capsule_inspection.data.layouts import FoundSamples, find_folder_samples, find_mvtec_samples, with_classes
 from capsule_inspection.types import DataError
 
 WriteImage = Callable[..., Path]
-list_ok = functools.partial(list_folder, good_class="ok")
-list_good = functools.partial(list_folder, good_class="good")
+list_ok = functools.partial(find_folder_samples, good_class="ok")
+list_good = functools.partial(find_folder_samples, good_class="good")
 
 
 @pytest.fixture
@@ -24,17 +24,17 @@ def classes_folder(tmp_path: Path, write_image: WriteImage) -> Path:
     return root
 
 
-def masks_of(listing: Listing) -> dict[str, str | None]:
-    return {entry.path: entry.mask for entry in listing.entries}
+def masks_of(found: FoundSamples) -> dict[str, str | None]:
+    return {sample.path: sample.mask for sample in found.samples}
 
 
 def test_mvtec_is_listed_in_order_with_masks_and_good_first(
     mvtec: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listing = list_mvtec(mvtec)
-    assert listing.root == mvtec
-    assert listing.classes == ("good", "crack", "poke")
-    assert [(e.path, e.class_name, e.mask) for e in listing.entries] == [
+    found = find_mvtec_samples(mvtec)
+    assert found.root == mvtec
+    assert found.classes == ("good", "crack", "poke")
+    assert [(e.path, e.class_name, e.mask) for e in found.samples] == [
         ("test/crack/000.png", "crack", "ground_truth/crack/000_mask.png"),
         ("test/crack/001.png", "crack", "ground_truth/crack/001_mask.png"),
         ("test/good/000.png", "good", None),
@@ -44,27 +44,27 @@ def test_mvtec_is_listed_in_order_with_masks_and_good_first(
         ("train/good/002.png", "good", None),
     ]
     monkeypatch.chdir(mvtec)
-    assert list_mvtec(Path()) == listing
+    assert find_mvtec_samples(Path()) == found
 
 
 @pytest.mark.parametrize("part", ["test/good", "train", "test"])
 def test_mvtec_may_lack_a_part(mvtec: Path, part: str) -> None:
-    whole = list_mvtec(mvtec).entries
+    whole = find_mvtec_samples(mvtec).samples
     shutil.rmtree(mvtec / part)
-    listing = list_mvtec(mvtec)
-    assert listing.classes[0] == "good"
-    assert listing.entries == tuple(e for e in whole if not e.path.startswith(f"{part}/"))
+    found = find_mvtec_samples(mvtec)
+    assert found.classes[0] == "good"
+    assert found.samples == tuple(e for e in whole if not e.path.startswith(f"{part}/"))
 
 
 def test_masks_are_expected_where_their_class_has_a_folder_of_them(mvtec: Path) -> None:
     (mvtec / "ground_truth/crack/001_mask.png").unlink()
     shutil.rmtree(mvtec / "ground_truth" / "poke")
-    found = masks_of(list_mvtec(mvtec))
+    found = masks_of(find_mvtec_samples(mvtec))
     assert found["test/crack/001.png"] == "ground_truth/crack/001_mask.png"
     assert found["test/crack/000.png"] == "ground_truth/crack/000_mask.png"
     assert found["test/poke/000.png"] is None
     shutil.rmtree(mvtec / "ground_truth")
-    assert set(masks_of(list_mvtec(mvtec)).values()) == {None}
+    assert set(masks_of(find_mvtec_samples(mvtec)).values()) == {None}
 
 
 def test_masks_have_any_suffix_and_those_named_mask_go_first(
@@ -74,13 +74,13 @@ def test_masks_have_any_suffix_and_those_named_mask_go_first(
     last = folder / "000_mask.png"
     for name in ("000_mask.BMP", "000.tif", "000_mask.jpeg"):
         last = last.rename(folder / name)
-        assert masks_of(list_mvtec(mvtec))["test/poke/000.png"] == f"ground_truth/poke/{name}"
+        assert masks_of(find_mvtec_samples(mvtec))["test/poke/000.png"] == f"ground_truth/poke/{name}"
     write_mask(folder / "000.png")
-    assert masks_of(list_mvtec(mvtec))["test/poke/000.png"] == "ground_truth/poke/000_mask.jpeg"
+    assert masks_of(find_mvtec_samples(mvtec))["test/poke/000.png"] == "ground_truth/poke/000_mask.jpeg"
 
 
 def test_hidden_system_and_other_files_are_passed_over(mvtec: Path) -> None:
-    before = list_mvtec(mvtec)
+    before = find_mvtec_samples(mvtec)
     for name in ("._000.png", ".DS_Store", "Thumbs.db", "desktop.ini", "notes.txt", ".png"):
         (mvtec / "test/crack" / name).write_bytes(b"x")
         (mvtec / name).write_bytes(b"x")
@@ -88,32 +88,32 @@ def test_hidden_system_and_other_files_are_passed_over(mvtec: Path) -> None:
         (mvtec / name).mkdir()
     (mvtec / "test/empty/Thumbs.db").touch()
     (mvtec / "license.txt").touch()
-    assert list_mvtec(mvtec) == before
+    assert find_mvtec_samples(mvtec) == before
 
 
 def test_upper_case_suffixes_and_links_to_nowhere_are_listed(mvtec: Path) -> None:
     (mvtec / "test/poke/000.png").rename(mvtec / "test/poke/000.PNG")
     (mvtec / "test/poke/001.png").symlink_to(mvtec / "nowhere.png")
-    assert {"test/poke/000.PNG", "test/poke/001.png"} < set(masks_of(list_mvtec(mvtec)))
+    assert {"test/poke/000.PNG", "test/poke/001.png"} < set(masks_of(find_mvtec_samples(mvtec)))
 
 
 def test_spaces_and_other_scripts_in_paths_work(mvtec: Path) -> None:
     root = mvtec.rename(mvtec.with_name("my 膠囊, a=1 (2)"))
     for part in ("test", "ground_truth"):
         (root / part / "crack").rename(root / part / "刮 痕")
-    listing = list_mvtec(root)
-    assert listing.classes == ("good", "poke", "刮 痕")
-    entry = next(e for e in listing.entries if e.class_name == "刮 痕")
-    assert (root / entry.path).is_file()
-    assert (root / str(entry.mask)).is_file()
+    found = find_mvtec_samples(root)
+    assert found.classes == ("good", "poke", "刮 痕")
+    sample = next(e for e in found.samples if e.class_name == "刮 痕")
+    assert (root / sample.path).is_file()
+    assert (root / str(sample.mask)).is_file()
 
 
 def test_a_folder_a_class_is_listed_with_the_good_one_first(classes_folder: Path) -> None:
-    listing = list_ok(classes_folder)
-    assert listing.classes == ("ok", "broken", "dent")
+    found = list_ok(classes_folder)
+    assert found.classes == ("ok", "broken", "dent")
     expected = ["broken/a.png", "dent/x.tif", "ok/a.png", "ok/b.jpg"]
-    assert masks_of(listing) == dict.fromkeys(expected)
-    assert list(masks_of(listing)) == expected
+    assert masks_of(found) == dict.fromkeys(expected)
+    assert list(masks_of(found)) == expected
 
 
 def test_masks_lie_beside_the_classes_or_elsewhere(
@@ -122,19 +122,19 @@ def test_masks_lie_beside_the_classes_or_elsewhere(
     beside = write_mask(classes_folder / "masks/broken/a_mask.png")
     elsewhere = write_mask(tmp_path / "elsewhere/broken/a.png")
     for mask, expected in ((beside, "masks/broken/a_mask.png"), (elsewhere, elsewhere.as_posix())):
-        listing = list_ok(classes_folder, masks=mask.parents[1])
-        assert listing.classes == ("ok", "broken", "dent")
-        assert {path: found for path, found in masks_of(listing).items() if found} == {
+        found = list_ok(classes_folder, masks=mask.parents[1])
+        assert found.classes == ("ok", "broken", "dent")
+        assert {path: found for path, found in masks_of(found).items() if found} == {
             "broken/a.png": expected
         }
-        assert listing.root / expected == mask
+        assert found.root / expected == mask
         shutil.rmtree(mask.parents[1])  # else a class, where it is not the folder of masks
 
 
 MISSING = r"nowhere: there is no such folder; expected .*Set data\.root"
 EMPTY = r"found the subfolders \(none\).*Check data\.root"
 CATEGORIES = r"look like MVTec AD categories: set data\.root"
-LISTERS = {"mvtec": list_mvtec, "ok": list_ok, "good": list_good}
+LISTERS = {"mvtec": find_mvtec_samples, "ok": list_ok, "good": list_good}
 REFUSED = {
     "mvtec nowhere": MISSING,
     "ok nowhere": MISSING,
@@ -187,9 +187,9 @@ def test_masks_that_fit_no_class_and_unreadable_folders_are_refused(
 
 
 def test_classes_of_a_model_take_the_place_of_those_found(mvtec: Path) -> None:
-    listing = with_classes(list_mvtec(mvtec), ("good", "poke", "scratch", "crack"))
-    assert listing.classes == ("good", "poke", "scratch", "crack")
-    assert listing.entries == list_mvtec(mvtec).entries
+    found = with_classes(find_mvtec_samples(mvtec), ("good", "poke", "scratch", "crack"))
+    assert found.classes == ("good", "poke", "scratch", "crack")
+    assert found.samples == find_mvtec_samples(mvtec).samples
     with pytest.raises(DataError, match="the classes poke are not among those of the model"):
-        with_classes(list_mvtec(mvtec), ("good", "crack"))
-    assert with_classes(listing, ("good",), further=True).classes == ("good", "crack", "poke")
+        with_classes(find_mvtec_samples(mvtec), ("good", "crack"))
+    assert with_classes(found, ("good",), further=True).classes == ("good", "crack", "poke")

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from capsule_inspection.data.augmentation import AugmentationSettings
-from capsule_inspection.data.corruption import Corruption, CorruptionSettings
+from capsule_inspection.data.corruption import Corruption
 from capsule_inspection.data.module import BatchSettings, InspectionDataModule
-from capsule_inspection.data.windows import Windows
-from capsule_inspection.types import DataIndex, ImageRecord, Normalisation
+from capsule_inspection.data.training_crops import CropSchedule
+from capsule_inspection.types import DataIndex, Normalisation, Sample
 
-WHOLE = Windows((12, 20), whole_from=0)
+FULL = CropSchedule((12, 20), full_image_from=0)
 SETTINGS: dict[str, Any] = {
     "batch_size": 20,
     "sampling": "natural",
@@ -31,10 +31,8 @@ def test_batches_pair_each_image_of_their_stage_with_its_own_label_and_mask() ->
     rows = np.arange(24)
     labels = rows % 3
     stages = ("train", "train", "train", "train", "train", "train", "val", "test")
-    records = tuple(
-        ImageRecord(
-            f"{row}.png", labels[row], None, f"{row}", 6, 4, 1, 1, f"{row}", stages[row % 8]
-        )
+    samples = tuple(
+        Sample(f"{row}.png", labels[row], None, f"{row}", 6, 4, 1, 1, f"{row}", stages[row % 8])
         for row in rows
     )
     cache: Any = SimpleNamespace(
@@ -44,7 +42,7 @@ def test_batches_pair_each_image_of_their_stage_with_its_own_label_and_mask() ->
         valid=lambda index: np.ones((len(index), 4, 6), bool),
     )
     data = InspectionDataModule(
-        DataIndex(Path(), ("good", "crack", "poke"), records),
+        DataIndex(Path(), ("good", "crack", "poke"), samples),
         cache,
         normalisation=Normalisation((0.5, 0.4, 0.3), (0.1, 0.2, 0.3)),
         settings=BatchSettings(**{**SETTINGS, "batch_size": 5}),
@@ -69,43 +67,45 @@ def test_batches_pair_each_image_of_their_stage_with_its_own_label_and_mask() ->
         assert sorted(found) == [row for row in rows if stages[row % 8] == stage]
 
 
-def module(windows: Windows | None, *, processes: int = 1, **changed: Any) -> InspectionDataModule:
-    """Fifteen images of 24 x 40, each drawn three times an epoch, in batches of 20."""
-    records = tuple(
-        ImageRecord(f"{row}.png", 0, None, f"{row}", 40, 24, 1, 1, f"{row}", "train")
+def module(
+    crops: CropSchedule | None, *, world_size: int = 1, **changed: Any
+) -> InspectionDataModule:
+    """Fifteen images of 24 x 40, each used three times an epoch, in batches of 20."""
+    samples = tuple(
+        Sample(f"{row}.png", 0, None, f"{row}", 40, 24, 1, 1, f"{row}", "train")
         for row in range(15)
     )
     cache: Any = SimpleNamespace(images=np.zeros((15, 24, 40, 3), np.uint8))
     data = InspectionDataModule(
-        DataIndex(Path(), ("good", "crack"), records),
+        DataIndex(Path(), ("good", "crack"), samples),
         cache,
         normalisation=Normalisation((0.5,) * 3, (0.5,) * 3),  # type: ignore[arg-type]
-        settings=BatchSettings(**{**SETTINGS, "views": 3, **changed}),
-        corruption=windows and Corruption(CorruptionSettings("none", 0.0, windows), seed=0),
+        settings=BatchSettings(**{**SETTINGS, "repeats": 3, **changed}),
+        batch_transform=crops and Corruption("none", probability=0.0, crops=crops, seed=0),
     )
-    data.trainer = SimpleNamespace(world_size=processes, global_rank=0)  # type: ignore[assignment]
+    data.trainer = SimpleNamespace(world_size=world_size, global_rank=0)  # type: ignore[assignment]
     return data
 
 
 @pytest.mark.parametrize(
-    ("windows", "processes", "epoch", "batches", "expected"),
+    ("crops", "world_size", "epoch", "batches", "expected"),
     [
-        # Whole images count as they are shown and not as they are drawn.
-        *((Windows((12, 20), whole_from=2), 1, epoch, 9, 45) for epoch in (0, 1)),
-        (Windows((12, 20), whole_from=2), 1, 2, 9, 5 + 5 + 1),
+        # Full images count where they are used.
+        *((CropSchedule((12, 20), full_image_from=2), 1, epoch, 9, 45) for epoch in (0, 1)),
+        (CropSchedule((12, 20), full_image_from=2), 1, 2, 9, 5 + 5 + 1),
         (None, 1, 7, 9, 45),
-        (Windows(), 1, 7, 9, 45),
+        (CropSchedule(), 1, 7, 9, 45),
         # Batches that are left out do not count, and other processes' images do.
-        (WHOLE, 1, 0, 1, 5),
+        (FULL, 1, 0, 1, 5),
         (None, 1, 0, 2, 40),
         (None, 2, 0, 9, 44),
-        (WHOLE, 10, 0, 9, 10 + 10),
+        (FULL, 10, 0, 9, 10 + 10),
     ],
 )
-def test_images_shown_are_counted_as_they_are_shown(
-    windows: Windows | None, processes: int, epoch: int, batches: int, expected: int
+def test_the_samples_that_batches_use_are_counted(
+    crops: CropSchedule | None, world_size: int, epoch: int, batches: int, expected: int
 ) -> None:
-    assert module(windows, processes=processes).images_shown(epoch, batches=batches) == expected
+    assert module(crops, world_size=world_size).num_used_samples(epoch, batches=batches) == expected
 
 
 def raw_batch() -> dict[str, torch.Tensor]:
@@ -120,13 +120,13 @@ def raw_batch() -> dict[str, torch.Tensor]:
         "foreground": torch.ones(5, 24, 40, dtype=torch.bool),
         "label": torch.tensor([0, 1, 0, 1, 0]),
         "index": torch.arange(5),
-        "draw": torch.zeros(5, dtype=torch.int64),
+        "repeat": torch.zeros(5, dtype=torch.int64),
     }
 
 
-def test_a_batch_of_one_of_several_processes_is_its_share_of_the_whole_images() -> None:
-    data = module(WHOLE, processes=4)
-    assert data.spoil(raw_batch(), training=True, epoch=0)["index"].tolist() == [0, 1]
+def test_a_batch_of_one_of_several_processes_is_its_shard_of_the_full_images() -> None:
+    data = module(FULL, world_size=4)
+    assert data.transform_raw(raw_batch(), training=True, epoch=0)["index"].tolist() == [0, 1]
 
 
 def test_images_and_masks_are_augmented_and_mixed_in_training_alone() -> None:
@@ -139,8 +139,7 @@ def test_images_and_masks_are_augmented_and_mixed_in_training_alone() -> None:
         return data.on_after_batch_transfer(raw_batch(), 0)
 
     plain, flipped = (seen(training=training, augmentation=flip) for training in (False, True))
-    for key in ("mask", "foreground"):
-        assert torch.equal(plain[key], raw_batch()[key]), key
+    assert torch.equal(plain["mask"], raw_batch()["mask"])
     assert torch.equal(flipped["mask"], plain["mask"].flip(1))
     torch.testing.assert_close(flipped["image"], plain["image"].flip(2), atol=1e-3, rtol=0)
     unmixed, mixed = (seen(training=training, mixup=0.4) for training in (False, True))

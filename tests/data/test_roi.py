@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capsule_inspection.data.reading import read_image, read_mask
+from capsule_inspection.data.image_io import decode_mask, read_content, read_image
 from capsule_inspection.data.roi import Box, Crop, crop_box, explicit_box, find_box, fit_aspect
 from capsule_inspection.data.roi import find_foreground as find
-from capsule_inspection.synthetic.scene import draw_good
+from capsule_inspection.synthetic.scene import render_capsule
 from capsule_inspection.types import ConfigurationError
 
 
@@ -41,7 +41,7 @@ def assert_found(image: np.ndarray, expected: np.ndarray, overlap: float) -> Non
 
 def test_foreground_of_a_drawn_capsule_is_the_drawn_outline() -> None:
     for seed in range(4):
-        scene = draw_good(np.random.default_rng(seed), size_px=256)
+        scene = render_capsule(np.random.default_rng(seed), size_px=256)
         assert_found(scene.image, scene.foreground, 0.93)
 
 
@@ -177,7 +177,7 @@ def test_capsule_and_mask_are_found_in_real_images(real_capsules: Path, step: in
         assert 230 < box.y1 - box.y0 < 400, path
         if path.parent.name != "good":
             name = real_capsules / "ground_truth" / path.parent.name / f"{path.stem}_mask.png"
-            rows, columns = np.nonzero(read_mask(name, expected_size=image.shape[:2], label=1))
+            rows, columns = np.nonzero(decode_mask(read_content(name), name, num_classes=2).pixels)
             assert box.x0 <= columns.min(), path
             assert columns.max() < box.x1, path
             assert box.y0 <= rows.min(), path

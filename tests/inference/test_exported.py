@@ -1,54 +1,65 @@
-"""Exported files: what goes in comes out, in each format, and bad files are told apart."""
+"""Exported files: each format computes what the model computes, and refuses bad files."""
 
 from __future__ import annotations
 
 import dataclasses
 import html
+import io
 import json
+import pickle
 import re
 import shutil
+import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from small_inspectors import description_of, inspector_of, reads_of
-
-from capsule_inspection.inference import exported, formats
-from capsule_inspection.inference.description import (
+import torch
+from small_inference_models import (
+    ANOMALY_DETECTION,
     CLASSIFICATION,
-    FORMAT_VERSION,
-    RECONSTRUCTION,
     SEGMENTATION,
     TASKS,
+    build_images,
+    build_inference_model,
+    build_metadata,
 )
-from capsule_inspection.inference.exported import is_exported, open_exported
-from capsule_inspection.inference.formats import ONNX, OPENVINO, SUFFIXES, TORCHSCRIPT, format_of
+
+from capsule_inspection.inference import exported
+from capsule_inspection.inference.exported import get_format, is_exported, open_exported
+from capsule_inspection.inference.formats.base import METADATA_KEY
+from capsule_inspection.inference.metadata import FORMAT_VERSION
 from capsule_inspection.inference.parity import Parity
-from capsule_inspection.inference.predictor import Predictor
-from capsule_inspection.inference.torch_engine import TorchEngine
-from capsule_inspection.models.inspector import Inspector
+from capsule_inspection.inference.predictor import Predictor, stack
+from capsule_inspection.inference.torch_backend import TorchBackend
 from capsule_inspection.models.tiling import Tiling
-from capsule_inspection.types import ConfigurationError, RunError
+from capsule_inspection.tasks.inference_model import InferenceModel
+from capsule_inspection.types import EXPORT_SUFFIXES, ConfigurationError, RunError
 
-FORMATS = (ONNX, OPENVINO, TORCHSCRIPT)
+ONNX, OPENVINO, TORCH_EXPORT = FORMATS = ("onnx", "openvino", "torch_export")
 
 
-def write(inspector: Inspector, task: str, folder: Path, name: str) -> Path:
-    path = folder / f"model{SUFFIXES[name]}"
-    inspector.make_exportable()
-    format_of(name).write(inspector, description_of(task), path)
+def stacked(count: int, *, first_seed: int = 0) -> dict[str, np.ndarray]:
+    images = [read.image for read in build_images(count, first_seed=first_seed)]
+    return stack([image for image in images if image is not None])
+
+
+def write(model: InferenceModel, task: str, folder: Path, name: str) -> Path:
+    path = folder / f"model{EXPORT_SUFFIXES[name]}"
+    model.make_exportable()
+    get_format(name).write(model, build_metadata(task), path)
     return path
 
 
 @pytest.fixture(scope="module", params=FORMATS)
 def classifier(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a small classifier that reads places, in each format and a folder of its own."""
+    """The file of a small classifier with a segmentation head, in each format, in a folder."""
     folder = tmp_path_factory.mktemp("exported")
-    return write(
-        inspector_of(CLASSIFICATION, reads_mask=True), CLASSIFICATION, folder, request.param
-    )
+    model = build_inference_model(CLASSIFICATION, use_mask_logits=True)
+    return write(model, CLASSIFICATION, folder, request.param)
 
 
 @pytest.fixture
@@ -57,35 +68,36 @@ def copied(classifier: Path, tmp_path: Path) -> Path:
     return shutil.copytree(classifier.parent, tmp_path / "export") / classifier.name
 
 
-def check_parity(path: Path, inspector: Inspector, task: str) -> None:
-    """The same outputs, answers and description, for one crop and for three."""
-    engine = TorchEngine(inspector, device="cpu", half=False, channels_last=False)
-    reference, found = Predictor(description_of(task), engine), open_exported(path, threads=1)
-    assert found.description == description_of(task)
-    parity = Parity(found.description)
+def check_parity(path: Path, model: InferenceModel, task: str) -> None:
+    """The same outputs, predictions and metadata, for one crop and for three."""
+    backend = TorchBackend(model, device="cpu", precision="32-true")
+    reference, found = Predictor(build_metadata(task), backend), open_exported(path, threads=1)
+    assert found.metadata == build_metadata(task)
+    parity = Parity(reference.post_processor)
     for count in (1, 3):
-        reads = reads_of(count)
-        expected = engine.run(reference.stacked(reads))
-        outputs = found.engine.run(found.stacked(reads))
-        for row, read in enumerate(reads):
+        arrays = stacked(count)
+        expected, outputs = backend.run(arrays), found.backend.run(arrays)
+        for row in range(count):
             of_row = ({name: of[name][row] for name in of} for of in (expected, outputs))
-            parity.add(*of_row, read.prepared, path=read.name)
-        for ours, theirs in zip(reference.answer(reads), found.answer(reads), strict=True):
-            assert ours.answer.prediction == theirs.answer.prediction
-            assert ours.answer.score == pytest.approx(theirs.answer.score, rel=1e-3)
-    assert parity.objections() == [], parity.differences
+            parity.add(*of_row, valid=arrays["valid"][row] > 0, path=f"{row}.png")
+        images = build_images(count)
+        for ours, theirs in zip(reference.predict(images), found.predict(images), strict=True):
+            assert ours.prediction.predicted_label == theirs.prediction.predicted_label
+            assert ours.prediction.score == pytest.approx(theirs.prediction.score, rel=1e-3)
+    assert parity.errors() == [], parity.differences
     assert parity.comparisons == 4
-    assert {output.dtype for output in outputs.values()} <= {np.dtype("f4"), np.dtype("u1")}
+    assert {output.dtype.str[1:] for output in outputs.values()} <= {"f4", "f8", "u1"}
 
 
-def test_a_classifier_says_the_same_in_each_format(classifier: Path) -> None:
-    check_parity(classifier, inspector_of(CLASSIFICATION, reads_mask=True), CLASSIFICATION)
+def test_a_classifier_predicts_the_same_in_each_format(classifier: Path) -> None:
+    model = build_inference_model(CLASSIFICATION, use_mask_logits=True)
+    check_parity(classifier, model, CLASSIFICATION)
 
 
 OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "classifier without places": (CLASSIFICATION, {}),
-    "maps": (RECONSTRUCTION, {}),
-    "marks": (SEGMENTATION, {}),
+    "classifier without a segmentation head": (CLASSIFICATION, {}),
+    "autoencoder": (ANOMALY_DETECTION, {}),
+    "segmenter": (SEGMENTATION, {}),
     "tiles in one graph": (SEGMENTATION, {"tiling": Tiling((32, 32), 0.25)}),
 }
 
@@ -93,32 +105,32 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("other", OTHERS)
-def test_other_networks_say_the_same_in_each_format(other: str, name: str, tmp_path: Path) -> None:
-    task, of = OTHERS[other]
-    check_parity(
-        write(inspector_of(task, **of), task, tmp_path, name), inspector_of(task, **of), task
-    )
+def test_other_models_predict_the_same_in_each_format(
+    other: str, name: str, tmp_path: Path
+) -> None:
+    task, settings = OTHERS[other]
+    path = write(build_inference_model(task, **settings), task, tmp_path, name)
+    check_parity(path, build_inference_model(task, **settings), task)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [ONNX, OPENVINO])
 @pytest.mark.parametrize("task", TASKS)
-def test_eight_bits_are_smaller_and_nearly_the_same(task: str, name: str, tmp_path: Path) -> None:
-    description = description_of(task)
-    path = write(inspector_of(task), task, tmp_path, name)
+def test_int8_models_compute_nearly_the_same(task: str, name: str, tmp_path: Path) -> None:
+    path = write(build_inference_model(task), task, tmp_path, name)
     output = path.with_stem("int8")
-    plain = open_exported(path, threads=1)
-    seen = [plain.stacked([read]) for read in reads_of(6, first_seed=10)]
-    made = dataclasses.replace(description, origin={**description.origin, "int8": True})
-    format_of(name).quantise(path, output, made, seen)
+    calibration = [stacked(1, first_seed=seed) for seed in range(10, 16)]
+    metadata = dataclasses.replace(build_metadata(task), run={"int8": True})
+    get_format(name).quantize(path, output, metadata, calibration)
     found = open_exported(output, threads=1)
-    assert found.description == made
-    assert found.engine.name == f"{name}-int8"
-    arrays = plain.stacked(reads_of(3))
-    expected, outputs = plain.engine.run(arrays), found.engine.run(arrays)
+    assert found.metadata == metadata
+    assert found.backend.name == f"{name}-int8"
+    arrays = stacked(3)
+    expected = open_exported(path, threads=1).backend.run(arrays)
+    outputs = found.backend.run(arrays)
     for key in {"logits", "score", "foreground"} & set(expected):
-        apart = float(np.abs(expected[key] - outputs[key]).mean())
-        assert 0 < apart < 0.25 * float(np.abs(expected[key]).mean()), key
+        difference = float(np.abs(expected[key] - outputs[key]).mean())
+        assert 0 < difference < 0.25 * float(np.abs(expected[key]).mean()), key
 
 
 def test_exported_files_are_known_by_their_names(classifier: Path, tmp_path: Path) -> None:
@@ -133,7 +145,7 @@ def test_exported_files_are_known_by_their_names(classifier: Path, tmp_path: Pat
     assert not is_exported(tmp_path), "a run folder is a run"
 
 
-def test_an_exported_file_tells_nothing_of_the_machine(classifier: Path) -> None:
+def test_an_exported_file_has_no_paths_of_the_machine(classifier: Path) -> None:
     content = b"".join(file.read_bytes() for file in classifier.parent.iterdir())
     assert str(Path(exported.__file__).parents[1]).encode() not in content
     assert json.dumps(str(classifier)).encode() not in content
@@ -143,10 +155,10 @@ def test_an_exported_file_may_have_any_name_and_its_folder_stands_for_it(copied:
     for companion in list(copied.parent.iterdir()):
         companion.rename(companion.with_stem("capsules (a=b) 膠囊"))
     found = open_exported(copied.parent, threads=1)
-    assert found.description.model == "small"
-    assert found.answer(reads_of(2))[0].answer.prediction
+    assert found.metadata.model == "small"
+    assert found.predict(build_images(2))[0].prediction.predicted_label
     path = copied.with_stem("capsules (a=b) 膠囊")
-    assert open_exported(path, threads=1).description == found.description
+    assert open_exported(path, threads=1).metadata == found.metadata
     shutil.copy(path, copied)
     with pytest.raises(RunError, match="found 2 of them"):
         open_exported(copied.parent, threads=1)
@@ -156,58 +168,130 @@ def test_a_damaged_file_is_refused(copied: Path) -> None:
     whole = copied.read_bytes()
     for content in (whole[: len(whole) // 2], b"no model", b"", whole[::-1]):
         copied.write_bytes(content)
-        with pytest.raises(RunError, match=r"damaged|was not exported by"):
+        with pytest.raises(RunError, match=r"damaged|the metadata that export\.py writes"):
             open_exported(copied, threads=1)
 
 
 @pytest.mark.parametrize("name", ["photo.png", "model.bin", "absent.onnx"])
-def test_what_is_no_exported_file_is_told_what_is_expected(name: str, tmp_path: Path) -> None:
+def test_the_error_for_other_files_names_what_is_expected(name: str, tmp_path: Path) -> None:
     if not name.startswith("absent"):
         (tmp_path / name).write_bytes(b"x")
     with pytest.raises(RunError, match=r"\.xml"):
         open_exported(tmp_path / name, threads=1)
 
 
-def test_what_a_file_says_of_itself_is_checked(copied: Path) -> None:
+def test_the_metadata_of_a_file_is_checked(copied: Path) -> None:
     changes: list[tuple[dict[str, Any], str]] = [
-        ({"format_version": FORMAT_VERSION + 1}, "made by a newer version"),
-        ({"classes": None}, "expected the description of an exported model"),
-        ({"task": "counting"}, "does not know"),
-        ({"task": SEGMENTATION}, "expected a model from image to"),
+        ({"format_version": FORMAT_VERSION + 1}, f"expected metadata of format {FORMAT_VERSION}"),
+        ({"classes": None}, "expected the metadata of an exported model"),
+        ({"task": "counting"}, "expected a task of"),
+        (build_metadata(SEGMENTATION).as_dict(), "expected a model from image to"),
     ]
-    described = description_of(CLASSIFICATION).as_dict()
-    texts = {json.dumps({**described, **change}): expected for change, expected in changes}
-    texts |= dict.fromkeys(("no JSON", "[1]", ""), r"was not exported by export\.py")
+    stored = build_metadata(CLASSIFICATION).as_dict()
+    texts = {json.dumps({**stored, **change}): expected for change, expected in changes}
+    texts |= dict.fromkeys(("no JSON", "[1]", ""), r"the metadata that export\.py writes")
     for text, expected in texts.items():
-        retell(copied, text)
+        replace_metadata(copied, text)
         with pytest.raises(RunError, match=expected):
             open_exported(copied, threads=1)
 
 
-def retell(path: Path, text: str) -> None:
-    """Let a file say something else of itself; "" for nothing."""
+def replace_metadata(path: Path, text: str) -> None:
+    """Store another text as the metadata of a file; "" for none."""
     if path.suffix == ".onnx":
         import onnx
 
         model = onnx.load(path)
         del model.metadata_props[:]
-        onnx.helper.set_model_props(model, {formats.KEY: text} if text else {})
+        onnx.helper.set_model_props(model, {METADATA_KEY: text} if text else {})
         onnx.save(model, path)
     elif path.suffix == ".xml":
         content = path.read_text(encoding="utf-8")
-        said = f'<description value="{html.escape(text)}" />' if text else ""
-        changed = re.sub(r"<description value=\"[^\"]*\" ?/>", lambda _: said, content)
+        entry = f'<metadata value="{html.escape(text)}" />' if text else ""
+        changed = re.sub(r"<metadata value=\"[^\"]*\" ?/>", lambda _: entry, content)
         assert changed != content
         path.write_text(changed, encoding="utf-8")
     else:
-        with zipfile.ZipFile(path) as archive:
-            kept = {name: archive.read(name) for name in archive.namelist()}
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-            for name, content in kept.items():
-                if not name.endswith("description.json"):
-                    archive.writestr(name, content)
-                elif text:
-                    archive.writestr(name, text)
+        rewrite(path, f"extra/{METADATA_KEY}.json", lambda _: text.encode())
+
+
+def rewrite(path: Path, member: str, change: Callable[[bytes], bytes]) -> None:
+    """Change one member of a .pt2 file; an empty one is left out."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in members.items():
+            changed = change(content) if name.partition("/")[2] == member else content
+            if changed or changed == content:
+                archive.writestr(name, changed)
+
+
+class Trap:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def pickled(path: Path) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(Trap(path), buffer, pickle_module=pickle)
+    return buffer.getvalue()
+
+
+def replace_text(old: str, new: str) -> Callable[[bytes], bytes]:
+    def change(content: bytes) -> bytes:
+        text = content.decode()
+        assert old in text
+        return text.replace(old, new).encode()
+
+    return change
+
+
+GRAPH, WEIGHTS = "models/model.json", "data/weights/model_weights_config.json"
+
+
+@pytest.mark.parametrize("classifier", [TORCH_EXPORT], indirect=True)
+@pytest.mark.parametrize(
+    "trap", ["size", "operator", "guard", "weights", "constant", "sample inputs", "structure"]
+)
+def test_opening_a_pt2_file_runs_nothing_of_it(copied: Path, tmp_path: Path, trap: str) -> None:
+    sprung = tmp_path / "sprung"
+    code = f"__import__('pathlib').Path('{sprung}').touch()"
+    if trap == "size":
+        rewrite(copied, GRAPH, replace_text("Symbol('", f"{code} or Symbol('"))
+    elif trap == "operator":
+        rewrite(copied, GRAPH, replace_text("torch.ops.aten.permute.default", "torch.os.system"))
+    elif trap == "guard":
+        rewrite(copied, GRAPH, _with_guard(code))
+    elif trap == "weights":
+        rewrite(copied, WEIGHTS, replace_text('"use_pickle": false', '"use_pickle": true'))
+        rewrite(copied, "data/weights/weight_0", lambda _: pickled(sprung))
+    elif trap == "constant":
+        lists = "data/constants/model_constants_config.json"
+        rewrite(copied, lists, replace_text('"tensor_0"', '"opaque_obj_0"'))
+    elif trap == "structure":
+        rewrite(copied, GRAPH, replace_text("builtins.tuple", "this.enum"))
+    else:
+        rewrite(copied, "data/sample_inputs/model.pt", lambda _: pickled(sprung))
+    if trap in ("guard", "sample inputs"):  # these are left out of what torch loads
+        open_exported(copied, threads=1)
+    else:
+        with pytest.raises(RunError, match="could run code"):
+            open_exported(copied, threads=1)
+    assert not sprung.exists()
+
+
+def _with_guard(code: str) -> Callable[[bytes], bytes]:
+    def change(content: bytes) -> bytes:
+        graph = json.loads(content)
+        graph["guards_code"] = [code]
+        return json.dumps(graph).encode()
+
+    return change
 
 
 @pytest.mark.parametrize("classifier", [OPENVINO], indirect=True)
@@ -234,13 +318,13 @@ def test_an_xml_without_its_weights_or_with_others_is_refused(copied: Path) -> N
 def test_missing_packages_are_named_with_what_to_install(
     name: str, module: str, int8: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(formats.sys.modules, module, None)
+    monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ConfigurationError, match=rf"pip install -e '\.\[{name}\]'"):
-        format_of(name).require(int8=int8)
+        get_format(name).require(int8=int8)
     if int8:
-        format_of(name).require(int8=False)
+        get_format(name).require(int8=False)
 
 
-def test_torchscript_has_no_eight_bits() -> None:
+def test_torch_export_has_no_int8_models() -> None:
     with pytest.raises(ConfigurationError, match="format=openvino or format=onnx"):
-        format_of(TORCHSCRIPT).require(int8=True)
+        get_format(TORCH_EXPORT).require(int8=True)

@@ -1,4 +1,4 @@
-"""Files that cannot be answered, in words that suit whoever has no training at hand."""
+"""Errors of files that cannot be predicted name no setting of a training."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from quick import draw
-from small_inspectors import description_of, inspector_of
+from small_inference_models import CLASSIFICATION, build_inference_model, build_metadata
 
-from capsule_inspection.inference.answers import ERROR, OK
-from capsule_inspection.inference.description import CLASSIFICATION
+from capsule_inspection.inference.predictions import ERROR, OK
 from capsule_inspection.inference.predictor import Predictor
-from capsule_inspection.inference.torch_engine import TorchEngine
+from capsule_inspection.inference.torch_backend import TorchBackend
 
 
 def predictor(**changed: object) -> Predictor:
-    inspector = inspector_of(CLASSIFICATION)
-    engine = TorchEngine(inspector, device="cpu", half=False, channels_last=False)
-    return Predictor(replace(description_of(CLASSIFICATION), **changed), engine)
+    model = build_inference_model(CLASSIFICATION)
+    backend = TorchBackend(model, device="cpu", precision="32-true")
+    return Predictor(replace(build_metadata(CLASSIFICATION), **changed), backend)
 
 
 @pytest.mark.parametrize(
@@ -40,17 +39,17 @@ def test_reasons_name_no_setting_of_a_training(
     assert predictor(**changed).read(draw(tmp_path / "a.png", seed=1)).error == reason
 
 
-def test_an_answer_of_no_numbers_is_an_error_of_its_image_alone(tmp_path: Path) -> None:
+def test_outputs_that_are_nan_are_an_error_of_their_image_alone(tmp_path: Path) -> None:
     used = predictor()
     files = [used.read(draw(tmp_path / f"{seed}.png", seed=seed)) for seed in (1, 2)]
-    run = used.engine.run
+    run = used.backend.run
 
-    def spoilt(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        found = run(arrays)
-        found["logits"][0] = np.nan
-        return found
+    def with_nan(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        outputs = run(arrays)
+        outputs["logits"][0] = np.nan
+        return outputs
 
-    used.engine.run = spoilt  # type: ignore[method-assign]
-    first, second = (answered.answer for answered in used.answer(files))
+    used.backend.run = with_nan  # type: ignore[method-assign]
+    first, second = (predicted.prediction for predicted in used.predict(files))
     assert (first.status, second.status) == (ERROR, OK)
-    assert first.error == "what the network makes of it are no numbers"
+    assert first.error == "the outputs of the model for it are not finite"

@@ -24,12 +24,12 @@ def without_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     """Leaves out plots and pages, which take longer than a small training, unless `pictures`."""
     if request.node.get_closest_marker("pictures"):
         return
-    from capsule_inspection.reports import run_page, run_pictures
-    from capsule_inspection.workflows import tensorboard
+    from capsule_inspection.reports.run import page, plots
+    from capsule_inspection.workflows import loggers
 
-    monkeypatch.setattr(run_pictures, "write_run_pictures", lambda folder: None)
-    monkeypatch.setattr(run_page, "write_run_page", lambda folder: None)
-    monkeypatch.setattr(tensorboard, "show_results", lambda *given, **named: None)
+    monkeypatch.setattr(plots, "write_run_plots", lambda folder: None)
+    monkeypatch.setattr(page, "write_run_page", lambda folder: None)
+    monkeypatch.setattr(loggers, "log_results", lambda *given, **named: None)
 
 
 @pytest.fixture(scope="session")

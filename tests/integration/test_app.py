@@ -1,4 +1,4 @@
-"""app.py: what its page answers, and the page itself in a browser."""
+"""app.py: what its page predicts, and the page itself in a browser."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import pytest
 from omegaconf import DictConfig
-from quick import check_refusal, draw
-from small import REPOSITORY, Door
+from quick import check_error, draw
+from small import REPOSITORY, Cli
 
-from capsule_inspection.inference.neighbours import read_neighbours
+from capsule_inspection.inference.embeddings import load_embeddings
 from capsule_inspection.types import ConfigurationError, RunError
-from capsule_inspection.workflows import serving
+from capsule_inspection.workflows import app
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
@@ -34,47 +34,47 @@ PATIENCE_S = 300
 Compose = Callable[..., DictConfig]
 
 
-def inspecting(run: Path, compose: Compose) -> Callable[[str | None], serving.Shown]:
+def predict_of(run: Path, compose: Compose) -> Callable[[str | None], app.Displayed]:
     """What the page calls with an upload."""
-    from capsule_inspection.workflows import hardware
-    from capsule_inspection.workflows.opening import open_predictor
+    from capsule_inspection.workflows.hardware import resolve_runtime
+    from capsule_inspection.workflows.load_run import load_predictor
 
     config = compose("app", f"run={run}", "trainer=cpu", "trainer.threads=1")
-    predictor = open_predictor(run, hardware.choose(config.trainer), explain="all")
-    return serving.answering(predictor, read_neighbours(run / "neighbours.npz"), count=3)
+    predictor = load_predictor(run, resolve_runtime(config.trainer))
+    return app.build_predict(predictor, load_embeddings(run / "embeddings.npz"), count=3)
 
 
-def test_uploads_are_answered_with_their_nearest_neighbours_also_several_at_once(
+def test_uploads_are_predicted_with_similar_training_images_also_several_at_once(
     finished_home: Path, compose: Compose, tmp_path: Path
 ) -> None:
-    inspect = inspecting(finished_home / "run", compose)
-    known = read_neighbours(finished_home / "run" / "neighbours.npz")
-    words, picture, similar = inspect(str(finished_home / "bottle" / known.paths[0]))
-    assert 'class="verdict' in words
-    assert picture is not None
-    assert picture.shape == (1024, 1024, 3)  # enlarged, so that it fills its place
+    predict = predict_of(finished_home / "run", compose)
+    known = load_embeddings(finished_home / "run" / "embeddings.npz")
+    text, overlay, similar = predict(str(finished_home / "bottle" / known.paths[0]))
+    assert 'class="headline' in text
+    assert overlay is not None
+    assert overlay.shape == (1024, 1024, 3)  # enlarged
     assert len(similar) == 3
     assert np.array_equal(similar[0][0], known.pictures[0])
     assert similar[0][1].endswith("100% alike")
 
     (tmp_path / "notes.txt").write_text("not an image", encoding="utf-8")
-    words, picture, similar = inspect(str(tmp_path / "notes.txt"))
-    assert "Not inspected" in words
-    assert "notes.txt: is not a PNG, JPEG, BMP, TIFF or WebP image" in words
-    assert (picture, similar) == (None, [])
+    text, overlay, similar = predict(str(tmp_path / "notes.txt"))
+    assert "Not inspected" in text
+    assert "notes.txt: is not a PNG, JPEG, BMP, TIFF or WebP image" in text
+    assert (overlay, similar) == (None, [])
 
     paths = [str(draw(tmp_path / f"{number}.png", seed=number)) for number in range(6)]
-    alone = [inspect(path)[0] for path in paths]
+    alone = [predict(path)[0] for path in paths]
     assert len(set(alone)) == len(paths)
-    with ThreadPoolExecutor(len(paths)) as visitors:
-        assert [shown[0] for shown in visitors.map(inspect, paths)] == alone
+    with ThreadPoolExecutor(len(paths)) as clients:
+        assert [shown[0] for shown in clients.map(predict, paths)] == alone
 
 
-def test_without_a_name_the_run_that_was_finished_last_is_taken(
+def test_without_a_name_the_run_that_finished_last_is_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(RunError, match=r"there is no finished run.*make train"):
-        serving.latest_run(tmp_path)
+        app.find_latest_run(tmp_path)
     for name, record in {
         "a": {"finished": "2026-01-02"},
         "b": {"finished": "2026-01-03"},
@@ -88,8 +88,8 @@ def test_without_a_name_the_run_that_was_finished_last_is_taken(
             (tmp_path / name / "checkpoints" / "best.ckpt").touch()
         whole = {"format_version": 1, "status": "finished", **(record or {})}
         (tmp_path / name / "run.json").write_text("{" if record is None else json.dumps(whole))
-    assert serving.latest_run(tmp_path) == tmp_path / "b"
-    assert caplog.text.count("It is passed over.") == 2
+    assert app.find_latest_run(tmp_path) == tmp_path / "b"
+    assert caplog.text.count("It is skipped.") == 2
 
 
 def test_no_proxy_stands_between_the_program_and_its_own_page(
@@ -98,7 +98,7 @@ def test_no_proxy_stands_between_the_program_and_its_own_page(
     monkeypatch.setenv("NO_PROXY", "corp.example, localhost")
     monkeypatch.setenv("no_proxy", "other.example")
     themes = SimpleNamespace(Default=dict)
-    monkeypatch.setattr(serving, "_gradio", lambda: SimpleNamespace(themes=themes))
+    monkeypatch.setattr(app, "_import_gradio", lambda: SimpleNamespace(themes=themes))
 
     class Page:
         def launch(self, **settings: object) -> None:
@@ -107,7 +107,7 @@ def test_no_proxy_stands_between_the_program_and_its_own_page(
     with pytest.raises(
         ConfigurationError, match=r"is not accessible.*add 127\.0\.0\.1 to NO_PROXY"
     ):
-        serving.launch(Page(), compose("app"))
+        app.launch(Page(), compose("app"))
     for name in ("NO_PROXY", "no_proxy"):
         assert os.environ[name] == "corp.example,localhost,other.example,127.0.0.1,::1"
 
@@ -140,7 +140,7 @@ def _served(server: subprocess.Popen[str]) -> str:
     lines = []
     for line in server.stdout:
         lines.append(line)
-        if line.startswith("Drop photographs at "):
+        if line.startswith("Upload images at "):
             patience.cancel()
             return line
     patience.cancel()
@@ -164,47 +164,47 @@ def view(address: str) -> Iterator[Any]:
 
 
 @pytest.mark.slow
-def test_files_are_answered_on_the_page_and_addresses_are_not_fetched(
+def test_the_page_predicts_uploaded_files_and_does_not_fetch_urls(
     view: Any, address: str, finished_home: Path, tmp_path: Path
 ) -> None:
     assert address.startswith("http://127.0.0.1:")
     for path in ("train/good/000.png", "test/poke/000.png"):
         _drop(view, finished_home / "bottle" / path)
-        view.wait_for_selector("#answer .verdict.good, #answer .verdict.bad")
-        assert "000.png" in view.inner_text("#answer")
-        view.wait_for_selector("#picture img")
+        view.wait_for_selector("#prediction .headline.good, #prediction .headline.bad")
+        assert "000.png" in view.inner_text("#prediction")
+        view.wait_for_selector("#overlay img")
         view.wait_for_selector("#similar img")
     notes = tmp_path / "notes.txt"
     notes.write_text("not an image", encoding="utf-8")
     _drop(view, notes)
-    view.wait_for_selector("#answer .verdict.none")
-    assert "is not a PNG, JPEG" in view.inner_text("#answer")
+    view.wait_for_selector("#prediction .headline.none")
+    assert "is not a PNG, JPEG" in view.inner_text("#prediction")
     large = tmp_path / "large.png"
     large.write_bytes(bytes(2 * 2**20))
     _drop(view, large)
     view.wait_for_selector("text=/maximum (allowed )?(file )?size/i")
 
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    call = f"{address}gradio_api/call/inspect"
+    call = f"{address}gradio_api/call/predict"
     named = {"path": "https://example.org/large.png", "meta": {"_type": "gradio.FileData"}}
     request = urllib.request.Request(
         call, json.dumps({"data": [named]}).encode(), {"Content-Type": "application/json"}
     )
     with direct.open(request) as begun:
         number = json.load(begun)["event_id"]
-    with direct.open(f"{call}/{number}") as answer:
-        told = answer.read().decode()
+    with direct.open(f"{call}/{number}") as result:
+        told = result.read().decode()
     assert "event: error" in told
-    assert "Addresses are not fetched" in told
+    assert "URLs are not fetched" in told
 
 
 def _drop(view: Any, path: Path) -> None:
     clear = view.query_selector("#upload button[aria-label='Clear']")
     if clear is not None:
         clear.click()
-        view.wait_for_selector("#answer .verdict", state="detached")
+        view.wait_for_selector("#prediction .headline", state="detached")
     view.set_input_files("#upload input[type=file]", str(path))
 
 
-def test_a_folder_that_is_no_run_is_refused(door: Door, tmp_path: Path) -> None:
-    check_refusal(door("app", f"run={tmp_path}"), "expected a run folder")
+def test_a_folder_that_is_no_run_is_refused(cli: Cli, tmp_path: Path) -> None:
+    check_error(cli("app", f"run={tmp_path}"), "expected a run folder")

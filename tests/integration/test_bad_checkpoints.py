@@ -17,12 +17,12 @@ import pytest
 import torch
 from filelock import FileLock
 from omegaconf import OmegaConf
-from quick import QUICK, check_refusal, content, draw, draw_mvtec, record_of, rows_of, strays
-from small import REPOSITORY, Answer, Door
+from quick import QUICK, check_error, content, draw, draw_mvtec, record_of, rows_of, temporary_files
+from small import REPOSITORY, CommandResult, Cli
 
 from capsule_inspection.inference.checkpoints import read_checkpoint
 from capsule_inspection.types import DataError, RunError
-from capsule_inspection.workflows import evaluating
+from capsule_inspection.workflows import evaluate
 from capsule_inspection.workflows.record import RunRecord
 
 BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
@@ -73,18 +73,18 @@ EVALUATIONS: dict[str, tuple[Prepare, str, int, str]] = {
     "a damaged split": (lambda run, root: spoil(run / "split.csv"), "", 1, "{run}/split.csv"),
     "an unknown class": (
         lambda run, root: draw_mvtec(root, counts={"good": 3, "dent": 3}, first_seed=100),
-        f"{OTHER} split=all_test",
+        f"{OTHER} split=test_only",
         1,
         "{root}; dent; good, crack, poke",
     ),
     "a stage without images": (
         lambda run, root: draw_mvtec(root, first_seed=100),
-        f"{OTHER} split=all_test stage=val",
+        f"{OTHER} split=test_only subset=val",
         1,
-        "stage=val: the split has no val images",
+        "subset=val: the split has no val images",
     ),
     "no split of their own": (
-        lambda run, root: draw_mvtec(root, first_seed=100), OTHER, 2, "data=mvtec; split=all_test",
+        lambda run, root: draw_mvtec(root, first_seed=100), OTHER, 2, "data=mvtec; split=test_only",
     ),
     "an image too many": (
         lambda run, root: move(run, root, also="aaa_000.png"), "data.root={root}", 1, "aaa_000",
@@ -95,7 +95,7 @@ EVALUATIONS: dict[str, tuple[Prepare, str, int, str]] = {
         1,
         "output={root}; notes.png; Nothing is overwritten",
     ),
-    "size and crop": (lambda run, root: None, "data.roi=auto", 2, "as the run was trained"),
+    "size and crop": (lambda run, root: None, "data.roi=auto", 2, "as in the run's training"),
 }  # fmt: skip
 RESUMES: dict[str, tuple[Prepare, str, int, str]] = {
     "code": (lambda run, root: lay_trap(run / LAST), "", 1, f"{LAST}; more than tensors"),
@@ -128,7 +128,7 @@ CASES = {
 def check_untouched(run: Path, before: dict[str, bytes]) -> None:
     """The run is as it was, byte for byte, and nothing was added to it but lines of the log."""
     assert without_logs(content(run)) == without_logs(before)
-    assert not strays(run.parent)
+    assert not temporary_files(run.parent)
 
 
 def without_logs(files: dict[str, bytes]) -> dict[str, bytes]:
@@ -137,7 +137,7 @@ def without_logs(files: dict[str, bytes]) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_what_cannot_be_used_is_named_and_nothing_is_lost_or_executed(
-    door: Door, finished: Path, tmp_path: Path, case: str
+    cli: Cli, finished: Path, tmp_path: Path, case: str
 ) -> None:
     prepare, settings, status, expected = CASES[case]
     root, output = tmp_path / "other", tmp_path / "out"
@@ -146,48 +146,48 @@ def test_what_cannot_be_used_is_named_and_nothing_is_lost_or_executed(
     own = [f"run={finished}", f"output={output}"]
     if name == "train":
         own = [f"resume={finished}", "task.epochs=3"]
-    answer = door(name, *own, *settings.format(root=root).split())
-    check_refusal(answer, *expected.format(run=finished, root=root).split("; "), status=status)
+    result = cli(name, *own, *settings.format(root=root).split())
+    check_error(result, *expected.format(run=finished, root=root).split("; "), status=status)
     check_untouched(finished, before)
     assert without_logs(content(root)) == others
     assert not (finished / "checkpoints" / "executed").exists()
     assert without_logs(content(output)) == {}
 
 
-def test_a_run_that_is_not_there_is_named_and_not_made(door: Door, tmp_path: Path) -> None:
+def test_a_run_that_is_not_there_is_named_and_not_made(cli: Cli, tmp_path: Path) -> None:
     run = tmp_path / "outputs" / "no-such-run"
-    check_refusal(door("evaluate", f"run={run}"), str(run), "run.json", "no such folder")
-    check_refusal(door("train", f"resume={run}"), str(run), "no such folder")
+    check_error(cli("evaluate", f"run={run}"), str(run), "run.json", "no such folder")
+    check_error(cli("train", f"resume={run}"), str(run), "no such folder")
     assert not run.parent.exists()
 
 
 def test_no_run_is_overwritten_whatever_its_status_nor_resumed_twice_at_once(
-    door: Door, finished: Path
+    cli: Cli, finished: Path
 ) -> None:
     for status in ("failed", "interrupted", "running", "finished"):
         set_status(finished, status)
         before = content(finished)
         with pytest.raises(RunError, match="there is a run in this folder already"):
-            RunRecord.claim(finished, seed=0)
+            RunRecord.create(finished, seed=0)
         check_untouched(finished, before)
-    answer = door("train", f"hydra.run.dir={finished}")
-    check_refusal(answer, str(finished), "hydra.run.dir", f"resume={finished}")
+    result = cli("train", f"hydra.run.dir={finished}")
+    check_error(result, str(finished), "hydra.run.dir", f"resume={finished}")
     with FileLock(finished / "run.lock"), pytest.raises(RunError, match="by another process"):
         RunRecord.reopen(finished)
     check_untouched(finished, before)
 
 
 def test_a_killed_run_is_evaluated_at_its_best_epoch_also_on_test_images_alone(
-    door: Door, finished: Path, tmp_path: Path
+    cli: Cli, finished: Path, tmp_path: Path
 ) -> None:
     set_status(finished, "running")
     root, output = draw_mvtec(tmp_path / "other", first_seed=100), tmp_path / "out"
     shutil.rmtree(root / "train")
-    settings = ["data=mvtec", f"data.root={root}", "split=all_test", f"output={output}"]
-    answer = door("evaluate", f"run={finished}", *settings)
-    assert answer.status == 0, answer.err + answer.out
+    settings = ["data=mvtec", f"data.root={root}", "split=test_only", f"output={output}"]
+    result = cli("evaluate", f"run={finished}", *settings)
+    assert result.status == 0, result.err + result.out
     assert record_of(output)["status"] == "finished"
-    assert "this run is not finished, its status is running. Its best epoch" in answer.out
+    assert "this run is not finished, its status is running. Its best epoch" in result.out
     rows = rows_of(output)
     assert [row["label"] for row in rows].count("crack") == 5
     assert {row["label"] for row in rows} == {"crack", "poke"}
@@ -200,7 +200,7 @@ def test_a_killed_run_is_evaluated_at_its_best_epoch_also_on_test_images_alone(
     [(DataError("broken"), "failed", 1), (KeyboardInterrupt(), "interrupted", 130)],
 )
 def test_the_record_of_an_evaluation_that_was_not_finished_tells_it(
-    door: Door,
+    cli: Cli,
     finished: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -211,24 +211,24 @@ def test_the_record_of_an_evaluation_that_was_not_finished_tells_it(
     def refuse(*given: object, **named: object) -> None:
         raise error
 
-    monkeypatch.setattr(evaluating, "evaluate_stages", refuse)
-    answer = door("evaluate", f"run={finished}", f"output={tmp_path / 'out'}")
-    assert answer.status == status
+    monkeypatch.setattr(evaluate, "evaluate_stages", refuse)
+    result = cli("evaluate", f"run={finished}", f"output={tmp_path / 'out'}")
+    assert result.status == status
     record = record_of(tmp_path / "out")
     assert record["status"] == ended
     assert record.get("error") == ("broken" if ended == "failed" else None)
 
 
 def test_a_moved_run_is_resumed_and_keeps_its_best_epoch(
-    door: Door, finished: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     best = read_checkpoint(finished / BEST)["epoch"]
     # A worse third epoch must not take the place of the best one.
     monkeypatch.setattr(
-        "capsule_inspection.tasks.smoothing.SmoothedFigure.update", lambda self, value: -1.0
+        "capsule_inspection.tasks.optimization.EMAMetric.update", lambda self, value: -1.0
     )
-    answer = door("train", f"resume={finished}", "task.epochs=3")
-    assert answer.status == 0, answer.err
+    result = cli("train", f"resume={finished}", "task.epochs=3")
+    assert result.status == 0, result.err
     assert read_checkpoint(finished / LAST)["epoch"] == 2
     assert read_checkpoint(finished / BEST)["epoch"] == best
 
@@ -243,11 +243,11 @@ def check_kept(run: Path) -> None:
     """The first epoch is there, whole, and nothing half-written."""
     for name in (LAST, BEST):
         assert read_checkpoint(run / name)["epoch"] == 0
-    assert not strays(run)
+    assert not temporary_files(run)
 
 
 def test_a_full_disk_keeps_the_last_whole_checkpoint_and_the_run_goes_on_from_it(
-    door: Door, finished_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, finished_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, save = tmp_path / "run", torch.save
 
@@ -257,14 +257,14 @@ def test_a_full_disk_keeps_the_last_whole_checkpoint_and_the_run_goes_on_from_it
         save(checkpoint, file)
 
     monkeypatch.setattr(torch, "save", fail)
-    answer = door("train", *settings_on(tmp_path, finished_home))
-    check_refusal(answer, str(run), "disk is full", f"resume={run}")
+    result = cli("train", *settings_on(tmp_path, finished_home))
+    check_error(result, str(run), "disk is full", f"resume={run}")
     assert record_of(run)["status"] == "failed"
     assert "No space left" in record_of(run)["error"]
     check_kept(run)
     monkeypatch.setattr(torch, "save", save)
-    answer = door("train", f"resume={run}")
-    assert answer.status == 0, answer.err
+    result = cli("train", f"resume={run}")
+    assert result.status == 0, result.err
     assert record_of(run)["status"] == "finished"
     assert "error" not in record_of(run)
     assert [int(row["epoch"]) for row in rows_of(run, "metrics.csv")] == [0, 1, 2]
@@ -305,7 +305,7 @@ def test_a_disk_that_is_really_full_keeps_the_last_whole_checkpoint(
     )
     if "unshare" in done.stderr or done.returncode == 99:
         pytest.skip(f"no small disk can be made here ({done.stderr.strip()})")
-    answer = Answer(done.returncode, done.stdout, done.stderr)
-    check_refusal(answer, "disk is full", f"resume={disk / 'run'}")
+    result = CommandResult(done.returncode, done.stdout, done.stderr)
+    check_error(result, "disk is full", f"resume={disk / 'run'}")
     check_kept(kept)
     assert record_of(kept)["status"] in ("failed", "running")

@@ -16,18 +16,18 @@ from omegaconf import DictConfig
 from quick import (
     ODD_NAME,
     QUICK,
-    check_refusal,
+    check_error,
     content,
     draw_mvtec,
     record_of,
     rows_of,
-    strays,
+    temporary_files,
 )
-from small import Door
+from small import Cli
 
 from capsule_inspection.data import cache
-from capsule_inspection.workflows import training
-from capsule_inspection.workflows.inputs import find_images
+from capsule_inspection.workflows import train
+from capsule_inspection.workflows.dataset import load_dataset
 from capsule_inspection.workflows.record import RunRecord
 
 Compose = Callable[..., DictConfig]
@@ -68,19 +68,19 @@ def settings_for(root: Path) -> list[str]:
     return [*QUICK, "data=mvtec", f"data.root={root}", f"data.cache_folder={root.parent / 'cache'}"]
 
 
-def test_all_bad_files_are_named_at_once_in_answer_and_record(door: Door, damaged: Path) -> None:
+def test_all_bad_files_are_named_at_once_in_answer_and_record(cli: Cli, damaged: Path) -> None:
     run, before = damaged.parent / "run", content(damaged)
-    answer = door("train", *settings_for(damaged), f"hydra.run.dir={run}")
+    result = cli("train", *settings_for(damaged), f"hydra.run.dir={run}")
     expected = [f"{damaged}: 5 of 18 images cannot be used", "data.on_bad_file=skip"]
     for name, reason in BAD.items():
         expected += [f"{name}: ", reason]
-    check_refusal(answer, *expected)
+    check_error(result, *expected)
     record = record_of(run)
     assert record["status"] == "failed"
     assert all(text in record["error"] for text in expected)
     assert not (run / "checkpoints").exists()
     assert not list(run.glob("predictions.csv"))
-    assert not strays(damaged.parent)
+    assert not temporary_files(damaged.parent)
     assert content(damaged) == before
 
 
@@ -89,9 +89,9 @@ def test_skipped_files_are_listed_in_the_record(
 ) -> None:
     config = compose("train", *settings_for(damaged), "data.on_bad_file=skip")
     (tmp_path / "run").mkdir()
-    record = RunRecord.claim(tmp_path / "run", seed=0)
+    record = RunRecord.create(tmp_path / "run", seed=0)
     with caplog.at_level(logging.WARNING):
-        training._prepare(config, record.folder, record, None)
+        train._prepare(config, record.folder, record, None)
     record.close("failed")
     assert "5 files were skipped" in caplog.text
     data = record_of(record.folder)["data"]
@@ -100,7 +100,7 @@ def test_skipped_files_are_listed_in_the_record(
     assert sum(data["images"].values()) == 13
 
 
-def test_odd_characters_in_paths_do_no_harm(door: Door, tmp_path: Path) -> None:
+def test_odd_characters_in_paths_do_no_harm(cli: Cli, tmp_path: Path) -> None:
     root = draw_mvtec(tmp_path / ODD_NAME / "瓶 ü'\"")
     masks = root / "ground_truth" / "poke"
     (root / "test" / "poke" / "000.png").rename(root / "test" / "poke" / "膠囊, (1)=.png")
@@ -115,22 +115,22 @@ def test_odd_characters_in_paths_do_no_harm(door: Door, tmp_path: Path) -> None:
         "data.good_class='flawless, 良=(1)'",
         f"data.cache_folder={tmp_path / ODD_NAME / 'cache = ,('}",
     ]
-    learn_from_masks = ("model.mask_loss=1", "data.pasted=0.25")
+    learn_from_masks = ("model.mask_loss_weight=1", "data.copy_paste=0.25")
     run, odd = tmp_path / "run", tmp_path / ODD_NAME / "a run, (1)=2"
-    answer = door("train", *QUICK, *data, *learn_from_masks, f"hydra.run.dir={run}")
-    assert answer.status == 0, answer.err
+    result = cli("train", *QUICK, *data, *learn_from_masks, f"hydra.run.dir={run}")
+    assert result.status == 0, result.err
     assert float(rows_of(run, "metrics.csv")[0]["train/mask_loss"]) > 0
     assert record_of(run)["data"]["root"] == str(root / "test")
     assert sum(record_of(run)["data"]["images"].values()) == 18
     shutil.copytree(run, odd)
-    answer = door("evaluate", f"run={odd}", f"output={tmp_path / ODD_NAME / 'out, =('}")
-    assert answer.status == 0, answer.err
-    answer = door("train", f"resume={odd}", "task.epochs=2")
-    assert answer.status == 0, answer.err
+    result = cli("evaluate", f"run={odd}", f"output={tmp_path / ODD_NAME / 'out, =('}")
+    assert result.status == 0, result.err
+    result = cli("train", f"resume={odd}", "task.epochs=2")
+    assert result.status == 0, result.err
     assert record_of(odd)["epochs"] == 2
     no_text.write_bytes(b"")
-    answer = door("train", *QUICK, *data, f"hydra.run.dir={tmp_path / 'again'}")
-    check_refusal(answer, "caf", "is empty (0 bytes)")
+    result = cli("train", *QUICK, *data, f"hydra.run.dir={tmp_path / 'again'}")
+    check_error(result, "caf", "is empty (0 bytes)")
     assert record_of(tmp_path / "again")["status"] == "failed"
 
 
@@ -138,7 +138,7 @@ def test_a_cache_of_another_version_is_built_again(
     compose: Compose, mvtec: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = compose("train", *settings_for(mvtec))
-    before = find_images(config.data)[1].path
-    assert find_images(config.data)[1].path == before
+    before = load_dataset(config.data)[1].path
+    assert load_dataset(config.data)[1].path == before
     monkeypatch.setattr(cache, "CACHE_VERSION", cache.CACHE_VERSION + 1)
-    assert find_images(config.data)[1].path != before
+    assert load_dataset(config.data)[1].path != before

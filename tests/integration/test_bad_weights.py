@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import DictConfig
-from quick import QUICK, QUICK_DATA, check_refusal, content, record_of
-from small import Door
+from quick import QUICK, QUICK_DATA, check_error, content, record_of
+from small import Cli
 
 from capsule_inspection.types import (
     ConfigurationError,
     DataIndex,
-    ImageRecord,
+    Sample,
     WeightsError,
     WeightsRecord,
 )
-from capsule_inspection.workflows import building, training
+from capsule_inspection.workflows import factory, train
 
 Compose = Callable[..., DictConfig]
 
@@ -41,13 +41,13 @@ def settings_of(home: Path) -> list[str]:
 
 
 def test_a_pickle_with_code_is_refused_and_not_executed(
-    door: Door, finished_home: Path, tmp_path: Path
+    cli: Cli, finished_home: Path, tmp_path: Path
 ) -> None:
     path, trap, run = tmp_path / "weights.pth", tmp_path / "executed", tmp_path / "run"
     torch.save({"head.weight": Trap(trap)}, path)
     given = [f"model.weights={path}", f"hydra.run.dir={run}"]
-    answer = door("train", *settings_of(finished_home), *given)
-    check_refusal(answer, str(path), "could run code", "safetensors")
+    result = cli("train", *settings_of(finished_home), *given)
+    check_error(result, str(path), "could run code", "safetensors")
     assert not trap.exists()
     assert record_of(run)["status"] == "failed"
     assert not (run / "checkpoints").exists()
@@ -60,22 +60,23 @@ def test_weights_that_have_seen_the_test_images_are_refused(
     best = finished_home / "run/checkpoints/best.ckpt"
     given = [*settings_of(finished_home), f"model.weights={best}"]
     with pytest.raises(WeightsError, match=r"were trained on .* images.*split=manifest") as caught:
-        training._prepare(compose("train", *given, "split.seed=5"), tmp_path, None, None)
+        train._prepare(compose("train", *given, "split.seed=5"), tmp_path, None, None)
     assert str(best) in str(caught.value)
-    built = training._prepare(compose("train", *given), tmp_path, None, None)
+    built = train._prepare(compose("train", *given), tmp_path, None, None)
     assert built.weights.source == "file"
     assert content(finished_home / "run") == before
 
 
 def test_no_image_that_judges_may_have_taught_whichever_part_it_is_in() -> None:
     parts = ("train", "val", "calibration", "test")
-    rows = tuple(ImageRecord(f"{x}.png", 0, None, x, 9, 9, 9, 9, "", x) for x in parts)
+    rows = tuple(Sample(f"{x}.png", 0, None, x, 9, 9, 9, 9, "", x) for x in parts)
     index = DataIndex(Path(), ("good",), rows)
-    known = WeightsRecord("file", "/w", seen=frozenset({"train", "of elsewhere"}))
-    building.refuse_seen_images(known, index)
+    known = WeightsRecord("file", "/w", training_hashes=frozenset({"train", "of elsewhere"}))
+    factory.refuse_training_images(known, index)
     for part in parts[1:]:
         with pytest.raises(WeightsError, match=rf"on 1 images.*such as {part}\.png"):
-            building.refuse_seen_images(WeightsRecord("file", "/w", seen=frozenset({part})), index)
+            record = WeightsRecord("file", "/w", training_hashes=frozenset({part}))
+            factory.refuse_training_images(record, index)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +93,6 @@ def test_what_a_library_does_not_have_is_told_in_our_own_words(
 ) -> None:
     config = compose("train", *QUICK_DATA, *settings)
     with pytest.raises(ConfigurationError, match=expected) as caught:
-        building.build_network(config, num_classes=3)
+        factory.build_model(config, num_classes=3)
     assert caught.value.exit_status == 2
     assert "Error in call to target" not in str(caught.value)  # which is how Hydra opens

@@ -11,32 +11,32 @@ import torch
 from agreement import check_agreement, evaluate, predict_test_images, rows_of_test
 from built import Compose, calibrate, preparing
 from omegaconf import OmegaConf
-from quick import QUICK, check_refusal, draw_mvtec, figures_of, move_images, record_of, rows_of
-from small import Door
+from quick import QUICK, check_error, draw_mvtec, metrics_of, move_images, record_of, rows_of
+from small import Cli
 
 from capsule_inspection.types import DataError
 
 
 @pytest.mark.pictures
 def test_run_evaluation_and_prediction_agree_and_the_evaluation_goes_into_the_run(
-    door: Door, finished: Path, tmp_path: Path
+    cli: Cli, finished: Path, tmp_path: Path
 ) -> None:
-    whole = figures_of(finished)
+    whole = metrics_of(finished)
     for stage in ("val", "test"):
-        answer = door("evaluate", f"run={finished}", f"stage={stage}", "trainer.threads=1")
-        assert answer.status == 0, answer.err
+        result = cli("evaluate", f"run={finished}", f"subset={stage}", "trainer.threads=1")
+        assert result.status == 0, result.err
         (output,) = (finished / "evaluation").iterdir()
         assert rows_of(output) == [row for row in rows_of(finished) if row["split"] == stage]
         own = {key: value for key, value in whole.items() if key.startswith(f"{stage}/")}
-        assert figures_of(output) == own != {}
+        assert metrics_of(output) == own != {}
         output.rename(tmp_path / stage)
     assert (tmp_path / "test" / "figures" / "confusion_matrix.png").is_file()
-    predict_test_images(door, finished, tmp_path / "predicted")
+    predict_test_images(cli, finished, tmp_path / "predicted")
     check_agreement(tmp_path / "predicted", tmp_path / "test")
 
 
 def test_how_sure_it_may_be_is_fitted_kept_and_evaluated(
-    door: Door, finished: Path, tmp_path: Path
+    cli: Cli, finished: Path, tmp_path: Path
 ) -> None:
     record, path = record_of(finished), finished / "checkpoints" / "best.ckpt"
     checkpoint = torch.load(path, weights_only=True)
@@ -47,7 +47,7 @@ def test_how_sure_it_may_be_is_fitted_kept_and_evaluated(
     assert scaling["temperature"] != 1
     del checkpoint["inspection"]["fitted"]  # as in runs of before
     torch.save(checkpoint, path)
-    evaluate(door, finished, tmp_path / "unscaled")
+    evaluate(cli, finished, tmp_path / "unscaled")
     rows = zip(rows_of(tmp_path / "unscaled"), rows_of_test(finished), strict=True)
     for before, after in rows:
         raw, scaled = ([math.log(float(value)) for key, value in row.items() if key[:2] == "p_"]
@@ -67,11 +67,11 @@ def test_a_network_may_speak_for_itself_but_must_be_shown_every_class(
     made = prepare("task.temperature_scaling=false")
     assert calibrate(made) == made.task.fitted == {}
     with pytest.raises(DataError, match="crack, poke have no training image"):
-        prepare("data.real_defects=0")
+        prepare("data.defect_fraction=0")
 
 
 def test_other_images_of_the_same_classes_are_all_test_images(
-    door: Door, finished_home: Path, tmp_path: Path
+    cli: Cli, finished_home: Path, tmp_path: Path
 ) -> None:
     run, other = finished_home / "run", tmp_path / "other parts (膠囊)"
     draw_mvtec(other, counts={"crack": 4}, first_seed=500)
@@ -81,39 +81,39 @@ def test_other_images_of_the_same_classes_are_all_test_images(
     shutil.copy(finished_home / "bottle" / seen, other / "test" / "good" / "seen.png")
     place = [f"data.root={other}", f"data.cache_folder={tmp_path / 'cache'}"]
     output = tmp_path / "figures"
-    answer = evaluate(door, run, output, "data=mvtec", *place, "split=all_test")
+    result = evaluate(cli, run, output, "data=mvtec", *place, "split=test_only")
     found = rows_of(output)
     assert len(found) == 5
     assert {row["split"] for row in found} == {"test"}
     assert "p_poke" in found[0]
-    assert "1 of the 5 images were seen in training" in answer.out
+    assert "1 of the 5 images were seen in training" in result.out
     record = record_of(output)
     assert record["optimistic"] is True
-    assert record["seen_in_training"] == 1
+    assert record["training_overlap"] == 1
 
 
 def test_a_run_whose_images_have_moved_is_evaluated_with_their_new_place(
-    door: Door, finished: Path, tmp_path: Path
+    cli: Cli, finished: Path, tmp_path: Path
 ) -> None:
     there, output, cache = move_images(finished, tmp_path), tmp_path / "out", tmp_path / "cache"
-    answer = door("evaluate", f"run={finished}", f"output={tmp_path / 'refused'}")
-    check_refusal(answer, f"{tmp_path / 'gone'}: there is no such folder")
-    evaluate(door, finished, output, f"data.root={there}", f"data.cache_folder={cache}")
+    result = cli("evaluate", f"run={finished}", f"output={tmp_path / 'refused'}")
+    check_error(result, f"{tmp_path / 'gone'}: there is no such folder")
+    evaluate(cli, finished, output, f"data.root={there}", f"data.cache_folder={cache}")
     assert rows_of(output) == rows_of_test(finished)
     assert record_of(output)["data"]["root"] == str(there)
     assert cache.is_dir()
 
 
 def test_other_images_are_cropped_and_scaled_as_those_of_the_run(
-    door: Door, finished: Path, tmp_path: Path
+    cli: Cli, finished: Path, tmp_path: Path
 ) -> None:
     config = OmegaConf.load(finished / "config.yaml")
     config.data.roi = [10, 4, 30, 36]
     OmegaConf.save(config, finished / "config.yaml")
     own, named = tmp_path / "own", tmp_path / "named"
     place = [f"data.root={config.data.root}", f"data.cache_folder={tmp_path / 'cache'}"]
-    evaluate(door, finished, own, *place)
+    evaluate(cli, finished, own, *place)
     assert rows_of(own) != rows_of_test(finished)
     split = ("split=manifest", f"split.path={finished / 'split.csv'}")
-    evaluate(door, finished, named, "data=mvtec", *place, *split)
+    evaluate(cli, finished, named, "data=mvtec", *place, *split)
     assert rows_of(named) == rows_of(own)

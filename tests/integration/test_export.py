@@ -1,10 +1,11 @@
-"""export.py: a finished run becomes a file that says the same, or none at all."""
+"""export.py: a finished run becomes a file that predicts the same, or no file at all."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,49 +15,50 @@ import pytest
 from built import Compose
 from quick import (
     ODD_NAME,
-    check_refusal,
+    check_error,
     content,
     draw_mvtec,
-    figures_of,
+    metrics_of,
     move_images,
     record_of,
     rows_of,
-    strays,
+    temporary_files,
 )
-from small import Answer, Door
+from small import Cli, CommandResult
 
 from capsule_inspection.config import checks
-from capsule_inspection.inference import exported, formats
-from capsule_inspection.inference.formats import ONNX, OPENVINO, TORCHSCRIPT
-from capsule_inspection.inference.formats.torchscript_format import TorchScript
+from capsule_inspection.inference import exported
+from capsule_inspection.inference.formats.base import ExportedBackend
+from capsule_inspection.inference.formats.torch_export import TorchExport
 from capsule_inspection.types import ConfigurationError, DataError, InspectionError, RunError
-from capsule_inspection.workflows.export_source import open_source
-from capsule_inspection.workflows.exporting import export as export_run
+from capsule_inspection.workflows.export import export as export_run
+from capsule_inspection.workflows.export import load_source
 
+ONNX, OPENVINO, TORCH_EXPORT = "onnx", "openvino", "torch_export"
 FILES = {
     ONNX: ["export.json", "model.onnx"],
     OPENVINO: ["export.json", "model.bin", "model.xml"],
-    TORCHSCRIPT: ["export.json", "model.pt"],
+    TORCH_EXPORT: ["export.json", "model.pt2"],
 }
 OUTPUTS = {
     "finished": ["logits"],
-    "autoencoder": ["map", "score"],
-    "unet": ["foreground", "kinds"],
+    "autoencoder": ["anomaly_map", "score"],
+    "unet": ["foreground", "class_probabilities"],
 }
-SHOWN = {
+PRINTED = {
     "finished": ["accuracy", "balanced_accuracy", "auroc"],
-    "autoencoder": ["auroc", "defects_missed", "good_rejected"],
-    "unet": ["foreground_dice_of_pixels", "auroc"],
+    "autoencoder": ["auroc", "false_negative_rate", "false_positive_rate"],
+    "unet": ["binary_dice_global", "auroc"],
 }
 
 
-def export(door: Door, run: Path, *settings: str) -> Answer:
-    return door("export", f"run={run}", "threads=1", "images=6", *settings)
+def export(cli: Cli, run: Path, *settings: str) -> CommandResult:
+    return cli("export", f"run={run}", "threads=1", "images=6", *settings)
 
 
 @pytest.fixture
 def configured(compose: Compose) -> Callable[..., Any]:
-    """The checked configuration of an export: `configured(run, "format=torchscript")`."""
+    """The checked configuration of an export: `configured(run, "format=torch_export")`."""
 
     def call(run: Path, *settings: str) -> Any:
         config = compose("export", f"run={run}", "threads=1", *settings)
@@ -67,7 +69,7 @@ def configured(compose: Compose) -> Callable[..., Any]:
 
 
 def record(folder: Path) -> dict[str, Any]:
-    """What export.json says."""
+    """The content of export.json."""
     return json.loads((folder / "export.json").read_text(encoding="utf-8"))
 
 
@@ -75,49 +77,49 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_classifier_is_exported_into_its_run_and_answers_there(
-    door: Door, finished: Path, tmp_path: Path
+def test_a_classifier_is_exported_into_its_run_and_predicts_the_same(
+    cli: Cli, finished: Path, tmp_path: Path
 ) -> None:
     before = content(finished)
-    answer = export(door, finished, "format=torchscript")
-    assert answer.status == 0, answer.err
-    folder = finished / "export" / "torchscript"
-    assert names(folder) == FILES[TORCHSCRIPT]
-    assert "Held against the run on 6 images" in answer.out
-    assert re.search(r"logits +differs by \S+ at most \(0.0001 allowed\)", answer.out)
-    assert "answers    0 of 12 differ" in answer.out
-    told = record(folder)
-    assert told["parity"]["comparisons"] == 12
-    assert told["parity"]["differences"]["logits"]["largest"] < 1e-6
-    assert told["run"]["checkpoint_sha256"]
+    result = export(cli, finished, "format=torch_export")
+    assert result.status == 0, result.err
+    folder = finished / "export" / "torch_export"
+    assert names(folder) == FILES[TORCH_EXPORT]
+    assert "Compared with the run on 6 images" in result.out
+    assert re.search(r"logits +differs by \S+ at most \(0.0001 allowed\)", result.out)
+    assert "0 of 12 differ" in result.out
+    stored = record(folder)
+    assert stored["parity"]["comparisons"] == 12
+    assert stored["parity"]["differences"]["logits"]["largest"] < 1e-6
+    assert stored["run"]["checkpoint_sha256"]
     after = content(finished)
     assert {n: value for n, value in after.items() if not n.startswith("export/")} == before
-    assert not strays(finished)
+    assert not temporary_files(finished)
 
     photos = Path(record_of(finished)["data"]["root"]) / "test" / "crack"
-    moved = shutil.copy(folder / "model.pt", tmp_path / "膠囊.pt")
-    description = exported.open_exported(Path(moved), threads=1).description
-    assert description.model == "custom_resnet"
-    assert str(tmp_path) not in json.dumps(description.as_dict())
+    moved = shutil.copy(folder / "model.pt2", tmp_path / "膠囊.pt2")
+    metadata = exported.open_exported(Path(moved), threads=1).metadata
+    assert metadata.model == "custom_resnet"
+    assert str(tmp_path) not in json.dumps(metadata.as_dict())
     settings = ("trainer=cpu", "trainer.threads=1", "workers=1", "explain=none")
     for name, run in (("ours", finished), ("theirs", moved)):
         output = tmp_path / name
-        answer = door("predict", f"run={run}", f"input={photos}", f"output={output}", *settings)
-        assert answer.status == 0, answer.err
+        result = cli("predict", f"run={run}", f"input={photos}", f"output={output}", *settings)
+        assert result.status == 0, result.err
     assert rows_of(tmp_path / "ours") == rows_of(tmp_path / "theirs")
 
 
 def test_a_classifier_is_exported_as_onnx_to_a_folder_of_any_name(
-    door: Door, finished: Path, tmp_path: Path
+    cli: Cli, finished: Path, tmp_path: Path
 ) -> None:
     moved = shutil.move(finished, tmp_path / f"run {ODD_NAME}")
     output = tmp_path / ODD_NAME
-    answer = export(door, Path(moved), "format=onnx", f"output={output}")
-    assert answer.status == 0, answer.err
+    result = export(cli, Path(moved), "format=onnx", f"output={output}")
+    assert result.status == 0, result.err
     assert names(output) == FILES[ONNX]
     parity = record(output)["parity"]
     assert parity["differences"]["logits"]["largest"] < 1e-4
-    assert parity["answers_changed"] == 0
+    assert parity["predictions_changed"] == 0
 
 
 @pytest.fixture(scope="session")
@@ -127,81 +129,83 @@ def homes(finished_home: Path, autoencoder_home: Path, unet_home: Path) -> dict[
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [ONNX, OPENVINO, TORCHSCRIPT])
+@pytest.mark.parametrize("name", [ONNX, OPENVINO, TORCH_EXPORT])
 @pytest.mark.parametrize("task", ["finished", "autoencoder", "unet"])
-def test_each_task_is_exported_in_each_format_and_eight_bits_tell_what_they_cost(
-    door: Door, homes: dict[str, Path], tmp_path: Path, task: str, name: str
+def test_each_task_is_exported_in_each_format_and_int8_models_are_measured(
+    cli: Cli, homes: dict[str, Path], tmp_path: Path, task: str, name: str
 ) -> None:
     run, output = homes[task] / "run", tmp_path / "out"
-    int8 = name != TORCHSCRIPT
-    answer = export(door, run, f"format={name}", f"int8={int8}", f"output={output}")
-    assert answer.status == 0, answer.err
+    int8 = name != TORCH_EXPORT
+    result = export(cli, run, f"format={name}", f"int8={int8}", f"output={output}")
+    assert result.status == 0, result.err
     assert names(output) == FILES[name]
-    parity, told = record(output)["parity"], record(output)["eight_bits"]
+    parity, measured = record(output)["parity"], record(output)["int8"]
     assert list(parity["differences"]) == OUTPUTS[task]
-    assert parity["answers_changed"] == 0
+    assert parity["predictions_changed"] == 0
     if not int8:
         return
     test = [row for row in rows_of(run) if row["split"] == "test"]
-    assert told["images"] == len(test)
-    assert f"Eight bits on the {len(test)} images of test" in answer.out
-    for key in SHOWN[task]:
-        assert key in answer.out
-        assert told["before"][key]["value"] is not None
-        assert told["after"][key]["value"] is not None
+    assert measured["images"] == len(test)
+    assert f"int8 on the {len(test)} images of test" in result.out
+    for key in PRINTED[task]:
+        assert key in result.out
+        assert measured["before"][key]["value"] is not None
+        assert measured["after"][key]["value"] is not None
 
 
-def test_figures_before_eight_bits_are_those_of_the_run(
-    door: Door, finished_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_metrics_before_quantization_are_those_of_the_run(
+    cli: Cli, finished_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a quantisation that changes nothing, nothing changes."""
+    """A quantization that changes nothing changes no metric."""
     run, output = finished_home / "run", tmp_path / "out"
-    monkeypatch.setattr(TorchScript, "require", lambda self, *, int8: None)
+    monkeypatch.setattr(TorchExport, "require", lambda self, *, int8: None)
     monkeypatch.setattr(
-        TorchScript, "quantise", lambda self, path, output, made, seen: shutil.copy(path, output)
+        TorchExport,
+        "quantize",
+        lambda self, path, output, metadata, calibration: shutil.copy(path, output),
     )
-    answer = export(door, run, "format=torchscript", "int8=true", f"output={output}")
-    assert answer.status == 0, answer.err
-    told = record(output)["eight_bits"]
-    assert told["answers_changed"] == 0
-    assert told["before"] == told["after"]
-    for key in SHOWN["finished"]:
-        own = figures_of(run)[f"test/{key}"]["value"]
-        assert told["before"][key]["value"] == pytest.approx(own)
-    assert "balanced_accuracy" in answer.out
-    assert "+0.000" in answer.out
+    result = export(cli, run, "format=torch_export", "int8=true", f"output={output}")
+    assert result.status == 0, result.err
+    measured = record(output)["int8"]
+    assert measured["predictions_changed"] == 0
+    assert measured["before"] == measured["after"]
+    for key in PRINTED["finished"]:
+        own = metrics_of(run)[f"test/{key}"]["value"]
+        assert measured["before"][key]["value"] == pytest.approx(own)
+    assert "balanced_accuracy" in result.out
+    assert "+0.000" in result.out
 
 
-@pytest.mark.parametrize("right_for_one_alone", [False, True])
-def test_a_model_that_says_something_else_is_not_kept(
-    door: Door, finished: Path, monkeypatch: pytest.MonkeyPatch, right_for_one_alone: bool
+@pytest.mark.parametrize("right_for_single_images", [False, True])
+def test_a_model_with_other_outputs_is_not_kept(
+    cli: Cli, finished: Path, monkeypatch: pytest.MonkeyPatch, right_for_single_images: bool
 ) -> None:
-    before, plain = content(finished), formats.ExportedEngine.run
+    before, plain = content(finished), ExportedBackend.run
 
     def wrong(self: Any, arrays: Any) -> dict[str, np.ndarray]:
         found = plain(self, arrays)
-        if right_for_one_alone:
+        if right_for_single_images:
             return found if len(arrays["image"]) == 1 else {k: v[::-1] for k, v in found.items()}
         return {name: values * 1.01 for name, values in found.items()}
 
-    monkeypatch.setattr(formats.ExportedEngine, "run", wrong)
-    answer = export(door, finished, "format=torchscript")
-    check_refusal(answer, "does not say what the run says", "logits differs by", "not kept")
+    monkeypatch.setattr(ExportedBackend, "run", wrong)
+    result = export(cli, finished, "format=torch_export")
+    check_error(result, "does not predict as the run does", "logits differs by", "not kept")
     assert content(finished) == before
-    assert not strays(finished)
+    assert not temporary_files(finished)
 
 
-def test_what_cannot_be_written_is_told_and_leaves_nothing(
+def test_a_model_that_cannot_be_written_leaves_nothing(
     configured: Callable[..., Any], finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*given: object) -> None:
         raise RuntimeError("no such\noperation")
 
-    monkeypatch.setattr(TorchScript, "write", fail)
-    with pytest.raises(RunError, match=r"torchscript: this network cannot.*no such operation"):
-        export_run(configured(finished, "format=torchscript"))
-    assert not (finished / "export" / "torchscript").exists()
-    config = configured(finished, "format=torchscript", f"output={finished / 'run.json' / 'out'}")
+    monkeypatch.setattr(TorchExport, "write", fail)
+    with pytest.raises(RunError, match=r"torch_export: this network cannot.*no such operation"):
+        export_run(configured(finished, "format=torch_export"))
+    assert not (finished / "export" / "torch_export").exists()
+    config = configured(finished, "format=torch_export", f"output={finished / 'run.json' / 'out'}")
     with pytest.raises(RunError, match=r"cannot be written.*name another folder"):
         export_run(config)
 
@@ -212,13 +216,13 @@ def test_what_cannot_be_written_is_told_and_leaves_nothing(
         (["output=used"], RunError, r"thesis\.txt.*name another folder"),
         (["output=used/thesis.txt"], RunError, "found a file"),
         (["format=onnx"], ConfigurationError, r"pip install -e '\.\[onnx\]'"),
-        (["int8=true"], ConfigurationError, "Say format=openvino or format=onnx"),
-        (["data=mvtec", "data.root=/x"], ConfigurationError, "say data.root=<folder>"),
+        (["int8=true"], ConfigurationError, "Set format=openvino or format=onnx"),
+        (["data=mvtec", "data.root=/x"], ConfigurationError, "set data.root=<folder>"),
         (["threads=0"], ConfigurationError, "threads=0: expected a number from 1 to 1024"),
         (["images=0"], ConfigurationError, "images=0: expected a value from 1"),
     ],
 )
-def test_what_cannot_be_exported_is_refused_before_the_run_is_read(
+def test_settings_that_cannot_work_are_refused_before_the_run_is_read(
     configured: Callable[..., Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -227,31 +231,30 @@ def test_what_cannot_be_exported_is_refused_before_the_run_is_read(
     expected: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(formats.sys.modules, "onnxscript", None)
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "thesis.txt").write_text("years of work", encoding="utf-8")
     with pytest.raises(error, match=expected):
-        export_run(configured(tmp_path / "no run", "format=torchscript", *settings))
+        export_run(configured(tmp_path / "no run", "format=torch_export", *settings))
     assert content(tmp_path) == {"used/thesis.txt": b"years of work"}
 
 
-def test_mistakes_on_the_command_line_are_refused(door: Door, finished_home: Path) -> None:
+def test_mistakes_on_the_command_line_are_refused(cli: Cli, finished_home: Path) -> None:
     run = finished_home / "run"
-    check_refusal(export(door, run, "format=onxx"), "Did you mean onnx?", status=2)
-    check_refusal(export(door, run, "stage=test"), "stage: there is no such setting", status=2)
+    check_error(export(cli, run, "format=onxx"), "Did you mean onnx?", status=2)
+    check_error(export(cli, run, "subset=test"), "subset: there is no such setting", status=2)
 
 
-def test_images_that_have_moved_are_taken_from_their_new_place_and_no_others(
+def test_images_that_have_moved_are_found_in_data_root_and_no_others_are_used(
     configured: Callable[..., Any], finished: Path, tmp_path: Path
 ) -> None:
     there, cache = move_images(finished, tmp_path), f"data.cache_folder={tmp_path / 'new cache'}"
     with pytest.raises(DataError, match=r"gone: there is no such folder"):
-        open_source(configured(finished))
-    source = open_source(configured(finished, f"data.root={there}", cache))
+        load_source(configured(finished))
+    source = load_source(configured(finished, f"data.root={there}", cache))
     assert source.data.index.root == there
     assert (tmp_path / "new cache").is_dir()
-    assert len(source.to_compare(6)) == 6
     other = draw_mvtec(tmp_path / "other", first_seed=1000)
     (other / "test" / "crack" / "000.png").rename(other / "test" / "crack" / "unknown.png")
     with pytest.raises(DataError, match=r"unknown\.png"):
-        open_source(configured(finished, f"data.root={other}", cache))
+        load_source(configured(finished, f"data.root={other}", cache))

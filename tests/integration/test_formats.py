@@ -12,9 +12,9 @@ from omegaconf import DictConfig
 from PIL import Image
 from quick import QUICK, SIZE_PX, draw_mask, noise
 
-from capsule_inspection.data.cache import DecodedCache
+from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.types import DataIndex
-from capsule_inspection.workflows.inputs import assign_split, find_images
+from capsule_inspection.workflows.dataset import assign_split, load_dataset
 
 CLASSES = ("ok", "crack", "poke")
 ROTATED = (3 * SIZE_PX // 2, SIZE_PX)
@@ -73,31 +73,31 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def find(
     compose: Callable[..., DictConfig], tmp_path: Path
-) -> Callable[..., tuple[DataIndex, DecodedCache]]:
+) -> Callable[..., tuple[DataIndex, ImageCache]]:
     """The images, decoded, and their split, as a training with these settings has them."""
 
-    def find(*settings: str) -> tuple[DataIndex, DecodedCache]:
+    def find(*settings: str) -> tuple[DataIndex, ImageCache]:
         own = ("data.good_class=ok", f"data.cache_folder={tmp_path / 'cache'}")
         config = compose("train", *QUICK, *settings, *own)
-        index, cache = find_images(config.data)
+        index, cache = load_dataset(config.data)
         return assign_split(index, config.split), cache
 
     return find
 
 
 def test_a_folder_of_all_formats_is_read(
-    find: Callable[..., tuple[DataIndex, DecodedCache]], folder: Path, tmp_path: Path
+    find: Callable[..., tuple[DataIndex, ImageCache]], folder: Path, tmp_path: Path
 ) -> None:
     masks = f"data.masks={tmp_path / 'masks'}"
     index, cache = find("data=folder", f"data.root={folder}", masks)
     assert index.classes == CLASSES
     assert len(index) == len(CLASSES) * len(WRITERS)
-    records = {record.path: record for record in index.records}
+    records = {record.path: record for record in index.samples}
     turned = records["crack/1_turned.jpg"]
     assert (turned.width, turned.height) == ROTATED[::-1]
-    assert all(bool(record.mask) == (record.label != 0) for record in index.records)
-    assert {record.split for record in index.records} == {"train", "val", "test"}
-    for row, record in enumerate(index.records):
+    assert all(bool(record.mask) == (record.label != 0) for record in index.samples)
+    assert {record.split for record in index.samples} == {"train", "val", "test"}
+    for row, record in enumerate(index.samples):
         pixels = cache.images[row]
         assert pixels.shape == (32, 32, 3)
         assert pixels.std() > 10, record.path
@@ -132,11 +132,11 @@ def write_table(path: Path, rows: Sequence[dict[str, str]]) -> None:
 
 @pytest.mark.parametrize("name", ["images.csv", "images.parquet"])
 def test_a_table_brings_its_own_split(
-    find: Callable[..., tuple[DataIndex, DecodedCache]], folder: Path, tmp_path: Path, name: str
+    find: Callable[..., tuple[DataIndex, ImageCache]], folder: Path, tmp_path: Path, name: str
 ) -> None:
     table, rows = tmp_path / name, table_of(folder)
     write_table(table, rows)
     own = ("split=manifest", f"split.path={table}")
     index, _ = find("data=manifest", f"data.path={table}", *own)
-    found = {r.path: (index.classes[r.label], r.mask or "", r.split) for r in index.records}
+    found = {r.path: (index.classes[r.label], r.mask or "", r.split) for r in index.samples}
     assert found == {row["path"]: (row["label"], row["mask"], row["split"]) for row in rows}

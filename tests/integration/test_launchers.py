@@ -19,10 +19,10 @@ import psutil
 import pytest
 import slurm_stand_in
 from quick import QUICK, record_of
-from small import REPOSITORY, Answer
+from small import REPOSITORY, CommandResult
 
 from capsule_inspection.config.entry import Job
-from capsule_inspection.config.sweeps import begun_sweep
+from capsule_inspection.config.sweeps import current_sweep
 from capsule_inspection.types import RunError
 
 SECONDS = 300
@@ -54,9 +54,9 @@ def start(mvtec: Path, tmp_path: Path, sweep_folder: Path) -> Start:
     return begin
 
 
-def answer_of(process: subprocess.Popen[str]) -> Answer:
+def answer_of(process: subprocess.Popen[str]) -> CommandResult:
     out, err = process.communicate(timeout=SECONDS)
-    return Answer(process.returncode, out, err)
+    return CommandResult(process.returncode, out, err)
 
 
 def statuses(sweep_folder: Path) -> dict[str, str]:
@@ -64,8 +64,8 @@ def statuses(sweep_folder: Path) -> dict[str, str]:
     return {path.parent.name: json.loads(path.read_text())["status"] for path in jobs}
 
 
-def check_two_jobs(answer: Answer, sweep_folder: Path) -> None:
-    assert answer.status == 0, answer.err
+def check_two_jobs(result: CommandResult, sweep_folder: Path) -> None:
+    assert result.status == 0, result.err
     assert statuses(sweep_folder) == {"00_seed0": "finished", "01_seed1": "finished"}
     for job in ("00_seed0", "01_seed1"):
         assert record_of(sweep_folder / job)["status"] == "finished"
@@ -82,10 +82,10 @@ def needs(module: str, extra: str) -> None:
 def test_joblib_runs_jobs_side_by_side_on_shared_cores_and_lists_what_fails(
     start: Start, sweep_folder: Path
 ) -> None:
-    answer = answer_of(start("-m", "hydra/launcher=local_parallel", "task.batch_size=8,16,70000"))
-    assert answer.status == 1
-    assert "1 of the 3 jobs of this sweep did not finish" in answer.err
-    assert "task.batch_size=70000: expected a value from 1 to 65536" in answer.err
+    result = answer_of(start("-m", "hydra/launcher=local_parallel", "task.batch_size=8,16,70000"))
+    assert result.status == 1
+    assert "1 of the 3 jobs of this sweep did not finish" in result.err
+    assert "task.batch_size=70000: expected a value from 1 to 65536" in result.err
     assert sorted(statuses(sweep_folder).values()) == ["failed", "finished", "finished"]
     assert (sweep_folder / "comparison" / "comparison.html").is_file()
     cores = len(os.sched_getaffinity(0))
@@ -114,8 +114,8 @@ def test_a_preempted_job_is_queued_again_and_goes_on(
     job = sweep_folder / "00_seed0"
     wait_for(sweep, lambda: (job / "checkpoints" / "last.ckpt").is_file())
     preempt(sweep_folder)
-    answer = answer_of(sweep)
-    check_two_jobs(answer, sweep_folder)
+    result = answer_of(sweep)
+    check_two_jobs(result, sweep_folder)
     assert record_of(job)["attempts"] == 2
     assert record_of(job)["hardware"]["threads"] == 1
     epochs = [line.partition(",")[0] for line in (job / "metrics.csv").read_text().splitlines()]
@@ -166,10 +166,10 @@ def test_a_job_in_another_process_is_where_the_sweep_was_begun(
     monkeypatch.delenv("CAPSULE_SWEEP_FOLDER")
     assert pickle.loads(sent).action is print
     assert Path.cwd() == tmp_path / "begun"
-    assert begun_sweep() == Path("below/here")
+    assert current_sweep() == Path("below/here")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "begun").rename(tmp_path / "elsewhere")
-    with pytest.raises(RunError, match=r"begun: there is no such folder on .*all machines see"):
+    with pytest.raises(RunError, match=r"begun: there is no such folder on .*all machines share"):
         pickle.loads(sent)
 
 
@@ -179,25 +179,25 @@ def test_a_search_survives_failed_trials_and_goes_on_in_its_database(
 ) -> None:
     needs("optuna", "hparams")
     search = (
-        "hparams=stored",
+        "hparams_search=optimizer_sqlite",
         f"hydra.sweeper.storage=sqlite:///{tmp_path / 'search.db'}",
         "hydra.sweeper.sampler.seed=1",
         "optimizer.lr=choice(0.001,5000)",
     )
     first, second = tmp_path / "first", tmp_path / "second"
-    answer = answer_of(start(*search, "hydra.sweeper.n_trials=4", f"hydra.sweep.dir={first}"))
-    assert answer.status == 1
-    assert "Best of" in answer.out, answer.err
-    assert "python train.py optimizer.lr=0.001 " in answer.out
-    assert "hparams=" not in answer.out.partition("To train it anew")[2].splitlines()[0]
+    result = answer_of(start(*search, "hydra.sweeper.n_trials=4", f"hydra.sweep.dir={first}"))
+    assert result.status == 1
+    assert "Best of" in result.out, result.err
+    assert "python train.py optimizer.lr=0.001 " in result.out
+    assert "hparams_search=" not in result.out.partition("To repeat it")[2].splitlines()[0]
     found = list(statuses(first).values())
     assert len(found) == 4
     assert set(found) == {"failed", "finished"}
 
     parallel = ("hydra/launcher=local_parallel", "hydra.sweeper.n_jobs=2")
     number = "hydra.sweeper.n_trials=2"
-    answer = answer_of(start(*search, *parallel, number, f"hydra.sweep.dir={second}"))
-    assert "Traceback" not in answer.err
+    result = answer_of(start(*search, *parallel, number, f"hydra.sweep.dir={second}"))
+    assert "Traceback" not in result.err
     found += statuses(second).values()
     with contextlib.closing(sqlite3.connect(tmp_path / "search.db")) as database:
         states = [state for (state,) in database.execute("select state from trials").fetchall()]

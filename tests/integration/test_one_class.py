@@ -18,21 +18,22 @@ from agreement import (
     rows_of_test,
 )
 from built import Compose, Prepare, calibrate, drawn_in, judge, preparing
+from capsule_inspection.workflows.kinds import kind_of
 from quick import (
     AUTOENCODER,
     QUICK_DATA,
-    check_refusal,
+    check_error,
     draw_mvtec,
-    figures_of,
+    metrics_of,
     record_of,
     rows_of,
 )
-from small import SMALL, Door
+from small import SMALL, Cli
 
 from capsule_inspection.config import checks
 from capsule_inspection.metrics.thresholds import conformal_threshold
-from capsule_inspection.reports.run_folder import CHOSE, SEEN
-from capsule_inspection.tasks.anomaly_detection.lightning_module import ReconstructionTask
+from capsule_inspection.reports.run.run_folder import SELECTION_OVERLAP, TRAINING_OVERLAP
+from capsule_inspection.tasks.anomaly_detection.lightning_module import AnomalyDetectionModule
 from capsule_inspection.types import (
     CALIBRATION,
     TEST,
@@ -41,7 +42,6 @@ from capsule_inspection.types import (
     ConfigurationError,
     DataError,
 )
-from capsule_inspection.workflows.kinds import kind_of
 
 
 @pytest.fixture
@@ -56,13 +56,13 @@ def test_a_run_holds_scores_maps_a_threshold_and_a_page(autoencoder_home: Path) 
     rows, test = rows_of(run), rows_of_test(run)
     assert {row["split"] for row in rows} == {"val", "calibration", "test"}
     assert not any(column.startswith("p_") for column in rows[0])
-    known = {"auroc", "average_precision", "f1", "f1_best", "recall_at_false_alarm_rate", "aupro"}
+    known = {"auroc", "average_precision", "f1", "f1_max", "tpr_at_fpr", "aupro"}
     known |= {"pixel_auroc", "pixel_average_precision", "recall/crack", "recall/good"}
     known |= {"pointing_game", "pointing_game_chance", "pointing_game/crack"}
-    assert known <= {key.removeprefix("test/") for key in figures_of(run)}
+    assert known <= {key.removeprefix("test/") for key in metrics_of(run)}
     with np.load(run / "maps.npz") as maps:
-        assert maps["maps"].shape == (len(test), 32, 96)
-        assert maps["maps"].dtype == np.float16
+        assert maps["anomaly_map"].shape == (len(test), 32, 96)
+        assert maps["anomaly_map"].dtype == np.float16
         assert maps["index"].tolist() == [int(row["index"]) for row in test]
         assert set(np.unique(maps["masks"])) == {0, 1, 2, 3, 4, 5}
     for name in (f"images/{test[0]['index']}_reconstruction.jpg", "report.html"):
@@ -86,7 +86,7 @@ def test_each_good_image_has_one_purpose_and_calibration_alone_sets_the_threshol
     assert len(parts["test"]) == 6
     trained = {row["sha256"] for row in rows_of(run, "split.csv") if row["split"] == "train"}
     checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
-    assert set(checkpoint["seen_sha256"]) == trained
+    assert set(checkpoint["training_hashes"]) == trained
 
     rows, stored = rows_of(run), record_of(run)["threshold"]
     scores = [float(row["score"]) for row in rows if row["split"] == "calibration"]
@@ -95,42 +95,42 @@ def test_each_good_image_has_one_purpose_and_calibration_alone_sets_the_threshol
     assert checkpoint["inspection"]["fitted"]["threshold"] == stored
     for row in rows:
         called = float(row["score"]) > stored["value"] * (1 + 1e-9)
-        assert row["prediction"] == ("defect" if called else "good")
+        assert row["predicted_label"] == ("defect" if called else "good")
         assert float(row["threshold"]) == pytest.approx(stored["value"], rel=1e-6)
-    assert (stored["needed"], stored["enough"]) == (19, False)
+    assert (stored["required_images"], stored["enough"]) == (19, False)
     told = "finer than 3 good calibration images allow: it takes at least 19"
     assert told in (run / "train.log").read_text(encoding="utf-8")
 
 
 def test_run_evaluation_prediction_and_page_agree(
-    door: Door, compose: Compose, autoencoder_home: Path, tmp_path: Path
+    cli: Cli, compose: Compose, autoencoder_home: Path, tmp_path: Path
 ) -> None:
-    from capsule_inspection.workflows import hardware, serving
-    from capsule_inspection.workflows.opening import open_predictor
+    from capsule_inspection.workflows import app, hardware
+    from capsule_inspection.workflows.load_run import load_predictor
 
     run, evaluated = autoencoder_home / "run", tmp_path / "evaluated"
-    evaluate(door, run, evaluated)
+    evaluate(cli, run, evaluated)
     assert rows_of(evaluated) == rows_of_test(run)
-    assert figures_of(evaluated) == figures_of_test(run)
+    assert metrics_of(evaluated) == figures_of_test(run)
     with np.load(run / "maps.npz") as first, np.load(evaluated / "maps.npz") as second:
-        assert np.array_equal(first["maps"], second["maps"])
-    predict_test_images(door, run, tmp_path / "predicted")
+        assert np.array_equal(first["anomaly_map"], second["anomaly_map"])
+    predict_test_images(cli, run, tmp_path / "predicted")
     check_agreement(tmp_path / "predicted", evaluated)
     rows = rows_of(tmp_path / "predicted")
-    assert {row["prediction"] for row in rows} == {"good", "defect"}
+    assert {row["predicted_label"] for row in rows} == {"good", "defect"}
     assert {row["regions"] for row in rows} == {""}
     config = compose("app", f"run={run}", "trainer=cpu", "trainer.threads=1")
-    predictor = open_predictor(run, hardware.choose(config.trainer), explain="none")
-    inspect = serving.answering(predictor, None, count=0)
+    predictor = load_predictor(run, hardware.resolve_runtime(config.trainer))
+    predict = app.build_predict(predictor, None, count=0)
     for row in (rows[0], max(rows, key=lambda row: float(row["score"]))):
-        words, picture, _ = inspect(row["path"])
-        assert ('class="verdict bad">Defect<' in words) == (row["prediction"] == "defect")
-        assert f"a defect above the threshold {float(row['threshold']):.3g}" in words
-        assert picture is not None
+        text, overlay, _ = predict(row["path"])
+        assert ('class="headline bad">Defect<' in text) == (row["predicted_label"] == "defect")
+        assert f"a defect above the threshold {float(row['threshold']):.3g}" in text
+        assert overlay is not None
 
 
 def test_it_judges_kinds_of_defects_that_it_has_never_heard_of_and_that_have_no_masks(
-    door: Door, autoencoder_home: Path, tmp_path: Path
+    cli: Cli, autoencoder_home: Path, tmp_path: Path
 ) -> None:
     other, output = tmp_path / "other", tmp_path / "judged"
     run = autoencoder_home / "run"
@@ -138,14 +138,14 @@ def test_it_judges_kinds_of_defects_that_it_has_never_heard_of_and_that_have_no_
     shutil.copytree(drawn / "test" / "poke", other / "test" / "hole")
     shutil.copytree(drawn / "train", other / "train")
     place = [f"data.root={other}", f"data.cache_folder={tmp_path / 'cache'}"]
-    answer = evaluate(door, run, output, "data=mvtec", *place, "split=all_test")
-    assert "had a part in choosing the epoch, the threshold or the decision" in answer.out
-    figures = figures_of(output)
+    result = evaluate(cli, run, output, "data=mvtec", *place, "split=test_only")
+    assert "had a part in choosing the epoch, the threshold or the decision" in result.out
+    figures = metrics_of(output)
     assert {"test/recall/hole", "test/auroc"} <= figures.keys()
     assert not any("aupro" in key or "pixel" in key or "pointing" in key for key in figures)
     stages = [row["split"] for row in rows_of(run, "split.csv")]
-    assert record_of(output)[SEEN] == stages.count("train")
-    assert record_of(output)[CHOSE] == stages.count("val") + stages.count("calibration")
+    assert record_of(output)[TRAINING_OVERLAP] == stages.count("train")
+    assert record_of(output)[SELECTION_OVERLAP] == stages.count("val") + stages.count("calibration")
     described = record_of(output)["data"]
     assert described["name"] == "mvtec"
     assert described["classes"][-1] == "hole"
@@ -153,22 +153,22 @@ def test_it_judges_kinds_of_defects_that_it_has_never_heard_of_and_that_have_no_
 
 
 def test_a_checkpoint_without_its_threshold_is_refused(
-    door: Door, autoencoder_run: Path, tmp_path: Path
+    cli: Cli, autoencoder_run: Path, tmp_path: Path
 ) -> None:
     path = autoencoder_run / "checkpoints" / "best.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     del checkpoint["inspection"]["fitted"]
     torch.save(checkpoint, path)
-    answer = door("evaluate", f"run={autoencoder_run}", f"output={tmp_path / 'again'}")
-    check_refusal(answer, "best.ckpt", "has no threshold", "python train.py resume=")
+    result = cli("evaluate", f"run={autoencoder_run}", f"output={tmp_path / 'again'}")
+    check_error(result, "best.ckpt", "has no threshold", "python train.py resume=")
 
 
 def test_a_resumed_training_sees_windows_then_whole_images_and_ends_as_an_undisturbed_one(
-    door: Door, autoencoder_home: Path, tmp_path: Path
+    cli: Cli, autoencoder_home: Path, tmp_path: Path
 ) -> None:
     settings = (*SMALL, *AUTOENCODER)
     whole = autoencoder_home / "run"
-    seen = check_resumed(door, ReconstructionTask, whole, tmp_path / "again", *settings)
+    seen = check_resumed(cli, AnomalyDetectionModule, whole, tmp_path / "again", *settings)
     first = seen.index((32, 96))
     assert 0 < first < len(seen)
     assert seen == [(32, 48)] * first + [(32, 96)] * (len(seen) - first)
@@ -186,7 +186,7 @@ def test_on_a_split_of_classifiers_good_images_teach_and_all_are_tested(
     assert of_split[VAL] - good
     drawn = {draw.row for draw in data.train_dataloader().sampler}  # type: ignore[attr-defined]
     assert drawn == of_split[TRAIN] & good
-    assert made.task.seen_sha256 == sorted(data.index.records[row].sha256 for row in drawn)
+    assert made.task.training_hashes == sorted(data.index.samples[row].sha256 for row in drawn)
     assert set(data.indices(VAL)) == of_split[VAL] & good
     assert set(data.indices(CALIBRATION, every_label=True)) <= good
     assert data.indices(TEST) == np.flatnonzero(data.stages == TEST).tolist()
@@ -196,10 +196,10 @@ def test_on_a_split_of_classifiers_good_images_teach_and_all_are_tested(
 def test_each_rule_takes_its_threshold_from_its_own_images(
     prepare: Prepare, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made = prepare("threshold=sigma", "threshold.sigmas=2")
+    made = prepare("threshold=sigma", "threshold.num_std=2")
     threshold, kind = calibrate(made)["threshold"], kind_of(made.config)
     made.data.predict_stage = CALIBRATION
-    scores = kind.predict(made.task, made.data, CALIBRATION, choices=made.choices).score
+    scores = kind.predict(made.task, made.data, CALIBRATION, runtime=made.runtime).score
     assert len(scores) == 3
     expected = np.mean(scores) + 2 * np.std(scores, ddof=1)
     assert threshold["value"] == pytest.approx(expected, rel=1e-6)
@@ -221,32 +221,32 @@ def test_without_a_head_the_residual_is_the_map(prepare: Prepare, corruption: st
     assert "test/auroc" in judge(made)
 
 
-def test_a_training_that_steps_limit_begins_with_windows_too(prepare: Prepare) -> None:
+def test_a_training_that_steps_limit_begins_with_crops_too(prepare: Prepare) -> None:
     limits = ("trainer.max_epochs=-1", "trainer.max_steps=6", "task.epochs=2")
-    spoiling = prepare(*limits, "task.window=[30,90]").data.corruption
-    assert spoiling is not None
-    assert (spoiling.window_at(0), spoiling.window_at(1)) == ((30, 90), None)
+    transform = prepare(*limits, "task.crop_size=[30,90]").data.batch_transform
+    assert transform is not None
+    assert [transform.crops.size_at(epoch) for epoch in (0, 1)] == [(30, 90), None]
 
 
 def test_synthetic_defects_are_learnt_from_on_drawn_capsules(prepare: Prepare) -> None:
-    data = prepare("model.corruption=painted", "task.painting.variants=2").data
-    spoilt = data.spoil(next(iter(data.train_dataloader())), training=True, epoch=1)
-    differs = (spoilt["image"] != spoilt["target"]).any(dim=-1)
+    data = prepare("model.corruption=synthetic_defects", "data.synthesis.variants=2").data
+    batch = data.transform_raw(next(iter(data.train_dataloader())), training=True, epoch=1)
+    differs = (batch["image"] != batch["target"]).any(dim=-1)
     assert differs.any()
-    assert spoilt["mask"][differs].float().mean() > 0.5
+    assert batch["mask"][differs].float().mean() > 0.5
 
 
 @pytest.mark.pictures
 def test_without_defects_training_and_threshold_work_and_the_page_says_what_is_missing(
-    door: Door, tmp_path: Path
+    cli: Cli, tmp_path: Path
 ) -> None:
     run, root = tmp_path / "run", draw_mvtec(tmp_path / "good only", counts={"good": 14})
     data = ("data=mvtec", f"data.root={root}", f"data.cache_folder={tmp_path / 'cache'}")
-    window = "task.window=null"
-    answer = door("train", *QUICK_DATA, *AUTOENCODER, window, *data, f"hydra.run.dir={run}")
-    assert answer.status == 0, answer.err
-    told = ("good_rejected", "recall/good")
-    assert figures_of(run).keys() == {f"{stage}/{n}" for stage in ("val", "test") for n in told}
+    window = "task.crop_size=null"
+    result = cli("train", *QUICK_DATA, *AUTOENCODER, window, *data, f"hydra.run.dir={run}")
+    assert result.status == 0, result.err
+    told = ("false_positive_rate", "recall/good")
+    assert metrics_of(run).keys() == {f"{stage}/{n}" for stage in ("val", "test") for n in told}
     assert record_of(run)["threshold"]["good_images"] > 0
     assert "no defect images" in (run / "report.html").read_text(encoding="utf-8").lower()
 
@@ -256,10 +256,10 @@ def test_without_defects_training_and_threshold_work_and_the_page_says_what_is_m
     [
         (["model.head=true", "model.corruption=noise"], "model.head=true"),
         (["task.map.source=head", "model.corruption=none"], "task.map.source=head"),
-        (["task.window=[16,16]", "model.depth=5"], "task.window=[16, 16]"),
-        (["model.depth=6", "task.window=null"], "The nearest that fits is [64, 96]"),
+        (["task.crop_size=[16,16]", "model.depth=5"], "task.crop_size=[16, 16]"),
+        (["model.depth=6", "task.crop_size=null"], "The nearest that fits is [64, 96]"),
         (["split.val=0"], "split.val=0"),
-        ([f"task.loss_weights.{name}=0" for name in ("l1", "gradient", "spoilt")],
+        ([f"task.loss_weights.{name}=0" for name in ("l1", "gradient", "corrupted")],
          "task.loss_weights"),
     ],
 )  # fmt: skip
@@ -274,15 +274,15 @@ def test_settings_that_do_not_fit_each_other_are_refused(
     ("settings", "expected"),
     [
         ([*AUTOENCODER, "model.corruption=painting"], "model.corruption=painting"),
-        ([*AUTOENCODER, "task.window=[4,4]"], "task.window"),
+        ([*AUTOENCODER, "task.crop_size=[4,4]"], "task.crop_size"),
         ([*AUTOENCODER, "model.head=1"], "model.head=1"),
         ([*AUTOENCODER, "model.name=unet"], "model.name=unet"),
         *(
-            ([*AUTOENCODER, f"threshold.false_alarm_rate={rate}"], "between 0 and 1")
+            ([*AUTOENCODER, f"threshold.target_fpr={rate}"], "between 0 and 1")
             for rate in ("0", "1", "1.5", "-0.1")
         ),
-        (["split=one_class"], "a classifier learns nothing"),
-        (["task=reconstruction"], "model=custom_resnet is for task=classification"),
+        (["split=one_class"], "a classifier needs defects"),
+        (["task=anomaly_detection"], "model=custom_resnet is for task=classification"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused_before_anything_is_read(
@@ -292,35 +292,35 @@ def test_settings_that_cannot_be_meant_are_refused_before_anything_is_read(
         checks.check(compose("train", *settings))
 
 
-def test_classifiers_have_no_threshold(door: Door) -> None:
-    check_refusal(door("train", "threshold=sigma"), "no such group of settings", status=2)
-    answer = door("train", "threshold.false_alarm_rate=0.1")
-    check_refusal(answer, "threshold.false_alarm_rate: there is no such setting", status=2)
+def test_classifiers_have_no_threshold(cli: Cli) -> None:
+    check_error(cli("train", "threshold=sigma"), "no such group of settings", status=2)
+    result = cli("train", "threshold.target_fpr=0.1")
+    check_error(result, "threshold.target_fpr: there is no such setting", status=2)
 
 
 @pytest.mark.slow
 def test_the_comparison_of_corruptions_ends_with_a_table_of_means_over_folds(
-    door: Door, tmp_path: Path
+    cli: Cli, tmp_path: Path
 ) -> None:
     sweep = tmp_path / "sweep"
     network = [name for name in AUTOENCODER if not name.startswith(("model=", "model.corruption"))]
-    answer = door(
+    result = cli(
         "train",
         "experiment=one_class_comparison",
         *SMALL,
         *network,
-        *("data.size_px=200", "task.image_size=[64,176]", "task.painting.variants=2"),
+        *("data.size_px=200", "task.image_size=[64,176]", "data.synthesis.variants=2"),
         "task.epochs=1",
         "split.fold=0,1",
         f"hydra.sweep.dir={sweep}",
         f"data.root={tmp_path / 'drawn'}",
         f"data.cache_folder={tmp_path / 'cache'}",
     )
-    assert answer.status == 0, answer.err
+    assert result.status == 0, result.err
     assert len(list(sweep.glob("*/run.json"))) == 6
     table = rows_of(sweep / "comparison", "comparison.csv")
     assert len(table) == 3
-    for corruption in ("none", "noise", "painted"):
+    for corruption in ("none", "noise", "synthetic_defects"):
         assert any(corruption in row["model"] for row in table)
     for row in table:
         assert row["runs"] == "2"

@@ -15,16 +15,16 @@ import pytest
 import torch
 from built import Compose
 from PIL import Image
-from quick import ODD_NAME, check_refusal, content, draw, record_of, rows_of, strays
-from small import Answer, Door
+from quick import ODD_NAME, check_error, content, draw, record_of, rows_of, temporary_files
+from small import CommandResult, Cli
 
 from capsule_inspection.config import checks
-from capsule_inspection.inference import predictor, results
+from capsule_inspection.inference import prediction_folder, predictor
 from capsule_inspection.inference.predictor import Predictor
-from capsule_inspection.inference.torch_engine import TorchEngine
+from capsule_inspection.inference.torch_backend import TorchBackend
 from capsule_inspection.types import ConfigurationError, RunError
-from capsule_inspection.workflows.inspecting import rows_of as rows_of_stream
-from capsule_inspection.workflows.opening import choose, open_predictor, open_run
+from capsule_inspection.workflows.load_run import choose, open_predictor, open_run
+from capsule_inspection.workflows.predict import rows_of as rows_of_stream
 
 CPU = ("batch_size=2", "trainer=cpu", "trainer.threads=1", "workers=1")
 
@@ -53,8 +53,8 @@ def opened(compose: Compose, finished_home: Path) -> Callable[..., Predictor]:
     return call
 
 
-def predict(door: Door, run: Path, photos: Path, output: Path, *more: str) -> Answer:
-    return door("predict", f"run={run}", f"input={photos}", f"output={output}", *CPU, *more)
+def predict(cli: Cli, run: Path, photos: Path, output: Path, *more: str) -> CommandResult:
+    return cli("predict", f"run={run}", f"input={photos}", f"output={output}", *CPU, *more)
 
 
 def without_log(output: Path) -> dict[str, bytes]:
@@ -62,12 +62,12 @@ def without_log(output: Path) -> dict[str, bytes]:
 
 
 def test_a_folder_becomes_tables_pictures_and_a_gallery_and_goes_on_where_it_was_cut_short(
-    door: Door, finished: Path, photos: Path
+    cli: Cli, finished: Path, photos: Path
 ) -> None:
     output, pictures = photos / "result", sorted(str(path) for path in photos.iterdir())
-    answer = predict(door, finished, photos, output, "explain=all")
-    assert answer.status == 0, answer.err
-    assert "6 photographs: " in answer.out
+    result = predict(cli, finished, photos, output, "explain=all")
+    assert result.status == 0, result.err
+    assert "6 images: " in result.out
     text = (output / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     found = [json.loads(line) for line in text]
     assert [row["path"] for row in found] == pictures
@@ -75,41 +75,41 @@ def test_a_folder_becomes_tables_pictures_and_a_gallery_and_goes_on_where_it_was
         with Image.open(output / row["overlay"]) as overlay:
             assert overlay.size == (32, 32)
     (large,) = (row for row in found if row["path"].endswith("large.png"))
-    assert any("50x30" in remark for remark in large["remarks"])
+    assert any("50x30" in remark for remark in large["ood_warnings"])
     assert (large["width"], large["height"]) == (50, 30)
     page = (output / "index.html").read_text(encoding="utf-8")
     assert "<img src=x onerror" not in page
     assert "Bright places in a picture" in page
     record = json.loads((output / "prediction.json").read_text("utf-8"))
     assert (record["status"], record["precision"]) == ("finished", "32-true")
-    assert not strays(output)
+    assert not temporary_files(output)
 
     whole = rows_of(output)
     kept = [line for line in text if "3.png" not in line]
     (output / "predictions.jsonl").write_text("\n".join([*kept, '{"path": "cut sh']), "utf-8")
     (output / "predictions.csv").unlink()
-    answer = predict(door, finished, photos, output, "explain=all")
-    assert "5 photographs are done, 1 to go" in answer.out  # its own pictures are none of them
-    names = ("path", "status", "prediction", "is_defect", "remarks")
+    result = predict(cli, finished, photos, output, "explain=all")
+    assert "5 images are predicted, 1 remain" in result.out  # its own pictures are none of them
+    names = ("path", "status", "predicted_label", "is_defect", "ood_warnings")
     for row, other in zip(rows_of(output), whole, strict=True):
         assert [row[name] for name in names] == [other[name] for name in names]
         for name in ("score", "p_good", "p_crack", "p_poke"):  # other batches round otherwise
             assert float(row[name]) == pytest.approx(float(other[name]), abs=1e-6)
 
     before = without_log(output)
-    answer = predict(door, finished, photos, output, "explain=all", "overlays=defects")
-    check_refusal(answer, "overlays=all", "overlays=defects is asked for now")
+    result = predict(cli, finished, photos, output, "explain=all", "overlays=defects")
+    check_error(result, "overlays=all", "overlays=defects is asked for now")
     path = finished / "checkpoints" / "best.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     checkpoint["state_dict"]["network.head.bias"][0] += 1
     torch.save(checkpoint, path)
-    answer = predict(door, finished, photos, output, "explain=all")
-    check_refusal(answer, "were made with checkpoint=", "name another folder")
+    result = predict(cli, finished, photos, output, "explain=all")
+    check_error(result, "were made with checkpoint=", "name another folder")
     assert without_log(output) == before
 
 
-def test_files_that_cannot_be_read_are_rows_and_alone_are_read_anew(
-    door: Door, finished_home: Path, photos: Path, tmp_path: Path
+def test_files_that_cannot_be_read_are_rows_and_alone_are_read_again(
+    cli: Cli, finished_home: Path, photos: Path, tmp_path: Path
 ) -> None:
     run, table, whole = finished_home / "run", photos / "lot.csv", (photos / "2.png").read_bytes()
     (photos / "1.png").write_bytes(b"no image")
@@ -117,37 +117,37 @@ def test_files_that_cannot_be_read_are_rows_and_alone_are_read_anew(
     Image.new("1", (20_000, 20_000)).save(photos / "bomb.png")
     table.write_text("path\n0.png\n1.png\n2.png\nbomb.png\nnever.png\n", encoding="utf-8")
     settings = (f"run={run}", f"input={table}", *CPU, "max_pixels=1600")
-    answer = door("predict", *settings)
+    result = cli("predict", *settings)
     (folder,) = (tmp_path / "outputs" / "predictions").iterdir()
     again = f"run the command again with output={folder}"
-    check_refusal(answer, "4 of 5 photographs could not be read", "1.png: is not a PNG, JPEG")
-    check_refusal(answer, "bomb.png: is 20000x20000 pixels; max_pixels allows 1600")
-    check_refusal(answer, "there is no such file", f"{again}: only these are read anew")
-    assert f"To go on after an interruption, {again}" in answer.out
+    check_error(result, "4 of 5 images cannot be read", "1.png: is not a PNG, JPEG")
+    check_error(result, "bomb.png: is 20000x20000 pixels; max_pixels allows 1600")
+    check_error(result, "there is no such file", f"{again}: only these are read")
+    assert f"After an interruption {again}" in result.out
     rows = rows_of(folder)
     assert [row["status"] for row in rows] == ["ok", "error", "error", "error", "error"]
-    assert rows[0]["prediction"]
+    assert rows[0]["predicted_label"]
     assert "cut short" in rows[2]["error"]
     assert (folder / "index.html").is_file()
 
     (photos / "2.png").write_bytes(whole)
     for name in ("1.png", "never.png"):
         draw(photos / name, seed=7)
-    answer = door("predict", *settings, f"output={folder}")
-    check_refusal(answer, "1 of 5", "Mend them and run the same command again: only these are")
-    assert "1 photographs are done, 4 to go" in answer.out
+    result = cli("predict", *settings, f"output={folder}")
+    check_error(result, "1 of 5", "Repair them and run the same command again: only these are")
+    assert "1 images are predicted, 4 remain" in result.out
     assert [row["status"] for row in rows_of(folder)] == ["ok", "ok", "ok", "error", "ok"]
 
 
 def test_a_full_disk_is_told_in_one_message(
-    door: Door, finished_home: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, finished_home: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*given: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(results.Results, "add", refuse)
-    answer = predict(door, finished_home / "run", photos, tmp_path / "out")
-    check_refusal(answer, "the disk is full ([Errno 28] No space left on device)", "Make room")
+    monkeypatch.setattr(prediction_folder.Results, "add", refuse)
+    result = predict(cli, finished_home / "run", photos, tmp_path / "out")
+    check_error(result, "the disk is full ([Errno 28] No space left on device)", "Free some space")
 
 
 def test_an_image_that_changes_while_it_is_read_is_not_what_was_answered(
@@ -160,10 +160,10 @@ def test_an_image_that_changes_while_it_is_read_is_not_what_was_answered(
         draw(path, seed=7, size_px=44)
         return pixels
 
-    assert opened().read(path).identity == results.identity(path)
+    assert opened().read(path).identity == prediction_folder.identity(path)
     monkeypatch.setattr(predictor, "read_image", read_and_change)
     (answered,) = opened().stream([path], batch_size=2, workers=1)
-    assert answered.identity != results.identity(path)
+    assert answered.identity != prediction_folder.identity(path)
 
 
 def test_only_pictures_that_show_where_the_model_looks_are_called_coloured(
@@ -184,7 +184,7 @@ def test_only_pictures_that_show_where_the_model_looks_are_called_coloured(
 
     assert coloured("explain=all") == {True}
     assert coloured("explain=none") == {False}
-    monkeypatch.setattr(TorchEngine, "explain", lambda *given: None)  # as exported files do
+    monkeypatch.setattr(TorchBackend, "explain", lambda *given: None)  # as exported files do
     caplog.set_level("INFO")
     assert coloured("explain=all") == {False}
     assert caplog.text.count("Where the model looks is not shown") == 1
@@ -228,27 +228,27 @@ class Harm:
 
 
 def test_a_checkpoint_that_carries_code_is_refused_and_not_run(
-    door: Door, finished: Path, photos: Path, tmp_path: Path
+    cli: Cli, finished: Path, photos: Path, tmp_path: Path
 ) -> None:
     path = finished / "checkpoints" / "best.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     torch.save({**checkpoint, "extra": Harm(tmp_path / "harmed")}, path)
-    answer = predict(door, finished, photos, tmp_path / "out")
-    check_refusal(answer, "more than tensors and plain values")
+    result = predict(cli, finished, photos, tmp_path / "out")
+    check_error(result, "more than tensors and plain values")
     assert not (tmp_path / "harmed").exists()
 
 
 def test_an_empty_folder_is_refused_before_the_model_is_read(
-    door: Door, finished: Path, tmp_path: Path
+    cli: Cli, finished: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "photos").mkdir()
     (finished / "checkpoints" / "best.ckpt").write_bytes(b"x")
-    answer = predict(door, finished, tmp_path / "photos", tmp_path / "out")
-    check_refusal(answer, "expected photographs")
+    result = predict(cli, finished, tmp_path / "photos", tmp_path / "out")
+    check_error(result, "expected photographs")
 
 
 def test_settings_that_cannot_be_meant_are_refused(
-    door: Door, compose: Compose, finished_home: Path, tmp_path: Path
+    cli: Cli, compose: Compose, finished_home: Path, tmp_path: Path
 ) -> None:
     run = finished_home / "run"
     for setting, expected in {
@@ -259,5 +259,5 @@ def test_settings_that_cannot_be_meant_are_refused(
     }.items():
         with pytest.raises(ConfigurationError, match=re.escape(expected)):
             checks.check(compose("predict", f"run={run}", "input=x", setting))
-    answer = predict(door, run, tmp_path, tmp_path / "out", "data.roi=none")
-    check_refusal(answer, "data.roi cannot be set together with run=", status=2)
+    result = predict(cli, run, tmp_path, tmp_path / "out", "data.roi=none")
+    check_error(result, "data.roi cannot be set together with run=", status=2)

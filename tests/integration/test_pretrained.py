@@ -7,39 +7,42 @@ from pathlib import Path
 
 import pytest
 from built import Compose, preparing
-from quick import QUICK, draw_mvtec, rows_of, strays
+from quick import QUICK, draw_mvtec, rows_of, temporary_files
 from safetensors.torch import load_file, save_file
-from small import Door
+from small import Cli
 
-from capsule_inspection.models.weight_cards import read_card
+from capsule_inspection.models.model_card import read_card
 from capsule_inspection.types import WeightsError
 
 
 def test_weights_and_their_card_begin_other_runs_but_none_that_their_images_are_to_judge(
-    door: Door, compose: Compose, tmp_path: Path
+    cli: Cli, compose: Compose, tmp_path: Path
 ) -> None:
     root, run = draw_mvtec(tmp_path / "bottle"), tmp_path / "run"
     places = (f"data.root={root}", f"data.cache_folder={tmp_path / 'cache'}")
     settings = (*QUICK, "data=mvtec", *places)
-    answer = door("train", *settings, "save_weights=true", f"hydra.run.dir={run}")
-    assert answer.status == 0, answer.err
-    assert not strays(run)
+    result = cli("train", *settings, "save_weights=true", f"hydra.run.dir={run}")
+    assert result.status == 0, result.err
+    assert not temporary_files(run)
     path = run / "weights.safetensors"
     card = read_card(path)
     assert card is not None
     assert (card.name, card.source) == ("custom_resnet", "file")
     assert "save_weights=true" in card.command
     assert card.image_size == (32, 32)
-    assert "test/balanced_accuracy" in card.figures
+    assert "test/balanced_accuracy" in card.metrics
     assert card.training["epochs"] == 1
-    used = {row["sha256"] for row in rows_of(run, "split.csv") if row["split"] in ("train", "val")}
-    assert set(card.seen_sha256) == used
+    rows = rows_of(run, "split.csv")
+    used, selected = ({r["sha256"] for r in rows if r["split"] == x} for x in ("train", "val"))
+    assert (set(card.training_hashes), set(card.selection_hashes)) == (used, selected)
 
     prepare = preparing(compose, tmp_path / "ready", *settings, f"model.weights={path}")
     made = prepare(f"data.root={draw_mvtec(tmp_path / 'other', first_seed=500)}")
     weights = made.weights
     assert (weights.source, weights.path, weights.sha256) == ("file", str(path), card.sha256)
-    assert used < set(made.task.seen_sha256)  # so its checkpoints know them too
+    assert used < set(made.task.training_hashes)  # so its checkpoints have them too
+    assert selected < set(made.task.selection_hashes)
+    prepare("split=manifest", f"split.path={run / 'split.csv'}")  # val may select again
     with pytest.raises(WeightsError, match=r"were trained on.*split=manifest"):
         prepare("split.seed=5")
     save_file(load_file(path), path)  # and so they are where the file does not say it: its card

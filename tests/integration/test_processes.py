@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig
-from quick import QUICK_DATA, draw_mvtec, figures_of, rows_of
+from quick import QUICK_DATA, draw_mvtec, metrics_of, rows_of
 from small import REPOSITORY
 
 from capsule_inspection.types import ConfigurationError
-from capsule_inspection.workflows import building, hardware
+from capsule_inspection.workflows import hardware
+from capsule_inspection.workflows.trainer import build_trainer
 
 COUNTS = {"good": 29, "crack": 15, "poke": 15}
 TOLERANCE = 1e-4
@@ -62,7 +63,7 @@ def test_two_processes_have_the_figures_of_one(tmp_path: Path) -> None:
     for alone, together in zip(one, two, strict=True):
         for key in alone.keys() - {"seconds"}:
             assert float(together[key]) == pytest.approx(float(alone[key]), rel=TOLERANCE), key
-    figures = [figures_of(run) for run in runs]
+    figures = [metrics_of(run) for run in runs]
     for key, figure in figures[0].items():
         assert figures[1][key]["value"] == pytest.approx(figure["value"], rel=TOLERANCE), key
         assert figures[1][key]["n"] == figure["n"], key
@@ -73,6 +74,6 @@ def test_a_batch_that_processes_cannot_share_is_refused(
 ) -> None:
     settings = [f"trainer.{setting}" for setting in ("accelerator=cpu", "devices=2")]
     config = compose("train", "trainer=ddp", *settings, "task.batch_size=9")
-    choices = hardware.Choices("cpu", hardware.FULL, channels_last=True, threads=1)
+    runtime = hardware.RuntimeConfig("cpu", hardware.FLOAT32, channels_last=True, threads=1)
     with pytest.raises(ConfigurationError, match=r"task\.batch_size=9.*a multiple of 2"):
-        building.build_trainer(config, choices, callbacks=[], loggers=[])
+        build_trainer(config, runtime, callbacks=[], loggers=[])

@@ -7,21 +7,21 @@ from pathlib import Path
 import pytest
 from agreement import check_agreement, evaluate, predict_test_images, rows_of_test
 from quick import record_of, rows_of
-from small import SMALL, Door
+from small import SMALL, Cli
 
 
 @pytest.mark.slow
 def test_its_run_begins_with_the_brought_weights_and_is_evaluated_and_predicted_alike(
-    door: Door, tmp_path: Path
+    cli: Cli, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     settings = [*SMALL, "task.epochs=1", "trainer.precision=bf16-mixed", f"hydra.run.dir={run}"]
-    answer = door("train", "experiment=quickstart", *settings)
-    assert answer.status == 0, answer.err
+    result = cli("train", "experiment=quickstart", *settings)
+    assert result.status == 0, result.err
     record = record_of(run)
-    assert (record["model"], record["weights"]["source"]) == ("resnet18", "painted")
+    assert (record["model"], record["weights"]["source"]) == ("resnet18", "synthetic")
     assert float(rows_of(run, "metrics.csv")[0]["train/mask_loss"]) > 0
-    evaluate(door, run, tmp_path / "evaluated")
+    evaluate(cli, run, tmp_path / "evaluated")
     assert rows_of(tmp_path / "evaluated") == rows_of_test(run)
-    predict_test_images(door, run, tmp_path / "predicted")
+    predict_test_images(cli, run, tmp_path / "predicted")
     check_agreement(tmp_path / "predicted", tmp_path / "evaluated")

@@ -13,11 +13,11 @@ from typing import Any
 import lightning as L
 import pytest
 import yaml
-from quick import QUICK, check_refusal, draw_mvtec, move_images, record_of, rows_of
-from small import REPOSITORY, SMALL, Door
+from quick import QUICK, check_error, draw_mvtec, move_images, record_of, rows_of
+from small import REPOSITORY, SMALL, Cli
 
 from capsule_inspection.inference.checkpoints import read_checkpoint
-from capsule_inspection.workflows.interruption import InterruptionGuard
+from capsule_inspection.workflows.callbacks import InterruptHandler
 
 EPOCHS = 4
 RESULTS = ("predictions.csv", "metrics.json")
@@ -42,12 +42,12 @@ def kill_after(epochs: int, run: Path, *settings: str) -> None:
     """Kill train.py, a process slow enough that this meets it within the next epoch of a run."""
     code = (
         "import sys, time, runpy\n"
-        "from capsule_inspection.data.module import CachedImages\n"
-        "read = CachedImages.__getitems__\n"
+        "from capsule_inspection.data.module import CachedDataset\n"
+        "read = CachedDataset.__getitems__\n"
         "def slow(self, draws):\n"
         "    time.sleep(0.15)\n"
         "    return read(self, draws)\n"
-        "CachedImages.__getitems__ = slow\n"
+        "CachedDataset.__getitems__ = slow\n"
         f"sys.argv = ['train.py', *{list(settings)!r}]\n"
         f"runpy.run_path({str(REPOSITORY / 'train.py')!r}, run_name='__main__')\n"
     )
@@ -80,26 +80,26 @@ def check_equal(run: Path, whole: Path, *, attempts: int) -> None:
 
 
 def test_an_interrupted_or_killed_training_ends_with_the_figures_of_an_undisturbed_one(
-    door: Door, finished_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, finished_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = settings_of(finished_home)
     whole, killed, interrupted = (tmp_path / name for name in ("whole", "killed", "interrupted"))
-    assert door("train", *settings, f"hydra.run.dir={whole}").status == 0
+    assert cli("train", *settings, f"hydra.run.dir={whole}").status == 0
     assert len(table(whole)) == EPOCHS
 
     with monkeypatch.context() as patch:
-        begin = InterruptionGuard.on_train_batch_start
+        begin = InterruptHandler.on_train_batch_start
 
-        def stop(self: InterruptionGuard, trainer: L.Trainer, module: object, *batch: Any) -> None:
+        def stop(self: InterruptHandler, trainer: L.Trainer, module: object, *batch: Any) -> None:
             if (trainer.current_epoch, batch[1]) == (2, 1):
                 signal.raise_signal(signal.SIGINT)
             begin(self, trainer, module, *batch)
 
-        patch.setattr(InterruptionGuard, "on_train_batch_start", stop)
-        answer = door("train", *settings, f"hydra.run.dir={interrupted}")
-    assert answer.status == 130, answer.err
-    assert f"resume={interrupted}" in answer.out + answer.err
-    assert "Traceback" not in answer.out + answer.err
+        patch.setattr(InterruptHandler, "on_train_batch_start", stop)
+        result = cli("train", *settings, f"hydra.run.dir={interrupted}")
+    assert result.status == 130, result.err
+    assert f"resume={interrupted}" in result.out + result.err
+    assert "Traceback" not in result.out + result.err
     assert record_of(interrupted)["status"] == "interrupted"
     assert (interrupted / "metrics.json").is_file()
     assert (interrupted / "checkpoints" / "best.ckpt").is_file()
@@ -107,15 +107,15 @@ def test_an_interrupted_or_killed_training_ends_with_the_figures_of_an_undisturb
 
     kill_after(2, killed, *settings, f"hydra.run.dir={killed}")
     for run in (interrupted, killed):
-        answer = door("train", f"resume={run}")
-        assert answer.status == 0, answer.err
+        result = cli("train", f"resume={run}")
+        assert result.status == 0, result.err
         check_equal(run, whole, attempts=2)
     assert scalar_steps(killed) == list(range(EPOCHS))
 
 
 @pytest.mark.slow
 def test_a_killed_sweep_ends_with_the_table_of_an_undisturbed_one(
-    door: Door, finished_home: Path, tmp_path: Path
+    cli: Cli, finished_home: Path, tmp_path: Path
 ) -> None:
     """With a schedule that keeps a state, weights without averaging, and a head that begins."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -123,15 +123,15 @@ def test_a_killed_sweep_ends_with_the_table_of_an_undisturbed_one(
     stateful = ("scheduler=plateau", "scheduler.patience=1", "callbacks=no_ema")
     head_first = ("finetune=head_first", "finetune.head_epochs=3")
     settings = ["-m", *settings_of(finished_home), *stateful, *head_first, "seed=0,1,2"]
-    assert door("train", *settings, f"hydra.sweep.dir={whole}").status == 0
+    assert cli("train", *settings, f"hydra.sweep.dir={whole}").status == 0
 
     kill_after(2, killed / second, *settings, f"hydra.sweep.dir={killed}")
     assert record_of(killed / first)["status"] == "finished"
     assert not (killed / third).exists()
     finished = (killed / first / "run.json").stat().st_mtime_ns
 
-    answer = door("train", "-m", f"resume={killed}")
-    assert answer.status == 0, answer.err
+    result = cli("train", "-m", f"resume={killed}")
+    assert result.status == 0, result.err
     assert (killed / first / "run.json").stat().st_mtime_ns == finished
     for job in jobs:
         check_equal(killed / job, whole / job, attempts=2 if job == second else 1)
@@ -158,19 +158,19 @@ def settings_in(run: Path) -> dict:
 
 
 def test_a_finished_run_goes_on_for_more_epochs_only_with_its_images_where_they_are_now(
-    door: Door, finished: Path, tmp_path: Path
+    cli: Cli, finished: Path, tmp_path: Path
 ) -> None:
-    check_refusal(door("train", f"resume={finished}"), "task.epochs=4")
+    check_error(cli("train", f"resume={finished}"), "task.epochs=4")
     assert record_of(finished)["status"] == "finished"
-    changed = door("train", f"resume={finished}", "task.epochs=3", "optimizer.lr=0.1")
-    check_refusal(changed, "optimizer.lr cannot be changed when a run is resumed", status=2)
+    changed = cli("train", f"resume={finished}", "task.epochs=3", "optimizer.lr=0.1")
+    check_error(changed, "optimizer.lr cannot be changed when a run is resumed", status=2)
     there = move_images(finished, tmp_path)
-    gone = door("train", f"resume={finished}", "task.epochs=3")
-    check_refusal(gone, f"{tmp_path / 'gone'}: there is no such folder")
+    gone = cli("train", f"resume={finished}", "task.epochs=3")
+    check_error(gone, f"{tmp_path / 'gone'}: there is no such folder")
 
     before = record_of(finished)["training_time_s"]
-    answer = door("train", f"resume={finished}", "task.epochs=3", f"data.root={there}")
-    assert answer.status == 0, answer.err
+    result = cli("train", f"resume={finished}", "task.epochs=3", f"data.root={there}")
+    assert result.status == 0, result.err
     assert [int(row["epoch"]) for row in table(finished)] == [0, 1, 2]
     seconds = [float(row["seconds"]) for row in rows_of(finished, "metrics.csv")]
     assert record_of(finished)["training_time_s"] == pytest.approx(sum(seconds), abs=0.01)
@@ -179,43 +179,43 @@ def test_a_finished_run_goes_on_for_more_epochs_only_with_its_images_where_they_
     kept = settings_in(finished)
     assert (kept["trainer"]["max_epochs"], kept["resume"]) == (3, None)
     assert record_of(finished)["data"]["root"] == kept["data"]["root"] == str(there)
-    check_refusal(door("train", f"resume={finished}"), "all 3 epochs of this run are done")
+    check_error(cli("train", f"resume={finished}"), "all 3 epochs of this run are done")
 
 
 def test_a_run_that_failed_before_its_split_is_resumed_and_needs_its_first_weights_only_once(
-    door: Door, finished: Path, tmp_path: Path
+    cli: Cli, finished: Path, tmp_path: Path
 ) -> None:
     run, home = tmp_path / "resumed", tmp_path / "home"
     spoilt = draw_mvtec(home / "bottle", first_seed=500) / "train" / "good" / "000.png"
     whole = spoilt.read_bytes()
     spoilt.write_bytes(whole[:100])
     weights = ("seed=1", f"model.weights={finished}")
-    failed = door("train", *QUICK, *images_of(home), *weights, f"hydra.run.dir={run}")
-    check_refusal(failed, spoilt.name)
+    failed = cli("train", *QUICK, *images_of(home), *weights, f"hydra.run.dir={run}")
+    check_error(failed, spoilt.name)
     assert not (run / "split.csv").exists()
     spoilt.write_bytes(whole)
-    answer = door("train", f"resume={run}")
-    assert answer.status == 0, answer.err
+    result = cli("train", f"resume={run}")
+    assert result.status == 0, result.err
     assert (run / "split.csv").is_file()
     began_from = record_of(run)["weights"]
     assert began_from["source"] == "file"
 
-    taught_first = read_checkpoint(finished / "checkpoints" / "best.ckpt")["seen_sha256"]
+    taught_first = read_checkpoint(finished / "checkpoints" / "best.ckpt")["training_hashes"]
     shutil.rmtree(finished)
-    answer = door("train", f"resume={run}", "task.epochs=2")
-    assert answer.status == 0, answer.err
+    result = cli("train", f"resume={run}", "task.epochs=2")
+    assert result.status == 0, result.err
     assert record_of(run)["weights"] == began_from
     last = read_checkpoint(run / "checkpoints" / "last.ckpt")
     assert last["epoch"] == 1
-    assert set(taught_first) < set(last["seen_sha256"])
-    assert "RANDOM" not in answer.out + answer.err
+    assert set(taught_first) < set(last["training_hashes"])
+    assert "RANDOM" not in result.out + result.err
 
 
-def test_files_of_others_are_not_replaced(door: Door, tmp_path: Path) -> None:
+def test_files_of_others_are_not_replaced(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "split.csv").write_text("mine")
-    answer = door("train", *SMALL, f"hydra.run.dir={tmp_path}")
-    check_refusal(answer, "a run would replace split.csv in this folder")
-    answer = door("train", *SMALL, f"hydra.run.dir={tmp_path / 'split.csv'}")
-    check_refusal(answer, str(tmp_path / "split.csv"))
-    assert len(answer.err.strip().splitlines()) == 1
+    result = cli("train", *SMALL, f"hydra.run.dir={tmp_path}")
+    check_error(result, "a run would replace split.csv in this folder")
+    result = cli("train", *SMALL, f"hydra.run.dir={tmp_path / 'split.csv'}")
+    check_error(result, str(tmp_path / "split.csv"))
+    assert len(result.err.strip().splitlines()) == 1
     assert (tmp_path / "split.csv").read_text() == "mine"

@@ -22,21 +22,21 @@ from omegaconf import OmegaConf
 from quick import (
     QUICK_DATA,
     UNET,
-    check_refusal,
+    check_error,
     draw,
     draw_mask,
     draw_mvtec,
-    figures_of,
+    metrics_of,
     record_of,
     rows_of,
 )
 from scipy import ndimage
-from small import SMALL, Door
+from small import SMALL, Cli
 
 from capsule_inspection.data import splits
 from capsule_inspection.inference.predictor import Predictor
-from capsule_inspection.metrics.marking import Decision, mark
-from capsule_inspection.tasks.segmentation.lightning_module import SegmentationTask
+from capsule_inspection.metrics.mask_postprocessing import MaskPostProcessor
+from capsule_inspection.tasks.segmentation.lightning_module import SegmentationModule
 from capsule_inspection.types import (
     ConfigurationError,
     DataError,
@@ -44,12 +44,12 @@ from capsule_inspection.types import (
     RunError,
     WeightsError,
 )
-from capsule_inspection.workflows import hardware, serving
-from capsule_inspection.workflows.opening import open_predictor, open_run
+from capsule_inspection.workflows import app, hardware
+from capsule_inspection.workflows.load_run import load_predictor, open_run
 
 HALF = 1e-3
 """Foreground probabilities are kept in half precision, which has eleven bits."""
-NOTHING_SHOWN = ("data.real_defects=0", "data.painted=0", "data.pasted=0")
+NOTHING_SHOWN = ("data.defect_fraction=0", "data.synthetic_defects=0", "data.copy_paste=0")
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def prepare(compose: Compose, drawn_folder: Path, tmp_path: Path) -> Prepare:
 @pytest.fixture
 def noise(tmp_path: Path) -> tuple[str, ...]:
     """Settings of a training on noise images, all but where these are."""
-    own = ("task.window=null", f"data.cache_folder={tmp_path / 'cache'}")
+    own = ("task.crop_size=null", f"data.cache_folder={tmp_path / 'cache'}")
     return (*QUICK_DATA, *UNET, *own)
 
 
@@ -73,14 +73,14 @@ def test_a_run_holds_marked_pixels_a_decision_figures_and_a_page(unet_home: Path
     for row in rows:
         assert sum(float(row[name]) for name in row if name.startswith("p_")) == pytest.approx(1)
         assert bool(row["dice"]) == (row["label"] != "good")
-    known = {"iou_of_pixels/crack", "dice_of_images/poke", "mean_iou_of_pixels", "pixel_auroc"}
-    known |= {"foreground_dice_of_pixels", "aupro", "defects_touched", "false_alarm_area"}
-    known |= {"auroc", "accuracy", "balanced_accuracy", "recall_at_false_alarm_rate"}
+    known = {"iou_global/crack", "dice_samplewise/poke", "mean_iou_global", "pixel_auroc"}
+    known |= {"binary_dice_global", "aupro", "defect_hit_rate", "pixel_fpr"}
+    known |= {"auroc", "accuracy", "balanced_accuracy", "tpr_at_fpr"}
     known |= {"pointing_game", "pointing_game_chance", "pointing_game/crack"}
-    figures = figures_of(run)
+    figures = metrics_of(run)
     assert known <= {key.removeprefix("test/") for key in figures}
     assert not any(key.startswith("val/") for key in figures)  # they chose the decision
-    decision = record_of(run)["decision"]
+    decision = record_of(run)["mask_postprocessing"]
     assert decision["good_images"] > 0
     assert decision["defect_images"] > 0
     assert (run / "report.html").is_file()
@@ -100,73 +100,73 @@ def test_half_of_the_images_are_shown_where_whole_ones_take_the_place_of_windows
 
 def test_what_is_called_and_scored_follows_from_the_maps_and_the_decision(unet_home: Path) -> None:
     run = unet_home / "run"
-    decision = Decision.from_dict(record_of(run)["decision"])
+    decision = MaskPostProcessor.from_state_dict(record_of(run)["mask_postprocessing"])
     test = {int(row["index"]): row for row in rows_of_test(run)}
     with np.load(run / "maps.npz") as maps:
         assert maps["index"].tolist() == list(test)
         for index, foreground, marked in zip(
-            maps["index"].tolist(), maps["maps"], maps["marked"], strict=True
+            maps["index"].tolist(), maps["anomaly_map"], maps["predicted_mask"], strict=True
         ):
-            again = mark(foreground, np.full((1, *foreground.shape), 255, np.uint8), decision)
+            again = decision(foreground, np.full((1, *foreground.shape), 255, np.uint8))
             assert np.array_equal(again.mask > 0, marked > 0)
             is_called = float(test[index]["score"]) > float(test[index]["threshold"])
-            assert is_called == (test[index]["prediction"] != "good") == bool(marked.any())
+            assert is_called == (test[index]["predicted_label"] != "good") == bool(marked.any())
 
 
 def test_a_resumed_training_ends_as_an_undisturbed_one(
-    door: Door, unet_home: Path, tmp_path: Path
+    cli: Cli, unet_home: Path, tmp_path: Path
 ) -> None:
     whole = unet_home / "run"
-    seen = check_resumed(door, SegmentationTask, whole, tmp_path / "again", *SMALL, *UNET)
+    seen = check_resumed(cli, SegmentationModule, whole, tmp_path / "again", *SMALL, *UNET)
     assert set(seen) == {(32, 48), (32, 96)}
 
 
 def test_run_evaluation_prediction_and_page_agree(
-    door: Door, compose: Compose, unet_run: Path, tmp_path: Path
+    cli: Cli, compose: Compose, unet_run: Path, tmp_path: Path
 ) -> None:
-    evaluate(door, unet_run, tmp_path / "before")
+    evaluate(cli, unet_run, tmp_path / "before")
     assert rows_of(tmp_path / "before") == rows_of_test(unet_run)
-    assert figures_of(tmp_path / "before") == figures_of_test(unet_run)
-    predictor = check_predictions(door, compose, unet_run, tmp_path)
-    inspect = serving.answering(predictor, None, count=0)
+    assert metrics_of(tmp_path / "before") == figures_of_test(unet_run)
+    predictor = check_predictions(cli, compose, unet_run, tmp_path)
+    predict = app.build_predict(predictor, None, count=0)
     for row in rows_of(tmp_path / "predicted"):
-        words, picture, _ = inspect(row["path"])
-        called = row["prediction"].replace("_", " ")
-        verdict = "Good: no defect is seen" if called == "good" else f"Defect: {called}<"
-        assert verdict in words
-        assert words.count("region: ") == min(6, len(json.loads(row["regions"] or "[]")))
-        assert picture is not None
+        text, overlay, _ = predict(row["path"])
+        called = row["predicted_label"].replace("_", " ")
+        headline = "Good: no defect found" if called == "good" else f"Defect: {called}<"
+        assert headline in text
+        assert text.count("region: ") == min(6, len(json.loads(row["regions"] or "[]")))
+        assert overlay is not None
 
 
 def test_tiles_keep_the_images_resolution_and_are_evaluated_and_predicted_alike(
-    door: Door, compose: Compose, tmp_path: Path
+    cli: Cli, compose: Compose, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    tiles = ("data.mode=tiles", "data.tile=[32,48]", "task.epochs=1", "data.size_px=160")
+    tiles = ("data.tiling.size=[32,48]", "task.epochs=1", "data.size_px=160")
     own = ("trainer.precision=bf16-mixed", f"data.root={tmp_path / 'drawn'}")
-    answer = door("train", *SMALL, *UNET, *tiles, *own, f"hydra.run.dir={run}")
-    assert answer.status == 0, answer.err
-    predictor = check_predictions(door, compose, run, tmp_path)
-    assert not predictor.description.recipe.enlarge
+    result = cli("train", *SMALL, *UNET, *tiles, *own, f"hydra.run.dir={run}")
+    assert result.status == 0, result.err
+    predictor = check_predictions(cli, compose, run, tmp_path)
+    assert not predictor.metadata.preprocessing.enlarge
     with np.load(run / "maps.npz") as first, np.load(tmp_path / "evaluated/maps.npz") as again:
-        height, width = first["maps"].shape[1:]
-        assert np.array_equal(first["maps"], again["maps"])
+        height, width = first["anomaly_map"].shape[1:]
+        assert np.array_equal(first["anomaly_map"], again["anomaly_map"])
     assert height % 32 == width % 32 == 0
     assert f"- {height}" in (run / "config.yaml").read_text()
 
 
-def check_predictions(door: Door, compose: Compose, run: Path, folder: Path) -> Predictor:
+def check_predictions(cli: Cli, compose: Compose, run: Path, folder: Path) -> Predictor:
     """Images are answered as evaluate.py does, by a decision that finds some defects."""
     decide_in_the_middle(run)
-    evaluate(door, run, folder / "evaluated")
+    evaluate(cli, run, folder / "evaluated")
     scores = [row["score"] for row in rows_of(folder / "evaluated")]
     assert scores == [row["score"] for row in rows_of_test(run)]
-    predict_test_images(door, run, folder / "predicted")
+    predict_test_images(cli, run, folder / "predicted")
     check_agreement(folder / "predicted", folder / "evaluated", tolerance=HALF)
-    is_good = {row["prediction"] == "good" for row in rows_of(folder / "predicted")}
+    is_good = {row["predicted_label"] == "good" for row in rows_of(folder / "predicted")}
     assert is_good == {True, False}
     config = compose("app", f"run={run}", "trainer=cpu", "trainer.threads=1")
-    predictor = open_predictor(run, hardware.choose(config.trainer), explain="none")
+    predictor = load_predictor(run, hardware.resolve_runtime(config.trainer))
     check_regions(folder / "predicted", folder / "evaluated", predictor)
     return predictor
 
@@ -178,14 +178,16 @@ def decide_in_the_middle(run: Path) -> None:
     path = run / "checkpoints" / "best.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     decision = checkpoint["inspection"]["fitted"]["decision"]
-    decision |= {"probability": (scores[middle - 1] + scores[middle]) / 2, "extent": None}
+    decision |= dict.fromkeys(
+        ("low_threshold", "high_threshold"), (scores[middle - 1] + scores[middle]) / 2
+    )
     torch.save(checkpoint, path)
 
 
 def check_regions(predicted: Path, evaluated: Path, predictor: Predictor) -> None:
     """Regions of predicted images are those of evaluate's marks, in the images' own pixels."""
     with np.load(evaluated / "maps.npz") as maps:
-        marks = dict(zip(maps["index"].tolist(), maps["marked"], strict=True))
+        marks = dict(zip(maps["index"].tolist(), maps["predicted_mask"], strict=True))
     for found, row in zip(rows_of(predicted), rows_of(evaluated), strict=True):
         prepared = predictor.read(Path(found["path"])).prepared
         assert prepared is not None
@@ -210,27 +212,27 @@ def draw_folder(root: Path, defect: str, count: int) -> Path:
 
 
 def test_validation_images_chose_the_decision_so_their_figures_are_not_told(
-    door: Door, unet_home: Path, tmp_path: Path
+    cli: Cli, unet_home: Path, tmp_path: Path
 ) -> None:
-    answer = evaluate(door, unet_home / "run", tmp_path / "again", "stage=val")
-    assert figures_of(tmp_path / "again") == {}
+    result = evaluate(cli, unet_home / "run", tmp_path / "again", "subset=val")
+    assert metrics_of(tmp_path / "again") == {}
     assert rows_of(tmp_path / "again")
-    assert "There are no figures: on these very images the run's threshold or" in answer.out
+    assert "There are no figures: on these very images the run's threshold or" in result.out
 
 
 def test_other_images_have_figures_in_which_defects_without_a_mask_do_not_count_as_good(
-    door: Door, unet_home: Path, tmp_path: Path
+    cli: Cli, unet_home: Path, tmp_path: Path
 ) -> None:
     root, output = draw_folder(tmp_path / "parts", "crack", 10), tmp_path / "again"
     data = ["data=folder", f"data.root={root}", f"data.cache_folder={tmp_path / 'cache'}"]
-    settings = [*data, "split=holdout", "stage=val"]
-    answer = evaluate(door, unet_home / "run", output, *settings)
-    assert "There are no figures" not in answer.out
-    figures, labels = figures_of(output), [row["label"] for row in rows_of(output)]
+    settings = [*data, "split=holdout", "subset=val"]
+    result = evaluate(cli, unet_home / "run", output, *settings)
+    assert "There are no figures" not in result.out
+    figures, labels = metrics_of(output), [row["label"] for row in rows_of(output)]
     assert set(labels) == {"good", "crack"}
     assert figures["val/accuracy"]["n"] == len(labels)
-    assert figures["val/false_alarm_area"]["n"] == labels.count("good")
-    assert "val/foreground_dice_of_pixels" not in figures
+    assert figures["val/pixel_fpr"]["n"] == labels.count("good")
+    assert "val/binary_dice_global" not in figures
     assert "val/pixel_auroc" not in figures
 
 
@@ -246,9 +248,9 @@ def test_a_checkpoint_without_a_decision_is_refused(unet_run: Path) -> None:
 def test_binary_networks_call_every_defect_a_defect(prepare: Prepare) -> None:
     made = prepare("model.classes=binary")
     calibrate(made)
-    assert "test/iou_of_pixels/defect" in judge(made)
+    assert "test/iou_global/defect" in judge(made)
     rows = rows_of(made.folder)
-    assert {row["prediction"] for row in rows} <= {"good", "defect"}
+    assert {row["predicted_label"] for row in rows} <= {"good", "defect"}
     assert not any(name.startswith("p_") for name in rows[0])
 
 
@@ -266,10 +268,10 @@ def test_a_network_begins_with_what_another_run_has_learnt(
     key = "stages.0.0.branch.0.1.running_var"
     found = made.task.network.state_dict()[f"model.encoder.{key}"]
     assert torch.equal(found, learnt[f"network.backbone.{key}"])
-    assert OmegaConf.load(marking / "config.yaml").task.whole_from == 0.5
+    assert OmegaConf.load(marking / "config.yaml").task.full_image_from == 0.5
     encoder = [name for name in UNET if "encoder" in name]
     made = prepare(*encoder, f"model.weights={marking}")
-    assert made.config.task.whole_from == 0  # one that marks already needs no windows
+    assert made.config.task.full_image_from == 0  # one that marks already needs no windows
 
 
 def test_weights_that_do_not_fit_or_have_seen_what_judges_them_are_refused(
@@ -284,18 +286,18 @@ def test_weights_that_do_not_fit_or_have_seen_what_judges_them_are_refused(
 
 
 def test_defects_without_a_mask_are_refused_or_left_out(
-    door: Door, compose: Compose, noise: tuple[str, ...], tmp_path: Path
+    cli: Cli, compose: Compose, noise: tuple[str, ...], tmp_path: Path
 ) -> None:
     root = draw_folder(tmp_path / "parts", "dent", 10)
     for number in range(1, 10):
         draw_mask(tmp_path / "masks" / "dent" / f"{number}.png")
     data = (*noise, "data=folder", f"data.root={root}", f"data.masks={tmp_path / 'masks'}")
-    answer = door("train", *data, f"hydra.run.dir={tmp_path / 'run'}")
-    check_refusal(answer, "dent/0.png", "data.on_bad_file=skip")
+    result = cli("train", *data, f"hydra.run.dir={tmp_path / 'run'}")
+    check_error(result, "dent/0.png", "data.on_bad_file=skip")
     made = preparing(compose, tmp_path / "ready", *data)("data.on_bad_file=skip")
     assert [file.path for file in made.data.index.skipped] == ["dent/0.png"]
-    assert "dent/0.png" not in {record.path for record in made.data.index.records}
-    assert made.data.corruption.given() == {1}  # no dent can be drawn, so real ones are pasted
+    assert "dent/0.png" not in {record.path for record in made.data.index.samples}
+    assert made.data.batch_transform.added_classes() == {1}  # pasted: no dent can be rendered
 
 
 def test_defects_whose_mask_is_not_known_are_refused_or_left_out_of_every_part(
@@ -316,7 +318,7 @@ def test_defects_whose_mask_is_not_known_are_refused_or_left_out_of_every_part(
     left_out = [row["path"] for row in rows_of(made.folder, "split.csv") if not row["split"]]
     assert left_out == ["test/crack/000.png", "test/poke/000.png"]
     again = splits.from_manifest(made.data.index, made.folder / "split.csv")
-    assert again.records == made.data.index.records  # as a resumed training has them
+    assert again.samples == made.data.index.samples  # as a resumed training has them
 
 
 def test_a_class_that_is_absent_from_training_is_refused_unless_names_do_not_matter(
@@ -331,15 +333,14 @@ def test_a_class_that_is_absent_from_training_is_refused_unless_names_do_not_mat
     ("settings", "error", "expected"),
     [
         (["model.classes=binary", *NOTHING_SHOWN], DataError,
-         "no training image shows a defect, and none is painted or pasted"),
-        (["data.painted=0.9"], ConfigurationError, "data.painted=0.9"),
-        (["data.painted=-1"], ConfigurationError, "data.painted=-1"),
+         "no training image shows a defect, and none is added"),
+        (["data.synthetic_defects=0.9"], ConfigurationError, "data.synthetic_defects=0.9"),
+        (["data.synthetic_defects=-1"], ConfigurationError, "data.synthetic_defects=-1"),
         (["model.classes=several"], ConfigurationError, "model.classes=several"),
-        (["task.painting.natural=0.5"], ConfigurationError, "model.classes=binary"),
-        (["data.mode=tile"], ConfigurationError, "data.mode=tile"),
-        (["data.mode=tiles", "data.tile=[640,640]"], ConfigurationError, "larger than the images"),
-        (["data.tile=[8,8]"], ConfigurationError, "data.tile=[8, 8]"),
-        *(([f"task.whole_from={value}"], ConfigurationError, "a value from 0 to 1, or auto")
+        (["data.synthesis.nsa_fraction=0.5"], ConfigurationError, "model.classes=binary"),
+        (["data.tiling.size=[640,640]"], ConfigurationError, "larger than the images"),
+        (["data.tiling.size=[8,8]"], ConfigurationError, "data.tiling.size=[8, 8]"),
+        *(([f"task.full_image_from={value}"], ConfigurationError, "a value from 0 to 1, or auto")
           for value in ("2", "never", "null")),
         ([f"task.loss_weights.{name}=0" for name in ("cross_entropy", "dice")],
          ConfigurationError, "task.loss_weights"),
@@ -352,17 +353,27 @@ def test_settings_that_cannot_be_meant_are_refused(
         prepare(*settings)
 
 
-def test_tiles_are_refused_for_other_tasks(door: Door) -> None:
-    check_refusal(door("train", "data.mode=tiles"), "data.mode=tiles", "model=unet", status=2)
+def test_tiles_are_refused_for_other_tasks(cli: Cli) -> None:
+    check_error(
+        cli("train", "data.tiling.size=[160,256]"),
+        "data.tiling.size=[160, 256]",
+        "model=unet",
+        status=2,
+    )
 
 
 @pytest.mark.slow
 def test_the_comparison_of_encoders_and_losses_ends_with_a_table_of_overlaps(
-    door: Door, tmp_path: Path
+    cli: Cli, tmp_path: Path
 ) -> None:
     sweep = tmp_path / "sweep"
-    settings = ["task.epochs=1", "task.views=1", "task.window=null", "task.painting.variants=2"]
-    answer = door(
+    settings = [
+        "task.epochs=1",
+        "task.repeats=1",
+        "task.crop_size=null",
+        "data.synthesis.variants=2",
+    ]
+    result = cli(
         "train",
         "experiment=segmentation_comparison",
         *SMALL,
@@ -373,11 +384,11 @@ def test_the_comparison_of_encoders_and_losses_ends_with_a_table_of_overlaps(
         f"data.root={tmp_path / 'drawn'}",
         f"data.cache_folder={tmp_path / 'cache'}",
     )
-    assert answer.status == 0, answer.err
+    assert result.status == 0, result.err
     assert len(list(sweep.glob("*/run.json"))) == 8
     table = rows_of(sweep / "comparison", "comparison.csv")
     assert len({row["model"] for row in table}) == len(table) == 4
     for row in table:
         assert row["runs"] == "2"
-        assert 0 <= float(row["foreground_dice_of_pixels"]) <= 1
+        assert 0 <= float(row["binary_dice_global"]) <= 1
         assert 0 <= float(row["aupro"]) <= 1

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from quick import QUICK, QUICK_DATA, check_refusal, content, figures_of, record_of
-from small import Answer, Door
+from quick import QUICK, QUICK_DATA, check_error, content, metrics_of, record_of
+from small import CommandResult, Cli
 
 from capsule_inspection.types import RunError
-from capsule_inspection.workflows import training
+from capsule_inspection.workflows import train
 
-Sweep = Callable[..., Answer]
+Sweep = Callable[..., CommandResult]
 
 
 @pytest.fixture
@@ -26,11 +26,11 @@ def data(finished_home: Path, tmp_path: Path) -> tuple[str, ...]:
 
 
 @pytest.fixture
-def sweep(door: Door, data: tuple[str, ...]) -> Sweep:
+def sweep(cli: Cli, data: tuple[str, ...]) -> Sweep:
     """Calls a sweep of small trainings into the folder `sweep`."""
 
-    def call(*arguments: str) -> Answer:
-        return door("train", "-m", *QUICK, *data, *arguments)
+    def call(*arguments: str) -> CommandResult:
+        return cli("train", "-m", *QUICK, *data, *arguments)
 
     return call
 
@@ -45,29 +45,29 @@ def jobs_of(sweep_folder: Path) -> list[Path]:
 
 def fail_for(patch: pytest.MonkeyPatch, *seeds: int, error: BaseException) -> None:
     """Lets trainings of these seeds end before they begin."""
-    original = training._prepare
+    original = train._prepare
 
     def prepare(config: Any, *rest: Any, **named: Any) -> Any:
         if config.seed in seeds:
             raise error
         return original(config, *rest, **named)
 
-    patch.setattr(training, "_prepare", prepare)
+    patch.setattr(train, "_prepare", prepare)
 
 
 def test_a_failed_job_stops_no_other_and_is_repeated_where_the_sweep_goes_on(
-    sweep: Sweep, door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sweep: Sweep, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "sweep"
     with monkeypatch.context() as patch:
         fail_for(patch, 1, error=RunError("the lamp went out"))
-        answer = sweep("seed=0,1,2")
-    assert answer.status == 1
-    assert "1 of the 3 jobs of this sweep did not finish" in answer.err
-    assert "01_seed1 (" in answer.err
-    assert "the lamp went out" in answer.err
-    assert "Traceback" not in answer.err
-    assert "accuracy" in answer.out
+        result = sweep("seed=0,1,2")
+    assert result.status == 1
+    assert "1 of the 3 jobs of this sweep did not finish" in result.err
+    assert "01_seed1 (" in result.err
+    assert "the lamp went out" in result.err
+    assert "Traceback" not in result.err
+    assert "accuracy" in result.out
     whole, failed, cut_short = jobs = jobs_of(folder)
     assert [path.name for path in jobs] == ["00_seed0", "01_seed1", "02_seed2"]
     assert [status_of(path) for path in jobs] == ["finished", "failed", "finished"]
@@ -76,11 +76,11 @@ def test_a_failed_job_stops_no_other_and_is_repeated_where_the_sweep_goes_on(
     page = (folder / "comparison" / "comparison.html").read_text()
     assert "01_seed1: failed. the lamp went out" in page
 
-    again = door("train", "-m", "seed=0,7", f"resume={folder}")
-    check_refusal(again, "a sweep goes on as it was begun", "seed=0,7", status=2)
-    check_refusal(door("train", "-m", f"resume={tmp_path / 'nowhere'}"), "no such folder")
-    check_refusal(door("train", "-m", f"resume={whole}"), "leave out -m")
-    check_refusal(door("train", f"resume={folder}"), "python train.py -m resume=")
+    again = cli("train", "-m", "seed=0,7", f"resume={folder}")
+    check_error(again, "the sweep was started with", "seed=0,7", status=2)
+    check_error(cli("train", "-m", f"resume={tmp_path / 'nowhere'}"), "no such folder")
+    check_error(cli("train", "-m", f"resume={whole}"), "remove -m")
+    check_error(cli("train", f"resume={folder}"), "python train.py -m resume=")
 
     for name in ("job.json", "run.json"):
         values = json.loads((cut_short / name).read_text()) | {"status": "running"}
@@ -89,8 +89,8 @@ def test_a_failed_job_stops_no_other_and_is_repeated_where_the_sweep_goes_on(
     (cut_short / "metrics.json").unlink()
     before, failed_before = content(whole), content(failed)
     times = {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
-    answer = door("train", "-m", f"resume={folder}")
-    assert answer.status == 0, answer.err
+    result = cli("train", "-m", f"resume={folder}")
+    assert result.status == 0, result.err
     assert content(whole) == before
     assert times == {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
     assert (record_of(failed)["status"], record_of(failed)["attempts"]) == ("finished", 1)
@@ -103,27 +103,27 @@ def test_ctrl_c_ends_the_sweep_and_says_how_to_go_on(
     sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_for(monkeypatch, 0, error=KeyboardInterrupt())
-    answer = sweep("seed=0,1")
-    assert answer.status == 130
-    assert f"python train.py -m resume={tmp_path / 'sweep'}" in answer.err
+    result = sweep("seed=0,1")
+    assert result.status == 130
+    assert f"python train.py -m resume={tmp_path / 'sweep'}" in result.err
     assert [status_of(path) for path in jobs_of(tmp_path / "sweep")] == ["interrupted"]
 
 
 def test_several_processes_a_job_are_refused_before_anything_is_trained(
     sweep: Sweep, tmp_path: Path
 ) -> None:
-    answer = sweep("seed=0,1", "trainer.strategy=ddp", "trainer.devices=2")
-    assert answer.status == 1
-    assert "cannot be used in a sweep" in answer.err
+    result = sweep("seed=0,1", "trainer.strategy=ddp", "trainer.devices=2")
+    assert result.status == 1
+    assert "cannot be used in a sweep" in result.err
     assert not list((tmp_path / "sweep").glob("*/checkpoints"))
 
 
 def test_an_experiment_that_sweeps_by_itself_names_its_jobs(
-    door: Door, data: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, data: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_for(monkeypatch, 42, error=RunError("not in this test"))
-    answer = door("train", "experiment=origin_comparison", *data, *QUICK_DATA, "seed=42")
-    assert "3 of the 3 jobs" in answer.err
+    result = cli("train", "experiment=resnet_vs_pretrained", *data, *QUICK_DATA, "seed=42")
+    assert "3 of the 3 jobs" in result.err
     names = ["00_custom_resnet", "01_resnet18", "02_efficientnet_b0"]
     assert [path.name for path in jobs_of(tmp_path / "sweep")] == names
 
@@ -133,7 +133,7 @@ def test_the_last_of_ten_jobs_has_the_figures_of_the_first(sweep: Sweep, tmp_pat
     assert sweep("model.dropout=" + ",".join(["0"] * 10)).status == 0
     jobs = jobs_of(tmp_path / "sweep")
     assert len(jobs) == 10
-    assert all(figures_of(job) == figures_of(jobs[0]) for job in jobs)
+    assert all(metrics_of(job) == metrics_of(jobs[0]) for job in jobs)
     assert len({(job / "predictions.csv").read_bytes() for job in jobs}) == 1
     held = [record_of(job)["peak_memory_bytes"]["resident"] for job in jobs]
     assert held[-1] < 1.1 * held[1]

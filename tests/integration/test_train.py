@@ -14,14 +14,16 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.callbacks.weight_averaging import EMAWeightAveraging
 from omegaconf import DictConfig
-from quick import CLASSIFIER, figures_of, record_of, rows_of, strays
-from small import Door
+from quick import CLASSIFIER, metrics_of, record_of, rows_of, temporary_files
+from small import Cli
 
 from capsule_inspection.data import splits
 from capsule_inspection.models.custom_resnet import Bottleneck
-from capsule_inspection.models.losses import class_weights, log_prior
-from capsule_inspection.tasks import optimizers, schedulers
-from capsule_inspection.workflows import building, training
+from capsule_inspection.models.losses.classification import class_weights, log_prior
+from capsule_inspection.tasks import optimization
+from capsule_inspection.workflows import factory, train
+from capsule_inspection.workflows.callbacks import build_callbacks
+from capsule_inspection.workflows.trainer import build_trainer
 
 BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
 CONTRACT = [
@@ -31,10 +33,10 @@ CONTRACT = [
     "metrics.json",
     "predictions.csv",
     "train.log",
-    "appearance.json",
+    "ood.json",
     BEST,
     LAST,
-    "figures/curves.png",
+    "figures/training_curves.png",
     "figures/confusion_matrix.png",
     "figures/explanations.png",
     "explanations.npz",
@@ -61,7 +63,7 @@ def test_a_run_leaves_every_file_of_the_contract(finished_home: Path) -> None:
     for name in CONTRACT:
         assert (run / name).is_file(), name
     assert list(run.glob("events.out.tfevents.*"))
-    assert not strays(run)
+    assert not temporary_files(run)
     assert not (run / "maps.npz").exists()  # it would mean that the run is of another task
     record = record_of(run)
     assert record["status"] == "finished"
@@ -70,7 +72,7 @@ def test_a_run_leaves_every_file_of_the_contract(finished_home: Path) -> None:
     for name in (BEST, LAST):
         checkpoint = torch.load(run / name, weights_only=True)
         assert checkpoint["inspection"]["classes"][0] == "good"
-        assert len(checkpoint["seen_sha256"][0]) == 64
+        assert len(checkpoint["training_hashes"][0]) == 64
 
 
 def test_every_image_that_was_held_out_is_predicted_and_counted(finished_home: Path) -> None:
@@ -83,18 +85,18 @@ def test_every_image_that_was_held_out_is_predicted_and_counted(finished_home: P
         shares = [float(value) for key, value in row.items() if key.startswith("p_")]
         assert sum(shares) == pytest.approx(1, abs=1e-5)
         assert float(row["score"]) == pytest.approx(1 - float(row["p_good"]), abs=1e-5)
-    appearance = json.loads((run / "appearance.json").read_text(encoding="utf-8"))
-    assert appearance["count"] == sum(row["split"] == "train" for row in split)
-    assert appearance["sizes"] == {"40x40": appearance["count"]}
-    figures = figures_of(run)
-    right = [row["label"] == row["prediction"] for row in predicted if row["split"] == "test"]
+    detector = json.loads((run / "ood.json").read_text(encoding="utf-8"))
+    assert detector["num_images"] == sum(row["split"] == "train" for row in split)
+    assert detector["sizes"] == {"40x40": detector["num_images"]}
+    figures = metrics_of(run)
+    right = [row["label"] == row["predicted_label"] for row in predicted if row["split"] == "test"]
     assert figures["test/accuracy"]["value"] == pytest.approx(sum(right) / len(right))
     assert figures["test/accuracy"]["n"] == len(right)
 
 
 def test_where_it_looked_is_kept_and_counted_for_each_test_defect(finished_home: Path) -> None:
     run = finished_home / "run"
-    figures = figures_of(run)
+    figures = metrics_of(run)
     defects = {
         int(row["index"]): row["label"]
         for row in rows_of(run)
@@ -102,15 +104,15 @@ def test_where_it_looked_is_kept_and_counted_for_each_test_defect(finished_home:
     }
     with np.load(run / "explanations.npz") as stored:
         assert stored["index"].tolist() == list(defects)
-        assert stored["maps"].shape == stored["masks"].shape == (len(defects), 32, 32)
-        assert stored["maps"].dtype == np.float16
-        assert set(stored["maps"].max(axis=(1, 2)).tolist()) <= {0.0, 1.0}
+        assert stored["anomaly_map"].shape == stored["masks"].shape == (len(defects), 32, 32)
+        assert stored["anomaly_map"].dtype == np.float16
+        assert set(stored["anomaly_map"].max(axis=(1, 2)).tolist()) <= {0.0, 1.0}
     assert figures["test/pointing_game"]["n"] == len(defects)
     cracks = list(defects.values()).count("crack")
     assert figures["test/pointing_game/crack"]["n"] == cracks
     assert 0 < figures["test/pointing_game_chance"]["value"] < 1
     assert not any(key.startswith("val/pointing") for key in figures)
-    assert "looked at the defect in" in (run / "report.html").read_text(encoding="utf-8")
+    assert "lay on the defect in" in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_tensorboard_has_curves_pictures_configuration_and_hparams(finished_home: Path) -> None:
@@ -122,13 +124,13 @@ def test_tensorboard_has_curves_pictures_configuration_and_hparams(finished_home
     scalars = {"train/loss", "val/balanced_accuracy", "optimizer/learning_rate"}
     assert scalars | {"hparams/test/balanced_accuracy"} <= set(tags["scalars"])
     assert [event.step for event in events.Scalars("val/loss")] == [0, 1]
-    images = {"train/augmented_images", "results/confusion_matrix", "results/worst_mistakes"}
+    images = {"train/augmented_images", "results/confusion_matrix", "results/misclassified_images"}
     assert images <= set(tags["images"])
     assert any(tag.startswith("configuration") for tag in tags["tensors"])
 
 
 def test_the_same_seed_gives_the_same_to_the_last_bit_also_where_the_cache_was_damaged(
-    door: Door, finished_home: Path, tmp_path: Path
+    cli: Cli, finished_home: Path, tmp_path: Path
 ) -> None:
     cache, run = tmp_path / "cache", tmp_path / "run"
     shared = finished_home / "cache"
@@ -144,10 +146,10 @@ def test_the_same_seed_gives_the_same_to_the_last_bit_also_where_the_cache_was_d
         (cache / path).parent.mkdir(parents=True, exist_ok=True)
         (cache / path).write_bytes(content[: len(content) // 2])
     own = (f"data.cache_folder={cache}", f"hydra.run.dir={run}")
-    answer = door("train", *settings_of(finished_home)[:-1], *own)
-    assert answer.status == 0, answer.err
-    assert f"Run folder: {run}" in answer.out.replace("\n", "")
-    assert "highest point of the map" in answer.out
+    result = cli("train", *settings_of(finished_home)[:-1], *own)
+    assert result.status == 0, result.err
+    assert f"Run folder: {run}" in result.out.replace("\n", "")
+    assert "highest point of the map" in result.out
     assert epochs_of(run) == epochs_of(finished_home / "run")
     for name in ("split.csv", "predictions.csv", "metrics.json"):
         assert (run / name).read_bytes() == (finished_home / "run" / name).read_bytes(), name
@@ -156,7 +158,7 @@ def test_the_same_seed_gives_the_same_to_the_last_bit_also_where_the_cache_was_d
     assert "it is built again" in (run / "train.log").read_text(encoding="utf-8")
     decoded = [path for path in remembered if path.parts[0] == "decoded"]
     assert any((cache / path).read_bytes() == (shared / path).read_bytes() for path in decoded)
-    assert not strays(cache)
+    assert not temporary_files(cache)
 
 
 @pytest.fixture
@@ -167,9 +169,9 @@ def build(
 
     def build(*settings: str) -> SimpleNamespace:
         config = compose("train", *settings_of(finished_home), *settings)
-        begun = training._prepare(config, tmp_path, None, None)
-        callbacks = building.build_callbacks(config, begun.task, tmp_path)
-        trainer = building.build_trainer(config, begun.choices, callbacks=callbacks, loggers=[])
+        begun = train._prepare(config, tmp_path, None, None)
+        callbacks = build_callbacks(config, begun.task, tmp_path)
+        trainer = build_trainer(config, begun.runtime, callbacks=callbacks, loggers=[])
         return SimpleNamespace(task=begun.task, data=begun.data, trainer=trainer)
 
     return build
@@ -185,7 +187,7 @@ def test_another_seed_begins_elsewhere_with_the_same_split(
 
 def optimizer_of(of: SimpleNamespace) -> str:
     parameters = [{"params": [torch.nn.Parameter(torch.ones(2, 2))], "lr": 0.1}]
-    return type(of.task.learning.optimizer(parameters)).__name__
+    return type(of.task.optimization.optimizer(parameters)).__name__
 
 
 def callbacks(of: SimpleNamespace, *kinds: type) -> list[Any]:
@@ -195,7 +197,7 @@ def callbacks(of: SimpleNamespace, *kinds: type) -> list[Any]:
 def fold_of(of: SimpleNamespace, fold: int) -> list[int]:
     """Test images of a fold, with the settings of conf/split/kfold.yaml."""
     found = splits.kfold(of.data.index, folds=5, fold=fold, val_fraction=0.15, seed=0)
-    return [row for row, record in enumerate(found.records) if record.split == "test"]
+    return [row for row, record in enumerate(found.samples) if record.split == "test"]
 
 
 def rows_cut_out(of: SimpleNamespace) -> set[tuple[int, ...]]:
@@ -217,19 +219,27 @@ ARRIVED: dict[str, Callable[[Any], bool]] = {
     "callbacks=none": lambda of: not callbacks(of, EarlyStopping, EMAWeightAveraging),
     "callbacks=no_ema": lambda of: not callbacks(of, EMAWeightAveraging),
     "callbacks.early_stopping.patience=1": lambda of: callbacks(of, EarlyStopping)[0].patience == 1,
-    "optimizer=sgd": lambda of: of.task.learning.optimizer.func is torch.optim.SGD,
-    "optimizer=adam": lambda of: of.task.learning.optimizer.func is torch.optim.Adam,
-    "optimizer=timm": lambda of: of.task.learning.optimizer.func is optimizers.timm_optimizer,
+    "optimizer=sgd": lambda of: of.task.optimization.optimizer.func is torch.optim.SGD,
+    "optimizer=adam": lambda of: of.task.optimization.optimizer.func is torch.optim.Adam,
+    "optimizer=timm": lambda of: of.task.optimization.optimizer.func is optimization.timm_optimizer,
     "optimizer.name=lamb": lambda of: optimizer_of(of) == "Lamb",
-    "optimizer=torch": lambda of: of.task.learning.optimizer.func is optimizers.torch_optimizer,
+    "optimizer=torch": lambda of: (
+        of.task.optimization.optimizer.func is optimization.torch_optimizer
+    ),
     "optimizer.name=NAdam": lambda of: optimizer_of(of) == "NAdam",
-    "scheduler=cosine": lambda of: of.task.learning.schedule.func is schedulers.cosine,
-    "scheduler=none": lambda of: of.task.learning.schedule.func is schedulers.constant,
-    "scheduler=plateau": lambda of: of.task.learning.schedule.func is schedulers.plateau,
-    "finetune=head_first": lambda of: of.task.learning.tuning.head_epochs > 0,
-    "finetune.head_epochs=1": lambda of: of.task.learning.tuning.head_epochs == 1,
-    "finetune=head_only": lambda of: of.task.learning.tuning.head_epochs == -1,
-    "finetune=layerwise": lambda of: of.task.learning.tuning.layer_decay == 0.75,
+    "scheduler=cosine": lambda of: (
+        of.task.optimization.schedule.func is optimization.cosine_schedule
+    ),
+    "scheduler=none": lambda of: (
+        of.task.optimization.schedule.func is optimization.constant_schedule
+    ),
+    "scheduler=plateau": lambda of: (
+        of.task.optimization.schedule.func is optimization.plateau_schedule
+    ),
+    "finetune=head_first": lambda of: of.task.optimization.fine_tuning.head_epochs > 0,
+    "finetune.head_epochs=1": lambda of: of.task.optimization.fine_tuning.head_epochs == 1,
+    "finetune=head_only": lambda of: of.task.optimization.fine_tuning.head_epochs == -1,
+    "finetune=layerwise": lambda of: of.task.optimization.fine_tuning.layer_decay == 0.75,
     "split=kfold": lambda of: len(of.data.indices("test")) == len(of.data.labels) // 5,
     "split.fold=4": lambda of: of.data.indices("test") == fold_of(of, 4),
     "trainer.precision=bf16-mixed": lambda of: of.trainer.precision == "bf16-mixed",
@@ -237,7 +247,7 @@ ARRIVED: dict[str, Callable[[Any], bool]] = {
     "data.roi=none": lambda of: rows_cut_out(of) == {(0, 40)},
     "data.roi=[10,4,30,36]": lambda of: rows_cut_out(of) == {(4, 36)},
     "data.augmentation.noise=0.05": lambda of: of.data.settings.augmentation.noise == 0.05,
-    "model.pool=average_max": lambda of: of.task.network.backbone.own_pool.kind == "average_max",
+    "model.pool=avgmax": lambda of: of.task.network.backbone.own_pool.kind == "avgmax",
     "model.block=bottleneck": lambda of: any(
         isinstance(module, Bottleneck) for module in of.task.network.modules()
     ),
@@ -256,7 +266,7 @@ ARRIVED: dict[str, Callable[[Any], bool]] = {
         "split=kfold split.fold=4 trainer.precision=bf16-mixed optimizer=torch "
         "optimizer.name=NAdam",
         "data.roi=[10,4,30,36] model.block=bottleneck data.augmentation.noise=0.05 "
-        "trainer.channels_last=false model.pool=average_max",
+        "trainer.channels_last=false model.pool=avgmax",
     ],
 )
 def test_each_choice_arrives(build: Callable[..., SimpleNamespace], settings: str) -> None:
@@ -266,12 +276,12 @@ def test_each_choice_arrives(build: Callable[..., SimpleNamespace], settings: st
 
 
 def test_averaging_changes_what_is_validated_and_kept_and_nothing_of_the_learning(
-    door: Door, finished_home: Path, tmp_path: Path
+    cli: Cli, finished_home: Path, tmp_path: Path
 ) -> None:
     averaged, plain = finished_home / "run", tmp_path / "run"
     given = ("callbacks=no_ema", f"hydra.run.dir={plain}")
-    answer = door("train", *settings_of(finished_home), *given)
-    assert answer.status == 0, answer.err
+    result = cli("train", *settings_of(finished_home), *given)
+    assert result.status == 0, result.err
     losses = [[row["train/loss"] for row in epochs_of(run)] for run in (averaged, plain)]
     assert losses[0] == losses[1]
     assert epochs_of(averaged)[-1]["val/loss"] != epochs_of(plain)[-1]["val/loss"]
@@ -281,7 +291,7 @@ def test_averaging_changes_what_is_validated_and_kept_and_nothing_of_the_learnin
 
 
 def test_a_run_goes_on_from_weights_and_split_of_another_and_its_head_alone_learns(
-    door: Door, finished_home: Path, tmp_path: Path
+    cli: Cli, finished_home: Path, tmp_path: Path
 ) -> None:
     first, run = finished_home / "run", tmp_path / "run"
     given = [
@@ -289,8 +299,8 @@ def test_a_run_goes_on_from_weights_and_split_of_another_and_its_head_alone_lear
         *("split=manifest", f"split.path={first / 'split.csv'}"),
         *(f"model.weights={first / BEST}", "finetune=head_only", f"hydra.run.dir={run}"),
     ]
-    answer = door("train", *settings_of(finished_home), *given)
-    assert answer.status == 0, answer.err + answer.out
+    result = cli("train", *settings_of(finished_home), *given)
+    assert result.status == 0, result.err + result.out
     assert (run / "split.csv").read_bytes() == (first / "split.csv").read_bytes()
     assert record_of(run)["weights"]["source"] == "file"
     before, after = weights_in(first, BEST), weights_in(run, LAST)
@@ -306,22 +316,22 @@ def test_a_run_goes_on_from_weights_and_split_of_another_and_its_head_alone_lear
 
 
 def test_figures_of_the_origins_split_are_called_optimistic(
-    door: Door, finished_home: Path, tmp_path: Path
+    cli: Cli, finished_home: Path, tmp_path: Path
 ) -> None:
-    answer = door("train", *settings_of(finished_home), "split=origin", "task.epochs=1")
-    assert answer.status == 0, answer.err
-    assert "Optimistic" in answer.out
+    result = cli("train", *settings_of(finished_home), "split=val_as_test", "task.epochs=1")
+    assert result.status == 0, result.err
+    assert "Optimistic" in result.out
     (run,) = (tmp_path / "outputs" / "classification" / "custom_resnet").iterdir()
     assert record_of(run)["optimistic"] is True
-    figures = figures_of(run)
+    figures = metrics_of(run)
     assert figures["test/accuracy"] == figures["val/accuracy"]
 
 
 def test_a_sweep_names_its_jobs_and_survives_a_failing_one(
-    door: Door, finished_home: Path, tmp_path: Path
+    cli: Cli, finished_home: Path, tmp_path: Path
 ) -> None:
     swept = ("optimizer.lr=0.001,-1", "data.image_size=[32,96],[4000,12]")
-    answer = door("train", "-m", *settings_of(finished_home), "task.epochs=1", *swept)
+    result = cli("train", "-m", *settings_of(finished_home), "task.epochs=1", *swept)
     (sweep,) = (tmp_path / "outputs" / "sweeps").iterdir()
     jobs = sorted(path.parent.name for path in sweep.glob("*/job.json"))
     assert jobs[0] == "00_lr0.001_image_size-32-96"
@@ -329,5 +339,5 @@ def test_a_sweep_names_its_jobs_and_survives_a_failing_one(
     assert [
         record_of(sweep / job)["status"] for job in jobs if (sweep / job / "run.json").is_file()
     ] == ["finished"]
-    assert answer.status == 1
-    assert "3 of the 4 jobs of this sweep did not finish" in answer.err
+    assert result.status == 1
+    assert "3 of the 4 jobs of this sweep did not finish" in result.err

@@ -1,4 +1,4 @@
-"""What tests of weights share: no network, empty caches, and nothing that the project brings."""
+"""What tests of weights share: no network, empty caches, and no bundled weights."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch_home"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.delenv("CAPSULE_WEIGHTS", raising=False)
-    monkeypatch.setattr(weights, "BROUGHT", tmp_path / "brought")
+    monkeypatch.setattr(weights, "BUNDLED", tmp_path / "bundled")

@@ -7,17 +7,18 @@ from typing import Any
 
 import pytest
 import torch
-from small_networks import check_gradients, check_groups
+from small_models import check_gradients, check_groups
 
-from capsule_inspection.models.autoencoder import Autoencoder, build_autoencoder
+from capsule_inspection.models.autoencoder import Autoencoder
+from capsule_inspection.models.factory import build_autoencoder
 from capsule_inspection.types import ConfigurationError, WeightsError
 
 SETTINGS: dict[str, Any] = {
     "name": "autoencoder",
     "weights": "none",
     "image_size": [32, 96],
-    "window": None,
-    "corruption": "painted",
+    "crop_size": None,
+    "corruption": "synthetic_defects",
     "width": 4,
     "depth": 3,
     "bottleneck": 8,
@@ -29,16 +30,16 @@ SETTINGS: dict[str, Any] = {
 
 def small(**settings: Any) -> Autoencoder:
     torch.manual_seed(0)
-    return build_autoencoder(**(SETTINGS | settings)).network
+    return build_autoencoder(**(SETTINGS | settings)).model
 
 
-@pytest.mark.parametrize("corruption", ["none", "painted"])
-def test_what_comes_back_has_the_size_of_the_image(corruption: str) -> None:
+@pytest.mark.parametrize("corruption", ["none", "synthetic_defects"])
+def test_the_reconstruction_has_the_size_of_the_image(corruption: str) -> None:
     for size in ((32, 96), (33, 97), (8, 8), (9, 40)):
         network = small(corruption=corruption, image_size=list(size)).eval()
         found = network(torch.randn(2, 3, *size))
         assert found.image.shape == (2, 3, *size)
-        has_head = corruption == "painted"
+        has_head = corruption == "synthetic_defects"
         assert (found.logits.shape == (2, *size)) if has_head else found.logits is None
 
 
@@ -69,12 +70,9 @@ def test_skips_pass_the_image_on_and_a_plain_autoencoder_has_none() -> None:
         ({"corruption": "none", "skips": True}, r"model\.skips=true with model\.corruption=none"),
         ({"image_size": [20, 96], "depth": 5}, r"needs 32 pixels.*\[32, 96\].*model\.depth=4"),
         (
-            {"image_size": [64, 96], "window": [16, 200], "depth": 5},
-            r"task\.window=\[16, 96\].*\[32, 96\]",
+            {"image_size": [64, 96], "crop_size": [16, 200], "depth": 5},
+            r"task\.crop_size=\[16, 96\].*\[32, 96\]",
         ),
-        ({"width": 0}, r"model\.width"),
-        ({"depth": 0}, r"model\.depth"),
-        ({"bottleneck": 0}, r"model\.bottleneck"),
         ({"weights": "imagnet"}, r"model\.weights=imagnet"),
     ],
 )
@@ -94,7 +92,7 @@ def test_weights_of_a_file_come_back_equal_and_those_of_another_shape_are_refuse
     again = build_autoencoder(**(SETTINGS | {"weights": str(path)}))
     assert again.weights.source == "file"
     for name, value in network.state_dict().items():
-        torch.testing.assert_close(again.network.state_dict()[name], value)
+        torch.testing.assert_close(again.model.state_dict()[name], value)
     torch.save(small(width=8).state_dict(), path)
     with pytest.raises(WeightsError, match=r"encoder\.blocks\.0"):
         small(weights=str(path))

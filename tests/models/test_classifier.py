@@ -1,4 +1,4 @@
-"""timm's and torchvision's classifiers behind the common face."""
+"""timm's and torchvision's classifiers as Classifier."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from small_networks import check_gradients, check_groups, classifier
+from small_models import check_gradients, check_groups, classifier
 from torchvision import models
 
 from capsule_inspection.models.custom_resnet import CustomResNet
-from capsule_inspection.models.weight_fitting import fit_weights
+from capsule_inspection.models.state_dicts import load_pretrained
 from capsule_inspection.types import ConfigurationError
 
 TIMM = ["test_resnet", "test_efficientnet", "test_vit", "test_convnext", "test_nfnet"]
@@ -21,28 +21,28 @@ TORCHVISION = ["squeezenet1_1", "shufflenet_v2_x0_5", "mobilenet_v3_small", "mna
 
 
 @pytest.mark.parametrize("name", TIMM)
-def test_timm_networks_have_the_common_face_and_give_timms_own_logits(name: str) -> None:
+def test_timm_classifiers_give_timms_own_logits(name: str) -> None:
     network, image = classifier(f"timm {name}").eval(), torch.randn(2, 3, 64, 96)
     assert network(image).shape == (2, 4)
-    features = network.feature_map(image)
-    assert features.shape[:2] == (2, network.backbone.map_channels)
+    features = network.backbone.to_map(network.backbone(image))
+    assert features.shape[:2] == (2, network.backbone.model.num_features)
     assert features.shape[3] / features.shape[2] == 1.5
     assert len(check_groups(network, network.head.parameters())) > 3
     size: dict[str, Any] = {"img_size": (64, 96)} if name == "test_vit" else {}
     bare = timm.create_model(name, num_classes=4, **size).eval()
-    assert fit_weights(network, bare.state_dict(), where="bare")
+    assert load_pretrained(network, bare.state_dict(), where="bare")
     torch.testing.assert_close(network(image), bare(image))
 
 
 @pytest.mark.parametrize("name", TORCHVISION)
-def test_torchvision_networks_have_the_common_face_and_torchvisions_own_logits(name: str) -> None:
+def test_torchvision_classifiers_give_torchvisions_own_logits(name: str) -> None:
     network, image = classifier(f"torchvision {name}").eval(), torch.randn(2, 3, 64, 96)
     assert network(image).shape == (2, 4)
     assert network.normalisation.mean == (0.485, 0.456, 0.406)
     check_groups(network, network.head.parameters())
     if name != "squeezenet1_1":  # whose classifier is no linear layer
         bare = models.get_model(name, weights=None, num_classes=4).eval()
-        assert fit_weights(network, bare.state_dict(), where="bare")
+        assert load_pretrained(network, bare.state_dict(), where="bare")
         torch.testing.assert_close(network(image), bare(image))
 
 
@@ -59,7 +59,7 @@ def test_groups_are_the_same_after_the_backbone_was_frozen() -> None:
     assert [len(group) for group in network.layer_groups()] == before
 
 
-@pytest.mark.parametrize("pool", ["average", "max", "average_max", "concat", "topk"])
+@pytest.mark.parametrize("pool", ["avg", "max", "avgmax", "catavgmax", "topk"])
 def test_the_pool_can_be_chosen_by_name(pool: str) -> None:
     for network, channels in (
         (classifier("timm test_resnet", pool=pool), 96),
@@ -68,10 +68,10 @@ def test_the_pool_can_be_chosen_by_name(pool: str) -> None:
         features = torch.randn(2, channels, 4, 5)
         average, largest = features.mean((2, 3)), features.amax((2, 3))
         expected = {
-            "average": average,
+            "avg": average,
             "max": largest,
-            "average_max": (average + largest) / 2,
-            "concat": torch.cat([average, largest], dim=1),
+            "avgmax": (average + largest) / 2,
+            "catavgmax": torch.cat([average, largest], dim=1),
             "topk": features.flatten(2).sort(dim=2).values[:, :, -2:].mean(2),
         }
         torch.testing.assert_close(network.eval().vector(features), expected[pool])
@@ -84,13 +84,13 @@ def test_torchvisions_global_pool_can_be_exchanged_where_it_is_a_layer() -> None
     assert not torch.equal(own(image), largest(image))
 
 
-def test_options_reach_the_network() -> None:
+def test_options_reach_the_model() -> None:
     backbone: Any = classifier("timm test_resnet", options={"drop_rate": 0.3}).backbone
     assert backbone.model.drop_rate == 0.3
 
 
 @pytest.mark.parametrize(
-    ("kind", "settings", "expected"),
+    ("description", "settings", "expected"),
     [
         ("timm resnet81", {}, r"model\.name=resnet81.*resnet18"),
         ("timm resnet18.a9_in1k", {}, r"'a9_in1k'.*resnet18\.a1_in1k"),
@@ -104,18 +104,18 @@ def test_options_reach_the_network() -> None:
     ],
 )
 def test_names_and_options_that_a_library_does_not_have_are_refused(
-    kind: str, settings: dict[str, Any], expected: str
+    description: str, settings: dict[str, Any], expected: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=expected):
-        classifier(kind, **settings)
+        classifier(description, **settings)
 
 
-def test_the_custom_network_has_one_group_for_stem_stages_and_head() -> None:
+def test_the_custom_resnet_has_one_layer_group_for_stem_stages_and_head() -> None:
     network = classifier("custom_resnet")
     assert len(check_groups(network, network.head.parameters())) == 4
 
 
-def test_saved_and_loaded_a_timm_network_gives_equal_logits(tmp_path: Path) -> None:
+def test_a_saved_and_loaded_timm_model_gives_equal_logits(tmp_path: Path) -> None:
     network, path = classifier("timm test_vit").eval(), tmp_path / "network.pth"
     torch.save(network.state_dict(), path)
     again = classifier("timm test_vit", seed=1, weights=str(path)).eval()

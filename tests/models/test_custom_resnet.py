@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from small_networks import check_gradients
+from small_models import check_gradients
 
 from capsule_inspection.models.custom_resnet import CustomResNet, ResidualBlock
 from capsule_inspection.types import ConfigurationError
@@ -19,10 +19,10 @@ def small(**settings: object) -> CustomResNet:
 
 def test_stage_maps_halve_and_widen_from_stage_to_stage() -> None:
     network = small(depths=(1, 1, 1), block="bottleneck")
-    maps = network.backbone.stage_maps(torch.zeros(1, 3, 64, 128))
+    features, maps = network.backbone.forward_intermediates(torch.zeros(1, 3, 64, 128))
     assert [tuple(m.shape) for m in maps] == [(1, 32, 16, 32), (1, 64, 8, 16), (1, 128, 4, 8)]
     assert network.backbone.stage_channels == [32, 64, 128]
-    assert network.feature_map(torch.zeros(1, 3, 64, 128)).shape == (1, 128, 4, 8)
+    assert features is maps[-1]
 
 
 @pytest.mark.parametrize(
@@ -39,18 +39,16 @@ def test_it_has_as_many_parameters_as_resnet18_and_resnet50(
 
 
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])
-@pytest.mark.parametrize("stem", ["imagenet", "deep", "small"])
-def test_every_parameter_gets_a_finite_gradient(block: str, stem: str) -> None:
-    network = small(block=block, stem=stem, dropout=0.2, zero_init_residual=False)
+def test_every_parameter_gets_a_finite_gradient(block: str) -> None:
+    network = small(block=block, dropout=0.2)
     logits = network(torch.randn(4, 3, 48, 32))
     assert logits.shape == (4, 4)
     F.cross_entropy(logits, torch.arange(4)).backward()
     check_gradients(network)
-    assert all(p.grad is not None and p.grad.any() for p in network.parameters())
 
 
 def test_with_zero_initialisation_a_block_begins_as_its_shortcut() -> None:
-    block = small(zero_init_residual=True).eval().get_submodule("backbone.stages.0.0")
+    block = small().eval().get_submodule("backbone.stages.0.0")
     assert isinstance(block, ResidualBlock)
     features = torch.rand(1, 8, 4, 4)
     torch.testing.assert_close(block(features), features)
@@ -63,9 +61,6 @@ def test_with_zero_initialisation_a_block_begins_as_its_shortcut() -> None:
         ({"depths": ()}, "model.depths"),
         ({"depths": (2, 0)}, "model.depths"),
         ({"width": 0}, "model.width"),
-        ({"stem": "tiny"}, "model.stem"),
-        ({"pool": "median"}, "model.pool"),
-        ({"dropout": 1.0}, "model.dropout"),
     ],
 )
 def test_impossible_settings_are_refused_by_name(settings: dict, key: str) -> None:

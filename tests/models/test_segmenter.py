@@ -8,17 +8,17 @@ import pytest
 import segmentation_models_pytorch as smp
 import small_segmenter
 import torch
-from small_networks import check_gradients, check_groups
+from small_models import check_gradients, check_groups
 from torch import Tensor
 
 from capsule_inspection.models import encoders
-from capsule_inspection.models.custom_resnet import NORMALISATION
+from capsule_inspection.models.base import IMAGENET
+from capsule_inspection.models.factory import build_segmenter
+from capsule_inspection.models.layers import pad_to_multiple
 from capsule_inspection.models.segmenter import (
     DECODER_CHANNELS,
     Segmenter,
-    build_segmenter,
-    encoder_layers,
-    padded,
+    encoder_layer_groups,
 )
 from capsule_inspection.types import ConfigurationError, Normalisation
 
@@ -44,7 +44,7 @@ def no_hub(offline: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def build(**settings: Any) -> Segmenter:
     torch.manual_seed(0)
-    return build_segmenter(**(SETTINGS | settings)).network
+    return build_segmenter(**(SETTINGS | settings)).model
 
 
 def logits_of(network: Segmenter, image: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ def test_architectures_give_maps_of_the_images_size_from_any_depth(
     network = build(architecture=architecture, encoder_depth=depth, **SMALL_ENCODERS[encoder])
     assert network.stride == 2**depth
     image = torch.randn(2, 3, 36, 50)
-    found, whole = logits_of(network, image), padded(image, network.stride)
+    found, whole = logits_of(network, image), pad_to_multiple(image, network.stride)
     with torch.no_grad():
         of_whole = network.model(whole)
     assert of_whole.shape[2:] == whole.shape[2:]
@@ -111,7 +111,7 @@ def test_architectures_give_maps_of_the_images_size_from_any_depth(
         ("autoencoder", {"width": 4}, [3, 4, 8, 16, 32, 32]),
     ],
 )
-def test_maps_of_our_own_encoders_are_each_half_as_large_as_the_one_before(
+def test_maps_of_own_encoders_halve_from_level_to_level(
     encoder: str, options: dict[str, Any], channels: list[int] | None
 ) -> None:
     inner = build(encoder=encoder, encoder_options=options).model.encoder.eval()
@@ -125,7 +125,7 @@ def test_maps_of_our_own_encoders_are_each_half_as_large_as_the_one_before(
         assert inner.out_channels == channels
 
 
-def test_options_reach_the_network_that_they_are_of_and_no_other() -> None:
+def test_options_reach_only_their_own_model() -> None:
     build(encoder="custom_resnet", encoder_options={"width": 8})
     assert build(encoder="custom_resnet").model.encoder.out_channels[1] == 16
     network = build(encoder="resnet18", encoder_options={"drop_path_rate": 0.2})
@@ -135,15 +135,6 @@ def test_options_reach_the_network_that_they_are_of_and_no_other() -> None:
     short = {"depths": [1, 1], "width": 8}  # two stages serve where three maps are needed
     network = build(encoder="custom_resnet", encoder_options=short, encoder_depth=3)
     assert logits_of(network, torch.randn(1, 3, 30, 30)).shape == (1, 4, 30, 30)
-
-
-def test_padding_repeats_the_last_rows_and_columns_and_whole_multiples_stay() -> None:
-    image = torch.arange(15.0).reshape(1, 1, 3, 5)
-    found = padded(image, 4)
-    assert found.shape == (1, 1, 4, 8)
-    assert torch.equal(found[:, :, :3, :5], image)
-    assert found[0, 0, :, 7].tolist() == [4.0, 9.0, 14.0, 14.0]
-    assert padded(found, 4) is found
 
 
 def test_decoders_are_as_wide_as_wanted_and_half_the_librarys_by_default() -> None:
@@ -164,7 +155,7 @@ def test_normalisation_is_that_of_timms_published_weights_and_else_imagenets() -
     half = (0.5, 0.5, 0.5)
     assert build(encoder="test_resnet").normalisation == Normalisation(mean=half, std=half)
     for encoder in ("mobilenetv3_small_050", "custom_resnet", "mobilenet_v2"):
-        assert build(encoder=encoder).normalisation == NORMALISATION
+        assert build(encoder=encoder).normalisation == IMAGENET
 
 
 @pytest.mark.parametrize("architecture", ["unet", "fpn"])
@@ -176,7 +167,7 @@ def test_layer_groups_hold_each_parameter_once_from_the_input_to_the_head(
     model = network.model
     groups = check_groups(network, model.segmentation_head.parameters())
     assert {id(p) for p in groups[-2]} == {id(p) for p in model.decoder.parameters()}
-    layers = encoder_layers(model.encoder)
+    layers = encoder_layer_groups(model.encoder)
     order = {id(parameter): place for place, parameter in enumerate(model.encoder.parameters())}
     places = [order[id(parameter)] for layer in layers for parameter in layer]
     assert len(layers) >= 5
@@ -199,7 +190,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"encoder": "costum_resnet"}, r"Nearest: .*custom_resnet"),
     ({"encoder": "mit_b9"}, r"Nearest: .*mit_b5"),
     ({"encoder": "resnet18.nosuch"}, r"model\.encoder=resnet18\.nosuch.*nosuch"),
-    ({"architecture": "unett"}, r"model\.architecture=unett.*Nearest: unet,.*All: .*segformer"),
+    ({"architecture": "unett"}, r"model\.architecture=unett.*Nearest: unet.*All: .*segformer"),
     (
         OURS | {"options": {"decoder_atention": 1}},
         r"model\.options\.decoder_atention: unet has.*type",
@@ -216,7 +207,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         OURS | {"encoder_options": {"depths": [1, 1]}},
         r"depths=\[1, 1\].*Set model\.encoder_depth=3",
     ),
-    (OURS | {"encoder_options": {"block": "wide"}}, r"block=wide.*basic, bottleneck"),
+    (OURS | {"encoder_options": {"block": "wide"}}, r"block=wide.*basic or bottleneck"),
     (OURS | {"encoder_options": {"width": 0}}, r"width=0"),
     ({"architecture": "linknet", "decoder_channels": 16}, r"decoder_channels=16: linknet has no"),
     ({"decoder_channels": 16}, r"unet.*decoder_channels=16"),
@@ -240,9 +231,9 @@ def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], expected
         build(**settings)
 
 
-def test_a_network_that_cannot_see_the_images_is_refused_when_it_is_built() -> None:
+def test_a_model_that_cannot_process_the_images_is_refused_when_it_is_built() -> None:
     pan = {"architecture": "pan", "encoder": "resnet18", "encoder_depth": 5}
-    build(**pan, seen_sizes=[[192, 512]])
-    expected = r"cannot see images of 96x160 pixels.*task\.window"
+    build(**pan, input_sizes=[[192, 512]])
+    expected = r"cannot process images of 96x160 pixels.*task\.crop_size"
     with pytest.raises(ConfigurationError, match=expected):
-        build(**pan, seen_sizes=[[96, 160]])
+        build(**pan, input_sizes=[[96, 160]])

@@ -1,4 +1,4 @@
-"""Large images seen in tiles: every pixel is covered, and seams leave no trace."""
+"""Tiles: every pixel is covered, and seams leave no trace."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_there_are_no_more_tiles_than_the_overlap_needs_and_they_lie_evenly() ->
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5])
-def test_a_network_that_sees_single_pixels_answers_as_without_tiles(overlap: float) -> None:
+def test_a_pointwise_model_gives_the_same_with_and_without_tiles(overlap: float) -> None:
     network = convolution(1)
     for size in ((40, 70), (16, 24), (17, 25), (9, 100)):
         image = torch.randn(2, 3, *size)
@@ -63,14 +63,14 @@ def test_a_network_that_sees_single_pixels_answers_as_without_tiles(overlap: flo
         torch.testing.assert_close(found, network(image).softmax(1).detach())
 
 
-def test_a_tile_as_large_as_the_image_is_the_network_itself() -> None:
+def test_a_tile_as_large_as_the_image_changes_nothing() -> None:
     network, image = convolution(5), torch.randn(2, 3, 20, 30)
     for tile in ((20, 30), (21, 100), (500, 30)):
         found = see(network, image, Tiling(tile, 0.5))
         torch.testing.assert_close(found, network(image).softmax(1).detach())
 
 
-def test_the_network_sees_tiles_of_the_wanted_size_and_of_all_images_at_once() -> None:
+def test_the_model_gets_tiles_of_all_images_in_one_batch() -> None:
     seen: list[Tensor] = []
 
     def network(image: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ def test_the_network_sees_tiles_of_the_wanted_size_and_of_all_images_at_once() -
         assert torch.equal(tiles, image[:, :, top : top + 16, left : left + 20])
 
 
-def test_the_network_sees_about_as_many_tiles_at_a_time_as_wanted_with_the_same_answer() -> None:
+def test_the_batch_size_limits_the_tiles_and_changes_nothing() -> None:
     network, image = convolution(3), torch.randn(2, 3, 24, 40)  # of each image 6 tiles
     sizes: list[int] = []
 
@@ -101,7 +101,7 @@ def test_the_network_sees_about_as_many_tiles_at_a_time_as_wanted_with_the_same_
         torch.testing.assert_close(found, expected)
 
 
-def test_where_tiles_overlap_the_one_counts_more_in_whose_middle_a_pixel_lies() -> None:
+def test_a_tile_counts_more_where_a_pixel_is_near_its_middle() -> None:
     def by_place(image: Tensor) -> Tensor:
         """Class 1 for the tiles that begin at the left, class 0 for the others."""
         sign = torch.where(image[:, 0, :1, :1] == 0, 20.0, -20.0).expand_as(image[:, 0])
@@ -126,7 +126,7 @@ def test_weights_are_a_tent_above_nothing() -> None:
         assert float(weight.max()) == float(weight[size[0] // 2, size[1] // 2])
 
 
-def test_half_precision_is_for_the_network_alone() -> None:
+def test_blending_is_in_float32_under_autocast() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         found = see(convolution(1), torch.randn(1, 3, 20, 30), Tiling((8, 8), 0.5))
     assert found.dtype == torch.float32

@@ -1,4 +1,4 @@
-"""The rule of model.weights, with files made here; hubs are in test_published.py."""
+"""The rule of model.weights, with files made here; hubs are in test_hub.py."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from small_networks import saved
+from small_models import saved
 from torchvision import models
 
-from capsule_inspection.models.classifier import (
-    BuiltNetwork,
+from capsule_inspection.models.base import BuiltModel
+from capsule_inspection.models.factory import (
     build_custom_resnet,
     build_timm,
     build_torchvision,
@@ -30,14 +30,14 @@ State = dict[str, torch.Tensor]
 STEM = "backbone.stem.0.0.weight"
 
 
-def small(*, weights: str, num_classes: int = 3, **settings: Any) -> BuiltNetwork:
+def small(*, weights: str, num_classes: int = 3, **settings: Any) -> BuiltModel:
     given = {"depths": [1, 1], "width": 8, **settings}
     return build_custom_resnet(num_classes=num_classes, weights=weights, **given)
 
 
 def state(num_classes: int = 3, **settings: Any) -> State:
     torch.manual_seed(7)
-    return small(weights="none", num_classes=num_classes, **settings).network.state_dict()
+    return small(weights="none", num_classes=num_classes, **settings).model.state_dict()
 
 
 def bare_timm() -> State:
@@ -45,12 +45,12 @@ def bare_timm() -> State:
     return timm.create_model("test_resnet").state_dict()
 
 
-def timm_with(choice: str) -> BuiltNetwork:
+def timm_with(choice: str) -> BuiltModel:
     return build_timm(name="test_resnet", num_classes=3, weights=choice)
 
 
-def assert_holds(built: BuiltNetwork, expected: State) -> None:
-    found = built.network.state_dict()
+def assert_holds(built: BuiltModel, expected: State) -> None:
+    found = built.model.state_dict()
     for key, value in expected.items():
         assert torch.equal(found[key], value), key
 
@@ -66,29 +66,38 @@ def test_a_path_is_loaded_and_recorded(caplog: pytest.LogCaptureFixture) -> None
         assert_holds(built, state())
 
 
-def test_a_runs_checkpoint_gives_its_network_and_the_images_seen() -> None:
+def test_a_runs_checkpoint_gives_its_weights_and_hashes() -> None:
     tensors = {f"network.{key}": value for key, value in state().items()}
     tensors["metric.confusion"] = torch.zeros(3, 3)
-    content = {"state_dict": tensors, "seen_sha256": ["aa", "bb"], "optimizer_states": [{"lr": 1}]}
+    content = {
+        "state_dict": tensors,
+        "training_hashes": ["aa", "bb"],
+        "optimizer_states": [{"lr": 1}],
+    }
     best = saved(content, "run/checkpoints/best.ckpt")
     for choice in (best, "run"):  # a run folder stands for its best checkpoint
         built = small(weights=choice)
-        assert (built.weights.path, built.weights.seen) == (best, frozenset({"aa", "bb"}))
+        assert (built.weights.path, built.weights.training_hashes) == (
+            best,
+            frozenset({"aa", "bb"}),
+        )
         assert_holds(built, state())
-    save_file(state(), "w.safetensors", metadata={"seen_sha256": json.dumps(["cc"])})
-    assert small(weights="w.safetensors").weights.seen == frozenset({"cc"})
+    save_file(state(), "w.safetensors", metadata={"training_hashes": json.dumps(["cc"])})
+    assert small(weights="w.safetensors").weights.training_hashes == frozenset({"cc"})
 
 
-def test_a_head_of_other_classes_starts_anew_with_an_info(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_head_of_other_classes_is_initialised_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     path = saved(state(num_classes=5))
     with caplog.at_level(logging.INFO):
         built = small(weights=path)
-    assert built.network.head.weight.shape == (3, 16)
-    assert "head starts anew" in caplog.text
+    assert built.model.head.weight.shape == (3, 16)
+    assert "head is initialised" in caplog.text
     assert_holds(built, {STEM: state(num_classes=5)[STEM]})
 
 
-def test_files_of_wrapped_and_of_bare_networks_are_understood() -> None:
+def test_files_of_wrapped_and_of_bare_models_are_loaded() -> None:
     wrapped = {"model": {f"module._orig_mod.{key}": value for key, value in state().items()}}
     assert_holds(small(weights=saved(wrapped)), state())
     without = {k: v for k, v in bare_timm().items() if not k.endswith("num_batches_tracked")}
@@ -99,7 +108,7 @@ def test_files_of_wrapped_and_of_bare_networks_are_understood() -> None:
     # The positions of a transformer are resized to the image.
     path = saved(timm.create_model("test_vit").state_dict())
     built = build_timm(name="test_vit", num_classes=3, weights=path, image_size=(64, 192))
-    assert built.network(torch.zeros(1, 3, 64, 192)).shape == (1, 3)
+    assert built.model(torch.zeros(1, 3, 64, 192)).shape == (1, 3)
 
 
 @pytest.mark.parametrize(
@@ -110,10 +119,10 @@ def test_files_of_wrapped_and_of_bare_networks_are_understood() -> None:
         (bare_timm, r"missing.*unexpected.*another architecture"),
         (lambda: [1, 2], "found list"),
         (lambda: {"epoch": 3}, "found no tensors"),
-        (lambda: {**state(), "seen_sha256": [1]}, "'seen_sha256' must be a list"),
+        (lambda: {**state(), "training_hashes": [1]}, "'training_hashes' must be a list"),
     ],
 )
-def test_a_file_of_another_network_or_none_is_refused(content: Any, expected: str) -> None:
+def test_a_file_of_another_model_or_none_is_refused(content: Any, expected: str) -> None:
     with pytest.raises(WeightsError, match=expected):
         small(weights=saved(content()))
 
@@ -146,19 +155,19 @@ def test_paths_that_are_no_file_of_weights_and_mistyped_choices_are_refused() ->
     with pytest.raises(WeightsError, match=r"nowhere/w\.pth.*does not exist"):
         small(weights="nowhere/w.pth")
     Path("elsewhere").mkdir()
-    with pytest.raises(WeightsError, match=r"elsewhere: model\.weights expects a file, found a"):
+    with pytest.raises(WeightsError, match=r"elsewhere: model\.weights expects a file or a run"):
         small(weights="elsewhere")
     Path("w.onnx").touch()
     with pytest.raises(WeightsError, match=r"safetensors.*found '\.onnx'"):
         small(weights="w.onnx")
-    save_file(state(), "w.safetensors", metadata={"seen_sha256": "["})
-    with pytest.raises(WeightsError, match="'seen_sha256' is not JSON"):
+    save_file(state(), "w.safetensors", metadata={"training_hashes": "["})
+    with pytest.raises(WeightsError, match="'training_hashes' is not JSON"):
         small(weights="w.safetensors")
-    with pytest.raises(ConfigurationError, match=r"model\.weights=imagnet.*mean imagenet"):
+    with pytest.raises(ConfigurationError, match=r"model\.weights=imagnet.*Nearest: imagenet"):
         small(weights="imagnet")
 
 
-def test_auto_without_any_weights_warns_so_that_nobody_misses_it(
+def test_auto_without_any_weights_warns_conspicuously(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     assert timm_with("auto").weights.source == "random"
@@ -197,22 +206,22 @@ def test_a_bare_file_in_a_folder_of_weights_is_imagenet_and_the_environments_win
         timm_with("imagenet")
 
 
-def test_auto_falls_back_to_what_the_project_brings_and_painted_insists_on_it(
+def test_auto_falls_back_to_bundled_weights_and_synthetic_insists_on_them(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in ("resnet18", "efficientnet_b0"):
-        saved(state(), f"brought/{name}.safetensors")
-    expected = r"no weights for custom_resnet, only for efficientnet_b0, resnet18\."
+        saved(state(), f"bundled/{name}.safetensors")
+    expected = r"no bundled weights for custom_resnet, only for efficientnet_b0, resnet18\."
     with pytest.raises(WeightsError, match=expected):
-        small(weights="painted")
-    saved(state(num_classes=6), "brought/custom_resnet.safetensors")
+        small(weights="synthetic")
+    saved(state(num_classes=6), "bundled/custom_resnet.safetensors")
     saved(state(num_classes=6), "weights/custom_resnet.safetensors")
-    for choice in ("auto", "painted"):
+    for choice in ("auto", "synthetic"):
         built = small(weights=choice)
-        assert built.weights.source == "painted"
-        assert built.weights.path == str(tmp_path / "brought" / "custom_resnet.safetensors")
+        assert built.weights.source == "synthetic"
+        assert built.weights.path == str(tmp_path / "bundled" / "custom_resnet.safetensors")
         assert_holds(built, {STEM: state(num_classes=6)[STEM]})
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
-    saved(state(width=16), "brought/custom_resnet.safetensors")
+    saved(state(width=16), "bundled/custom_resnet.safetensors")
     assert small(weights="auto").weights.source == "random"
     assert "other shape" in caplog.text

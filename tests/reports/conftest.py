@@ -1,8 +1,7 @@
-"""A small finished run folder, made of drawn numbers, and what there is to see in pictures."""
+"""Small run folders, and the texts and extents of figures."""
 
 from __future__ import annotations
 
-import gc
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,51 +9,43 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drawn_anomaly_runs import draw_anomaly_run
-from drawn_runs import HEADER, prediction, write_run
-from drawn_segmentation_runs import draw_marking_run
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
+from sample_anomaly_runs import write_anomaly_run
+from sample_runs import HEADER, prediction_row, write_run
+from sample_segmentation_runs import write_segmentation_run
 
-from capsule_inspection.reports import style
-from capsule_inspection.types import Figure as Measured
+from capsule_inspection.reports.plots import style
+from capsule_inspection.types import Estimate
 
 NAMES = ("good", "007", "膠囊 $x$")
 LABELS = (0, 0, 0, 1, 1, 2)
-CALLED = (0, 0, 2, 0, 1, 2)
+PREDICTED = (0, 0, 2, 0, 1, 2)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
              "--disable-component-update", "--no-first-run"]  # fmt: skip
 
 
-@pytest.fixture(scope="module", autouse=True)
-def nothing_old_to_collect() -> Iterator[None]:
-    """Statsmodels collects garbage in every comparison: slow with all that is loaded."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
-    """A classifier with odd names: six images each of val and test, no picture of the third."""
+    """A classifier with odd class names: six images each of val and test, the third unkept."""
     rows = [
-        prediction(first + i, stage, 0, NAMES[LABELS[i]], NAMES[called], 0.5, "",
-                   *(np.full(3, 0.1) + 0.7 * np.eye(3)[called]))
+        prediction_row(first + i, stage, 0, NAMES[LABELS[i]], NAMES[predicted], 0.5, "",
+                   *(np.full(3, 0.1) + 0.7 * np.eye(3)[predicted]))
         for stage, first in (("val", 10), ("test", 20))
-        for i, called in enumerate(CALLED)
+        for i, predicted in enumerate(PREDICTED)
     ]  # fmt: skip
     return write_run(
         tmp_path / "a run, 1",
         record={"format_version": 1, "status": "finished", "best_epoch": 2},
         config=None,
         predictions=[[*HEADER, "dice", *(f"p_{name}" for name in NAMES)], *rows],
-        figures={
-            "test/accuracy": Measured(0.5, 0.2, 0.8, 6),
-            "test/recall/good": Measured(1.0, 0.44, 1.0, 3),
-            "test/recall/007": Measured(0.0, None, None, 2),
-            "val/accuracy": Measured(0.25, 0.1, 0.5, 6),
+        metrics={
+            "test/accuracy": Estimate(0.5, 0.2, 0.8, 6),
+            "test/recall/good": Estimate(1.0, 0.44, 1.0, 3),
+            "test/recall/007": Estimate(0.0, None, None, 2),
+            "val/accuracy": Estimate(0.25, 0.1, 0.5, 6),
         },
         epochs=[
             ["epoch", "step", "seconds", "lr", "train/loss", "val/loss", "val/balanced_accuracy"],
@@ -67,25 +58,25 @@ def run_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def anomaly_run(tmp_path: Path) -> Path:
-    return draw_anomaly_run(tmp_path / "one class")
+    return write_anomaly_run(tmp_path / "one class")
 
 
 @pytest.fixture
-def marking_run(tmp_path: Path) -> Path:
-    return draw_marking_run(tmp_path / "marks")
+def segmentation_run(tmp_path: Path) -> Path:
+    return write_segmentation_run(tmp_path / "segmentation")
 
 
 @pytest.fixture
 def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are made, but what is saved of each is a single pixel, which is much faster."""
+    """Estimates are made, but what is saved of each is a single pixel, which is much faster."""
     monkeypatch.setattr(
         Figure, "savefig", lambda self, file, **_: Image.new("L", (1, 1)).save(file, format="png")
     )
 
 
 @pytest.fixture
-def words() -> Callable[[Figure], str]:
-    """Everything that is written in a figure; drawing it fails on any warning."""
+def texts_of() -> Callable[[Figure], str]:
+    """All texts of a figure; drawing it fails on any warning."""
 
     def written_in(figure: Figure) -> str:
         style.figure_to_array(figure)
@@ -95,8 +86,8 @@ def words() -> Callable[[Figure], str]:
 
 
 @pytest.fixture
-def inside() -> Callable[[Figure], bool]:
-    """Whether nothing that is drawn sticks out of the page, by more than a hair."""
+def is_inside_figure() -> Callable[[Figure], bool]:
+    """Whether everything that is drawn lies within the figure."""
 
     def is_inside(figure: Figure) -> bool:
         style.figure_to_array(figure)
@@ -122,7 +113,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def opened(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Opens a page, offline; nothing may go wrong on it, nor be fetched from elsewhere."""
+    """Opens a page offline; it must have no errors and fetch nothing."""
     contexts, messages = [], []
 
     def open_page(path: Path, *, width: int = 1280, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Pages as they are used, offline: order, filters, a closer look, by mouse and by keyboard."""
+"""Pages in a browser, offline: order, filters, dialog, by mouse and by keyboard."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drawn_predictions import CLASSES, HOSTILE, about, marked, row, with_picture
-from drawn_runs import draw_run
+from sample_predictions import CLASSES, HOSTILE, about, row, segmented, with_overlay
+from sample_runs import write_classification_run
 
-from capsule_inspection.reports.comparison.writing import compare, write_comparison
-from capsule_inspection.reports.gallery import write_gallery
-from capsule_inspection.reports.run_folder import read_run
-from capsule_inspection.reports.run_page import write_run_page
+from capsule_inspection.reports.comparison.report import compare, write_comparison
+from capsule_inspection.reports.gallery.page import write_gallery
+from capsule_inspection.reports.run.page import write_run_page
+from capsule_inspection.reports.run.run_folder import read_run
 
 TELEPHONE = 390
 FITS = "document.documentElement.scrollWidth <= window.innerWidth"
@@ -33,15 +33,15 @@ def gallery(opened: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
 
 
 def few() -> list[Any]:
-    """In the order of files; the names say where they belong by default."""
+    """In the order of files; the numbers in the names are the default order."""
     return [
         row("photos/6 good.png", "good", 0.1),
         row("photos/5 unread.png"),
         row("photos/1 surest.png", "crack", 0.99),
-        row("photos/4 unlike.png", "good", 0.2, remarks=["darker than all others"]),
+        row("photos/4 unlike.png", "good", 0.2, ood_warnings=["darker than all others"]),
         row("photos/10 clear.png", "good", 0.01),
         row("photos/3 unsure.png", CLASSES[2], 0.6),
-        row("photos/2 sure.png", CLASSES[2], 0.8, remarks=["brighter"]),
+        row("photos/2 sure.png", CLASSES[2], 0.8, ood_warnings=["brighter"]),
     ]
 
 
@@ -49,7 +49,7 @@ def names(page: Any) -> str:
     return " ".join(n.split(" ")[0] for n in page.locator(".card .name").all_inner_texts())
 
 
-def test_cards_show_what_needs_a_person_first_and_are_sorted_and_filtered(gallery):
+def test_cards_that_need_a_check_come_first_and_are_sorted_and_filtered(gallery):
     page = gallery(few())
 
     assert names(page) == "1 2 3 4 5 6 10"
@@ -57,7 +57,7 @@ def test_cards_show_what_needs_a_person_first_and_are_sorted_and_filtered(galler
     assert "Not read" in failed.inner_text()
     assert "it is damaged" in failed.inner_text()
     assert failed.locator("img").count() == 0
-    assert all(told in sure.inner_text() for told in (f"Defect: {CLASSES[2]}", "72%", "brighter"))
+    assert all(text in sure.inner_text() for text in (f"Defect: {CLASSES[2]}", "72%", "brighter"))
 
     for order, expected in (
         ("score", "1 2 3 4 6 10 5"),
@@ -84,13 +84,13 @@ def test_cards_show_what_needs_a_person_first_and_are_sorted_and_filtered(galler
     page.get_by_label("Name has").fill("UNSURE")
     assert names(page) == "3"
     page.get_by_label("Name has").fill("nothing has this")
-    assert page.locator("#count").inner_text() == "No image is like that."
+    assert page.locator("#count").inner_text() == "No image matches."
 
 
 @pytest.mark.slow
-def test_marks_are_told_in_pixels_and_the_least_certain_are_closest_to_the_threshold(gallery):
+def test_regions_are_in_pixels_and_the_least_certain_are_closest_to_the_threshold(gallery):
     scores = {"far above": 0.95, "just above": 0.51, "just below": 0.46, "far below": 0.01}
-    page = gallery([marked(n, "crack", s, regions=5) for n, s in scores.items()], "segmentation")
+    page = gallery([segmented(n, "crack", s, regions=5) for n, s in scores.items()], "segmentation")
 
     page.get_by_role("combobox", name="Sort by").select_option("unsure")
     shown = page.locator(".card .name").all_inner_texts()
@@ -102,16 +102,16 @@ def test_marks_are_told_in_pixels_and_the_least_certain_are_closest_to_the_thres
     )
 
     card.click()
-    told = page.get_by_role("dialog").inner_text()
+    text = page.get_by_role("dialog").inner_text()
     for fact in ("1,200 px", "10 to 50", "20 to 60", "The score is 0.95, above the threshold"):
-        assert fact in told
+        assert fact in text
     page.get_by_role("button", name="Close").click()
     assert not page.get_by_role("dialog").is_visible()
 
 
 @pytest.mark.slow
 def test_closer_look_by_keyboard_goes_on_and_comes_back(gallery, tmp_path):
-    page = gallery([with_picture(tmp_path, one) for one in few() if one["status"] == "ok"])
+    page = gallery([with_overlay(tmp_path, one) for one in few() if one["status"] == "ok"])
     closer = page.get_by_role("dialog")
 
     page.locator(".open").first.focus()
@@ -148,7 +148,7 @@ def test_gallery_shows_hostile_names_fits_its_window_and_has_a_table_without_scr
     gallery, tmp_path
 ):
     names = (*HOSTILE, 50 * "long" + ".png")
-    rows = [with_picture(tmp_path, row(f"photos/{name}", "crack", 0.9)) for name in names]
+    rows = [with_overlay(tmp_path, row(f"photos/{name}", "crack", 0.9)) for name in names]
     for width in (1280, TELEPHONE):
         page = gallery(rows, width=width)
         page.wait_for_function("[...document.querySelectorAll('.card img')].every(i => i.complete)")
@@ -166,9 +166,9 @@ def test_gallery_shows_hostile_names_fits_its_window_and_has_a_table_without_scr
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["anomaly_run", "marking_run"])
-def test_page_of_a_run_fits_its_window_and_shows_every_picture(request, opened, kind):
-    folder = request.getfixturevalue(kind)
+@pytest.mark.parametrize("fixture", ["anomaly_run", "segmentation_run"])
+def test_page_of_a_run_fits_its_window_and_shows_every_plot(request, opened, fixture):
+    folder = request.getfixturevalue(fixture)
     path = write_run_page(folder)
     for width in (1280, TELEPHONE):
         page = opened(path, width=width)
@@ -179,9 +179,12 @@ def test_page_of_a_run_fits_its_window_and_shows_every_picture(request, opened, 
 
 
 @pytest.mark.slow
-def test_page_of_a_comparison_fits_its_window_shows_every_picture_and_sorts(opened, tmp_path):
+def test_page_of_a_comparison_fits_its_window_shows_every_plot_and_sorts(opened, tmp_path):
     errors = {"sixty": range(6), "forty_seven": range(19), "fifty_nine": range(6, 13)}
-    runs = [read_run(draw_run(tmp_path / n, model=n, wrong=wrong)) for n, wrong in errors.items()]
+    runs = [
+        read_run(write_classification_run(tmp_path / n, model=n, wrong=wrong))
+        for n, wrong in errors.items()
+    ]
     path = write_comparison(compare(runs), tmp_path / "comparison")
     for width in (TELEPHONE, 1280):
         page = opened(path, width=width)

@@ -1,4 +1,4 @@
-"""Synthetic defects change what their mask says, on drawn capsules and on other images."""
+"""Synthetic defects change only what their mask covers, on rendered capsules and other images."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from capsule_inspection.synthetic.defects import DEFECTS, paint
-from capsule_inspection.synthetic.scene import Scene, draw_good
+from capsule_inspection.synthetic.defects import DEFECT_TYPES, render_defect
+from capsule_inspection.synthetic.scene import Scene, render_capsule
 from capsule_inspection.types import DataError
 
 SIZE_PX = 400
@@ -15,10 +15,10 @@ SIZE_PX = 400
 
 @pytest.fixture(scope="module")
 def scene() -> Scene:
-    return draw_good(np.random.default_rng(8), size_px=SIZE_PX)
+    return render_capsule(np.random.default_rng(8), size_px=SIZE_PX)
 
 
-# Areas of 1000 x 1000 pixels, wider than what was counted in real masks.
+# Areas of 1000 x 1000 pixels, wider than the range of real masks.
 AREAS = {
     "crack": (150, 12_000),
     "faulty_imprint": (300, 50_000),
@@ -28,38 +28,40 @@ AREAS = {
 }
 
 
-@pytest.mark.parametrize("kind", DEFECTS)
-def test_a_defect_changes_what_its_mask_says_and_is_as_large_as_real_ones(
-    kind: str, scene: Scene
+@pytest.mark.parametrize("defect_type", DEFECT_TYPES)
+def test_a_defect_changes_only_its_mask_and_is_as_large_as_real_ones(
+    defect_type: str, scene: Scene
 ) -> None:
     before = scene.image.copy()
     inner = cv2.erode(scene.foreground, np.ones((9, 9), np.uint8))
-    smallest, largest = AREAS[kind]
+    smallest, largest = AREAS[defect_type]
     parts = []
-    for seed in range(17):  # every kind of crack is among them
-        painted = paint(scene.image, scene.foreground, kind, np.random.default_rng(seed))
-        changed = (painted.image != scene.image).any(axis=2)
-        assert painted.mask.dtype == np.uint8
-        assert not changed[painted.mask == 0].any()
-        # Masks are drawn as by hand: around faint specks, most of what they enclose is unchanged.
-        assert changed[painted.mask == 1].mean() > 0.2
-        assert smallest < painted.mask.sum() * (1000 / SIZE_PX) ** 2 < largest, seed
-        assert (painted.mask & scene.foreground).any()
-        # A dent is marked on the old outline, too.
-        assert kind != "squeeze" or (painted.mask & (inner == 0)).any(), seed
-        parts.append(cv2.connectedComponents(painted.mask)[0] - 1)
-    again = paint(scene.image, scene.foreground, kind, np.random.default_rng(seed))
-    assert again.image.tobytes() == painted.image.tobytes()
-    assert again.mask.tobytes() == painted.mask.tobytes()
+    for seed in range(17):  # every form of crack is among them
+        defect = render_defect(
+            scene.image, scene.foreground, defect_type, np.random.default_rng(seed)
+        )
+        changed = (defect.image != scene.image).any(axis=2)
+        assert defect.mask.dtype == np.uint8
+        assert not changed[defect.mask == 0].any()
+        # Masks are annotated as by hand: around specks, most of what they enclose is unchanged.
+        assert changed[defect.mask == 1].mean() > 0.2
+        assert smallest < defect.mask.sum() * (1000 / SIZE_PX) ** 2 < largest, seed
+        assert (defect.mask & scene.foreground).any()
+        # The mask of a dent covers the old outline, too.
+        assert defect_type != "squeeze" or (defect.mask & (inner == 0)).any(), seed
+        parts.append(cv2.connectedComponents(defect.mask)[0] - 1)
+    again = render_defect(scene.image, scene.foreground, defect_type, np.random.default_rng(seed))
+    assert again.image.tobytes() == defect.image.tobytes()
+    assert again.mask.tobytes() == defect.mask.tobytes()
     assert max(parts) <= 5
     assert np.median(parts) == 1
     assert np.array_equal(scene.image, before)
 
 
-@pytest.mark.parametrize("kind", DEFECTS)
-def test_any_size_aspect_direction_and_shape_is_used(kind: str) -> None:
-    drawn = draw_good(np.random.default_rng(1), size_px=300)
-    image, foreground = drawn.image[80:230], drawn.foreground[80:230]
+@pytest.mark.parametrize("defect_type", DEFECT_TYPES)
+def test_any_size_aspect_direction_and_shape_works(defect_type: str) -> None:
+    scene = render_capsule(np.random.default_rng(1), size_px=300)
+    image, foreground = scene.image[80:230], scene.foreground[80:230]
     plain = np.full((120, 200, 3), 200, np.uint8)
     plain[40:80, 30:170] = (60, 90, 140)
     plain_foreground = np.zeros((120, 200), np.uint8)
@@ -72,27 +74,27 @@ def test_any_size_aspect_direction_and_shape_is_used(kind: str) -> None:
         (plain, plain_foreground, 2),  # without print
         (plain[:, :120], square, 2),
     ):
-        painted = paint(pixels, part, kind, np.random.default_rng(seed))
-        assert painted.image.shape == pixels.shape
-        assert painted.mask.shape == part.shape
-        assert painted.mask.any()
+        defect = render_defect(pixels, part, defect_type, np.random.default_rng(seed))
+        assert defect.image.shape == pixels.shape
+        assert defect.mask.shape == part.shape
+        assert defect.mask.any()
     with pytest.raises(DataError, match="foreground is empty"):
-        paint(image, np.zeros_like(foreground), kind, np.random.default_rng(0))
+        render_defect(image, np.zeros_like(foreground), defect_type, np.random.default_rng(0))
 
 
 def test_defects_scale_with_the_foreground() -> None:
     areas = []
     for size_px in (200, 400):
-        drawn = draw_good(np.random.default_rng(1), size_px=size_px)
+        scene = render_capsule(np.random.default_rng(1), size_px=size_px)
         rngs = [np.random.default_rng(seed) for seed in range(15)]
-        masks = [paint(drawn.image, drawn.foreground, "poke", rng).mask for rng in rngs]
+        masks = [render_defect(scene.image, scene.foreground, "poke", rng).mask for rng in rngs]
         areas.append(np.median([mask.mean() for mask in masks]))
     assert 0.4 < areas[0] / areas[1] < 2.5
 
 
-def test_foregrounds_of_another_size_and_unknown_kinds_are_errors(scene: Scene) -> None:
+def test_foregrounds_of_another_size_and_unknown_types_are_errors(scene: Scene) -> None:
     with pytest.raises(DataError, match="foreground is 100x100, its image is 400x400"):
-        paint(scene.image, np.ones((100, 100), np.uint8), "poke", np.random.default_rng(0))
-    assert DEFECTS == ("crack", "faulty_imprint", "poke", "scratch", "squeeze")
+        render_defect(scene.image, np.ones((100, 100), np.uint8), "poke", np.random.default_rng(0))
+    assert DEFECT_TYPES == ("crack", "faulty_imprint", "poke", "scratch", "squeeze")
     with pytest.raises(ValueError, match="expected one of crack, faulty_imprint"):
-        paint(scene.image, scene.foreground, "melted", np.random.default_rng(0))
+        render_defect(scene.image, scene.foreground, "melted", np.random.default_rng(0))

@@ -1,15 +1,15 @@
-"""A drawn capsule is repeatable, varied, and looks as the camera would see it."""
+"""A rendered capsule is repeatable, varied, and looks as the camera would see it."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from capsule_inspection.synthetic.scene import draw_good
+from capsule_inspection.synthetic.scene import render_capsule
 
 
-def test_a_seed_draws_the_same_bytes_and_another_one_another_capsule() -> None:
-    first, same, other = (draw_good(np.random.default_rng(n), size_px=160) for n in (5, 5, 1))
+def test_a_seed_renders_the_same_bytes_and_another_one_another_capsule() -> None:
+    first, same, other = (render_capsule(np.random.default_rng(n), size_px=160) for n in (5, 5, 1))
     assert first.image.tobytes() == same.image.tobytes()
     assert first.foreground.tobytes() == same.foreground.tobytes()
     assert not np.array_equal(first.image, other.image)
@@ -17,7 +17,7 @@ def test_a_seed_draws_the_same_bytes_and_another_one_another_capsule() -> None:
 
 def test_capsule_has_its_place_and_proportions_at_any_size() -> None:
     for size_px in (32, 96, 250, 800):
-        scene = draw_good(np.random.default_rng(0), size_px=size_px)
+        scene = render_capsule(np.random.default_rng(0), size_px=size_px)
         assert scene.image.shape == (size_px, size_px, 3)
         assert scene.image.dtype == np.uint8
         assert set(np.unique(scene.foreground)) == {0, 1}
@@ -25,11 +25,11 @@ def test_capsule_has_its_place_and_proportions_at_any_size() -> None:
         assert np.ptp(columns) / size_px == pytest.approx(0.85, abs=0.04)
         assert np.ptp(rows) / size_px == pytest.approx(0.275, abs=0.04)
     with pytest.raises(ValueError, match="at least 32"):
-        draw_good(np.random.default_rng(0), size_px=16)
+        render_capsule(np.random.default_rng(0), size_px=16)
 
 
 def test_halves_are_black_and_orange_on_light_paper() -> None:
-    scene = draw_good(np.random.default_rng(3), size_px=200)
+    scene = render_capsule(np.random.default_rng(3), size_px=200)
     inside = scene.foreground > 0
     left, right = inside.copy(), inside.copy()
     left[:, 95:], right[:, :110] = False, False
@@ -40,5 +40,5 @@ def test_halves_are_black_and_orange_on_light_paper() -> None:
 
 
 def test_grain_is_that_of_the_real_images() -> None:
-    corner = draw_good(np.random.default_rng(4)).image[40:100, 40:100].astype(float)
+    corner = render_capsule(np.random.default_rng(4)).image[40:100, 40:100].astype(float)
     assert 1.5 < (corner - corner.mean(axis=(0, 1))).std() < 5

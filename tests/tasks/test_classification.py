@@ -1,7 +1,8 @@
-"""The task of classifiers: what is said of an image, and where the network looks."""
+"""The LightningModule of classification, its inference model, and what its adapter decides."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -9,65 +10,49 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
-from small_tasks import learning
+from small_tasks import optimization
 
-from capsule_inspection.models.classifier import build_custom_resnet, build_timm
+from capsule_inspection.metrics.temperature import TemperatureScaling
 from capsule_inspection.models.explanation import explain
-from capsule_inspection.models.losses import ClassificationLoss
-from capsule_inspection.tasks.classification.lightning_module import ClassificationTask, MaskLoss
-from capsule_inspection.tasks.schedulers import plateau
-from capsule_inspection.tasks.smoothing import SmoothedFigure
-from capsule_inspection.types import Batch
+from capsule_inspection.models.factory import build_custom_resnet, build_timm
+from capsule_inspection.models.losses.classification import ClassificationLoss
+from capsule_inspection.tasks.classification.adapter import decision_offset, natural_counts
+from capsule_inspection.tasks.classification.inference_model import ClassificationInferenceModel
+from capsule_inspection.tasks.classification.lightning_module import ClassificationModule, MaskLoss
+from capsule_inspection.tasks.optimization import EMAMetric, plateau_schedule
 
 
-def make_task(kind: str = "custom_resnet") -> ClassificationTask:
+def make_task(name: str = "custom_resnet") -> ClassificationModule:
     torch.manual_seed(0)
-    if kind == "no map":
+    if name == "no map":
         built = build_timm(name="test_vit", num_classes=3, weights="none", image_size=(32, 48))
     else:
         built = build_custom_resnet(num_classes=3, weights="none", depths=[1, 1], width=8)
-    return ClassificationTask(
-        built.network, loss=ClassificationLoss(), num_classes=3, learning=learning()
+    return ClassificationModule(
+        built.model, loss=ClassificationLoss(), num_classes=3, optimization=optimization()
     ).eval()
 
 
-def make_batch(*, masks: bool = True) -> Batch:
-    """A good image, a defect with a mask, one without, one whose mask lies on padding."""
-    mask = torch.zeros(4, 32, 48, dtype=torch.uint8)
-    if masks:
-        mask[1, 4:9, 10:20] = 2
-        mask[3, 0, 0] = 1
-    valid = torch.ones(4, 32, 48, dtype=torch.bool)
-    valid[:, :2] = False
-    return Batch(
-        image=torch.randn(4, 3, 32, 48, generator=torch.Generator().manual_seed(1)),
-        mask=mask,
-        label=torch.tensor([0, 2, 1, 1]),
-        index=torch.tensor([5, 7, 9, 11]),
-        valid=valid,
-    )
-
-
-def test_the_smoothed_course_begins_anew_where_epochs_begin_to_count() -> None:
+def test_the_moving_average_starts_anew_at_the_epoch_of_selection() -> None:
     task = make_task()
-    task.learning = replace(task.learning, smoothing=0.5, judged_from=2)
-    task.smoothed = SmoothedFigure(0.5)
+    task.optimization = replace(task.optimization, smoothing=0.5, select_from_epoch=2)
+    task.monitor_average = EMAMetric(0.5)
     logged: list[float] = []
-    task.log_epoch = lambda figures, bar=(): logged.append(figures["val/loss_smoothed"])
+    task.log_epoch = lambda metrics, prog_bar=(): logged.append(metrics["val/loss_smoothed"])
     for epoch, value in enumerate([8.0, 4.0, 2.0, 1.0]):
         task._trainer = SimpleNamespace(
             current_epoch=epoch, check_val_every_n_epoch=1, training=True
         )
-        task.finish_validation({"val/loss": value})
+        task.log_validation({"val/loss": value})
     assert logged == pytest.approx([8, (8 + 2 * 4) / 3, 2, (2 + 2 * 1) / 3])
 
 
-def test_a_rate_that_waits_for_a_better_figure_goes_on_waiting_after_a_resume() -> None:
-    def begun() -> tuple[ClassificationTask, torch.optim.Optimizer]:
+def test_a_plateau_schedule_keeps_its_patience_over_a_resume() -> None:
+    def begun() -> tuple[ClassificationModule, torch.optim.Optimizer]:
         task = make_task()
-        schedule = partial(plateau, factor=0.1, patience=1, min_lr=0.0)
-        task.learning = replace(task.learning, schedule=schedule)
-        task.log_epoch = lambda figures, bar=(): None
+        schedule = partial(plateau_schedule, factor=0.1, patience=1, min_lr=0.0)
+        task.optimization = replace(task.optimization, schedule=schedule)
+        task.log_epoch = lambda metrics, prog_bar=(): None
         task._trainer = SimpleNamespace(
             estimated_stepping_batches=4,
             current_epoch=0,
@@ -78,50 +63,82 @@ def test_a_rate_that_waits_for_a_better_figure_goes_on_waiting_after_a_resume() 
 
     stopped, _ = begun()
     for value in (1.0, 2.0):
-        stopped.finish_validation({"val/loss": value})
+        stopped.log_validation({"val/loss": value})
     checkpoint: dict = {}
     stopped.on_save_checkpoint(checkpoint)
     resumed, optimizer = begun()
     resumed.on_load_checkpoint(checkpoint)
     resumed.on_train_start()
     assert optimizer.param_groups[-1]["lr"] == pytest.approx(0.02)
-    resumed.finish_validation({"val/loss": 2.0})
+    resumed.log_validation({"val/loss": 2.0})
     assert optimizer.param_groups[-1]["lr"] == pytest.approx(0.002)
 
 
-def test_defects_with_a_mask_are_explained_by_their_true_class_where_wanted() -> None:
-    task = make_task()
+@pytest.mark.parametrize("name", ["custom_resnet", "no map"])
+def test_explanations_are_those_of_the_normalised_image(name: str) -> None:
+    network = make_task(name).network
+    model = ClassificationInferenceModel(
+        network, channels_last=False, scaling=TemperatureScaling()
+    ).eval()
+    generator = torch.Generator().manual_seed(1)
+    image = torch.randint(0, 256, (2, 32, 48, 3), dtype=torch.uint8, generator=generator)
+    label = torch.tensor([2, 1])
     with torch.inference_mode():
-        plain = task.predict_step(make_batch(), 0)
-        task.explains = True
-        found = task.predict_step(make_batch(), 0)
-    assert set(plain) == {"index", "label", "probabilities", "score"}
-    assert found["explained"].tolist() == [7]
-    expected = explain(task.network, make_batch()["image"][1:2], torch.tensor([2]))
-    torch.testing.assert_close(found["explanation"], expected.half())
-    assert found["index"].tolist() == [5, 7, 9, 11]
+        found = model.explain(image, label)
+    if name == "no map":
+        assert found is None
+    else:
+        torch.testing.assert_close(found, explain(network, model.normalize(image), label))
 
 
-@pytest.mark.parametrize("kind", ["no masks", "no map"])
-def test_where_there_is_nothing_to_explain_no_image_is(kind: str) -> None:
-    task = make_task(kind)
-    task.explains = True
-    with torch.inference_mode():
-        found = task.predict_step(make_batch(masks=kind == "no map"), 0)
-    assert (found["explained"].shape, found["explained"].dtype) == ((0,), torch.int64)
-    assert (found["explanation"].shape, found["explanation"].dtype) == ((0, 32, 48), torch.float16)
-
-
-def test_masks_teach_each_place_and_images_without_one_teach_nothing() -> None:
-    taught = MaskLoss(torch.nn.CrossEntropyLoss(), weight=2.0)
+def test_the_mask_loss_is_of_each_position_and_zero_for_images_without_a_mask() -> None:
+    mask_loss = MaskLoss(torch.nn.CrossEntropyLoss(), weight=2.0)
     places = torch.randn(3, 3, 4, 6, generator=torch.Generator().manual_seed(2))
     mask = torch.zeros(3, 8, 12, dtype=torch.uint8)
     mask[1, 3, 7] = 2  # one pixel of a place of 2 by 2 is enough
     label = torch.tensor([0, 2, 1])  # the last has a defect, and no mask
     wanted = torch.zeros(2, 4, 6, dtype=torch.long)
     wanted[1, 1, 3] = 2
-    torch.testing.assert_close(taught(places, mask, label), 2 * F.cross_entropy(places[:2], wanted))
-    nothing = taught(places.requires_grad_(), mask[2:].expand(3, -1, -1), torch.tensor([1, 1, 1]))
+    torch.testing.assert_close(
+        mask_loss(places, mask, label), 2 * F.cross_entropy(places[:2], wanted)
+    )
+    nothing = mask_loss(
+        places.requires_grad_(), mask[2:].expand(3, -1, -1), torch.tensor([1, 1, 1])
+    )
     assert nothing.item() == 0
     nothing.backward()
     assert not places.grad.any()
+
+
+@pytest.mark.parametrize(
+    ("kept", "share", "shown", "expected"),
+    [
+        ([6, 2, 2], 1.0, None, [6, 2, 2]),
+        # Defects that were left out change no prior.
+        ([60, 5, 4], 0.25, None, [60, 20, 16]),
+        ([60, 5, 0], 0.25, [20.0, 20.0, 20.0], [60, 20, 1]),
+        # Where no defect was kept, only the mixture is known.
+        ([60, 0, 0], 0.0, [30.0, 20.0, 10.0], [30, 20, 10]),
+    ],
+)
+def test_natural_counts_are_those_before_defects_were_left_out(
+    kept: list[int], share: float, shown: list[float] | None, expected: list[int]
+) -> None:
+    assert natural_counts(kept, share=share, shown=shown) == expected
+
+
+@pytest.mark.parametrize(
+    ("sampling", "shown", "seen"),
+    [
+        ("natural", None, [0.5, 0.3, 0.2]),
+        ("balanced", None, [1.0, 1.0, 1.0]),
+        ("balanced", [1, 1, 2], [0.25, 0.25, 0.5]),
+    ],
+)
+def test_the_offset_is_the_training_prior_against_the_desired_one(
+    sampling: str, shown: list[float] | None, seen: list[float]
+) -> None:
+    found = decision_offset([5, 3, 2], sampling=sampling, tau=0.25, shown=shown)
+    aimed = [math.log(count / 10) for count in (5, 3, 2)]
+    expected = [math.log(s) - 0.75 * a for s, a in zip(seen, aimed, strict=True)]
+    assert found.tolist() == pytest.approx(expected)

@@ -1,1 +1,1 @@
-"""From the command line to a checked configuration; never imports torch."""
+"""Configuration: schema, checks, Hydra integration and sweeps; never imports torch."""

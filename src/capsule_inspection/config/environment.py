@@ -1,56 +1,37 @@
-"""Do torch and torchvision fit together? Asked of their metadata, without importing them."""
+"""Whether torch and torchvision fit together, from their metadata, without importing them."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import metadata
+
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from capsule_inspection.types import InspectionError
 
-REMEDY = (
+_REMEDY = (
     "Install them together, in one command and from one index: "
     "pip install --force-reinstall torch torchvision"
 )
 
 
-def check_torch_pair(
+def check_torch_versions(
     version: Callable[[str], str] = metadata.version,
-    requires: Callable[[str], list[str] | None] = metadata.requires,
+    requires: Callable[[str], Iterable[str] | None] = metadata.requires,
 ) -> None:
-    """Raise InspectionError where torch and torchvision are missing or do not fit."""
-    found = {name: _version(version, name) for name in ("torch", "torchvision")}
-    missing = [name for name, number in found.items() if number is None]
-    if missing:
-        raise InspectionError(f"{' and '.join(missing)} not installed. {REMEDY}")
-    torch, torchvision = str(found["torch"]), str(found["torchvision"])
-    wanted = _wanted_torch(requires("torchvision") or [])
-    fits = wanted is None or torch.partition("+")[0] == wanted.partition("+")[0]
-    if not fits or _is_cpu_only(torch) != _is_cpu_only(torchvision):
-        raise InspectionError(misfit(torch, torchvision, wanted))
-
-
-def misfit(torch: str, torchvision: str, wanted: str | None = None) -> str:
-    """One sentence for a pair that does not fit."""
-    built = f" (built for torch {wanted})" if wanted else ""
-    return f"torch {torch} and torchvision {torchvision}{built} do not fit together. {REMEDY}"
-
-
-def _version(version: Callable[[str], str], name: str) -> str | None:
-    try:
-        return version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _wanted_torch(requirements: list[str]) -> str | None:
-    """What torchvision pins, as in `torch==2.15.0` or `torch (==2.15.0)`."""
-    for requirement in requirements:
-        found = re.match(r"torch\s*\(?==\s*([0-9][^\s;)]*)", requirement)
-        if found:
-            return found[1]
-    return None
-
-
-def _is_cpu_only(version: str) -> bool:
-    return version.endswith("+cpu")
+    """Raise InspectionError if torch or torchvision is missing, or they do not fit together."""
+    found: dict[str, Version] = {}
+    for name in ("torch", "torchvision"):
+        try:
+            found[name] = Version(version(name))
+        except metadata.PackageNotFoundError as error:
+            raise InspectionError(f"{name} is not installed. {_REMEDY}") from error
+    torch, torchvision = found["torch"], found["torchvision"]
+    pins = [pin for pin in map(Requirement, requires("torchvision") or ()) if pin.name == "torch"]
+    fits = all(pin.specifier.contains(torch.public, prereleases=True) for pin in pins)
+    if not fits or (torch.local == "cpu") != (torchvision.local == "cpu"):
+        built = f" (built for {', '.join(map(str, pins))})" if pins else ""
+        raise InspectionError(
+            f"torch {torch} and torchvision {torchvision}{built} do not fit together. {_REMEDY}"
+        )

@@ -1,38 +1,34 @@
-"""`--help` of the doors: the choices with what their files say of themselves.
+"""`--help`: the header of the configuration file, and each choice with the first line of its file.
 
-Read from `conf/` directly: Hydra's own listing composes each group and takes seconds.
+Read from `conf/` directly, because Hydra's help template has no descriptions and takes seconds.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-HIDDEN_GROUPS = ("hydra", "parts")
+HIDDEN_GROUPS = ("hydra", "base")
+_GROUPS_OF_MODEL = ("split", "task", "threshold")
 FOOTER = """\
-Values are set with key=value; --cfg job shows every setting, -m runs all combinations of
-comma-separated values, --resolve with --cfg job shows interpolated values.
+Settings are changed with key=value. --cfg job prints all settings, with --resolve also interpolated
+values. -m runs all combinations of comma-separated values.
 """
 
 
-def wants_help(arguments: list[str]) -> bool:
-    """Whether the command line asks for help and nothing else matters."""
-    return any(argument in ("-h", "--help") for argument in arguments)
-
-
 def help_text(config_folder: Path, name: str) -> str:
-    """What the door is for, its commands, and each choice with one line."""
-    sections = [header(config_folder / f"{name}.yaml")]
-    defaults = (config_folder / f"{name}.yaml").read_text(encoding="utf-8")
-    for group in sorted(path for path in config_folder.iterdir() if path.is_dir()):
-        of_model = "- model:" in defaults and group.name in ("split", "task", "threshold")
-        is_used = f"- {group.name}:" in defaults or of_model
-        if group.name not in HIDDEN_GROUPS and is_used:
+    """The help of an entry point."""
+    path = config_folder / f"{name}.yaml"
+    defaults = path.read_text(encoding="utf-8")
+    sections = [header(path)]
+    for group in sorted(folder for folder in config_folder.iterdir() if folder.is_dir()):
+        of_model = "- model:" in defaults and group.name in _GROUPS_OF_MODEL
+        if group.name not in HIDDEN_GROUPS and (f"- {group.name}:" in defaults or of_model):
             sections.append(_describe_group(group))
     return "\n\n".join([*sections, FOOTER])
 
 
 def header(path: Path) -> str:
-    """The comment lines at the top of a configuration file, without the marks."""
+    """The comment at the top of a configuration file."""
     lines: list[str] = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):

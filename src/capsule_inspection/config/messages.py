@@ -1,7 +1,4 @@
-"""Configuration errors in one message: where, what was found, what would be valid.
-
-Hydra's own texts are kept where they help; the nearest valid names come from difflib.
-"""
+"""Errors of Hydra and OmegaConf as one message: the key, what was found, and what is valid."""
 
 from __future__ import annotations
 
@@ -13,30 +10,30 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from capsule_inspection.files import exception_chain
+
 EXTRAS = {
     "hydra/launcher/submitit_slurm": "slurm",
     "hydra/launcher/submitit_local": "slurm",
     "hydra/launcher/ray": "ray",
     "hydra/sweeper/optuna": "hparams",
 }
-"""Choices of Hydra's plugins, and the extra of this package that brings each."""
+"""The extra of this package that installs each plugin of Hydra."""
 CONFIGURATION_EXCEPTIONS = (HydraException, OmegaConfBaseException)
 
 
 def nearest(name: str, valid: Iterable[str], *, count: int = 3) -> list[str]:
-    """The valid names most like `name`, best first; those that contain it count as near."""
+    """The valid names most similar to `name`, or whose last part is similar to its last part."""
     names = list(dict.fromkeys(valid))
     close = difflib.get_close_matches(name, names, n=count, cutoff=0.6)
-    last = name.rsplit(".", maxsplit=1)[-1]
-    by_last = {key: key.rsplit(".", maxsplit=1)[-1] for key in names}
-    same_last = [
-        key for key in names if by_last[key] in difflib.get_close_matches(last, by_last.values())
-    ]
-    return list(dict.fromkeys(close + same_last))[:count]
+    last_parts = {key: key.rpartition(".")[2] for key in names}
+    similar = difflib.get_close_matches(name.rpartition(".")[2], last_parts.values())
+    close += [key for key in names if last_parts[key] in similar]
+    return list(dict.fromkeys(close))[:count]
 
 
 def suggestion(name: str, valid: Iterable[str]) -> str:
-    """A sentence that names what is near, or all that is valid where that is a short list."""
+    """A sentence with the most similar names, or with all valid ones if there are up to 20."""
     names = sorted(set(valid))
     near = nearest(name, names)
     if near:
@@ -47,9 +44,9 @@ def suggestion(name: str, valid: Iterable[str]) -> str:
 def explain(error: BaseException, *, composed: DictConfig | None) -> str:
     """One message for an exception of Hydra or OmegaConf.
 
-    `composed` is the configuration without the user's values, from which valid keys are taken.
+    `composed` is the configuration without the user's values, which has the valid keys.
     """
-    chain = [str(link) for link in _chain(error)]
+    chain = [str(link) for link in exception_chain(error)]
     text = "\n".join(chain)
     plugin = re.search(r"Could not (?:find|load) '/?([^']+)'", text)
     if plugin and plugin[1] in EXTRAS:
@@ -60,7 +57,7 @@ def explain(error: BaseException, *, composed: DictConfig | None) -> str:
         return _explain_choice(text)
     missing = re.search(r"Missing mandatory value: (\S+)", text)
     if missing:
-        return f"{missing[1]} is needed: say {missing[1]}=<value> on the command line."
+        return f"{missing[1]} is required: add {missing[1]}=<value> to the command line."
     group = re.search(r"Could not override '([^']+)'. *\n?No match in the defaults list", text)
     if group:
         return (
@@ -69,33 +66,19 @@ def explain(error: BaseException, *, composed: DictConfig | None) -> str:
         )
     key = _key_in(text)
     if key and composed is not None and ("not in" in text or "No match" in text):
-        return f"{key}: there is no such setting. {suggestion(key, all_keys(composed))}".strip()
+        valid = _keys(OmegaConf.to_container(composed, resolve=False))
+        return f"{key}: there is no such setting. {suggestion(key, valid)}".strip()
     if key and ("could not be converted" in text or "is not a" in text):
-        return f"{key}: {_first_line(chain[-1])}."
+        return f"{key}: {chain[-1].strip().splitlines()[0].rstrip('.')}."
     return "\n".join(line for line in chain[0].splitlines() if line.strip() and "+" not in line)
 
 
-def all_keys(config: DictConfig) -> list[str]:
+def _keys(node: object, prefix: str = "") -> Iterable[str]:
     """Dotted names of all settings and groups."""
-    container = OmegaConf.to_container(config, resolve=False)
-    return list(_walk(container, ""))
-
-
-def _walk(node: object, prefix: str) -> Iterable[str]:
-    if not isinstance(node, dict):
-        return
-    for key, value in node.items():
-        name = f"{prefix}{key}"
-        yield name
-        yield from _walk(value, f"{name}.")
-
-
-def _chain(error: BaseException | None) -> Iterable[BaseException]:
-    seen: list[BaseException] = []
-    while error is not None and error not in seen:
-        seen.append(error)
-        yield error
-        error = error.__cause__ or error.__context__
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield f"{prefix}{key}"
+            yield from _keys(value, f"{prefix}{key}.")
 
 
 def _explain_choice(text: str) -> str:
@@ -116,7 +99,3 @@ def _key_in(text: str) -> str | None:
         if found:
             return found[1].removeprefix("train.")
     return None
-
-
-def _first_line(text: str) -> str:
-    return text.strip().splitlines()[0].rstrip(".")

@@ -1,6 +1,6 @@
-"""Paths on the command line, quoted so that Hydra's grammar takes them as they are.
+"""Quoting of paths on the command line, so that Hydra's grammar keeps them unchanged.
 
-Hydra gives `=`, `,`, `(`, a space and others a meaning of their own; a path may hold any of them.
+Characters such as `=`, `,`, `(` and spaces have a meaning in Hydra's grammar.
 Source: https://hydra.cc/docs/advanced/override_grammar/basic (quoted values).
 """
 
@@ -26,8 +26,8 @@ _ARGUMENT = re.compile(rf"(\+{{0,2}}(?:{'|'.join(map(re.escape, PATH_KEYS))}))=(
 
 
 def quote_path_arguments(arguments: list[str]) -> list[str]:
-    """The same arguments, with the values of path settings quoted for Hydra."""
-    multirun = any(argument in ("-m", "--multirun") for argument in arguments)
+    """The arguments with the values of path settings quoted for Hydra."""
+    multirun = bool({"-m", "--multirun"} & set(arguments))
     return [_quote_argument(argument, multirun=multirun) for argument in arguments]
 
 
@@ -39,14 +39,14 @@ def _quote_argument(argument: str, *, multirun: bool) -> str:
     if value in ("", "null", "???") or _is_quoted(value):
         return argument
     if key == "runs" and value.startswith("[") and value.endswith("]"):
-        return f"{key}=[{','.join(quote(path) for path in split_paths(value[1:-1]))}]"
+        return f"{key}=[{','.join(map(quote, split_paths(value[1:-1])))}]"
     if multirun and "," in value and not Path(value).exists():
-        return f"{key}={','.join(quote(path) for path in split_paths(value))}"
+        return f"{key}={','.join(map(quote, split_paths(value)))}"
     return f"{key}={quote(value)}"
 
 
 def split_paths(text: str) -> list[str]:
-    """Split at commas, but keep together what exists as one path with a comma in its name."""
+    """Split at commas, except within the name of an existing path."""
     pieces = text.split(",")
     paths: list[str] = []
     start = 0
@@ -59,7 +59,7 @@ def split_paths(text: str) -> list[str]:
 
 
 def quote(value: str) -> str:
-    """A value in Hydra's single quotes; nothing in it is interpolated."""
+    """A value in Hydra's single quotes, without interpolation."""
     if _is_quoted(value):
         return value
     escaped = re.sub(r"(\\*)'", lambda match: match[1] * 2 + r"\'", value)
@@ -67,8 +67,8 @@ def quote(value: str) -> str:
     return "'" + escaped.replace("${", r"\${") + "'"
 
 
-def named_folder(arguments: list[str], key: str) -> Path | None:
-    """The folder that the arguments give a key, quoted or not; the last one counts."""
+def path_argument(arguments: list[str], key: str) -> Path | None:
+    """The path that the arguments give a key, quoted or not; the last one counts."""
     values = [a.partition("=")[2] for a in arguments if a.lstrip("+").startswith(f"{key}=")]
     if not values or values[-1] in ("null", "''", "", "???"):
         return None

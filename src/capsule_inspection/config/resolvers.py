@@ -1,7 +1,7 @@
-"""Names that we make ourselves: run folders with a time stamp, jobs of a sweep.
+"""OmegaConf resolvers: run folders with a time stamp, names of a sweep's jobs.
 
-Names hold `[A-Za-z0-9._-]` only. Resolvers are pure but for `run_folder`, which creates the folder
-that it names, so that two runs started in the same second cannot take the same one.
+Names consist of `[A-Za-z0-9._-]`. `run_folder` creates the folder, so that two runs that start in
+the same second have different ones.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
-MAX_NAME = 80
-_CHOICES_WITHOUT_KEY = ("model", "experiment")
+_MAX_LENGTH = 80
+_GROUPS_WITHOUT_PREFIX = ("model", "experiment")
+_FOLDER_VARIABLE = "CAPSULE_RUN_FOLDER_"
+_SWEPT_VARIABLE = "CAPSULE_SWEPT_KEYS"
 
 
 def register_resolvers() -> None:
-    """Make `run_folder`, `output_folder` and `job_name` known to OmegaConf; may be repeated."""
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    OmegaConf.register_new_resolver("output_folder", output_folder, replace=True)
-    OmegaConf.register_new_resolver("job_name", job_name, replace=True)
-    OmegaConf.register_new_resolver("search_direction", search_direction, replace=True)
+    """Register all resolvers with OmegaConf."""
+    for resolver in (run_folder, output_folder, job_name, search_direction):
+        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
 
 
 def run_folder(base: str) -> str:
-    """`<base>/<time>`, created now; the same answer throughout the process and its workers."""
-    variable = "CAPSULE_RUN_FOLDER_" + re.sub(r"\W", "_", base)
+    """A new folder `<base>/<time>`; the same one in this process and its subprocesses."""
+    variable = _FOLDER_VARIABLE + re.sub(r"\W", "_", base)
     if variable not in os.environ:
-        os.environ[variable] = _claim(Path(base))
+        os.environ[variable] = _create_folder(Path(base))
     return os.environ[variable]
 
 
-def forget_run_folders() -> None:
-    """Let the next `run_folder` be a new one; for several runs within one process."""
-    for variable in [name for name in os.environ if name.startswith("CAPSULE_RUN_FOLDER_")]:
+def reset_run_folders() -> None:
+    """Make the next `run_folder` create a new folder; for several runs in one process."""
+    for variable in [name for name in os.environ if name.startswith(_FOLDER_VARIABLE)]:
         del os.environ[variable]
 
 
-def _claim(base: Path) -> str:
+def _create_folder(base: Path) -> str:
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     base.mkdir(parents=True, exist_ok=True)
     for attempt in range(1, 1000):
@@ -56,37 +56,39 @@ def _claim(base: Path) -> str:
 
 
 def output_folder(output: str | None, base: str) -> str:
-    """Where results go: the folder that the user named, or a new one in `base`."""
-    return output if output else run_folder(base)
+    """The folder for results: `output`, or a new one in `base`."""
+    return output or run_folder(base)
 
 
 def search_direction(mode: str) -> str:
-    """What Optuna calls a monitored figure's mode, max or min."""
+    """Optuna's name for the mode of the monitored metric, max or min."""
     return {"max": "maximize", "min": "minimize"}[mode]
 
 
 def job_name(number: int) -> str:
-    """Name of a sweep's job, like `03_resnet18_fold1_seed0`: its number and what was swept."""
-    overrides = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
-    swept = os.environ.get("CAPSULE_SWEPT_KEYS", "").split("\n")
-    parts = [_describe(override) for override in overrides if override.get_key_element() in swept]
-    return "_".join([f"{number:02d}", *parts])[:MAX_NAME].rstrip("._-")
+    """Name of a sweep's job, like `03_resnet18_fold1_seed0`: its number and its swept values."""
+    swept = os.environ.get(_SWEPT_VARIABLE, "").split("\n")
+    overrides = _parse(list(HydraConfig.get().overrides.task))
+    values = [_describe(override) for override in overrides if override.get_key_element() in swept]
+    return "_".join([f"{number:02d}", *values])[:_MAX_LENGTH].rstrip("._-")
 
 
-def note_swept_keys(overrides: list[str]) -> None:
-    """Remember which keys a sweep varies, for this process and those that it starts."""
-    parsed = OverridesParser.create().parse_overrides(overrides)
-    keys = [override.get_key_element() for override in parsed if override.is_sweep_override()]
-    os.environ["CAPSULE_SWEPT_KEYS"] = "\n".join(keys)
+def record_swept_keys(overrides: list[str]) -> None:
+    """Store the swept keys in the environment, for this process and its subprocesses."""
+    keys = [o.get_key_element() for o in _parse(overrides) if o.is_sweep_override()]
+    os.environ[_SWEPT_VARIABLE] = "\n".join(keys)
+
+
+def _parse(overrides: list[str]) -> list[Override]:
+    return OverridesParser.create().parse_overrides(overrides)
 
 
 def _describe(override: Override) -> str:
     key = override.get_key_element().lstrip("+~")
-    value = override.get_value_element_as_str()
-    prefix = "" if key in _CHOICES_WITHOUT_KEY else key.rsplit(".", maxsplit=1)[-1]
-    return safe_name(prefix + value)
+    prefix = "" if key in _GROUPS_WITHOUT_PREFIX else key.rsplit(".", maxsplit=1)[-1]
+    return safe_name(prefix + override.get_value_element_as_str())
 
 
 def safe_name(text: str) -> str:
-    """The text with all but `[A-Za-z0-9._-]` replaced by a hyphen, never empty."""
+    """The text with everything but `[A-Za-z0-9._-]` replaced by a hyphen; never empty."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "unnamed"

@@ -1,23 +1,43 @@
-"""Types of every setting; the values stand in `conf/`.
+"""Types, choices and ranges of every setting; the values are in `conf/`.
 
-Each `conf/<group>/<choice>.yaml` names its schema in its defaults list, so that Hydra itself
-refuses unknown keys and values of the wrong type, before torch is imported.
+Each `conf/<group>/<choice>.yaml` names its schema in its defaults list, so that Hydra rejects
+unknown keys and values of the wrong type. `checks.py` reads choices and ranges from here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, get_args, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from capsule_inspection.types import EXPORT_SUFFIXES, SPLITS
+
+IMAGE_SELECTIONS = ("all", "defects", "none")
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+
+_SEEDS = (0, 2**32 - 1)
+_WEIGHTS = (0, 1e6)
+_PIXELS = (64, 2**40)
+
+
+def one_of(*choices: str | bool) -> Any:
+    """A required setting with one of these values."""
+    return field(default=MISSING, metadata={"choices": choices})
+
+
+def between(low: float, high: float, *, default: Any = MISSING) -> Any:
+    """A setting with a value from `low` to `high`; required without a default."""
+    return field(default=default, metadata={"range": (low, high)})
+
 
 @dataclass
 class Train:
-    """The whole configuration of `train.py`; the groups have schemas of their own."""
+    """Configuration of `train.py`; the groups have schemas of their own."""
 
-    seed: int = MISSING
+    seed: int = between(*_SEEDS)
     resume: str | None = None
     save_weights: bool = MISSING
     task: Any = MISSING
@@ -35,11 +55,11 @@ class Train:
 
 @dataclass
 class Evaluate:
-    """The whole configuration of `evaluate.py`."""
+    """Configuration of `evaluate.py`."""
 
     run: str = MISSING
     output: str | None = None
-    stage: str = MISSING
+    subset: str = one_of(*SPLITS)
     data: Any = MISSING
     split: Any = MISSING
     trainer: Any = MISSING
@@ -47,50 +67,50 @@ class Evaluate:
 
 @dataclass
 class Predict:
-    """The whole configuration of `predict.py`."""
+    """Configuration of `predict.py`."""
 
     run: str = MISSING
     input: str = MISSING
     output: str | None = None
-    batch_size: int = MISSING
+    batch_size: int = between(1, 65536)
     workers: Any = MISSING
-    overlays: str = MISSING
-    explain: str = MISSING
-    max_pixels: int | None = None
+    overlays: str = one_of(*IMAGE_SELECTIONS)
+    explain: str = one_of(*IMAGE_SELECTIONS)
+    max_pixels: int | None = between(*_PIXELS, default=None)
     trainer: Any = MISSING
 
 
 @dataclass
 class App:
-    """The whole configuration of `app.py`."""
+    """Configuration of `app.py`."""
 
     run: str | None = None
     host: str = MISSING
-    port: int = MISSING
-    max_upload_mb: int = MISSING
-    max_pixels: int | None = None
-    visitors: int = MISSING
-    neighbours: int = MISSING
+    port: int = between(0, 65535)
+    max_upload_mb: int = between(1, 10_000)
+    max_pixels: int | None = between(*_PIXELS, default=None)
+    concurrency_limit: int = between(1, 1000)
+    neighbours: int = between(0, 100)
     trainer: Any = MISSING
 
 
 @dataclass
 class Export:
-    """The whole configuration of `export.py`."""
+    """Configuration of `export.py`."""
 
     run: str = MISSING
-    format: str = MISSING
+    format: str = one_of(*EXPORT_SUFFIXES)
     int8: bool = MISSING
     output: str | None = None
-    images: int = MISSING
-    calibration_images: int = MISSING
+    images: int = between(1, 1_000_000)
+    calibration_images: int = between(1, 100_000)
     threads: Any = MISSING
     data: Any = MISSING
 
 
 @dataclass
 class Compare:
-    """The whole configuration of `compare.py`."""
+    """Configuration of `compare.py`."""
 
     runs: list[str] = MISSING
     output: str | None = None
@@ -98,153 +118,153 @@ class Compare:
 
 
 @dataclass
-class Task:
-    """What all tasks have in common."""
+class TaskConfig:
+    """Settings of all tasks."""
 
     name: str = MISSING
     image_size: list[int] = MISSING
-    batch_size: int = MISSING
-    epochs: int = MISSING
+    batch_size: int = between(1, 65536)
+    epochs: int = between(1, 1_000_000)
     learning_rate: float = MISSING
     monitor: str = MISSING
-    monitor_mode: str = MISSING
-    monitor_smoothing: float = MISSING
+    monitor_mode: str = one_of("max", "min")
+    monitor_smoothing: float = between(0, 0.999)
+    repeats: int = between(1, 10_000)
 
 
 @dataclass
-class Painting:
-    variants: int = MISSING
-    natural: float = MISSING
+class CropConfig:
+    """Settings of tasks that train on crops."""
+
+    crop_size: list[int] | None = None
+    full_image_from: Any = MISSING  # a fraction, or auto
 
 
 @dataclass
-class LossWeights:
-    l1: float = MISSING
-    l2: float = MISSING
-    ssim: float = MISSING
-    ms_ssim: float = MISSING
-    gradient: float = MISSING
-    spoilt: float = MISSING
+class MixtureConfig:
+    """Settings of tasks that learn from masks of real, synthetic and copied defects."""
+
+    synthetic_defects: float = between(0, 1)
+    copy_paste: float = between(0, 1)
+    real_defects: float = between(0, 1)
+    defect_weight: float = between(*_WEIGHTS)
+    focal_gamma: float = between(0, 100)
 
 
 @dataclass
-class AnomalyMap:
-    source: str = MISSING
-    l1: float = MISSING
-    ms_ssim: float = MISSING
-    gradient: float = MISSING
+class ReconstructionLossWeights:
+    l1: float = between(*_WEIGHTS)
+    l2: float = between(*_WEIGHTS)
+    ssim: float = between(*_WEIGHTS)
+    ms_ssim: float = between(*_WEIGHTS)
+    gradient: float = between(*_WEIGHTS)
+    corrupted: float = between(*_WEIGHTS)
+
+
+@dataclass
+class AnomalyMapConfig:
+    source: str = one_of("auto", "residual", "head", "both")
+    l1: float = between(*_WEIGHTS)
+    ms_ssim: float = between(*_WEIGHTS)
+    gradient: float = between(*_WEIGHTS)
     normalise: bool = MISSING
-    smoothing: float = MISSING
-    context: float = MISSING
+    smoothing: float = between(0, 0.5)
+    context_sigma: float = between(0, 1)
     foreground: bool = MISSING
-    margin: float = MISSING
-    top_share: float = MISSING
+    roi_dilation: float = between(0, 1)
+    topk_fraction: float = between(0, 1)
 
 
 @dataclass
-class PaintedTask(Task):
-    """What tasks have in common that paint defects."""
-
-    views: int = MISSING
-    painting: Painting = MISSING
-
-
-@dataclass
-class WindowTask(PaintedTask):
-    """What tasks have in common that show windows of images."""
-
-    window: list[int] | None = None
-    whole_from: Any = MISSING  # a share, or auto
-
-
-@dataclass
-class Mixture:
-    """What tasks have in common that learn from masks of real, painted and pasted defects."""
-
-    painted: float = MISSING
-    pasted: float = MISSING
-    defects: float = MISSING
-    defect_weight: float = MISSING
-    focal_gamma: float = MISSING
-
-
-@dataclass
-class ReconstructionTask(WindowTask):
-    calibration: float = MISSING
-    corrupted: float = MISSING
-    loss_weights: LossWeights = MISSING
-    head_weight: float = MISSING
-    map: AnomalyMap = MISSING
+class AnomalyDetectionConfig(TaskConfig, CropConfig):
+    calibration_fraction: float = between(0.001, 0.9)
+    corruption_probability: float = between(0, 1)
+    nsa_fraction: float = between(0, 1)
+    loss_weights: ReconstructionLossWeights = MISSING
+    head_weight: float = between(*_WEIGHTS)
+    map: AnomalyMapConfig = MISSING
 
 
 @dataclass
 class SegmentationLossWeights:
-    cross_entropy: float = MISSING
-    dice: float = MISSING
-    focal: float = MISSING
-    focal_tversky: float = MISSING
+    cross_entropy: float = between(*_WEIGHTS)
+    dice: float = between(*_WEIGHTS)
+    focal: float = between(*_WEIGHTS)
+    focal_tversky: float = between(*_WEIGHTS)
 
 
 @dataclass
-class ClassificationTask(PaintedTask, Mixture):
-    sampling: str = MISSING
-    loss: str = MISSING
-    class_weights: str = MISSING
-    logit_adjustment: float = MISSING
+class ClassificationConfig(TaskConfig, MixtureConfig):
+    sampling: str = one_of("natural", "balanced")
+    loss: str = one_of("cross_entropy", "focal")
+    class_weights: str = one_of("none", "balanced", "effective")
+    logit_adjustment: float = between(0, 100)
     temperature_scaling: bool = MISSING
-    label_smoothing: float = MISSING
-    mixup: float = MISSING
-    mask_losses: SegmentationLossWeights = MISSING
+    label_smoothing: float = between(0, 0.999)
+    mixup: float = between(0, 100)
+    mask_loss: SegmentationLossWeights = MISSING
 
 
 @dataclass
-class SegmentationTask(WindowTask, Mixture):
+class SegmentationConfig(TaskConfig, CropConfig, MixtureConfig):
     loss_weights: SegmentationLossWeights = MISSING
 
 
 @dataclass
 class Augmentation:
-    rotation_deg: float = MISSING
-    shift: float = MISSING
-    scale: float = MISSING
-    vertical_flip: float = MISSING
-    horizontal_flip: float = MISSING
-    brightness: float = MISSING
-    contrast: float = MISSING
-    saturation: float = MISSING
-    hue_deg: float = MISSING
-    noise: float = MISSING
+    rotation_deg: float = between(0, 180)
+    shift: float = between(0, 1)
+    scale: float = between(0, 0.9)
+    vertical_flip: float = between(0, 1)
+    horizontal_flip: float = between(0, 1)
+    brightness: float = between(0, 1)
+    contrast: float = between(0, 1)
+    saturation: float = between(0, 1)
+    hue_deg: float = between(0, 180)
+    noise: float = between(0, 1)
+
+
+@dataclass
+class Tiling:
+    size: list[int] | None = None
+    overlap: float = between(0, 0.9)
+    native_size: list[int] | None = None
+
+
+@dataclass
+class Synthesis:
+    variants: int = between(1, 10_000)
+    nsa_fraction: float = between(0, 1)
 
 
 @dataclass
 class Data:
-    """What all data sets have in common."""
+    """Settings of all data sets."""
 
     name: str = MISSING
     root: str | None = None
     image_size: list[int] = MISSING
     roi: Any = MISSING
-    roi_margin: float = MISSING
-    on_bad_file: str = MISSING
-    verify: str = MISSING
-    near_duplicates: str = MISSING
-    max_pixels: int = MISSING
+    roi_margin: float = between(0, 10)
+    on_bad_file: str = one_of("error", "skip")
+    verify: str = one_of("fast", "full")
+    near_duplicates: str = one_of("off", "report", "group")
+    max_pixels: int = between(*_PIXELS)
     cache_folder: str = MISSING
-    workers: int = MISSING
-    mode: str = MISSING
-    tile: list[int] = MISSING
-    overlap: float = MISSING
-    native_size: list[int] | None = None
-    painted: float | None = None
-    pasted: float | None = None
-    real_defects: float = MISSING
+    workers: int = between(1, 1024)
+    tiling: Tiling | None = None
+    synthetic_defects: float | None = between(0, 1, default=None)
+    copy_paste: float | None = between(0, 1, default=None)
+    real_defects: float | None = between(0, 1, default=None)
+    synthesis: Synthesis = MISSING
+    defect_fraction: float = between(0, 1)
     augmentation: Augmentation = MISSING
 
 
 @dataclass
 class Synthetic(Data):
-    seed: int = MISSING
-    size_px: int = MISSING
+    seed: int = between(*_SEEDS)
+    size_px: int = between(64, 20_000)
     counts: dict[str, int] = MISSING
 
 
@@ -267,15 +287,15 @@ class Manifest(Data):
 
 
 @dataclass
-class AsTrained:
-    """Stands for the data set that a run was trained on; the rest says where it is now."""
+class FromRun:
+    """The data set of a finished run, and where it is now."""
 
     name: str = MISSING
     root: str | None = None
     path: str | None = None
     masks: str | None = None
     cache_folder: str | None = None
-    workers: int | None = None
+    workers: int | None = between(1, 1024, default=None)
 
 
 @dataclass
@@ -284,164 +304,151 @@ class Named:
 
 
 @dataclass
-class Holdout:
-    name: str = MISSING
-    val: float = MISSING
-    test: float = MISSING
-    seed: int = MISSING
+class Holdout(Named):
+    val: float = between(0, 0.95)
+    test: float = between(0, 0.95)
+    seed: int = between(*_SEEDS)
 
 
 @dataclass
-class KFold:
-    name: str = MISSING
-    folds: int = MISSING
-    fold: int = MISSING
-    val: float = MISSING
-    seed: int = MISSING
+class KFold(Named):
+    folds: int = between(2, 1000)
+    fold: int = between(0, 999)
+    val: float = between(0, 0.95)
+    seed: int = between(*_SEEDS)
 
 
 @dataclass
-class Origin:
-    name: str = MISSING
-    seed: int = MISSING
+class ValAsTest(Named):
+    seed: int = between(*_SEEDS)
 
 
 @dataclass
-class SplitManifest:
-    name: str = MISSING
+class SplitManifest(Named):
     path: str = MISSING
 
 
 @dataclass
-class Conformal:
-    name: str = MISSING
-    false_alarm_rate: float = MISSING
+class Conformal(Named):
+    target_fpr: float = MISSING
 
 
 @dataclass
 class Sigma(Conformal):
-    sigmas: float = MISSING
+    num_std: float = between(0, 100)
 
 
 @dataclass
-class Network:
-    """What all networks have in common; `_target_` builds them."""
+class Target:
+    """A callable and its arguments, for `hydra.utils.instantiate`."""
 
     _target_: str = MISSING
+
+
+@dataclass
+class ModelConfig(Target):
+    """Settings of all models."""
+
     name: str = MISSING
     weights: str = MISSING
 
 
 @dataclass
-class ClassifierNetwork(Network):
-    pool: str = MISSING
-    mask_loss: float = MISSING
-    reads_mask: bool = MISSING
+class ClassifierConfig(ModelConfig):
+    pool: str = one_of("default", "avg", "max", "avgmax", "catavgmax", "topk")
+    mask_loss_weight: float = between(*_WEIGHTS)
+    use_mask_logits: bool = MISSING
 
 
 @dataclass
-class Autoencoder(Network):
-    corruption: str = MISSING
-    width: int = MISSING
-    depth: int = MISSING
-    bottleneck: int = MISSING
-    skips: Any = MISSING
-    head: Any = MISSING
-    head_width: int = MISSING
-
-
-@dataclass
-class CustomResNet(ClassifierNetwork):
-    block: str = MISSING
+class CustomResNetConfig(ClassifierConfig):
+    block: str = one_of("basic", "bottleneck")
     depths: list[int] = MISSING
-    width: int = MISSING
-    dropout: float = MISSING
+    width: int = between(1, 4096)
+    dropout: float = between(0, 0.99)
 
 
 @dataclass
-class LibraryNetwork(ClassifierNetwork):
+class LibraryClassifierConfig(ClassifierConfig):
     options: dict[str, Any] = MISSING
 
 
 @dataclass
-class Segmenter(Network):
+class AutoencoderConfig(ModelConfig):
+    corruption: str = one_of("none", "noise", "cutout", "synthetic_defects")
+    width: int = between(1, 4096)
+    depth: int = between(1, 12)
+    bottleneck: int = between(1, 65536)
+    skips: Any = one_of("auto", True, False)  # noqa: RUF009 - returns a field
+    head: Any = one_of("auto", True, False)  # noqa: RUF009
+    head_width: int = between(1, 4096)
+
+
+@dataclass
+class SegmenterConfig(ModelConfig):
     architecture: str = MISSING
     encoder: str = MISSING
-    encoder_depth: int = MISSING
+    encoder_depth: int = between(3, 5)
     encoder_options: dict[str, Any] = MISSING
     decoder_channels: Any = MISSING
     options: dict[str, Any] = MISSING
-    classes: str = MISSING
+    classes: str = one_of("defects", "binary")
 
 
 @dataclass
-class AdamW:
-    _target_: str = MISSING
-    lr: float = MISSING
-    weight_decay: float = MISSING
+class OptimizerConfig(Target):
+    """Settings of all optimizers."""
+
+    lr: float = between(1e-12, 1000)
+    weight_decay: float = between(0, 100)
+
+
+@dataclass
+class AdamW(OptimizerConfig):
     betas: list[float] = MISSING
     eps: float = MISSING
 
 
 @dataclass
-class SGD:
-    _target_: str = MISSING
-    lr: float = MISSING
+class SGD(OptimizerConfig):
     momentum: float = MISSING
-    weight_decay: float = MISSING
     nesterov: bool = MISSING
 
 
 @dataclass
-class LibraryOptimizer:
-    _target_: str = MISSING
+class LibraryOptimizer(OptimizerConfig):
     name: str = MISSING
-    lr: float = MISSING
-    weight_decay: float = MISSING
     options: dict[str, Any] = MISSING
 
 
 @dataclass
-class Cosine:
-    _target_: str = MISSING
-    warmup: float = MISSING
+class Cosine(Target):
+    warmup: float = between(0, 0.99)
     final: float = MISSING
 
 
 @dataclass
-class OneCycle:
-    _target_: str = MISSING
-    warmup: float = MISSING
+class OneCycle(Cosine):
     initial: float = MISSING
-    final: float = MISSING
 
 
 @dataclass
-class Plateau:
-    _target_: str = MISSING
+class Plateau(Target):
     factor: float = MISSING
     patience: int = MISSING
     min_lr: float = MISSING
 
 
 @dataclass
-class Constant:
-    _target_: str = MISSING
-
-
-@dataclass
-class FineTune:
-    """`head_epochs` of the head alone come first; -1 means always."""
-
-    name: str = MISSING
-    head_epochs: int = MISSING
-    layer_decay: float = MISSING
-    head_lr_factor: float = MISSING
+class FineTune(Named):
+    head_epochs: int = between(-1, 1_000_000)
+    layer_decay: float = between(1e-3, 1)
+    head_lr_mult: float = between(1e-3, 1e6)
 
 
 @dataclass
 class Trainer:
-    """Names of Lightning's Trainer, and what it leaves to the machine."""
+    """Arguments of Lightning's Trainer, then `channels_last` and `threads`."""
 
     accelerator: str = "auto"
     strategy: str = "auto"
@@ -474,13 +481,13 @@ class Trainer:
 
 @dataclass
 class EarlyStopping:
-    patience: int = MISSING
+    patience: int = between(1, 1_000_000)
     min_delta: float = MISSING
 
 
 @dataclass
 class Ema:
-    decay: float = MISSING
+    decay: float = between(0, 0.999999)
 
 
 @dataclass
@@ -491,54 +498,81 @@ class Callbacks:
 
 @dataclass
 class Logger:
-    """Optional loggers as `_target_` nodes; TensorBoard and metrics.csv are always written."""
+    """Loggers as `_target_` nodes, in addition to TensorBoard and metrics.csv."""
 
     extra: dict[str, Any] | None = None
 
 
-SCHEMAS: dict[tuple[str, str], type] = {
-    ("task", "classification"): ClassificationTask,
-    ("task", "reconstruction"): ReconstructionTask,
-    ("task", "segmentation"): SegmentationTask,
-    ("data", "synthetic"): Synthetic,
-    ("data", "mvtec"): Mvtec,
-    ("data", "folder"): Folder,
-    ("data", "manifest"): Manifest,
-    ("data", "as_trained"): AsTrained,
-    ("split", "named"): Named,
-    ("split", "holdout"): Holdout,
-    ("split", "kfold"): KFold,
-    ("split", "origin"): Origin,
-    ("split", "manifest"): SplitManifest,
-    ("model", "custom_resnet"): CustomResNet,
-    ("model", "library"): LibraryNetwork,
-    ("model", "autoencoder"): Autoencoder,
-    ("model", "segmenter"): Segmenter,
-    ("threshold", "conformal"): Conformal,
-    ("threshold", "sigma"): Sigma,
-    ("threshold", "f1"): Conformal,
-    ("optimizer", "adamw"): AdamW,
-    ("optimizer", "sgd"): SGD,
-    ("optimizer", "library"): LibraryOptimizer,
-    ("scheduler", "cosine"): Cosine,
-    ("scheduler", "one_cycle"): OneCycle,
-    ("scheduler", "plateau"): Plateau,
-    ("scheduler", "none"): Constant,
-    ("finetune", "finetune"): FineTune,
-    ("trainer", "trainer"): Trainer,
-    ("callbacks", "callbacks"): Callbacks,
-    ("logger", "logger"): Logger,
+COMMANDS = {
+    "train": Train,
+    "evaluate": Evaluate,
+    "predict": Predict,
+    "app": App,
+    "export": Export,
+    "compare": Compare,
+}
+GROUPS: dict[str, dict[str, type]] = {
+    "task": {
+        "classification": ClassificationConfig,
+        "anomaly_detection": AnomalyDetectionConfig,
+        "segmentation": SegmentationConfig,
+    },
+    "data": {
+        "synthetic": Synthetic,
+        "mvtec": Mvtec,
+        "folder": Folder,
+        "manifest": Manifest,
+        "from_run": FromRun,
+    },
+    "split": {
+        "named": Named,
+        "holdout": Holdout,
+        "kfold": KFold,
+        "val_as_test": ValAsTest,
+        "manifest": SplitManifest,
+    },
+    "model": {
+        "custom_resnet": CustomResNetConfig,
+        "library": LibraryClassifierConfig,
+        "autoencoder": AutoencoderConfig,
+        "segmenter": SegmenterConfig,
+    },
+    "threshold": {"conformal": Conformal, "sigma": Sigma, "f1": Conformal},
+    "optimizer": {"adamw": AdamW, "sgd": SGD, "library": LibraryOptimizer},
+    "scheduler": {"cosine": Cosine, "one_cycle": OneCycle, "plateau": Plateau, "none": Target},
+    "finetune": {"finetune": FineTune},
+    "trainer": {"trainer": Trainer},
+    "callbacks": {"callbacks": Callbacks},
+    "logger": {"logger": Logger},
 }
 
 
 def register_schemas() -> None:
-    """Make the schemas known to Hydra, as `schema/<group>` and `schema/<door>`."""
+    """Register the schemas with Hydra, as `schema/<command>` and `schema/<group>/<name>`."""
     store = ConfigStore.instance()
-    for (group, name), schema in SCHEMAS.items():
-        store.store(group=f"schema/{group}", name=name, node=schema)
-    store.store(group="schema", name="train", node=Train, package="_global_")
-    store.store(group="schema", name="evaluate", node=Evaluate, package="_global_")
-    store.store(group="schema", name="predict", node=Predict, package="_global_")
-    store.store(group="schema", name="app", node=App, package="_global_")
-    store.store(group="schema", name="export", node=Export, package="_global_")
-    store.store(group="schema", name="compare", node=Compare, package="_global_")
+    for name, schema in COMMANDS.items():
+        store.store(group="schema", name=name, node=schema, package="_global_")
+    for group, schemas in GROUPS.items():
+        for name, schema in schemas.items():
+            store.store(group=f"schema/{group}", name=name, node=schema)
+
+
+def constraints() -> dict[str, Mapping[str, Any]]:
+    """`choices` or `range` of each setting that has them, by dotted key."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for schema in COMMANDS.values():
+        found.update(_constraints(schema, ""))
+    for group, schemas in GROUPS.items():
+        for schema in schemas.values():
+            found.update(_constraints(schema, f"{group}."))
+    return found
+
+
+def _constraints(schema: type, prefix: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    hints = get_type_hints(schema)
+    for item in fields(schema):
+        if item.metadata:
+            yield prefix + item.name, item.metadata
+        for hint in (hints[item.name], *get_args(hints[item.name])):
+            if is_dataclass(hint):
+                yield from _constraints(hint, f"{prefix}{item.name}.")  # type: ignore[arg-type]

@@ -1,10 +1,9 @@
 """Augmentation of whole batches on the device, image and mask together.
 
-Each image has random numbers of its own, derived from (seed, epoch, image, draw): the order of
+Each image has random numbers of its own, derived from (seed, epoch, image, repeat): the order of
 batches, the number of processes and a resumed run change nothing. Noise alone is drawn for the
-batch. torchvision's v2 transforms draw one set of numbers for a batch, and are called here for what
-is the same for all images; the warp and the colours, which differ from image to image, are torch
-operations on the whole batch (docs/decisions/0003-batched-augmentation.md).
+batch. torchvision's v2 transforms draw one set of numbers for a batch; here they differ from image
+to image (docs/decisions/0003-batched-augmentation.md).
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class AugmentationSettings:
-    """How far each image may be changed; see `conf/parts/data.yaml` for units."""
+    """How far each image may be changed; see `conf/base/data.yaml` for units."""
 
     rotation_deg: float
     shift: float
@@ -48,18 +47,8 @@ class AugmentationSettings:
     noise: float
 
 
-class Window(NamedTuple):
-    """The part of an image that is shown: size (h, w) in pixels; centre (N, 2), x and y in [0, 1].
-
-    A window that would reach beyond its image is moved back into it.
-    """
-
-    size: tuple[int, int]
-    centre: Tensor
-
-
 class Augmented(NamedTuple):
-    """What was changed together; see `augment`."""
+    """Arrays that were changed alike; see `augment`."""
 
     image: Tensor
     mask: Tensor
@@ -67,18 +56,18 @@ class Augmented(NamedTuple):
     target: Tensor | None
 
 
-def generators(
-    *, seed: int, epoch: int, index: Tensor, draw: Tensor, stream: int = 0
+def sample_generators(
+    *, seed: int, epoch: int, index: Tensor, repeat: Tensor, stream: int = 0
 ) -> list[np.random.Generator]:
-    """A generator for each image, a function of the arguments alone.
+    """A random generator for each image, a function of the arguments alone.
 
-    Shapes: index and draw (N,), how often the image was drawn before in this epoch. Streams are
-    independent of each other, for purposes that shall not disturb each other.
+    Shapes: index and repeat (N,), how often the epoch has used the image before. Streams are
+    independent of each other.
     """
-    # Of the type that Philox wants: a list with one number above 2**63 becomes float64, and rounds.
+    # uint64: a list with one number above 2**63 would become float64, and round.
     first = (seed << 32) + epoch
     keys = np.array(
-        [(first, (i << 32) + d) for i, d in zip(index.tolist(), draw.tolist(), strict=True)],
+        [(first, (i << 32) + r) for i, r in zip(index.tolist(), repeat.tolist(), strict=True)],
         np.uint64,
     )
     return [
@@ -86,12 +75,12 @@ def generators(
     ]
 
 
-def uniform_numbers(*, seed: int, epoch: int, index: Tensor, draw: Tensor) -> Tensor:
+def uniform_numbers(*, seed: int, epoch: int, index: Tensor, repeat: Tensor) -> Tensor:
     """Uniform numbers in [0, 1) for each image, a function of the arguments alone.
 
-    Shapes: as in `generators`. Returns (N, 10), one column for each name in `_COLUMNS`.
+    Shapes: as in `sample_generators`. Returns (N, 10), one column for each name in `_COLUMNS`.
     """
-    rows = generators(seed=seed, epoch=epoch, index=index, draw=draw)
+    rows = sample_generators(seed=seed, epoch=epoch, index=index, repeat=repeat)
     return torch.from_numpy(np.stack([row.random(len(_COLUMNS), np.float32) for row in rows]))
 
 
@@ -103,37 +92,38 @@ def augment(
     settings: AugmentationSettings,
     *,
     target: Tensor | None = None,
-    window: Window | None = None,
+    crop_size: tuple[int, int] | None = None,
 ) -> Augmented:
     """A changed copy of image, mask and valid, and of the clean image where there is a `target`.
 
     Shapes: image and target (N, 3, H, W) in [0, 1]; mask (N, H, W) uint8; valid (N, H, W) bool;
-    uniform (N, 10) on the same device. With a window what comes back is of its size. What is warped
-    in from outside repeats the border.
+    uniform (N, 10) on the same device. With a `crop_size` (h, w) the middle of the changed image is
+    returned. Pixels from beyond the image repeat its border.
     """
     numbers = dict(zip(_COLUMNS, uniform.unbind(1), strict=True))
     matrix = _affine(numbers, settings, height=image.shape[2], width=image.shape[3])
-    size = image.shape[2:]
-    if window is not None:
-        matrix = _looking_at(matrix, window, height=image.shape[2], width=image.shape[3])
-        size = torch.Size(window.size)
-    shape = [*image.shape[:2], *size]
+    height, width = image.shape[2:]
+    crop_height, crop_width = crop_size or (height, width)
+    if crop_size is not None:
+        zoom = matrix.new_tensor([crop_width / width, crop_height / height])
+        matrix = torch.cat([matrix[:, :, :2] * zoom, matrix[:, :, 2:]], 2)
+    shape = [*image.shape[:2], crop_height, crop_width]
     grid = F.affine_grid(matrix, shape, align_corners=False).to(image.dtype)
     warped = _warp(image, grid)
     colours = _colour_map(warped, numbers, settings)
     changed = _recolour(warped, colours)
     if settings.noise > 0:
         changed = changed + settings.noise * torch.randn_like(changed)
-    layout = _layout_of(image)
-    clean = None
+    channels_last = image.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
     if target is not None:
-        clean = _recolour(_warp(target, grid), colours).clamp_(0, 1)
-        clean = clean.contiguous(memory_format=layout)
+        target = _recolour(_warp(target, grid), colours).clamp_(0, 1)
+        target = target.contiguous(memory_format=layout)
     return Augmented(
         changed.clamp_(0, 1).contiguous(memory_format=layout),
         _warp_labels(mask, grid),
         _warp_labels(valid, grid),
-        clean,
+        target,
     )
 
 
@@ -145,15 +135,6 @@ def _recolour(image: Tensor, colours: tuple[Tensor, Tensor]) -> Tensor:
     """Brightness, contrast, saturation and hue as one affine map of the colours of each image."""
     matrix, offset = colours
     return torch.einsum("nij,njhw->nihw", matrix, image).add_(offset[:, :, None, None])
-
-
-def _looking_at(matrix: Tensor, window: Window, *, height: int, width: int) -> Tensor:
-    """The matrices (N, 2, 3) followed by a look at a window of the image."""
-    share = matrix.new_tensor([window.size[1] / width, window.size[0] / height])
-    centre = (2 * window.centre.to(matrix) - 1).clamp(share - 1, 1 - share)
-    linear = matrix[:, :, :2] * share
-    # What lies at the window's centre after the change is what was asked for before it.
-    return torch.cat([linear, (matrix[:, :, 2] + centre)[:, :, None]], 2)
 
 
 def _warp_labels(labels: Tensor, grid: Tensor) -> Tensor:
@@ -217,8 +198,3 @@ def _hue_rotation(angle: Tensor, image: Tensor) -> Tensor:
     identity = torch.eye(3, device=image.device, dtype=image.dtype)
     cosine, sine = torch.cos(angle)[:, None, None], torch.sin(angle)[:, None, None]
     return cosine * identity + sine * cross + (1 - cosine) / 3 * torch.ones_like(identity)
-
-
-def _layout_of(image: Tensor) -> torch.memory_format:
-    channels_last = image.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if channels_last else torch.contiguous_format

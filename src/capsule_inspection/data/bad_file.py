@@ -16,7 +16,7 @@ class BadFileError(DataError):
 
 
 class TooManyPixelsError(BadFileError):
-    """An image that is not decoded for its size; `found` says the size alone."""
+    """An image that is too large to be decoded; `found` is the text of its size."""
 
     def __init__(self, path: Path, found: str, *, max_pixels: int) -> None:
         super().__init__(path, f"{found}; data.max_pixels allows {max_pixels}")

@@ -1,126 +1,123 @@
-"""Spoiling good images on purpose, for networks that learn to repair them.
+"""Corruption of good images, for networks that learn to repair them (denoising autoencoders).
 
-Sources: noise, Vincent et al. 2010; cutout, DeVries and Taylor 2017 (arXiv:1708.04552); painted
-defects and natural patches come from synthesis by way of painted.py.
-On raw batches, before they go to the device; each image has random numbers of its own.
+Sources: noise, Vincent et al. 2010; cutout, DeVries and Taylor 2017 (arXiv:1708.04552); synthetic
+defects come from the defect bank. On raw batches, before they go to the device; each image has
+random numbers of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
+from numpy.random import Generator
 from torch import Tensor
 
-from capsule_inspection.data.augmentation import generators
-from capsule_inspection.data.painted import PaintedPool
-from capsule_inspection.data.sampling import Share
-from capsule_inspection.data.windows import ALONE, WHOLE_IMAGES, Windows
+from capsule_inspection.data.augmentation import sample_generators
+from capsule_inspection.data.defect_bank import SyntheticDefectBank
+from capsule_inspection.data.samplers import SINGLE_PROCESS, DistributedShard
+from capsule_inspection.data.training_crops import FULL_IMAGES, CropSchedule
 
+SYNTHETIC_DEFECTS = "synthetic_defects"
 _STREAM = 1
-_NOISE_DEVIATION = 0.12
-_NOISE_GRAINS = (1, 4, 16)
-"""Pixels: fine, middle and coarse noise, one of them for each image."""
-_MOST_HOLES = 4
-_HOLE_SHARE = (0.05, 0.3)
+_NOISE_STD = 0.12
+_NOISE_GRAINS_PX = (1, 4, 16)
+"""Fine, middle and coarse noise, one of them for each image."""
+_MAX_HOLES = 4
+_HOLE_FRACTION = (0.05, 0.3)
 """Sides of a hole against those of the image."""
-SECOND_DEFECT = 0.3
-
-
-@dataclass(frozen=True)
-class CorruptionSettings:
-    """`kind` is none, noise, cutout or painted; `share` of the training images are spoilt."""
-
-    kind: str
-    share: float
-    windows: Windows = WHOLE_IMAGES
 
 
 class Corruption:
-    """Spoils raw batches; `pool` holds painted defects, for `kind` painted."""
+    """Adds a clean `target` to batches and corrupts a fraction of their images.
+
+    `method` is none, noise, cutout or synthetic_defects; the last needs a `bank`.
+    """
 
     def __init__(
-        self, settings: CorruptionSettings, *, seed: int, pool: PaintedPool | None = None
+        self,
+        method: str,
+        *,
+        probability: float,
+        seed: int,
+        crops: CropSchedule = FULL_IMAGES,
+        bank: SyntheticDefectBank | None = None,
     ) -> None:
-        self.settings = settings
+        self.method = method
+        self.probability = probability
         self.seed = seed
-        self.pool = pool
+        self.crops = crops
+        self.bank = bank
 
-    def spoil(
-        self, raw: Mapping[str, Tensor], *, training: bool, epoch: int, share: Share = ALONE
+    def __call__(
+        self,
+        raw: Mapping[str, Tensor],
+        *,
+        training: bool,
+        epoch: int,
+        shard: DistributedShard = SINGLE_PROCESS,
     ) -> dict[str, Tensor]:
-        """The batch with a clean `target`, and image and mask spoilt where the numbers say so.
+        """The batch with a `target`, and corrupted image and mask.
 
-        In validation every second draw of an image is spoilt, always in the same way. In training
-        what comes back is the surroundings of what was spoilt, or else of a point of the part,
-        somewhat larger than the window; all arrays alike. Shapes of raw: see `CachedImages`.
+        In validation every second repeat of an image is corrupted, always in the same way. In
+        training all arrays are cut to the surroundings of a crop around the corruption, or else
+        around a point of the part. Shapes of raw: see `CachedDataset`.
         """
-        windows = self.settings.windows
         if training:
-            raw = windows.of_batch(raw, epoch, share)
+            raw = self.crops.take_used(raw, epoch, shard)
         image, mask = raw["image"].numpy().copy(), np.zeros_like(raw["mask"].numpy())
-        numbers = generators(
+        rngs = sample_generators(
             seed=self.seed,
             epoch=epoch if training else 0,
             index=raw["index"],
-            draw=raw["draw"],
+            repeat=raw["repeat"],
             stream=_STREAM,
         )
         centres = np.empty((len(image), 2))
-        for n, rng in enumerate(numbers):
-            chosen = rng.random() < self.settings.share
-            if chosen if training else int(raw["draw"][n]) % 2 == 1:
-                self._spoil_one(image[n], mask[n], int(raw["index"][n]), rng)
+        for n, rng in enumerate(rngs):
+            is_chosen = rng.random() < self.probability
+            if is_chosen if training else int(raw["repeat"][n]) % 2 == 1:
+                self._corrupt(image[n], mask[n], int(raw["index"][n]), rng)
             if training:
                 foreground = raw["foreground"][n].numpy()
-                centres[n] = windows.place(mask[n], foreground, rng, epoch=epoch)
-        spoilt = {
+                centres[n] = self.crops.sample_centre(mask[n], foreground, rng, epoch=epoch)
+        corrupted = {
             **raw,
             "image": torch.from_numpy(image),
             "mask": torch.from_numpy(mask),
             "target": raw["image"],
         }
-        return windows.cut(spoilt, centres, epoch) if training else spoilt
+        return self.crops.crop(corrupted, centres, epoch) if training else corrupted
 
-    def window_at(self, epoch: int) -> tuple[int, int] | None:
-        return self.settings.windows.at(epoch)
-
-    def shown_of(self, drawn: int, *, epoch: int, image_size: tuple[int, int]) -> int:
-        return self.settings.windows.shown_of(drawn, epoch=epoch, image_size=image_size)
-
-    def _spoil_one(
-        self, image: np.ndarray, mask: np.ndarray, row: int, rng: np.random.Generator
-    ) -> None:
-        if self.settings.kind == "painted":
-            assert self.pool is not None
-            count = 1 + int(rng.random() < SECOND_DEFECT)
-            self.pool.paint(image, mask, row, rng.random(count).tolist())
-        elif self.settings.kind == "cutout":
+    def _corrupt(self, image: np.ndarray, mask: np.ndarray, row: int, rng: Generator) -> None:
+        if self.method == SYNTHETIC_DEFECTS:
+            assert self.bank is not None
+            self.bank.add_random(image, mask, row, rng)
+        elif self.method == "cutout":
             cut_holes(image, mask, rng)
-        elif self.settings.kind == "noise":
+        elif self.method == "noise":
             add_noise(image, rng)
 
 
-def cut_holes(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> None:
+def cut_holes(image: np.ndarray, mask: np.ndarray, rng: Generator) -> None:
     """Fill rectangles with one colour each, in place. Shapes: (H, W, 3) uint8 and (H, W) uint8."""
     height, width = mask.shape
-    for _ in range(rng.integers(1, _MOST_HOLES + 1)):
+    for _ in range(rng.integers(1, _MAX_HOLES + 1)):
         rows, columns = (
-            max(2, round(side * rng.uniform(*_HOLE_SHARE))) for side in (height, width)
+            max(2, round(side * rng.uniform(*_HOLE_FRACTION))) for side in (height, width)
         )
         y, x = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
         image[y : y + rows, x : x + columns] = rng.integers(0, 256, 3)
         mask[y : y + rows, x : x + columns] = 1
 
 
-def add_noise(image: np.ndarray, rng: np.random.Generator) -> None:
+def add_noise(image: np.ndarray, rng: Generator) -> None:
     """Add Gaussian noise of one of three grains to (H, W, 3) uint8, in place."""
     height, width = image.shape[:2]
-    grain = int(rng.choice(_NOISE_GRAINS))
+    grain = int(rng.choice(_NOISE_GRAINS_PX))
     size = (max(1, height // grain), max(1, width // grain), 3)
-    noise = rng.standard_normal(size, np.float32) * np.float32(255 * _NOISE_DEVIATION)
-    grown = cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR)
-    image[:] = np.clip(image + grown, 0, 255)
+    noise = rng.standard_normal(size, np.float32) * np.float32(255 * _NOISE_STD)
+    resized = cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR)
+    image[:] = np.clip(image + resized, 0, 255)

@@ -12,56 +12,119 @@ import json
 import logging
 import math
 import tempfile
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
-from capsule_inspection.data.cache import Progress, in_order, locked, reporting
-from capsule_inspection.types import ConfigurationError, DataError, DataIndex
+from capsule_inspection.data.cache import reporting
+from capsule_inspection.data.parallel import Progress, in_order
+from capsule_inspection.files import atomic_write_text
+from capsule_inspection.types import DataError, DataIndex
 
 log = logging.getLogger(__name__)
 
 DUPLICATES_VERSION = 1
 """Raise it whenever the same thumbnails would give other groups."""
-MODES = ("off", "report", "group")
 
 _NEIGHBOURS = 3
 _NEAR = 0.97
-_NEAR_SHARE = 0.36
-"""A pair is proposed at this likeness, or where its unlikeness is this share of the usual one: a
-shifted texture without a part to align it is less alike than two capsules in one scene."""
+_NEAR_FRACTION = 0.36
+"""A pair is proposed at this similarity, or where its distance is this fraction of the usual one:
+a shifted texture without a part to align it is less similar than two capsules in one scene."""
 _BLOCK_VALUES = 2**21
 _SAMPLE = 4096
 _COMPONENTS = 96
-_LARGEST_SHARE = 0.01
+_LARGEST_FRACTION = 0.01
 _SHOWN = 10
 
 Group = tuple[int, ...]
 """Rows of the data index, of distinct content; the first is the one all others resemble."""
 
 
-def group_near_duplicates(
-    index: DataIndex,
-    *,
-    mode: str,
-    folder: Path,
-    workers: int = 1,
-    progress: Progress | None = None,
-) -> DataIndex:
-    """The index with near-duplicates in one group (mode group), or only named in the log (report).
+def find_groups(index: DataIndex, *, folder: Path) -> list[Group] | None:
+    """Groups of near-duplicates that were found earlier; None where there are none to be had."""
+    path = _groups_path(index, folder)
+    try:
+        groups = [tuple(group) for group in json.loads(path.read_text(encoding="utf-8"))]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        log.warning("%s: cannot be read (%s); near-duplicates are looked for again.", path, error)
+        return None
+    rows = [row for group in groups for row in group]
+    is_valid = all(isinstance(row, int) and 0 <= row < len(index) for row in rows)
+    return groups if is_valid else None
+
+
+class ThumbnailWriter:
+    """Thumbnails of all images, in a file that is gone afterwards, so that memory does not grow.
+
+    A context manager; see `validation.Consumer`.
+    """
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.folder, self.count = folder, count
+        self._lock = threading.Lock()
+        with reporting(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed in __exit__)
+
+    def __enter__(self) -> ThumbnailWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(
+        self,
+        row: int,
+        image: np.ndarray,
+        foreground: np.ndarray | None,
+        mask: np.ndarray | None,
+    ) -> None:
+        """Keep the thumbnail of an image."""
+        from capsule_inspection.data.similarity import make_thumbnail
+
+        thumbnail = make_thumbnail(image, foreground)
+        with self._lock, reporting(self.folder):
+            self._file.seek(row * thumbnail.nbytes)
+            self._file.write(thumbnail.tobytes())
+
+    def finish(
+        self, index: DataIndex, rows: Sequence[int], *, workers: int, progress: Progress | None
+    ) -> list[Group]:
+        """Groups of near-duplicates among these rows, each of two images or more; they are kept.
+
+        Of equal files one stands for all. `progress` is called with the pairs that are compared.
+        """
+        from capsule_inspection.data.similarity import THUMBNAIL_SIZE
+
+        distinct = _distinct(index)
+        groups: list[Group] = []
+        if len(distinct) > 1:
+            with reporting(self.folder):
+                self._file.flush()
+            shape = (self.count, *THUMBNAIL_SIZE)
+            thumbnails = np.memmap(self._file, np.uint8, mode="r", shape=shape)
+            chosen = [rows[number] for number in distinct]
+            found = _search(thumbnails, chosen, workers=workers, progress=progress)
+            groups = [tuple(distinct[number] for number in star) for star in found]
+        _keep(_groups_path(index, self.folder), groups)
+        return groups
+
+
+def group_near_duplicates(index: DataIndex, groups: list[Group], *, mode: str) -> DataIndex:
+    """The index with near-duplicates in one group (mode group), or only logged (report).
 
     Groups that the index has already stay whole. Raises DataError where a group holds more than
-    1% of the images: then the photographs are too alike for this comparison.
+    1% of the images: then the images are too alike for this comparison.
     """
-    if mode not in MODES:
-        raise ConfigurationError(f"data.near_duplicates={mode}: expected {', '.join(MODES)}.")
     if mode == "off":
         return index
-    groups = find_near_duplicates(index, folder=folder, workers=workers, progress=progress)
     _report(index, groups)
     if mode == "report":
         return index
@@ -69,129 +132,75 @@ def group_near_duplicates(
     return _join(index, groups)
 
 
-def find_near_duplicates(
-    index: DataIndex,
-    *,
-    folder: Path,
-    workers: int = 1,
-    progress: Progress | None = None,
-) -> list[Group]:
-    """Groups of near-duplicates, each of two images or more; of equal files one stands for all.
-
-    The result is kept in `folder` and read from there the next time. `progress` hears of images
-    that are read, then of pairs that are compared. Raises DataError for images that cannot be
-    read and for a full disk.
-    """
-    path = folder / f"{_key(index)}.json"
-    groups = _read(path, count=len(index))
-    if groups is not None:
-        return groups
-    with locked(path):
-        groups = _read(path, count=len(index))
-        if groups is None:
-            groups = _search(index, path, workers=workers, progress=progress)
-            _write(path, groups)
-    return groups
-
-
 def _distinct(index: DataIndex) -> list[int]:
     """First row of each content, in the order of the hashes."""
     first: dict[str, int] = {}
-    for row, record in enumerate(index.records):
-        first.setdefault(record.sha256, row)
+    for row, sample in enumerate(index.samples):
+        first.setdefault(sample.sha256, row)
     return [first[sha256] for sha256 in sorted(first)]
 
 
 def _search(
-    index: DataIndex, path: Path, *, workers: int, progress: Progress | None
+    thumbnails: np.ndarray, rows: Sequence[int], *, workers: int, progress: Progress | None
 ) -> list[Group]:
-    """Make all views, compare the likely pairs, and group those that are copies.
+    """Compare the likely pairs, and group those that are copies; numbers are places in `rows`."""
+    from capsule_inspection.data.similarity import DESCRIPTOR_LENGTH, describe, is_copy
 
-    The views lie in a file that is gone afterwards, so memory does not grow with them.
-    """
-    from capsule_inspection.data.comparison import THUMBNAIL_SIZE, is_copy
+    descriptors = np.empty((len(rows), DESCRIPTOR_LENGTH), np.float16)
+    vectors = in_order(lambda row: describe(thumbnails[row]), rows, workers=workers)
+    for number, vector in enumerate(vectors):
+        descriptors[number] = vector
 
-    rows = _distinct(index)
-    if len(rows) < 2:
-        return []
-    show = progress or (lambda done, total: None)
-    with reporting(path), tempfile.TemporaryFile(dir=path.parent) as file:
-        descriptions = _write_views(file, index, rows, workers=workers, progress=show)
-        views = np.memmap(file, np.uint8, mode="r", shape=(len(rows), *THUMBNAIL_SIZE))
+    def compare(pair: Sequence[int]) -> bool:
+        return is_copy(thumbnails[rows[pair[0]]], thumbnails[rows[pair[1]]])
 
-        def compare(pair: Sequence[int]) -> bool:
-            return is_copy(views[pair[0]], views[pair[1]])
-
-        pairs = _propose(descriptions)
-        copies = []
-        for number, copy in enumerate(in_order(compare, pairs, workers=workers)):
-            if copy:
-                copies.append((int(pairs[number, 0]), int(pairs[number, 1])))
-            show(len(rows) + number + 1, len(rows) + len(pairs))
-        stars = _stars(copies, compare)
-    return [tuple(rows[number] for number in star) for star in stars]
+    pairs = _propose(descriptors)
+    copies = []
+    for number, copy in enumerate(in_order(compare, pairs, workers=workers)):
+        if copy:
+            copies.append((int(pairs[number, 0]), int(pairs[number, 1])))
+        if progress:
+            progress(number + 1, len(pairs))
+    return _stars(copies, compare)
 
 
-def _write_views(
-    file: BinaryIO, index: DataIndex, rows: list[int], *, workers: int, progress: Progress
-) -> np.ndarray:
-    """Write the standard view of each row; returns the descriptions, (N, 512) float16."""
-    from capsule_inspection.data.comparison import DESCRIPTION_LENGTH, describe, make_thumbnail
-    from capsule_inspection.data.reading import read_image
-    from capsule_inspection.data.roi import find_foreground
-
-    def view(row: int) -> np.ndarray:
-        record = index.records[row]
-        path = index.path_of(record.path)
-        image = read_image(path, max_pixels=record.width * record.height)
-        return make_thumbnail(image, find_foreground(image))
-
-    descriptions = np.empty((len(rows), DESCRIPTION_LENGTH), np.float16)
-    for number, thumbnail in enumerate(in_order(view, rows, workers=workers)):
-        file.write(thumbnail.tobytes())
-        descriptions[number] = describe(thumbnail)
-        progress(number + 1, len(rows))
-    file.flush()
-    return descriptions
-
-
-def _propose(descriptions: np.ndarray) -> np.ndarray:
+def _propose(descriptors: np.ndarray) -> np.ndarray:
     """Pairs of each image and its nearest neighbours, where they are near.
 
-    Shapes: descriptions (N, D) float16; returns (M, 2) int32, sorted, each pair once. Compares
+    Shapes: descriptors (N, D) float16; returns (M, 2) int32, sorted, each pair once. Compares
     all with all in blocks of one size: its time grows with the square of N (30,000 images take
     some seconds), its memory does not.
     """
-    left, right = _factors(_project(descriptions))
+    left, right = _factors(_project(descriptors))
     count = len(left)
-    # The mean over all others: an image's likeness to itself is 1.
+    # The mean over all others: the similarity of an image to itself is 1.
     usual = (left @ right.mean(axis=0) * count - 1) / max(count - 1, 1)
-    wanted = np.minimum(_NEAR, 1 - _NEAR_SHARE * (1 - usual))
+    threshold = np.minimum(_NEAR, 1 - _NEAR_FRACTION * (1 - usual))
     pairs = [np.empty((0, 2), np.int32)]
     step = max(1, _BLOCK_VALUES // max(count, 1))
     for start in range(0, count, step):
         images = np.arange(start, min(start + step, count))
-        likeness = left[images] @ right.T
-        likeness[images - start, images] = -1
-        some = np.flatnonzero((likeness >= wanted[images, None]).any(axis=1))
-        pairs.append(_nearest(likeness[some], images[some], wanted[images[some]]))
+        similarity = left[images] @ right.T
+        similarity[images - start, images] = -1
+        some = np.flatnonzero((similarity >= threshold[images, None]).any(axis=1))
+        pairs.append(_nearest(similarity[some], images[some], threshold[images[some]]))
     return np.unique(np.sort(np.concatenate(pairs), axis=1), axis=0)
 
 
-def _project(descriptions: np.ndarray) -> np.ndarray:
+def _project(descriptors: np.ndarray) -> np.ndarray:
     """Descriptions on their 96 principal axes, float32: five times less to compare, where many.
 
     Distances can only shrink by it, so nothing near is lost.
     """
-    if len(descriptions) <= _SAMPLE:
-        return descriptions.astype(np.float32)
-    sample = descriptions[:: max(1, len(descriptions) // _SAMPLE)].astype(np.float32)
+    if len(descriptors) <= _SAMPLE:
+        return descriptors.astype(np.float32)
+    sample = descriptors[:: max(1, len(descriptors) // _SAMPLE)].astype(np.float32)
     centre = sample.mean(axis=0)
     _, axes = np.linalg.eigh((sample - centre).T @ (sample - centre))
     axes = axes[:, -_COMPONENTS:]
-    projected = np.empty((len(descriptions), axes.shape[1]), np.float32)
-    for start in range(0, len(descriptions), _SAMPLE):
-        block = descriptions[start : start + _SAMPLE].astype(np.float32)
+    projected = np.empty((len(descriptors), axes.shape[1]), np.float32)
+    for start in range(0, len(descriptors), _SAMPLE):
+        block = descriptors[start : start + _SAMPLE].astype(np.float32)
         projected[start : start + _SAMPLE] = (block - centre) @ axes
     return projected
 
@@ -203,14 +212,14 @@ def _factors(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.hstack([points, 1 - half, ones]), np.hstack([points, ones, -half])
 
 
-def _nearest(likeness: np.ndarray, images: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def _nearest(similarity: np.ndarray, images: np.ndarray, threshold: np.ndarray) -> np.ndarray:
     """Pairs of `images` with the columns most like them, (m, 2) int32.
 
-    Shapes: likeness (n, N); images and wanted (n,).
+    Shapes: similarity (n, N); images and threshold (n,).
     """
-    number = min(_NEIGHBOURS, likeness.shape[1])
-    columns = np.argpartition(likeness, -number, axis=1)[:, -number:]
-    near = np.take_along_axis(likeness, columns, axis=1) >= wanted[:, None]
+    number = min(_NEIGHBOURS, similarity.shape[1])
+    columns = np.argpartition(similarity, -number, axis=1)[:, -number:]
+    near = np.take_along_axis(similarity, columns, axis=1) >= threshold[:, None]
     pairs = np.stack([np.broadcast_to(images[:, None], columns.shape), columns], axis=-1)
     return pairs[near].astype(np.int32)
 
@@ -238,43 +247,28 @@ def _star(
 ) -> list[int]:
     """Free images that are copies of the seed.
 
-    Copies of its copies are asked too: there may be more than neighbours were proposed.
+    Copies of its copies are compared too: there may be more than neighbours were proposed.
     """
-    members, seen, queue = [], {seed}, deque(linked[seed])
+    members, visited, queue = [], {seed}, deque(linked[seed])
     while queue:
         image = queue.popleft()
-        if image in seen:
+        if image in visited:
             continue
-        seen.add(image)
+        visited.add(image)
         if image in free and is_copy((min(seed, image), max(seed, image))):
             members.append(image)
             queue.extend(linked[image])
     return sorted(members)
 
 
-def _key(index: DataIndex) -> str:
-    content = [DUPLICATES_VERSION, *(record.sha256 for record in index.records)]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+def _groups_path(index: DataIndex, folder: Path) -> Path:
+    content = [DUPLICATES_VERSION, *(sample.sha256 for sample in index.samples)]
+    return folder / f"{hashlib.sha256(json.dumps(content).encode()).hexdigest()}.json"
 
 
-def _read(path: Path, *, count: int) -> list[Group] | None:
-    """Groups found before; None where there are none to be had."""
+def _keep(path: Path, groups: list[Group]) -> None:
     try:
-        groups = [tuple(group) for group in json.loads(path.read_text(encoding="utf-8"))]
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError) as error:
-        log.warning("%s: cannot be read (%s); near-duplicates are looked for again.", path, error)
-        return None
-    rows = [row for group in groups for row in group]
-    return groups if all(isinstance(row, int) and 0 <= row < count for row in rows) else None
-
-
-def _write(path: Path, groups: list[Group]) -> None:
-    partial = path.with_suffix(".partial")
-    try:
-        partial.write_text(json.dumps(groups), encoding="utf-8")
-        partial.replace(path)
+        atomic_write_text(path, json.dumps(groups))
     except OSError as error:
         log.warning("%s: cannot be written (%s); the next run searches again.", path, error)
 
@@ -288,13 +282,13 @@ def _report(index: DataIndex, groups: list[Group]) -> None:
 
 
 def _name(index: DataIndex, group: Group) -> str:
-    names = ", ".join(index.records[row].path for row in group[:_SHOWN])
-    labels = {index.records[row].label for row in group}
+    names = ", ".join(index.samples[row].path for row in group[:_SHOWN])
+    labels = {index.samples[row].label for row in group}
     return names + (" (of different classes)" if len(labels) > 1 else "")
 
 
 def _check_sizes(index: DataIndex, groups: list[Group]) -> None:
-    limit = max(2, math.ceil(_LARGEST_SHARE * len(index)))
+    limit = max(2, math.ceil(_LARGEST_FRACTION * len(index)))
     largest = max(groups, key=len, default=())
     if len(largest) > limit:
         raise DataError(
@@ -314,7 +308,7 @@ def _join(index: DataIndex, groups: list[Group]) -> DataIndex:
         return name
 
     for group in groups:
-        names = sorted({root(index.records[row].group) for row in group})
+        names = sorted({root(index.samples[row].group) for row in group})
         parent.update(dict.fromkeys(names[1:], names[0]))
-    records = tuple(replace(record, group=root(record.group)) for record in index.records)
-    return replace(index, records=records)
+    samples = tuple(replace(sample, group=root(sample.group)) for sample in index.samples)
+    return replace(index, samples=samples)

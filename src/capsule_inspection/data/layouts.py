@@ -1,7 +1,7 @@
-"""Folders to lists of images, classes and masks: the MVTec AD layout, and one subfolder a class.
+"""Samples found by the names of files: the MVTec AD layout, and one subfolder a class.
 
 MVTec AD (Bergmann et al. 2021): `train/good`, `test/<class>`, `ground_truth/<defect>/<stem>_mask`.
-Only names are looked at here; what is in the files is index.py's concern, tables are manifest.py's.
+The content of the files is validated in validation.py; tables are read in manifest.py.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from capsule_inspection.data.reading import IMAGE_SUFFIXES
+from capsule_inspection.data.image_io import IMAGE_SUFFIXES
 from capsule_inspection.types import DataError
 
 MVTEC_GOOD = "good"
-_MVTEC_PARTS = ("train", "test")
+_MVTEC_SPLITS = ("train", "test")
 _NO_DATA_FOLDERS = frozenset({"__MACOSX", "__pycache__"})
 _SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db"})
 _SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One image file and what its place says of it.
+class FoundSample:
+    """One image file that has not been read yet.
 
-    `path` and `mask` are POSIX paths relative to the listing's root, absolute where they lie
-    elsewhere. `mask` is where the mask is or would have to be; None where the class has none.
-    `split` is a stage and `group` joins images that belong together; "" where nothing is said.
+    `path` and `mask` are POSIX paths relative to the root, absolute where they lie elsewhere.
+    `mask` is where the mask is expected; None where the class has none. `split`, and `group`,
+    which joins images that belong together, are "" where they are not given.
     """
 
     path: str
@@ -38,7 +38,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Listing:
+class FoundSamples:
     """All images of a data set, sorted by path; `classes[0]` is the good class.
 
     `root` is absolute.
@@ -46,35 +46,35 @@ class Listing:
 
     root: Path
     classes: tuple[str, ...]
-    entries: tuple[Entry, ...]
+    samples: tuple[FoundSample, ...]
 
 
-def list_mvtec(root: Path) -> Listing:
-    """List a category folder in the MVTec AD layout, with `train`, `test` or both.
+def find_mvtec_samples(root: Path) -> FoundSamples:
+    """The images of a category folder in the MVTec AD layout, with `train`, `test` or both.
 
     Raises DataError where the folder is missing, is not of this layout or holds no images.
     """
     expected = "a category folder of MVTec AD with train/good, test/<class> or both"
     root = _require_folder(root, expected)
-    folders = [folder for part in _MVTEC_PARTS for folder in _subfolders(root / part)]
+    folders = [folder for split in _MVTEC_SPLITS for folder in _subfolders(root / split)]
     if not folders:
         raise _not_this_layout(root, expected)
     _refuse_defects_in_training(root)
-    entries = [
-        entry
+    samples = [
+        sample
         for folder in folders
-        for entry in _class_entries(root, folder, root / "ground_truth" / folder.name)
+        for sample in _class_samples(root, folder, root / "ground_truth" / folder.name)
     ]
-    if not entries:
+    if not samples:
         raise _not_this_layout(root, expected)
-    return make_listing(root, entries, good_class=MVTEC_GOOD)
+    return sort_samples(root, samples, good_class=MVTEC_GOOD)
 
 
-def list_folder(root: Path, *, good_class: str, masks: Path | None = None) -> Listing:
-    """List a folder with one subfolder a class.
+def find_folder_samples(root: Path, *, good_class: str, masks: Path | None = None) -> FoundSamples:
+    """The images of a folder with one subfolder a class.
 
     `masks` mirrors it, as `<class>/<stem>_mask.png` or `<class>/<stem>.png` (any image suffix).
-    Raises DataError as `list_mvtec` does, and where `good_class` or `masks` do not fit.
+    Raises DataError as `find_mvtec_samples` does, and where `good_class` or `masks` do not fit.
     """
     expected = "one subfolder of images a class"
     root = _require_folder(root, expected)
@@ -83,39 +83,41 @@ def list_folder(root: Path, *, good_class: str, masks: Path | None = None) -> Li
     masks_folder = masks.resolve() if masks else None
     folders = [folder for folder in _subfolders(root) if folder.resolve() != masks_folder]
     _check_masks_folder(masks, classes=[folder.name for folder in folders])
-    entries = [
-        entry
+    samples = [
+        sample
         for folder in folders
-        for entry in _class_entries(root, folder, masks / folder.name if masks else None)
+        for sample in _class_samples(root, folder, masks / folder.name if masks else None)
     ]
-    if not entries:
+    if not samples:
         raise _not_this_layout(root, expected)
     _check_good_class(root, good_class, classes=[folder.name for folder in folders])
-    return make_listing(root, entries, good_class=good_class)
+    return sort_samples(root, samples, good_class=good_class)
 
 
-def make_listing(root: Path, entries: Iterable[Entry], *, good_class: str) -> Listing:
-    """Sort the entries by path, and the classes by name after the good one."""
-    ordered = sorted(entries, key=lambda entry: entry.path)
-    others = {entry.class_name for entry in ordered} - {good_class}
-    return Listing(root, (good_class, *sorted(others)), tuple(ordered))
+def sort_samples(root: Path, samples: Iterable[FoundSample], *, good_class: str) -> FoundSamples:
+    """Sort the samples by path, and the classes by name after the good one."""
+    ordered = sorted(samples, key=lambda sample: sample.path)
+    others = {sample.class_name for sample in ordered} - {good_class}
+    return FoundSamples(root, (good_class, *sorted(others)), tuple(ordered))
 
 
-def with_classes(listing: Listing, classes: Sequence[str], *, further: bool = False) -> Listing:
+def with_classes(
+    found: FoundSamples, classes: Sequence[str], *, further: bool = False
+) -> FoundSamples:
     """The same images with the classes, and their order, of a model.
 
-    With `further` other classes come after them: a model that names no defects may meet any.
-    Raises DataError where the listing has a class that is not among them.
+    With `further` other classes come after them: a one-class model accepts any. Raises DataError
+    where the images have a class that is not among them.
     """
-    unknown = sorted({entry.class_name for entry in listing.entries} - set(classes))
+    unknown = sorted({sample.class_name for sample in found.samples} - set(classes))
     if further:
-        return Listing(listing.root, (*classes, *unknown), listing.entries)
+        return FoundSamples(found.root, (*classes, *unknown), found.samples)
     if unknown:
         raise DataError(
-            f"{listing.root}: the classes {_names(unknown)} are not among those of the model: "
-            f"{_names(classes)}. Rename or remove these folders or rows."
+            f"{found.root}: the classes {_join_names(unknown)} are not among those of the model: "
+            f"{_join_names(classes)}. Rename or remove these folders or rows."
         )
-    return Listing(listing.root, tuple(classes), listing.entries)
+    return FoundSamples(found.root, tuple(classes), found.samples)
 
 
 def relative_posix(path: Path, root: Path) -> str:
@@ -124,17 +126,17 @@ def relative_posix(path: Path, root: Path) -> str:
     return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
-def _class_entries(root: Path, folder: Path, masks: Path | None) -> list[Entry]:
+def _class_samples(root: Path, folder: Path, masks: Path | None) -> list[FoundSample]:
     """The images of one class folder; masks are expected where the folder `masks` exists."""
     images = _images(folder)
     _refuse_other_content(folder, images)
     prefix, class_name = relative_posix(folder, root), folder.name
     if masks is None or not masks.is_dir():
-        return [Entry(f"{prefix}/{image}", class_name) for image in images]
+        return [FoundSample(f"{prefix}/{image}", class_name) for image in images]
     found = _masks_by_stem(_images(masks))
     masks_prefix = relative_posix(masks, root)
     return [
-        Entry(f"{prefix}/{image}", class_name, f"{masks_prefix}/{_mask_name(image, found)}")
+        FoundSample(f"{prefix}/{image}", class_name, f"{masks_prefix}/{_mask_name(image, found)}")
         for image in images
     ]
 
@@ -156,7 +158,7 @@ def _stem(name: str) -> str:
 
 
 def _scan(folder: Path) -> list[os.DirEntry[str]]:
-    """What a folder holds, hidden files left out, sorted by name; empty if there is no folder."""
+    """Entries of a folder without hidden files, sorted by name; empty if there is no folder."""
     try:
         with os.scandir(folder) as scan:
             found = [item for item in scan if not item.name.startswith(".")]
@@ -169,7 +171,7 @@ def _scan(folder: Path) -> list[os.DirEntry[str]]:
 
 def _images(folder: Path) -> list[str]:
     """Names of the image files in a folder, sorted."""
-    # A link that leads nowhere is listed, so that it is reported and not passed over.
+    # A broken link is listed, so that it is reported.
     return [item.name for item in _scan(folder) if _is_image(item.name) and not item.is_dir()]
 
 
@@ -199,17 +201,17 @@ def _refuse_defects_in_training(root: Path) -> None:
     if others:
         raise DataError(
             f"{root / 'train'}: expected good images only, in train/{MVTEC_GOOD}; found "
-            f"{_names(others)}. Move them to test/, or list the images in a table and use "
+            f"{_join_names(others)}. Move them to test/, or list the images in a table and use "
             "data=manifest."
         )
 
 
 def _refuse_other_content(folder: Path, images: Sequence[str]) -> None:
-    """Raise DataError for a class folder whose content would be passed over in silence."""
+    """Raise DataError for a class folder whose content would be ignored."""
     inner = [item.name for item in _subfolders(folder) if _images(item)]
     if inner:
         raise DataError(
-            f"{folder}: expected images, found images in the subfolders {_names(inner)}. Move "
+            f"{folder}: expected images, found images in the subfolders {_join_names(inner)}. Move "
             "them up, or list them in a table and use data=manifest."
         )
     if images:
@@ -218,7 +220,7 @@ def _refuse_other_content(folder: Path, images: Sequence[str]) -> None:
     if others:
         raise DataError(
             f"{folder}: expected images ({', '.join(sorted(IMAGE_SUFFIXES))}), found "
-            f"{_names(others)}. Convert these files, or move the folder elsewhere."
+            f"{_join_names(others)}. Convert these files, or move the folder elsewhere."
         )
 
 
@@ -230,8 +232,8 @@ def _check_masks_folder(masks: Path | None, *, classes: Collection[str]) -> None
     found = [folder.name for folder in _subfolders(masks)]
     if not set(found) & set(classes):
         raise DataError(
-            f"{masks}: expected subfolders named like the classes ({_names(classes)}), found "
-            f"{_names(found)}. Set data.masks to the folder that holds them, or to null."
+            f"{masks}: expected subfolders named like the classes ({_join_names(classes)}), found "
+            f"{_join_names(found)}. Set data.masks to the folder that holds them, or to null."
         )
 
 
@@ -239,16 +241,16 @@ def _check_good_class(root: Path, good_class: str, *, classes: Collection[str]) 
     if good_class not in classes:
         raise DataError(
             f"{root}: data.good_class={good_class} is not among the subfolders: "
-            f"{_names(classes)}. Set data.good_class to the one that holds the flawless parts."
+            f"{_join_names(classes)}. Set data.good_class to the one that holds the flawless parts."
         )
 
 
 def _is_mvtec(root: Path) -> bool:
-    return any(_subfolders(root / part) for part in _MVTEC_PARTS)
+    return any(_subfolders(root / split) for split in _MVTEC_SPLITS)
 
 
 def _not_this_layout(root: Path, expected: str) -> DataError:
-    found = _names([folder.name for folder in _subfolders(root)])
+    found = _join_names([folder.name for folder in _subfolders(root)])
     images = len(_images(root))
     return DataError(
         f"{root}: expected {expected}; found the subfolders {found} and {images} images beside "
@@ -257,9 +259,9 @@ def _not_this_layout(root: Path, expected: str) -> DataError:
 
 
 def _remedy(root: Path) -> str:
-    """The nearest way out, from what the folder looks like."""
+    """A remedy that fits the content of the folder."""
     if _is_mvtec(root):
-        if any(_images(folder) for part in _MVTEC_PARTS for folder in _subfolders(root / part)):
+        if any(_images(folder) for split in _MVTEC_SPLITS for folder in _subfolders(root / split)):
             return "This looks like the MVTec AD layout: use data=mvtec."
         return "Put the images into train/good and test/<class>."
     subfolders = _subfolders(root)
@@ -275,7 +277,7 @@ def _remedy(root: Path) -> str:
     return "Check data.root."
 
 
-def _names(names: Collection[str]) -> str:
+def _join_names(names: Collection[str]) -> str:
     listed = list(names)
     more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
     return (", ".join(listed[:_SHOWN]) or "(none)") + more

@@ -1,26 +1,26 @@
 """Tables of images: a user's CSV or Parquet, and the `split.csv` that every run writes.
 
-Both are read by the same door, so that a run's split can be used again as data. Files named in a
-table are looked up here; what is in them is index.py's concern.
+A run's split can be used again as data. Files named in a table are looked up here; their content
+is validated in validation.py.
 """
 
 from __future__ import annotations
 
 import csv
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from capsule_inspection.data.layouts import Entry, Listing, make_listing, relative_posix
-from capsule_inspection.data.tables import PARQUET_SUFFIXES, Row, read_csv, read_table
+from capsule_inspection.data.layouts import FoundSample, FoundSamples, relative_posix, sort_samples
+from capsule_inspection.data.tables import PARQUET_SUFFIXES, Row, read_table
+from capsule_inspection.files import atomic_write
 from capsule_inspection.types import (
     LEFT_OUT,
     SPLIT_COLUMNS,
-    STAGES,
+    SPLITS,
     DataError,
     DataIndex,
-    ImageRecord,
+    Sample,
 )
 
 REQUIRED_COLUMNS = ("path", "label")
@@ -28,137 +28,77 @@ OPTIONAL_COLUMNS = ("class", "mask", "split", "group")
 _SHOWN = 20
 
 
-@dataclass(frozen=True, slots=True)
-class SplitRow:
-    """One row of a `split.csv`; the columns as contracts.SPLIT_COLUMNS has them.
+class SplitRow(NamedTuple):
+    """Split of one image; `sha256` is "" where the table does not have it."""
 
-    `class_name` is the column `class`; `mask` is None where the cell is empty.
-    """
-
-    index: int
     path: str
-    label: int
-    class_name: str
-    mask: str | None
     sha256: str
-    width: int
-    height: int
-    size_bytes: int
-    modified_ns: int
-    group: str
     split: str
 
-    def to_record(self) -> ImageRecord:
-        """The row as a record of a data index."""
-        return ImageRecord(
-            path=self.path,
-            label=self.label,
-            mask=self.mask,
-            sha256=self.sha256,
-            width=self.width,
-            height=self.height,
-            size_bytes=self.size_bytes,
-            modified_ns=self.modified_ns,
-            group=self.group,
-            split=self.split,
-        )
 
-
-def list_manifest(path: Path, *, root: Path | None = None, good_class: str) -> Listing:
-    """List the images of a table with the columns path, label and, if wanted, mask, split, group.
+def find_manifest_samples(path: Path, *, root: Path | None = None, good_class: str) -> FoundSamples:
+    """The images of a table with the columns path, label and, optionally, mask, split, group.
 
     `label` is the name of the class; in a `split.csv` it is a number, and `class` has the name.
     Paths are relative to `root`, by default the table's folder. Raises DataError where the table
-    cannot be read, lacks a column, or has rows at fault: all of them in one message.
+    cannot be read, lacks a column, or has bad rows: all of them in one message.
     """
     _require_table(path)
     root = (root or path.parent).absolute()
-    rows = read_table(path, needed=REQUIRED_COLUMNS, optional=OPTIONAL_COLUMNS)
+    rows = read_table(path, required=REQUIRED_COLUMNS, optional=OPTIONAL_COLUMNS)
     if not rows:
         raise DataError(f"{path}: the table has no rows. Set data.path to one that lists images.")
     class_column = _class_column(rows)
-    faults = [
-        f"{row.where}: {fault}" for row in rows for fault in _faults(row.cells, root, class_column)
-    ]
+    faults = [f"{row.where}: {fault}" for row in rows for fault in _faults(row, root, class_column)]
     faults += _repetitions(rows)
     if faults:
         raise DataError(_complaint(path, faults, root))
-    entries = [_entry(row.cells, root, class_column) for row in rows]
-    _check_good_class(path, entries, good_class)
-    return make_listing(root, entries, good_class=good_class)
+    samples = [_found_sample(row, root, class_column) for row in rows]
+    _check_good_class(path, samples, good_class)
+    return sort_samples(root, samples, good_class=good_class)
 
 
 def write_split_csv(index: DataIndex, path: Path) -> None:
     """Write a data index as `split.csv`; the file appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(SPLIT_COLUMNS)
-            writer.writerows(_cells(i, record, index) for i, record in enumerate(index.records))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        atomic_write(path) as partial,
+        partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
+    ):
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(SPLIT_COLUMNS)
+        writer.writerows(_cells(row, sample, index) for row, sample in enumerate(index.samples))
 
 
-def read_split_csv(path: Path) -> list[SplitRow]:
-    """Read what `write_split_csv` wrote, in its order.
+def read_split(path: Path) -> list[SplitRow]:
+    """Path and split of each row of a `split.csv`, or of a table with the columns path and split.
 
-    Raises DataError that names line and column where a cell is not as it should be.
+    Raises DataError where the table cannot be read, lacks a column or has an unknown split.
     """
-    return [_split_row(path, row) for row in read_csv(path, needed=SPLIT_COLUMNS)]
+    rows = read_table(path, required=("path", "split"), optional=("sha256",))
+    for row in rows:
+        if fault := _split_fault(row.cells["split"]):
+            raise DataError(f"{path}, {row.where}: {fault}")
+    return [
+        SplitRow(row.cells["path"], row.cells.get("sha256", ""), row.cells["split"]) for row in rows
+    ]
 
 
-def _cells(i: int, record: ImageRecord, index: DataIndex) -> tuple[object, ...]:
-    """One row, in the order of contracts.SPLIT_COLUMNS."""
+def _cells(row: int, sample: Sample, index: DataIndex) -> tuple[object, ...]:
+    """One row, in the order of types.SPLIT_COLUMNS."""
     return (
-        i,
-        record.path,
-        record.label,
-        index.classes[record.label],
-        record.mask or "",
-        record.sha256,
-        record.width,
-        record.height,
-        record.size_bytes,
-        record.modified_ns,
-        record.group,
-        record.split,
+        row,
+        sample.path,
+        sample.label,
+        index.classes[sample.label],
+        sample.mask or "",
+        sample.sha256,
+        sample.width,
+        sample.height,
+        sample.size_bytes,
+        sample.modified_ns,
+        sample.group,
+        sample.split,
     )
-
-
-def _split_row(path: Path, row: Row) -> SplitRow:
-    def number(column: str) -> int:
-        return _number(path, row, column)
-
-    cells = row.cells
-    if cells["split"] not in ("", *STAGES):
-        raise DataError(f"{path}, {row.where}: {_unknown_stage(cells['split'])}")
-    return SplitRow(
-        index=number("index"),
-        path=cells["path"],
-        label=number("label"),
-        class_name=cells["class"],
-        mask=cells["mask"] or None,
-        sha256=cells["sha256"],
-        width=number("width"),
-        height=number("height"),
-        size_bytes=number("size_bytes"),
-        modified_ns=number("modified_ns"),
-        group=cells["group"],
-        split=cells["split"],
-    )
-
-
-def _number(path: Path, row: Row, column: str) -> int:
-    cell = row.cells[column]
-    try:
-        return int(cell)
-    except ValueError:
-        raise DataError(
-            f"{path}, {row.where}, column {column}: expected a whole number, found {cell!r}. "
-            "Restore the file from the run that wrote it."
-        ) from None
 
 
 def _require_table(path: Path) -> None:
@@ -176,27 +116,30 @@ def _class_column(rows: Sequence[Row]) -> str:
     return "class" if numbered else "label"
 
 
-def _faults(cells: Mapping[str, str], root: Path, class_column: str) -> Iterator[str]:
-    if not cells["path"]:
+def _faults(row: Row, root: Path, class_column: str) -> Iterator[str]:
+    path, mask = row.cells["path"], row.cells.get("mask")
+    if not path:
         yield "the column path is empty"
-    elif not (root / cells["path"]).is_file():
-        yield f"there is no file {cells['path']}"
-    if not cells[class_column]:
+    elif not (root / path).is_file():
+        yield f"there is no file {path}"
+    if not row.cells[class_column]:
         yield f"the column {class_column} is empty"
-    if cells.get("mask") and not (root / cells["mask"]).is_file():
-        yield f"there is no mask {cells['mask']}"
-    if cells.get("split", "") not in ("", *STAGES, LEFT_OUT):
-        yield _unknown_stage(cells["split"])
+    if mask and not (root / mask).is_file():
+        yield f"there is no mask {mask}"
+    if fault := _split_fault(row.cells.get("split", "")):
+        yield fault
 
 
-def _unknown_stage(found: str) -> str:
-    return f"the column split must be empty or one of {', '.join(STAGES)}; found {found!r}"
+def _split_fault(split: str) -> str | None:
+    if split in ("", *SPLITS, LEFT_OUT):
+        return None
+    return f"the column split must be empty or one of {', '.join(SPLITS)}; found {split!r}"
 
 
 def _repetitions(rows: Sequence[Row]) -> list[str]:
     first: dict[str, str] = {}
     return [
-        f"{row.where}: {row.cells['path']} stands on {where} already"
+        f"{row.where}: {row.cells['path']} repeats {where}"
         for row in rows
         if (where := first.setdefault(row.cells["path"], row.where)) != row.where
     ]
@@ -212,19 +155,19 @@ def _complaint(path: Path, faults: Sequence[str], root: Path) -> str:
     )
 
 
-def _entry(cells: Mapping[str, str], root: Path, class_column: str) -> Entry:
-    mask = cells.get("mask")
-    return Entry(
-        path=relative_posix(root / cells["path"], root),
-        class_name=cells[class_column],
+def _found_sample(row: Row, root: Path, class_column: str) -> FoundSample:
+    mask = row.cells.get("mask")
+    return FoundSample(
+        path=relative_posix(root / row.cells["path"], root),
+        class_name=row.cells[class_column],
         mask=relative_posix(root / mask, root) if mask else None,
-        split=cells.get("split", ""),
-        group=cells.get("group", ""),
+        split=row.cells.get("split", ""),
+        group=row.cells.get("group", ""),
     )
 
 
-def _check_good_class(path: Path, entries: Sequence[Entry], good_class: str) -> None:
-    found = sorted({entry.class_name for entry in entries})
+def _check_good_class(path: Path, samples: Sequence[FoundSample], good_class: str) -> None:
+    found = sorted({sample.class_name for sample in samples})
     if good_class not in found:
         raise DataError(
             f"{path}: data.good_class={good_class} is not among the classes of the table: "

@@ -23,24 +23,28 @@ THIRTY_TWO_BIT = frozenset({"I", "F"})
 # between 5% and 95% on 87 real masks.
 _BETWEEN = (0.1, 0.9)
 _BRIGHTNESS_FROM = 32
-"""Whole numbers that all lie below are numbers of something, not levels of brightness."""
+"""Whole numbers that all lie below are indices of something, not levels of brightness."""
 _VALUES_SHOWN = 5
 _REMEDY = "re-export it as PNG with two values (0 and another), or with the numbers of the classes"
 
 
 class MaskValuesError(BadFileError):
-    """A mask whose values do not tell what they mean."""
+    """A mask whose values have no clear meaning."""
 
 
-class Marks(NamedTuple):
-    """What a mask marks: `pixels` uint8 (H, W) of class indices if `numbered`, else of 0 and 1.
+class MaskPixels(NamedTuple):
+    """Pixels of a mask, uint8 (H, W): class indices where `has_classes`, else 0 and 1.
 
-    `several` where the file has several values above 0, which may be numbers of classes.
+    `is_ambiguous` where the file has several values above 0, which may be class indices.
     """
 
     pixels: np.ndarray
-    numbered: bool
-    several: bool
+    has_classes: bool
+    is_ambiguous: bool
+
+    def with_label(self, label: int) -> np.ndarray:
+        """Class index of each pixel; a mask without classes of its own has those of its image."""
+        return self.pixels if self.has_classes else self.pixels * np.uint8(label)
 
 
 def is_lossy(image: ImageFile) -> bool:
@@ -48,20 +52,27 @@ def is_lossy(image: ImageFile) -> bool:
     return isinstance(image, JpegImageFile | WebPImageFile)
 
 
-def read_marks(image: Image.Image, path: Path, num_classes: int, *, lossy: bool) -> Marks:
-    """What a decoded mask marks; raises MaskValuesError where that cannot be told.
+def interpret_mask(image: Image.Image, path: Path, num_classes: int, *, lossy: bool) -> MaskPixels:
+    """Pixels of a decoded mask; raises MaskValuesError where their meaning is not clear.
 
-    A `lossy` file has other numbers at every edge, so its values are no numbers of classes.
+    Several values that all are class indices (1 to `num_classes` - 1, as grey or as indices of a
+    coloured palette) are the classes of their pixels. In any other mask the defect is where values
+    are at least half of the largest one, so that soft edges and the noise of lossy files end where
+    the eye would put them, and masks of 0 and 1 work as those of 0 and 255 do. Of colours the
+    largest channel counts; transparent pixels are background. A `lossy` file has other values at
+    every edge, so its values are no class indices.
     """
     levels = _levels(image)
-    numbers = _numbers(image, levels)
-    several = numbers is not None and _has_several(numbers)
-    if numbers is not None and several and not lossy and _all_below(numbers, num_classes):
-        _check_palette(path, levels, numbers)
-        return Marks(numbers.astype(np.uint8), numbered=True, several=True)
+    indices = _class_indices(image, levels)
+    is_ambiguous = indices is not None and _has_several(indices)
+    if indices is not None and is_ambiguous and not lossy and _all_below(indices, num_classes):
+        _check_palette(path, levels, indices)
+        return MaskPixels(indices.astype(np.uint8), has_classes=True, is_ambiguous=True)
     values = levels if levels.ndim == 2 else levels.max(axis=2)
     _check_values(path, values)
-    return Marks(_from_half_on(values).astype(np.uint8), numbered=False, several=several)
+    highest = values.max()
+    defect = values >= highest / 2 if highest > 0 else np.zeros(values.shape, bool)
+    return MaskPixels(defect.astype(np.uint8), has_classes=False, is_ambiguous=is_ambiguous)
 
 
 def _levels(image: Image.Image) -> np.ndarray:
@@ -78,8 +89,8 @@ def _levels(image: Image.Image) -> np.ndarray:
     return colours[:, :, 0] if is_grey else colours
 
 
-def _numbers(image: Image.Image, levels: np.ndarray) -> np.ndarray | None:
-    """What may be numbers of classes, (H, W): greys, or the indices of a coloured palette."""
+def _class_indices(image: Image.Image, levels: np.ndarray) -> np.ndarray | None:
+    """What may be class indices, (H, W): greys, or the indices of a coloured palette."""
     if levels.ndim == 2:
         return levels
     if image.mode != "P":
@@ -100,21 +111,15 @@ def _all_below(values: np.ndarray, end: int) -> bool:
     return in_range and bool((values == np.rint(values)).all())
 
 
-def _from_half_on(values: np.ndarray) -> np.ndarray:
-    """The marked pixels, bool (H, W)."""
-    highest = values.max()
-    return values >= highest / 2 if highest > 0 else np.zeros(values.shape, bool)
-
-
-def _check_palette(path: Path, levels: np.ndarray, numbers: np.ndarray) -> None:
+def _check_palette(path: Path, levels: np.ndarray, indices: np.ndarray) -> None:
     """Refuse a palette that some program has sorted: one with black, which is not at 0."""
     if levels.ndim == 2:
         return
     black = ~levels.any(axis=2)
-    if (black & (numbers > 0)).any() and (~black & (numbers == 0)).any():
+    if (black & (indices > 0)).any() and (~black & (indices == 0)).any():
         raise MaskValuesError(
             path,
-            f"has a palette with black as number {numbers[black].max()} and a colour as number 0, "
+            f"has a palette with black as number {indices[black].max()} and a colour as number 0, "
             f"so that the background cannot be told; {_REMEDY}",
         )
 

@@ -6,9 +6,9 @@ augmentation and normalisation happen after the transfer, on the device.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import lightning as L
 import numpy as np
@@ -17,15 +17,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from capsule_inspection.data.augmentation import (
-    AugmentationSettings,
-    Window,
-    augment,
-    uniform_numbers,
+from capsule_inspection.data.augmentation import AugmentationSettings, augment, uniform_numbers
+from capsule_inspection.data.cache import ImageCache
+from capsule_inspection.data.samplers import (
+    SINGLE_PROCESS,
+    DistributedShard,
+    EpochSampler,
+    MixtureSampler,
+    MixtureWeights,
+    SampleRef,
 )
-from capsule_inspection.data.cache import DecodedCache
-from capsule_inspection.data.sampling import Draw, EpochSampler, Share, Shares, Shown
-from capsule_inspection.data.windows import ALONE
+from capsule_inspection.data.training_crops import CropSchedule
 from capsule_inspection.types import (
     LEFT_OUT,
     TEST,
@@ -38,21 +40,15 @@ from capsule_inspection.types import (
 )
 
 
-class Spoiling(Protocol):
-    """What a task does to raw batches, before they go to the device."""
+class BatchTransform(Protocol):
+    """Corrupts raw batches or adds defects to them, before they go to the device."""
 
-    def spoil(
-        self, raw: Mapping[str, Tensor], *, training: bool, epoch: int, share: Share = ALONE
+    crops: CropSchedule
+
+    def __call__(
+        self, raw: Mapping[str, Tensor], *, training: bool, epoch: int, shard: DistributedShard
     ) -> dict[str, Tensor]:
-        """A process's share of a batch with other images and masks. Shapes: see `CachedImages`."""
-        ...
-
-    def window_at(self, epoch: int) -> tuple[int, int] | None:
-        """The part of each image that is seen in an epoch of a training, None for the whole."""
-        ...
-
-    def shown_of(self, drawn: int, *, epoch: int, image_size: tuple[int, int]) -> int:
-        """How many images of a training's batch of so many are shown in an epoch."""
+        """The shard of a batch with changed images and masks. Shapes: see `CachedDataset`."""
         ...
 
 
@@ -60,7 +56,7 @@ class Spoiling(Protocol):
 class BatchSettings:
     """How batches are made; `batch_size` is that of all processes of a training together.
 
-    In training each image is drawn `views` times an epoch, in validation `val_views` times, in
+    In training each image is used `repeats` times an epoch, in validation `val_repeats` times, in
     batches of `eval_batch_size`.
     """
 
@@ -70,30 +66,37 @@ class BatchSettings:
     seed: int
     channels_last: bool
     augmentation: AugmentationSettings
-    views: int = 1
-    val_views: int = 1
+    repeats: int = 1
+    val_repeats: int = 1
     eval_batch_size: int | None = None
     """None for that of training."""
-    shares: Shares | None = None
-    """Of what training is made, instead of by `sampling`, where a corruption mixes it."""
+    mixture: MixtureWeights | None = None
+    """Replaces `sampling` where a batch transform adds defects."""
 
 
-class CachedImages(Dataset[dict[str, Tensor]]):
-    """Raw batches from the decoded cache; asked for whole batches of draws.
+class EvaluationBatch(NamedTuple):
+    """Images to predict: index (N,) int64 into the data index, inputs see `InferenceModel`."""
+
+    index: np.ndarray
+    inputs: dict[str, np.ndarray]
+
+
+class CachedDataset(Dataset[dict[str, Tensor]]):
+    """Raw batches from the decoded cache; indexed by whole batches of samples.
 
     Returns uint8 image (N, H, W, 3) and mask (N, H, W), bool valid and foreground (N, H, W), int64
-    label, index, draw and change (N,), see `sampling.Draw`.
+    label, index, repeat and added_defect (N,), see `samplers.SampleRef`.
     """
 
-    def __init__(self, cache: DecodedCache, labels: np.ndarray) -> None:
+    def __init__(self, cache: ImageCache, labels: np.ndarray) -> None:
         self.cache = cache
         self.labels = labels
 
-    def __getitem__(self, draw: Draw) -> dict[str, Tensor]:
-        return self.__getitems__([draw])
+    def __getitem__(self, ref: SampleRef) -> dict[str, Tensor]:
+        return self.__getitems__([ref])
 
-    def __getitems__(self, draws: Sequence[Draw]) -> dict[str, Tensor]:
-        index = np.array([draw.row for draw in draws], np.int64)
+    def __getitems__(self, refs: Sequence[SampleRef]) -> dict[str, Tensor]:
+        index = np.array([ref.row for ref in refs], np.int64)
         return {
             "image": torch.from_numpy(self.cache.images[index]),
             "mask": torch.from_numpy(self.cache.masks[index]),
@@ -101,8 +104,8 @@ class CachedImages(Dataset[dict[str, Tensor]]):
             "foreground": torch.from_numpy(self.cache.foregrounds[index] > 0),
             "label": torch.from_numpy(self.labels[index]),
             "index": torch.from_numpy(index),
-            "draw": torch.tensor([draw.number for draw in draws]),
-            "change": torch.tensor([draw.change for draw in draws]),
+            "repeat": torch.tensor([ref.repeat for ref in refs]),
+            "added_defect": torch.tensor([ref.added_defect for ref in refs]),
         }
 
 
@@ -112,29 +115,27 @@ class InspectionDataModule(L.LightningDataModule):
     def __init__(
         self,
         index: DataIndex,
-        cache: DecodedCache,
+        cache: ImageCache,
         *,
         normalisation: Normalisation,
         settings: BatchSettings,
         select: Callable[[str, int], bool] | None = None,
-        corruption: Spoiling | None = None,
+        batch_transform: BatchTransform | None = None,
     ) -> None:
         """`select(stage, label)` says which images a task uses; None uses all.
 
-        With a `corruption` the images of training and validation are spoilt.
+        A `batch_transform` changes the images of training and validation.
         """
         super().__init__()
         self.index = index
         self.settings = settings
-        self.labels = np.array([record.label for record in index.records], np.int64)
-        self.stages = np.array([record.split for record in index.records])
+        self.labels = np.array([record.label for record in index.samples], np.int64)
+        self.stages = np.array([record.split for record in index.samples])
         self.select = select
-        self.corruption = corruption
-        self.dataset = CachedImages(cache, self.labels)
+        self.batch_transform = batch_transform
+        self.dataset = CachedDataset(cache, self.labels)
         self.normalise = v2.Normalize(list(normalisation.mean), list(normalisation.std))
         self.normalisation = normalisation
-        self.predict_stage = TEST
-        self.predict_every_label = False
         self.mix = mixup(settings.mixup, len(index.classes))
 
     def indices(self, stage: str, *, every_label: bool = False) -> list[int]:
@@ -145,26 +146,27 @@ class InspectionDataModule(L.LightningDataModule):
         return [index for index in members if self.select(stage, int(self.labels[index]))]
 
     @property
-    def images_drawn(self) -> int:
-        """How many images an epoch of training draws, as many as with those left out."""
-        return self.settings.views * (len(self.indices(TRAIN)) + len(self.indices(LEFT_OUT)))
+    def samples_per_epoch(self) -> int:
+        """How many samples an epoch of training has, as many as with those left out."""
+        return self.settings.repeats * (len(self.indices(TRAIN)) + len(self.indices(LEFT_OUT)))
 
-    def images_shown(self, epoch: int, *, batches: int) -> int:
-        """How many images so many batches of an epoch of training show, in all processes.
+    def num_used_samples(self, epoch: int, *, batches: int) -> int:
+        """How many samples so many batches of an epoch of training use, in all processes.
 
-        Fewer than are drawn, where whole images take the place of windows.
+        Fewer than the batches hold, where full images take the place of crops.
         """
-        size, processes = self.settings.batch_size, self._share().processes
-        drawn = self.images_drawn // processes * processes
-        counts = [min(size, drawn - first) for first in range(0, drawn, size)][:batches]
-        if self.corruption is None:
+        size, world_size = self.settings.batch_size, self._shard().world_size
+        total = self.samples_per_epoch // world_size * world_size
+        counts = [min(size, total - first) for first in range(0, total, size)][:batches]
+        if self.batch_transform is None:
             return sum(counts)
         height, width = self.dataset.cache.images.shape[1:3]
-        shown = [
-            self.corruption.shown_of(count, epoch=epoch, image_size=(height, width))
+        crops = self.batch_transform.crops
+        used = [
+            crops.effective_batch_size(count, epoch=epoch, image_size=(height, width))
             for count in counts
         ]
-        return sum(max(count, processes) for count in shown)
+        return sum(max(count, world_size) for count in used)
 
     def class_counts(self, stage: str = TRAIN) -> list[int]:
         """Images of each class in a stage, in the order of the classes."""
@@ -172,63 +174,75 @@ class InspectionDataModule(L.LightningDataModule):
         counts: list[int] = np.bincount(labels, minlength=len(self.index.classes)).tolist()
         return counts
 
-    def loader(self, stage: str, *, views: int = 1, every_label: bool = False) -> DataLoader:
-        """Each image of the stage `views` times, in order, without augmentation."""
+    def loader(self, stage: str, *, repeats: int = 1, every_label: bool = False) -> DataLoader:
+        """Each image of the stage `repeats` times, in order, without augmentation."""
         members = self.indices(stage, every_label=every_label)
-        draws = [Draw(index, view) for index in members for view in range(views)]
-        if not draws:
+        refs = [SampleRef(row, repeat) for row in members for repeat in range(repeats)]
+        if not refs:
             raise DataError(f"the split has no {stage} images. Choose another stage or split.")
-        share = self._share()
+        shard = self._shard()
         batch_size = self.settings.eval_batch_size or self.settings.batch_size
-        if share.processes == 1:
-            return self._loader(sampler=draws, batch_size=batch_size)
-        if len(draws) < share.processes:
+        if shard.world_size == 1:
+            return self._loader(sampler=refs, batch_size=batch_size)
+        if len(refs) < shard.world_size:
             raise DataError(
-                f"{len(draws)} {stage} images are too few for {share.processes} processes: set "
+                f"{len(refs)} {stage} images are too few for {shard.world_size} processes: set "
                 "trainer.devices=1."
             )
-        return self._loader(batch_sampler=share.of_evaluation(draws, batch_size=batch_size))
+        return self._loader(batch_sampler=shard.of_evaluation(refs, batch_size=batch_size))
 
     def train_dataloader(self) -> DataLoader:
-        members, share, settings = self.indices(TRAIN), self._share(), self.settings
-        sampler = EpochSampler(
-            members,
-            self.labels[members].tolist(),
-            kind=settings.sampling,
-            seed=settings.seed,
-            share=share,
-            views=settings.views,
-            shares=self.shares,
-            shown=self._shown(),
-            left_out=len(self.indices(LEFT_OUT)),
-        )
-        return self._loader(sampler=sampler, batch_size=settings.batch_size // share.processes)
-
-    def _shown(self) -> Shown | None:
-        if self.corruption is None or self.shares is None:
-            return None
-        size, drawn = self.dataset.cache.masks.shape[1:], self.settings.batch_size
-        shown_of = self.corruption.shown_of
-        return Shown(drawn, lambda epoch: shown_of(drawn, epoch=epoch, image_size=size))
+        members, shard, settings = self.indices(TRAIN), self._shard(), self.settings
+        labels = self.labels[members].tolist()
+        shared: dict[str, Any] = {
+            "seed": settings.seed,
+            "shard": shard,
+            "repeats": settings.repeats,
+            "num_left_out": len(self.indices(LEFT_OUT)),
+        }
+        sampler: EpochSampler
+        if self.batch_transform is None or self.mixture is None:
+            sampler = EpochSampler(members, labels, order=settings.sampling, **shared)
+        else:
+            height, width = self.dataset.cache.masks.shape[1:]
+            crops, batch_size = self.batch_transform.crops, settings.batch_size
+            sampler = MixtureSampler(
+                members,
+                labels,
+                weights=self.mixture,
+                batch_size=batch_size,
+                effective_batch_size=lambda epoch: crops.effective_batch_size(
+                    batch_size, epoch=epoch, image_size=(height, width)
+                ),
+                **shared,
+            )
+        return self._loader(sampler=sampler, batch_size=settings.batch_size // shard.world_size)
 
     @property
-    def shares(self) -> Shares | None:
-        """Of what training is made; None where nothing can be mixed in."""
-        return None if self.corruption is None else self.settings.shares
+    def mixture(self) -> MixtureWeights | None:
+        """The weights of the training's samples; None where no defects are added."""
+        return None if self.batch_transform is None else self.settings.mixture
 
-    def _share(self) -> Share:
+    def _shard(self) -> DistributedShard:
         if self.trainer is None:
-            return Share()
-        return Share(self.trainer.global_rank, self.trainer.world_size)
+            return SINGLE_PROCESS
+        return DistributedShard(self.trainer.global_rank, self.trainer.world_size)
 
     def val_dataloader(self) -> DataLoader:
-        return self.loader(VAL, views=self.settings.val_views)
+        return self.loader(VAL, repeats=self.settings.val_repeats)
 
     def test_dataloader(self) -> DataLoader:
         return self.loader(TEST)
 
-    def predict_dataloader(self) -> DataLoader:
-        return self.loader(self.predict_stage, every_label=self.predict_every_label)
+    def evaluation_batches(
+        self, split: str, *, every_label: bool = False
+    ) -> Iterator[EvaluationBatch]:
+        """The images of a split in order, as they are predicted: not augmented, not normalised."""
+        members = np.array(self.indices(split, every_label=every_label), np.int64)
+        size = self.settings.eval_batch_size or self.settings.batch_size
+        for first in range(0, len(members), size):
+            index = members[first : first + size]
+            yield EvaluationBatch(index, self.dataset.cache.model_inputs(index))
 
     def _loader(self, **batches: Any) -> DataLoader:  # torch's own argument names
         return DataLoader(self.dataset, collate_fn=lambda batch: batch, num_workers=0, **batches)
@@ -236,15 +250,15 @@ class InspectionDataModule(L.LightningDataModule):
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         if self.trainer is None or not (self.trainer.training or self.trainer.validating):
             return batch
-        return self.spoil(batch, training=bool(self.trainer.training), epoch=self._epoch())
+        return self.transform_raw(batch, training=bool(self.trainer.training), epoch=self._epoch())
 
-    def spoil(
+    def transform_raw(
         self, raw: Mapping[str, Tensor], *, training: bool, epoch: int
     ) -> Mapping[str, Tensor]:
-        """The raw batch, spoilt where this task wants it."""
-        if self.corruption is None:
+        """The raw batch, changed by the task's batch transform."""
+        if self.batch_transform is None:
             return raw
-        return self.corruption.spoil(raw, training=training, epoch=epoch, share=self._share())
+        return self.batch_transform(raw, training=training, epoch=epoch, shard=self._shard())
 
     def on_after_batch_transfer(self, batch: Mapping[str, Tensor], dataloader_idx: int) -> Batch:
         training = bool(self.trainer and self.trainer.training)
@@ -257,11 +271,10 @@ class InspectionDataModule(L.LightningDataModule):
         """A raw batch on the device made into what tasks see."""
         image, mask, valid = self._as_float(raw["image"]), raw["mask"], raw["valid"]
         target = self._as_float(raw["target"]) if "target" in raw else None
-        foreground = raw["foreground"]
         if training:
             self._seed_batch(raw, epoch)
             uniform = uniform_numbers(
-                seed=self.settings.seed, epoch=epoch, index=raw["index"], draw=raw["draw"]
+                seed=self.settings.seed, epoch=epoch, index=raw["index"], repeat=raw["repeat"]
             )
             image, mask, valid, target = augment(
                 image,
@@ -270,7 +283,7 @@ class InspectionDataModule(L.LightningDataModule):
                 uniform.to(image.device),
                 self.settings.augmentation,
                 target=target,
-                window=self._window(image, epoch),
+                crop_size=self._crop_size(epoch),
             )
         batch = Batch(
             image=self.normalise(image),
@@ -281,8 +294,6 @@ class InspectionDataModule(L.LightningDataModule):
         )
         if target is not None:
             batch["target"] = self.normalise(target)
-        if not training:
-            batch["foreground"] = foreground
         if training and self.mix is not None:
             batch["image"], batch["label_weight"] = self.mix(batch["image"], batch["label"])
         return batch
@@ -292,14 +303,13 @@ class InspectionDataModule(L.LightningDataModule):
         image = image.permute(0, 3, 1, 2).float().div_(255)
         return image if self.settings.channels_last else image.contiguous()
 
-    def _window(self, image: Tensor, epoch: int) -> Window | None:
-        """What is shown in training: the middle of what the corruption has cut out, if it has."""
-        size = None if self.corruption is None else self.corruption.window_at(epoch)
-        return None if size is None else Window(size, image.new_full((len(image), 2), 0.5))
+    def _crop_size(self, epoch: int) -> tuple[int, int] | None:
+        """The middle of what the batch transform has cut out is used in training."""
+        return None if self.batch_transform is None else self.batch_transform.crops.size_at(epoch)
 
     def _seed_batch(self, raw: Mapping[str, Tensor], epoch: int) -> None:
         """Make torch's random numbers (mixup, noise, dropout) depend on seed, epoch and images."""
-        first = (self.settings.seed, epoch, int(raw["index"][0]), int(raw["draw"][0]))
+        first = (self.settings.seed, epoch, int(raw["index"][0]), int(raw["repeat"][0]))
         torch.manual_seed(int(np.random.SeedSequence(first).generate_state(1, np.uint64)[0] >> 1))
 
 

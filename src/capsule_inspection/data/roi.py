@@ -1,13 +1,14 @@
-"""Find the part on its background, and the box that is cut out around it.
+"""Find the part on its background, and the box to crop around it.
 
 Method: the background's colour is modelled as a smooth surface fitted to the image's border; what
-lies far from it in CIELAB is the part. Nothing is known about the part's own colour, so other
+lies far from it in CIELAB is the part. Nothing is assumed about the part's own colour, so other
 parts than capsules work, as long as one object lies free on a plain background.
-Numpy and OpenCV on single images; the crop itself is made in data/cache.py.
+NumPy and OpenCV on single images; the crop itself is made in crop.py.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -22,7 +23,7 @@ _BORDER = 0.025
 _SMALLEST_DISTANCE = 12.0
 """CIELAB distance below which nothing counts as a part: the soft shadow reaches 11 to 13 outside
 of the capsule's rim, the capsule itself 20 to 78."""
-_PART_OF_OTSU = 0.75
+_OTSU_FACTOR = 0.75
 """Otsu's threshold lies in the middle of a two-coloured part and its background: too high."""
 _AREA_RANGE = (0.01, 0.85)
 
@@ -37,10 +38,10 @@ class Box(NamedTuple):
 
 
 class Crop(NamedTuple):
-    """The box to cut out, and whether it was placed as asked (false: auto found no part)."""
+    """The box to crop; `roi_found` is false where auto found no part."""
 
     box: Box
-    found: bool
+    roi_found: bool
 
 
 Roi = str | Sequence[float]
@@ -51,7 +52,7 @@ def find_foreground(image: np.ndarray) -> np.ndarray | None:
     """Mask of the one object that lies on a plain background.
 
     Shapes: image (H, W, 3) uint8 RGB; returns (H, W) uint8, 1 on the object, holes filled, or
-    None where no single plausible object is seen (a texture, an empty or overfilled image).
+    None where no single plausible object is found (a texture, an empty or overfilled image).
     """
     height, width = image.shape[:2]
     if min(height, width) < 16:
@@ -70,7 +71,7 @@ def find_foreground(image: np.ndarray) -> np.ndarray | None:
 def find_box(image: np.ndarray, *, margin: float) -> Box | None:
     """Box around the foreground, `margin` of its longer side wider on each side.
 
-    Shape: image (H, W, 3) uint8 RGB. None where `find_foreground` sees no object.
+    Shape: image (H, W, 3) uint8 RGB. None where `find_foreground` finds no object.
     """
     foreground = find_foreground(image)
     return None if foreground is None else box_around(foreground, margin=margin)
@@ -92,10 +93,10 @@ def crop_box(
     foreground: np.ndarray | None,
     enlarge: bool = True,
 ) -> Crop:
-    """The box to cut out of an image, with whole pixels and the target's aspect.
+    """The box to crop from an image, with whole pixels and the target's aspect.
 
     `size` is (height, width) of the image, `image_size` of the target; `foreground` and `margin`
-    serve `auto`: where there is no foreground, the whole image is taken and `found` is false.
+    serve `auto`: where there is no foreground, the whole image is taken and `roi_found` is false.
     Without `enlarge` the box is at least as large as the target, so that nothing is blown up.
     Raises ConfigurationError, naming data.roi, for a box that is empty or outside of the image.
     """
@@ -104,15 +105,15 @@ def crop_box(
         _check_inside(box, size=size)
     elif roi == "auto" and foreground is not None:
         box = box_around(foreground, margin=margin)
-    found = box is not None or roi == "none"
+    roi_found = box is not None or roi == "none"
     box = box or Box(0, 0, size[1], size[0])
     if not enlarge:
         box = _at_least(box, image_size)
-    return Crop(fit_aspect(box, size=size, image_size=image_size), found)
+    return Crop(fit_aspect(box, size=size, image_size=image_size), roi_found)
 
 
 def explicit_box(roi: Roi) -> Box | None:
-    """The box that `data.roi` spells out; None for auto and none.
+    """The box in `data.roi`; None for auto and none.
 
     Raises ConfigurationError for another word, a wrong number of values or an empty box.
     """
@@ -133,8 +134,8 @@ def explicit_box(roi: Roi) -> Box | None:
 def fit_aspect(box: Box, *, size: tuple[int, int], image_size: tuple[int, int]) -> Box:
     """Grow a box around its centre to the aspect of image_size, and shift it into the image.
 
-    `size` is (height, width) of the image, `image_size` of the target. Where the grown box is
-    larger than the image it is centred on what it must hold and reaches beyond the image.
+    `size` is (height, width) of the image, `image_size` of the target. A box that is
+    larger than the image is centred on its content and reaches beyond the image.
     Coordinates come back as whole numbers, so the aspect holds to one pixel.
     """
     width, height = box.x1 - box.x0, box.y1 - box.y0
@@ -190,8 +191,7 @@ def _background_distance(image: np.ndarray) -> tuple[np.ndarray, float]:
     """
     lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     height, width = lab.shape[:2]
-    terms = _surface_terms(height, width)
-    border = _border_mask(height, width)
+    terms, border = _surface_terms(height, width), _border_mask(height, width)
     border_terms, border_lab = terms[border], lab[border]
     trusted = np.ones(len(border_lab), bool)
     for _ in range(3):
@@ -206,6 +206,7 @@ def _background_distance(image: np.ndarray) -> tuple[np.ndarray, float]:
     return np.sqrt(squares), noise
 
 
+@functools.lru_cache(maxsize=8)
 def _surface_terms(height: int, width: int) -> np.ndarray:
     """Terms of a quadratic surface at each pixel, (h, w, 6) float32."""
     rows = np.linspace(-1, 1, height, dtype=np.float32)
@@ -214,6 +215,7 @@ def _surface_terms(height: int, width: int) -> np.ndarray:
     return np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=-1)
 
 
+@functools.lru_cache(maxsize=8)
 def _border_mask(height: int, width: int) -> np.ndarray:
     strip = max(2, round(_BORDER * max(height, width)))
     border = np.ones((height, width), bool)
@@ -225,11 +227,11 @@ def _threshold(distance: np.ndarray, noise: float) -> float:
     scaled = np.clip(distance * 2, 0, 255).astype(np.uint8)
     otsu, _ = cv2.threshold(scaled, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     # 7 medians are about 6 standard deviations of the border's colour noise.
-    return max(_SMALLEST_DISTANCE, 7 * noise, _PART_OF_OTSU * otsu / 2)
+    return max(_SMALLEST_DISTANCE, 7 * noise, _OTSU_FACTOR * otsu / 2)
 
 
 def _background_is_hidden(candidate: np.ndarray) -> bool:
-    """Whether so much of the border is unlike itself that it says nothing of the background."""
+    """Whether too much of the border differs from the background that is fitted to it."""
     border = _border_mask(*candidate.shape)
     return float(candidate[border].mean()) > 0.3
 

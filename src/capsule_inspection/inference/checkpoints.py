@@ -17,7 +17,7 @@ from torch import nn
 from capsule_inspection.types import RunError
 
 PREFIX = "network."
-KEYS = {"state_dict", "inspection", "epoch", "seen_sha256"}
+KEYS = {"state_dict", "inspection", "epoch", "training_hashes"}
 # What torch.load raises for damaged or foreign files; a broken archive is a RuntimeError.
 _DAMAGE = (
     pickle.UnpicklingError,

@@ -1,11 +1,13 @@
-"""A trained model, ready for photographs: from files to answers, one by one or as a stream.
+"""The one path from an image to a prediction: preprocess, inference model, post-processor.
 
-Files are read and cut out by threads ahead of the network, a few batches at most, so that memory
-does not grow with the number of photographs.
+Training's final evaluation, evaluate.py, predict.py, export.py and the app all predict by
+`Predictor`. Files are read and preprocessed by threads ahead of the network, a few batches at most,
+so that memory does not grow with the number of images.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -15,147 +17,176 @@ from typing import NamedTuple
 
 import numpy as np
 
-from capsule_inspection.data.appearance import Appearance, describe
 from capsule_inspection.data.bad_file import BadFileError, TooManyPixelsError
-from capsule_inspection.data.cache import in_order
-from capsule_inspection.data.preparation import Prepared, prepare
-from capsule_inspection.data.reading import read_image
-from capsule_inspection.inference.answers import Answered, Seen, answer, unreadable
-from capsule_inspection.inference.description import CLASSIFICATION, Description
-from capsule_inspection.inference.engines import FOREGROUND, IMAGE, VALID, Engine
-from capsule_inspection.inference.results import identity
+from capsule_inspection.data.image_io import read_image
+from capsule_inspection.data.ood import OODDetector
+from capsule_inspection.data.ood_features import extract_features
+from capsule_inspection.data.parallel import in_order
+from capsule_inspection.data.preprocessing import PreprocessedImage, preprocess
+from capsule_inspection.inference.metadata import ModelMetadata
+from capsule_inspection.inference.prediction_folder import identity
+from capsule_inspection.inference.predictions import (
+    PredictedImage,
+    Visualization,
+    in_image,
+    unreadable,
+)
+from capsule_inspection.tasks.inference_model import FOREGROUND, IMAGE, VALID, Backend
+from capsule_inspection.tasks.post_processor import Prediction
 from capsule_inspection.types import ConfigurationError
 
 log = logging.getLogger(__name__)
 ALL, DEFECTS, NONE = "all", "defects", "none"
 
 
-class Read(NamedTuple):
-    """A file that was read: the crop with its remarks, or why there is none.
+class ReadImage(NamedTuple):
+    """A file that was read: the crop with its warnings, or why there is none.
 
-    `identity` is that of the file before it was read, so that no later change goes unseen.
+    `identity` is that of the file before it was read, so that no later change goes unnoticed.
     """
 
     name: str
-    prepared: Prepared | None
-    remarks: Sequence[str]
-    error: str | None
+    image: PreprocessedImage | None
+    ood_warnings: Sequence[str] = ()
+    error: str | None = None
     identity: Mapping[str, int | None] = MappingProxyType({})
 
 
 class Predictor:
-    """A model's description and the engine that computes it."""
+    """A model's metadata, the backend that computes it, and the post-processor that decides."""
 
-    def __init__(self, description: Description, engine: Engine, *, explain: str = NONE) -> None:
-        """`explain` says for which photographs a classifier shows where it looks."""
-        self.description = description
-        self.engine = engine
-        self.explain = explain
-        self.appearance: Appearance | None = None
-        if description.appearance is not None:
-            self.appearance = Appearance.from_dict(description.appearance)
+    def __init__(self, metadata: ModelMetadata, backend: Backend) -> None:
+        self.metadata = metadata
+        self.backend = backend
+        self.post_processor = metadata.post_processor()
+        self.ood_detector: OODDetector | None = None
+        if metadata.ood is not None:
+            self.ood_detector = OODDetector.from_dict(metadata.ood)
 
-    def stream(self, paths: Iterable[Path], *, batch_size: int, workers: int) -> Iterator[Answered]:
-        """Answers in the order of the files; one that cannot be read has its error as answer."""
+    def predict_arrays(self, inputs: Mapping[str, np.ndarray]) -> list[Prediction | None]:
+        """Predict preprocessed images; None for one whose outputs are not finite.
+
+        Shapes: image (N, H, W, 3), foreground and valid (N, H, W) uint8, see `InferenceModel`.
+        """
+        return self.post_process(self.backend.run(inputs), inputs)
+
+    def post_process(
+        self, outputs: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray]
+    ) -> list[Prediction | None]:
+        """Decide on the outputs of a batch."""
+        predictions: list[Prediction | None] = []
+        for row, valid in enumerate(inputs[VALID]):
+            of_row = {name: values[row] for name, values in outputs.items()}
+            is_finite = all(np.isfinite(values).all() for values in of_row.values())
+            predictions.append(self.post_processor(of_row, valid=valid > 0) if is_finite else None)
+        return predictions
+
+    def stream(
+        self, paths: Iterable[Path], *, batch_size: int, workers: int, explain: str = NONE
+    ) -> Iterator[PredictedImage]:
+        """Predict files in their order; one that cannot be read has its error as prediction.
+
+        `explain` (all, defects, none) selects the images for which a classifier shows where it
+        looks.
+        """
         files = iter(in_order(self.read, paths, workers=workers))
         while batch := list(islice(files, batch_size)):
-            yield from self.answer(batch)
+            yield from self.predict(batch, explain=explain)
 
-    def read(self, path: Path) -> Read:
-        """A file as the network sees it; thread-safe, and never raises for what the file is."""
+    def read(self, path: Path) -> ReadImage:
+        """Read and preprocess a file; thread-safe, and does not raise for a bad file."""
         known = identity(path)
         try:
-            prepared = self._prepared(path)
+            image = self._preprocess(path)
         except BadFileError as error:
-            return Read(str(path), None, (), error.reason, known)
-        return Read(str(path), prepared, self._remarks(prepared), None, known)
+            return ReadImage(str(path), None, error=error.reason, identity=known)
+        return ReadImage(str(path), image, self._ood_warnings(image), identity=known)
 
-    def _prepared(self, path: Path) -> Prepared:
-        """A file read and cut out.
-
-        Raises BadFileError, with reasons that name no setting of a training.
-        """
-        allowed = self.description.max_pixels
+    def _preprocess(self, path: Path) -> PreprocessedImage:
+        """Raises BadFileError, with reasons that name no setting of a training."""
+        allowed = self.metadata.max_pixels
         try:
             image = read_image(path, max_pixels=allowed)
         except TooManyPixelsError as error:
             raise BadFileError(path, f"{error.found}; max_pixels allows {allowed}") from error
         try:
-            return prepare(image, self.description.recipe)
+            return preprocess(image, self.metadata.preprocessing)
         except ConfigurationError as error:  # the box, which was checked in training, is outside
             height, width = image.shape[:2]
             raise BadFileError(
                 path,
                 f"is {width}x{height} pixels, and the model looks at the box "
-                f"{list(self.description.roi)} (x0, y0, x1, y1), which lies outside of it",
+                f"{list(self.metadata.roi)} (x0, y0, x1, y1), which lies outside of it",
             ) from error
 
-    def answer(self, files: Sequence[Read]) -> list[Answered]:
-        """Answers for a batch of files, in their order."""
-        arrays = self.stacked(files)
-        outputs = self.engine.run(arrays) if arrays else {}
-        row = 0
-        found = []
-        for read in files:
-            if read.prepared is None:
-                answered = unreadable(read.name, read.error or "cannot be read")
+    def predict(self, files: Sequence[ReadImage], *, explain: str = NONE) -> list[PredictedImage]:
+        """Predict a batch of files, in their order."""
+        images = [file.image for file in files if file.image is not None]
+        predictions = iter(self.predict_arrays(stack(images)) if images else [])
+        predicted = []
+        for file in files:
+            if file.image is None:
+                found = unreadable(file.name, file.error or "cannot be read")
+            elif (prediction := next(predictions)) is None:
+                found = unreadable(file.name, "the outputs of the model for it are not finite")
             else:
-                of_one = {name: values[row] for name, values in outputs.items()}
-                row += 1
-                answered = self._answered(read, read.prepared, of_one)
-            found.append(answered._replace(identity=read.identity))
-        return self._explained(found)
+                found = in_image(
+                    prediction,
+                    file.image,
+                    classes=self.post_processor.classes,
+                    path=file.name,
+                    ood_warnings=file.ood_warnings,
+                )
+            predicted.append(found._replace(identity=file.identity))
+        return predicted if explain == NONE else self._explain(predicted, explain)
 
-    def _answered(
-        self, read: Read, prepared: Prepared, outputs: Mapping[str, np.ndarray]
-    ) -> Answered:
-        if not all(np.isfinite(values).all() for values in outputs.values()):
-            return unreadable(read.name, "what the network makes of it are no numbers")
-        return answer(self.description, outputs, prepared, path=read.name, remarks=read.remarks)
-
-    def _explained(self, found: list[Answered]) -> list[Answered]:
-        """With where a classifier looks for the class that it names, for those that are asked."""
-        asked = [
-            row
-            for row, (said, seen, _) in enumerate(found)
-            if seen is not None and (self.explain == ALL or said.is_defect)
+    def _explain(self, predicted: list[PredictedImage], explain: str) -> list[PredictedImage]:
+        """Add where a classifier looks for the class that it predicts."""
+        chosen = [
+            (row, found.visualization.image, found.prediction.predicted_label)
+            for row, found in enumerate(predicted)
+            if found.visualization is not None
+            and found.visualization.heatmap is None
+            and found.visualization.mask is None
+            and (explain == ALL or found.prediction.is_defect)
         ]
-        if not asked or self.explain == NONE or self.description.task != CLASSIFICATION:
-            return found
-        seen_images = [seen.image for row in asked if (seen := found[row].seen) is not None]
-        names = [found[row].answer.prediction for row in asked]
-        labels = np.array([self.description.classes.index(str(name)) for name in names], np.int64)
-        heats = self.engine.explain(np.stack(seen_images), labels)
-        if heats is None:
-            log.info(
-                "Where the model looks is not shown: exported files cannot say it, nor can "
-                "networks whose answers do not come from a feature map."
+        if not chosen:
+            return predicted
+        rows, images, names = zip(*chosen, strict=True)
+        labels = np.array([self.post_processor.classes.index(name) for name in names], np.int64)
+        heatmaps = self.backend.call("explain", np.stack(images), labels)
+        if heatmaps is None:
+            _log_once(
+                "Explanations are not available: exported files have none, nor have networks "
+                "without a feature map to explain."
             )
-            self.explain = NONE  # said once, and not asked again
-            return found
-        explained = list(found)
-        for row, image, heat in zip(asked, seen_images, heats, strict=True):
-            explained[row] = found[row]._replace(seen=Seen(image, heat=heat))
+            return predicted
+        explained = list(predicted)
+        for row, image, heatmap in zip(rows, images, heatmaps, strict=True):
+            visualization = Visualization(image, heatmap=heatmap)
+            explained[row] = predicted[row]._replace(visualization=visualization)
         return explained
 
-    def stacked(self, files: Sequence[Read]) -> dict[str, np.ndarray]:
-        """What the engine takes, of the files that could be read; nothing where none could."""
-        prepared = [read.prepared for read in files if read.prepared is not None]
-        if not prepared:
-            return {}
-        arrays = {IMAGE: np.stack([of_one.image for of_one in prepared])}
-        if FOREGROUND in self.engine.inputs:
-            arrays[FOREGROUND] = np.stack([of_one.foreground for of_one in prepared])
-        if VALID in self.engine.inputs:
-            arrays[VALID] = np.stack([of_one.valid.astype(np.uint8) for of_one in prepared])
-        return arrays
-
-    def _remarks(self, prepared: Prepared) -> Sequence[str]:
-        if self.appearance is None:
+    def _ood_warnings(self, image: PreprocessedImage) -> Sequence[str]:
+        if self.ood_detector is None:
             return ()
-        height, width = prepared.size
-        return self.appearance.remarks(
-            describe(prepared.image, prepared.foreground),
+        height, width = image.size
+        return self.ood_detector.ood_warnings(
+            extract_features(image.image, image.foreground),
             size=(width, height),
-            found=prepared.found,
+            roi_found=image.roi_found,
         )
+
+
+def stack(images: Sequence[PreprocessedImage]) -> dict[str, np.ndarray]:
+    """Preprocessed images as the inputs of an inference model."""
+    return {
+        IMAGE: np.stack([image.image for image in images]),
+        FOREGROUND: np.stack([image.foreground for image in images]),
+        VALID: np.stack([image.valid.astype(np.uint8) for image in images]),
+    }
+
+
+@functools.cache
+def _log_once(message: str) -> None:
+    log.info(message)

@@ -1,1 +1,1 @@
-"""Figures of merit and their intervals, on arrays; no files, no models."""
+"""Metrics, confidence intervals, paired tests and decision thresholds, on arrays."""

@@ -1,117 +1,255 @@
-"""Figures of telling defects from good images, for every task that does; pure numpy on arrays."""
+"""Metrics of telling defects from good images, on one set of images and as the mean of folds.
+
+Scores of different models have different scales, so folds are never pooled. Folds that test the
+same images do not make more of them: intervals draw images, each in all of its folds together. In
+weights (R, N) each row is one resample, and a row of ones gives the metrics themselves.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from capsule_inspection.metrics import intervals, names, resampling, weighted
-from capsule_inspection.types import Figure
+from capsule_inspection.metrics import bootstrap, intervals, names
+from capsule_inspection.types import Estimate
 
-USUAL_FALSE_ALARM_RATE = 0.05
-"""Share of good images rejected at which recall is told, where a run does not ask for another."""
+DEFAULT_TARGET_FPR = 0.05
+"""False positive rate of `tpr_at_fpr` where a run has no rate of its own."""
+
+_ROUNDING = 1e-9
 
 
-def detection_figures(
-    is_defect: np.ndarray, called_defect: np.ndarray, score: np.ndarray
-) -> dict[str, Figure]:
-    """How well scores part defects from good images, and what the decisions miss and reject.
+@dataclass(frozen=True)
+class FoldPredictions:
+    """The predictions of one fold's model for its test images.
 
-    A figure that cannot be had is absent: there must be defects to miss, good ones to reject, and
-    both for AUROC and average precision. Shapes, all (N,): is_defect and called_defect bool;
-    score finite, high for defects.
+    Shapes, all (N,): is_defect and predicted_defect bool; score finite, high for defects;
+    class_name str; identity str, the same for the same image in every fold, such as its SHA-256.
     """
-    figures: dict[str, Figure] = {}
+
+    is_defect: np.ndarray
+    predicted_defect: np.ndarray
+    score: np.ndarray
+    class_name: np.ndarray
+    identity: np.ndarray
+
+
+def detection_metrics(
+    is_defect: np.ndarray, predicted_defect: np.ndarray, score: np.ndarray
+) -> dict[str, Estimate]:
+    """AUROC and average precision of the scores, error rates of the predictions.
+
+    A metric that is undefined is absent: each error rate needs its side, AUROC and average
+    precision need both. Shapes, all (N,): is_defect and predicted_defect bool; score finite, high
+    for defects.
+    """
+    metrics: dict[str, Estimate] = {}
     good = ~is_defect
     if is_defect.any() and good.any():
-        figures[names.AUROC] = intervals.auroc(score[good], score[is_defect])
-        figures[names.AVERAGE_PRECISION] = intervals.average_precision(is_defect, score)
-    if is_defect.any():
-        missed = int((is_defect & ~called_defect).sum())
-        figures[names.DEFECTS_MISSED] = intervals.proportion(missed, int(is_defect.sum()))
-    if good.any():
-        rejected = int((good & called_defect).sum())
-        figures[names.GOOD_REJECTED] = intervals.proportion(rejected, int(good.sum()))
-    return figures
+        metrics[names.AUROC] = intervals.auroc(score[good], score[is_defect])
+        metrics[names.AVERAGE_PRECISION] = intervals.average_precision(is_defect, score)
+    wrong = is_defect != predicted_defect
+    sides = {names.FALSE_NEGATIVE_RATE: is_defect, names.FALSE_POSITIVE_RATE: good}
+    return metrics | {
+        name: intervals.proportion(int(wrong[side].sum()), int(side.sum()))
+        for name, side in sides.items()
+        if side.any()
+    }
 
 
-def anomaly_figures(
+def anomaly_metrics(
     is_defect: np.ndarray,
-    called_defect: np.ndarray,
+    predicted_defect: np.ndarray,
     score: np.ndarray,
     *,
-    class_names_of_images: np.ndarray,
-    false_alarm_rate: float,
+    class_names: np.ndarray,
+    target_fpr: float,
     seed: int = 0,
-) -> dict[str, Figure]:
-    """`detection_figures`, F1 of defects, recall at a false-alarm rate, recall of each class.
+) -> dict[str, Estimate]:
+    """`detection_metrics`, F1 of defects, TPR at a target FPR, recall of each class.
 
-    `f1_best` is that of the best threshold for these very images, so it is optimistic. The recall
-    at a rate is the best with at most that share of these good images rejected. Both, and F1, need
-    defects and good images. The recall of a class is the share that was called what it is: a
-    defect, or good.
-    Shapes: as there; class_names_of_images (N,) str.
+    `f1_max` is that of the best threshold for these very images, so it is optimistic. `tpr_at_fpr`
+    is the best recall with at most that fraction of these good images rejected. Both, and F1, need
+    defects and good images. The recall of a class is the fraction of its images that are predicted
+    as what they are: a defect, or good. Shapes: as there; class_names (N,) str, of each image.
     """
-    figures = detection_figures(is_defect, called_defect, score)
-    class_name = class_names_of_images
+    metrics = detection_metrics(is_defect, predicted_defect, score)
     if is_defect.any() and not is_defect.all():
-        once = np.ones((1, len(score)))
-        weights = resampling.stratified_weights(is_defect, seed=seed)
-        value, drawn = (
-            weighted.of_scores(is_defect, score, rows, false_alarm_rate=false_alarm_rate)
-            | weighted.of_decisions(is_defect, called_defect, class_name, rows)
-            for rows in (once, weights)
-        )
-        alone = _limits_alone(value, is_defect, called_defect)
-        for name, limits in alone.items():
-            of_draws = resampling.percentile_limits(drawn[name])
-            one = float(value[name][0])
-            figures[name] = resampling.enclosing(one, limits, of_draws, n=len(score))
-    return figures | _of_classes(is_defect, called_defect, class_name)
+        weights = _with_observed(bootstrap.stratified_weights(is_defect, seed=seed))
+        drawn = score_metrics(is_defect, score, weights, target_fpr=target_fpr)
+        drawn |= decision_metrics(is_defect, predicted_defect, class_names, weights)
+        defects, either = int(is_defect.sum()), int((is_defect | predicted_defect).sum())
+        for name, n in ((names.F1, either), (names.F1_MAX, defects), (names.TPR_AT_FPR, defects)):
+            value = float(drawn[name][0])
+            of_draws = bootstrap.percentile_limits(drawn[name][1:])
+            closed_form = _limits(name, value, n)
+            metrics[name] = intervals.estimate(value, closed_form, of_draws, n=len(score))
+    right = is_defect == predicted_defect
+    for name in _sorted_classes(is_defect, class_names):
+        of_class = right[class_names == name]
+        key = names.class_metric(names.RECALL, name)
+        metrics[key] = intervals.proportion(int(of_class.sum()), len(of_class))
+    return metrics
 
 
-def f1_limits(f1: float, n: int) -> resampling.Limits:
-    """Limits of an F1 where n images are defects or called so.
+def mean_anomaly_metrics(
+    folds: Sequence[FoldPredictions], *, target_fpr: float, seed: int = 0
+) -> dict[str, Estimate]:
+    """Mean over folds of the `anomaly_metrics` of each.
 
-    J = TP / (TP + FP + FN) is a proportion and F1 = 2J / (1 + J): see `classification.macro_f1`,
-    which also says why a bootstrap alone will not do. Fewer images, such as the defects where the
-    false alarms are not known, give wider limits.
+    A fold without a metric does not count towards its mean. Intervals enclose a bootstrap over
+    images and, but for AUROC, the closed-form interval of as many distinct images: one defect of 87
+    that one of five models missed would else have a narrower one than none missed. An estimate's n
+    is the number of distinct images that it stands on.
     """
-    overlap = f1 / (2 - f1)
-    limits = intervals.exact_limits(np.array([overlap * n]), np.array([n]))
-    low, high = (float(2 * limit[0] / (1 + limit[0])) for limit in limits)
-    return low, high
+    if not folds:
+        return {}
+    identities, is_defect = [f.identity for f in folds], [f.is_defect for f in folds]
+    weights = bootstrap.clustered_weights(identities, is_defect, seed=seed)
+    of_folds = [
+        _fold_metrics(fold, _with_observed(rows), target_fpr)
+        for fold, rows in zip(folds, weights, strict=True)
+    ]
+    metrics = {}
+    for name in dict.fromkeys(name for fold in of_folds for name in fold):
+        drawn = bootstrap.mean_of_folds([fold[name] for fold in of_folds if name in fold])
+        value = float(drawn[0])
+        if np.isfinite(value):
+            limits = bootstrap.percentile_limits(drawn[1:]), _distinct_limits(name, value, folds)
+            metrics[name] = intervals.estimate(value, *limits, n=_num_distinct(name, folds))
+    return metrics
 
 
-def proportion_limits(value: float, n: int) -> resampling.Limits:
-    """Wilson limits of a proportion of n images, which need not be a whole number of them."""
-    figure = intervals.proportion(min(value, 1.0) * n, n)
-    assert figure.low is not None
-    assert figure.high is not None
-    return figure.low, figure.high
+def score_metrics(
+    is_defect: np.ndarray, score: np.ndarray, weights: np.ndarray, *, target_fpr: float
+) -> dict[str, np.ndarray]:
+    """Metrics that need no threshold: (R,) each, NaN where a side is not drawn.
+
+    Shapes: is_defect (N,) bool; score (N,); weights (R, N).
+    """
+    true_positives, false_positives = _cumulative_counts(is_defect, score, weights)
+    defects, good = true_positives[:, -1:], false_positives[:, -1:]
+    allowed = np.floor(target_fpr * good + _ROUNDING)
+    positives = true_positives + false_positives
+    precision = np.divide(
+        true_positives, positives, out=np.zeros_like(positives), where=positives > 0
+    )
+    with np.errstate(invalid="ignore"):
+        tpr, fpr = true_positives / defects, false_positives / good
+        return {
+            names.AUROC: area_under_curve(fpr, tpr),
+            names.AVERAGE_PRECISION: (np.diff(tpr) * precision[:, 1:]).sum(axis=1),
+            names.F1_MAX: (2 * true_positives / (positives + defects)).max(axis=1),
+            names.TPR_AT_FPR: np.where(false_positives <= allowed, tpr, 0.0).max(axis=1),
+        }
 
 
-def _limits_alone(
-    value: Mapping[str, np.ndarray], is_defect: np.ndarray, called_defect: np.ndarray
-) -> dict[str, resampling.Limits]:
-    """Limits that do not lose their width where every image is called what it is."""
-    defects, either = int(is_defect.sum()), int((is_defect | called_defect).sum())
-    recall = float(value[names.RECALL_AT_RATE][0])
-    return {
-        names.F1: f1_limits(float(value[names.F1][0]), either),
-        names.F1_BEST: f1_limits(float(value[names.F1_BEST][0]), defects),
-        names.RECALL_AT_RATE: proportion_limits(recall, defects),
+def decision_metrics(
+    is_defect: np.ndarray, predicted_defect: np.ndarray, class_name: np.ndarray, weights: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Error rates, F1 and recalls of predictions: (R,) each, NaN where nothing of it is drawn.
+
+    Shapes: is_defect and predicted_defect (N,) bool; class_name (N,) str; weights (R, N).
+    """
+    right = is_defect == predicted_defect
+    found = weights @ (is_defect & predicted_defect)
+    positives = weights @ predicted_defect + weights @ is_defect
+    with np.errstate(invalid="ignore"):
+        metrics = {
+            names.FALSE_NEGATIVE_RATE: _fraction(~right, is_defect, weights),
+            names.FALSE_POSITIVE_RATE: _fraction(~right, ~is_defect, weights),
+            names.F1: 2 * found / positives,
+        }
+        for name in _sorted_classes(is_defect, class_name):
+            key = names.class_metric(names.RECALL, name)
+            metrics[key] = _fraction(right, class_name == name, weights)
+    return metrics
+
+
+def area_under_curve(x: np.ndarray, y: np.ndarray, *, limit: float = 1.0) -> np.ndarray:
+    """Area below lines through points, up to x = limit, where the line is cut.
+
+    scikit-learn's has one curve and no limit. Shapes: x and y (..., P), x rising from 0. Returns
+    (...).
+    """
+    width, clipped = np.diff(x), np.diff(np.minimum(x, limit))
+    slope = np.divide(np.diff(y), width, out=np.zeros_like(width), where=width > 0)
+    return (clipped * (y[..., :-1] + slope * clipped / 2)).sum(axis=-1)
+
+
+def _with_observed(weights: np.ndarray) -> np.ndarray:
+    """The weights (R, N) below a row of ones, which gives the observed metrics."""
+    return np.concatenate([np.ones((1, weights.shape[1])), weights])
+
+
+def _fold_metrics(
+    fold: FoldPredictions, weights: np.ndarray, target_fpr: float
+) -> dict[str, np.ndarray]:
+    """All metrics of one fold (R,), for weights (R, N)."""
+    metrics = decision_metrics(fold.is_defect, fold.predicted_defect, fold.class_name, weights)
+    if fold.is_defect.all() or not fold.is_defect.any():
+        del metrics[names.F1]
+        return metrics
+    return metrics | score_metrics(fold.is_defect, fold.score, weights, target_fpr=target_fpr)
+
+
+def _limits(name: str, value: float, n: int) -> intervals.Limits:
+    """Closed-form limits, which keep their width where every prediction is right."""
+    if name in (names.F1, names.F1_MAX):
+        return intervals.f1_limits(value, n)
+    return intervals.wilson_limits(min(value, 1.0) * n, n)
+
+
+def _distinct_limits(
+    name: str, value: float, folds: Sequence[FoldPredictions]
+) -> intervals.Limits | None:
+    """Limits from the number of distinct images; of an AUROC only where it is perfect."""
+    defects = _num_distinct(names.FALSE_NEGATIVE_RATE, folds)
+    if name == names.AUROC:
+        if value <= 1 - 1e-12:
+            return None
+        good = _num_distinct(names.FALSE_POSITIVE_RATE, folds)
+        return intervals.auroc_limits(1.0, good, defects)
+    if name in (names.F1, names.F1_MAX, names.AVERAGE_PRECISION, names.TPR_AT_FPR):
+        return _limits(name, value, defects)
+    return _limits(name, value, _num_distinct(name, folds))
+
+
+def _num_distinct(name: str, folds: Sequence[FoldPredictions]) -> int:
+    """Number of distinct images on which a metric stands."""
+    return len(np.unique(np.concatenate([fold.identity[_rows(name, fold)] for fold in folds])))
+
+
+def _rows(name: str, fold: FoldPredictions) -> np.ndarray:
+    prefix = names.class_metric(names.RECALL, "")
+    if name.startswith(prefix):
+        return fold.class_name == name.removeprefix(prefix)
+    sides = {
+        names.FALSE_POSITIVE_RATE: ~fold.is_defect,
+        names.FALSE_NEGATIVE_RATE: fold.is_defect,
     }
+    return sides.get(name, np.ones(len(fold.score), dtype=bool))
 
 
-def _of_classes(
-    is_defect: np.ndarray, called_defect: np.ndarray, class_name: np.ndarray
-) -> dict[str, Figure]:
-    right = is_defect == called_defect
-    return {
-        names.class_metric(names.RECALL, name): intervals.proportion(
-            int(right[class_name == name].sum()), int((class_name == name).sum())
-        )
-        for name in weighted.classes_of(is_defect, class_name)
-    }
+def _sorted_classes(is_defect: np.ndarray, class_name: np.ndarray) -> list[str]:
+    """Names of the classes that have images: good ones, then defects by their names."""
+    of_sides = [np.unique(class_name[~is_defect]), np.unique(class_name[is_defect])]
+    return list(dict.fromkeys(str(name) for name in np.concatenate(of_sides)))
+
+
+def _cumulative_counts(
+    is_defect: np.ndarray, score: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Defects and good images above each threshold, from none to all: (R, L + 1) both."""
+    order = np.argsort(-score, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
+    sides = np.zeros((2, len(weights), len(ends) + 1))
+    for side, of_side in zip(sides, (is_defect, ~is_defect), strict=True):
+        side[:, 1:] = np.cumsum((weights * of_side)[:, order], axis=1)[:, ends]
+    return sides[0], sides[1]
+
+
+def _fraction(chosen: np.ndarray, among: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return (weights @ (chosen & among)) / (weights @ among)

@@ -1,12 +1,12 @@
-"""Names of the figures that are logged, recorded and shown; built here and nowhere else.
+"""Keys of the metrics that are logged, recorded and shown; built here and nowhere else.
 
-A key is `stage/metric`, or `stage/metric/class` for a figure that belongs to one class. Stages hold
-no slash, metrics neither; class names may. Standard library only.
+A key is `stage/metric`, or `stage/metric/class` for a metric of one class. Stages hold no slash,
+metrics neither; class names may. What the metrics mean is in `registry`. Standard library only.
 """
 
 from __future__ import annotations
 
-from capsule_inspection.types import Figure, Figures
+from capsule_inspection.types import Estimate, Estimates
 
 LOSS = "loss"
 ACCURACY = "accuracy"
@@ -14,63 +14,48 @@ BALANCED_ACCURACY = "balanced_accuracy"
 MACRO_F1 = "macro_f1"
 AUROC = "auroc"
 AVERAGE_PRECISION = "average_precision"
-DEFECTS_MISSED = "defects_missed"
-GOOD_REJECTED = "good_rejected"
+FALSE_NEGATIVE_RATE = "false_negative_rate"
+FALSE_POSITIVE_RATE = "false_positive_rate"
 F1 = "f1"
-F1_BEST = "f1_best"
-RECALL_AT_RATE = "recall_at_false_alarm_rate"
+F1_MAX = "f1_max"
+TPR_AT_FPR = "tpr_at_fpr"
 PIXEL_AUROC = "pixel_auroc"
 PIXEL_AVERAGE_PRECISION = "pixel_average_precision"
 AUPRO = "aupro"
 RECALL = "recall"
 PRECISION = "precision"
-IOU_OF_PIXELS = "iou_of_pixels"
-DICE_OF_PIXELS = "dice_of_pixels"
-IOU_OF_IMAGES = "iou_of_images"
-DICE_OF_IMAGES = "dice_of_images"
-MEAN_IOU_OF_PIXELS = "mean_iou_of_pixels"
-MEAN_DICE_OF_PIXELS = "mean_dice_of_pixels"
-MEAN_IOU_OF_IMAGES = "mean_iou_of_images"
-MEAN_DICE_OF_IMAGES = "mean_dice_of_images"
-FOREGROUND_IOU_OF_PIXELS = "foreground_iou_of_pixels"
-FOREGROUND_DICE_OF_PIXELS = "foreground_dice_of_pixels"
-FOREGROUND_IOU_OF_IMAGES = "foreground_iou_of_images"
-FOREGROUND_DICE_OF_IMAGES = "foreground_dice_of_images"
-DEFECTS_TOUCHED = "defects_touched"
-FALSE_ALARM_AREA = "false_alarm_area"
+DEFECT_HIT_RATE = "defect_hit_rate"
+PIXEL_FPR = "pixel_fpr"
 POINTING_GAME = "pointing_game"
 POINTING_CHANCE = "pointing_game_chance"
 
-LOWER_IS_BETTER = frozenset({LOSS, DEFECTS_MISSED, GOOD_REJECTED, FALSE_ALARM_AREA})
-PER_CLASS = (
-    RECALL,
-    PRECISION,
-    IOU_OF_PIXELS,
-    DICE_OF_PIXELS,
-    IOU_OF_IMAGES,
-    DICE_OF_IMAGES,
-    POINTING_GAME,
-)
-"""What may stand before the name of a class; the pointing game has a figure of all classes too."""
+BINARY_DICE, MEAN_IOU = "binary_dice", "mean_iou"
+"""Of the validation pixels of an epoch, logged in training."""
 
-OVERLAPS_OF_CLASS = (IOU_OF_PIXELS, DICE_OF_PIXELS, IOU_OF_IMAGES, DICE_OF_IMAGES)
-MEAN_OVERLAPS = (
-    MEAN_IOU_OF_PIXELS,
-    MEAN_DICE_OF_PIXELS,
-    MEAN_IOU_OF_IMAGES,
-    MEAN_DICE_OF_IMAGES,
-)
-"""Of the defects, over their classes."""
-FOREGROUND_OVERLAPS = (
-    FOREGROUND_IOU_OF_PIXELS,
-    FOREGROUND_DICE_OF_PIXELS,
-    FOREGROUND_IOU_OF_IMAGES,
-    FOREGROUND_DICE_OF_IMAGES,
-)
-"""Of any defect, whichever name it has."""
+IOU_GLOBAL = "iou_global"
+DICE_GLOBAL = "dice_global"
+IOU_SAMPLEWISE = "iou_samplewise"
+DICE_SAMPLEWISE = "dice_samplewise"
+MEAN_IOU_GLOBAL = "mean_iou_global"
+MEAN_DICE_GLOBAL = "mean_dice_global"
+MEAN_IOU_SAMPLEWISE = "mean_iou_samplewise"
+MEAN_DICE_SAMPLEWISE = "mean_dice_samplewise"
+BINARY_IOU_GLOBAL = "binary_iou_global"
+BINARY_DICE_GLOBAL = "binary_dice_global"
+BINARY_IOU_SAMPLEWISE = "binary_iou_samplewise"
+BINARY_DICE_SAMPLEWISE = "binary_dice_samplewise"
+
+CLASS_OVERLAPS = (IOU_GLOBAL, DICE_GLOBAL, IOU_SAMPLEWISE, DICE_SAMPLEWISE)
+MEAN_OVERLAPS = tuple(f"mean_{name}" for name in CLASS_OVERLAPS)
+"""Means over the defect classes."""
+BINARY_OVERLAPS = tuple(f"binary_{name}" for name in CLASS_OVERLAPS)
+"""Of any defect, whichever class is predicted."""
+
+PER_CLASS = (RECALL, PRECISION, *CLASS_OVERLAPS, POINTING_GAME)
+"""What may stand before the name of a class; the pointing game has a metric of all classes too."""
 
 
-def figure_key(stage: str, metric: str) -> str:
+def metric_key(stage: str, metric: str) -> str:
     """`test/balanced_accuracy` from its parts."""
     return f"{stage}/{metric}"
 
@@ -80,24 +65,26 @@ def class_metric(metric: str, class_name: str) -> str:
     return f"{metric}/{class_name}"
 
 
-def with_stage(figures: Figures, stage: str) -> dict[str, Figure]:
-    """The same figures under keys that say their stage."""
-    return {figure_key(stage, metric): figure for metric, figure in figures.items()}
+def with_stage(metrics: Estimates, stage: str) -> dict[str, Estimate]:
+    """The same metrics under keys with their stage."""
+    return {metric_key(stage, metric): estimate for metric, estimate in metrics.items()}
 
 
-def of_stage(figures: Figures, stage: str) -> dict[str, Figure]:
-    """The figures of one stage, their keys without it; in the order in which they came."""
-    prefix = figure_key(stage, "")
-    return {key.removeprefix(prefix): f for key, f in figures.items() if key.startswith(prefix)}
+def metrics_of_stage(metrics: Estimates, stage: str) -> dict[str, Estimate]:
+    """The metrics of one stage, their keys without it; in the order in which they came."""
+    return _with_prefix(metrics, metric_key(stage, ""))
 
 
-def is_of_class(metric: str) -> bool:
+def class_metrics(metrics: Estimates, metric: str) -> dict[str, Estimate]:
+    """One metric of each class by class name, from metrics without a stage."""
+    return _with_prefix(metrics, class_metric(metric, ""))
+
+
+def is_class_metric(metric: str) -> bool:
     """Whether a metric, without its stage, is that of one class."""
     first, slash, _ = metric.partition("/")
     return bool(slash) and first in PER_CLASS
 
 
-def of_classes(figures: Figures, metric: str) -> dict[str, Figure]:
-    """One metric of each class by class name, from figures without a stage."""
-    prefix = class_metric(metric, "")
-    return {key.removeprefix(prefix): f for key, f in figures.items() if key.startswith(prefix)}
+def _with_prefix(metrics: Estimates, prefix: str) -> dict[str, Estimate]:
+    return {key.removeprefix(prefix): m for key, m in metrics.items() if key.startswith(prefix)}

@@ -1,13 +1,13 @@
-"""How often each score occurs on good pixels and on defects: all that figures of maps need.
+"""Histograms of pixel scores on good pixels and on defects: all that metrics of maps need.
 
-Maps are compared as float16, the type in which a run folder stores them: figures are exact for what
+Maps are compared as float16, the type in which a run folder stores them: metrics are exact for what
 is stored, and 39 million pixels become at most 65,536 counts, in one pass without any sorting.
-float32 maps are rounded to float16 first. What is made of the counts is in `localisation`.
+float32 maps are rounded to float16 first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,12 +45,12 @@ class PixelCounts:
         return self.defect_by_image.sum(axis=1) > 0
 
 
-Sparse = tuple[np.ndarray, np.ndarray]
-"""Levels that occur (L,) uint16, and their counts (L,)."""
+_Sparse = tuple[np.ndarray, np.ndarray]
+"""Levels that occur (L,) uint16, and their counts (L,): a third of scipy.sparse's memory."""
 
 
-def rows_that_tell(is_defect: Iterable[bool], masks: Iterable[np.ndarray]) -> list[int]:
-    """Rows of the good images and of the defects with a mask: others do not say where it is."""
+def rows_with_known_mask(is_defect: Iterable[bool], masks: Iterable[np.ndarray]) -> list[int]:
+    """Rows of the good images and of the defects with a mask; of others the place is unknown."""
     pairs = enumerate(zip(is_defect, masks, strict=True))
     return [row for row, (defect, mask) in pairs if not defect or mask.any()]
 
@@ -60,42 +60,27 @@ def count_pixels(
     masks: Iterable[np.ndarray],
     valid: Iterable[np.ndarray] | None = None,
 ) -> PixelCounts:
-    """Count pixels image by image; what is not valid is left out of everything.
+    """Count pixels image by image; pixels that are not valid are left out.
 
     Regions are 8-connected within an image. Shapes: N of (H, W) each, of one size for an image:
     maps finite, high for defects; masks nonzero on defects; valid bool, false on padding.
-    Raises ValueError where lengths or shapes differ, or a score is not finite as float16.
+    Raises ValueError where lengths differ or a score is not finite as float16.
     """
-    if valid is None:
-        counted = [_count(*image) for image in zip(maps, masks, strict=True)]
-    else:
-        counted = [_count(*image) for image in zip(maps, masks, valid, strict=True)]
-    good, defect, overlap = (_total([image[kind] for image in counted]) for kind in range(3))
+    images = (maps, masks) if valid is None else (maps, masks, valid)
+    counted = [_count(*image) for image in zip(*images, strict=True)]
+    of_images = [[image[part] for image in counted] for part in range(3)]
+    good, defect, overlap = (_total(counts) for counts in of_images)
     occurs = (good + defect) > 0
     range_of = np.zeros(LEVELS, dtype=np.int64)
     range_of[occurs] = _ranges(good[occurs], overlap[occurs])
-    good_by_image, defect_by_image, overlap_by_image = (
-        _by_image([image[kind] for image in counted], range_of) for kind in range(3)
-    )
-    return PixelCounts(
-        good[occurs],
-        defect[occurs],
-        overlap[occurs],
-        good_by_image,
-        defect_by_image,
-        overlap_by_image,
-    )
+    by_image = (_by_image(counts, range_of) for counts in of_images)
+    return PixelCounts(good[occurs], defect[occurs], overlap[occurs], *by_image)
 
 
 def _count(
     anomaly_map: np.ndarray, mask: np.ndarray, valid: np.ndarray | None = None
-) -> tuple[Sparse, Sparse, Sparse]:
+) -> tuple[_Sparse, _Sparse, _Sparse]:
     """Good pixels, defect pixels and overlap of one image by level."""
-    if anomaly_map.shape != mask.shape or (valid is not None and valid.shape != mask.shape):
-        raise ValueError(
-            f"map, mask and valid of an image must have one shape, found {anomaly_map.shape}, "
-            f"{mask.shape} and {None if valid is None else valid.shape}"
-        )
     level, defect = _levels(anomaly_map), np.asarray(mask) != 0
     good = ~defect
     if valid is not None:
@@ -105,7 +90,7 @@ def _count(
     return (
         _sparse(np.bincount(level[good], minlength=LEVELS)),
         _sparse(np.bincount(of_defect, minlength=LEVELS)),
-        _sparse(np.bincount(of_defect, weights=_share_of_region(defect), minlength=LEVELS)),
+        _sparse(np.bincount(of_defect, weights=_region_weights(defect), minlength=LEVELS)),
     )
 
 
@@ -125,7 +110,7 @@ def _levels(anomaly_map: np.ndarray) -> np.ndarray:
     return np.where(bits & _SIGN, bits, bits ^ (_SIGN - 1))
 
 
-def _share_of_region(defect: np.ndarray) -> np.ndarray:
+def _region_weights(defect: np.ndarray) -> np.ndarray:
     """1 / size of its region for each defect pixel, in their order: (P,) float64."""
     from scipy.ndimage import label
 
@@ -135,13 +120,13 @@ def _share_of_region(defect: np.ndarray) -> np.ndarray:
     return 1.0 / np.bincount(region)[region]
 
 
-def _sparse(counts: np.ndarray) -> Sparse:
+def _sparse(counts: np.ndarray) -> _Sparse:
     level = np.flatnonzero(counts)
     small = counts[level] if counts.dtype == np.float64 else counts[level].astype(np.uint32)
     return level.astype(np.uint16), small
 
 
-def _total(counts: list[Sparse]) -> np.ndarray:
+def _total(counts: Iterable[_Sparse]) -> np.ndarray:
     """Sum over images: (LEVELS,) float64, which holds whole numbers up to 9e15 exactly."""
     total = np.zeros(LEVELS)
     for level, count in counts:
@@ -150,13 +135,13 @@ def _total(counts: list[Sparse]) -> np.ndarray:
 
 
 def _ranges(good: np.ndarray, overlap: np.ndarray) -> np.ndarray:
-    """Range of each score (K,): equal shares, where good pixels and regions weigh half each."""
-    share = good / max(good.sum(), 1.0) + overlap / max(overlap.sum(), 1.0)
-    above = np.concatenate([[0.0], np.cumsum(share)[:-1]]) / max(share.sum(), 1e-12)
+    """Range of each score (K,): equal fractions, where good pixels and regions weigh half each."""
+    fraction = good / max(good.sum(), 1.0) + overlap / max(overlap.sum(), 1.0)
+    above = np.concatenate([[0.0], np.cumsum(fraction)[:-1]]) / max(fraction.sum(), 1e-12)
     return np.unique(np.floor(above * RANGES), return_inverse=True)[1]
 
 
-def _by_image(counts: list[Sparse], range_of: np.ndarray) -> np.ndarray:
+def _by_image(counts: Sequence[_Sparse], range_of: np.ndarray) -> np.ndarray:
     """Counts of each image by range: (N, B) float64."""
     num_ranges = int(range_of.max()) + 1
     table = np.zeros((len(counts), num_ranges))

@@ -1,1 +1,1 @@
-"""Plain torch networks, where their weights come from, their losses and their scores."""
+"""Architectures, losses and pretrained weights in plain torch; `factory.py` builds by name."""

@@ -1,14 +1,12 @@
-"""Encoders of segmentation networks: timm's, segmentation_models_pytorch's, and our own two.
+"""Encoders of segmentation models: timm's, segmentation_models_pytorch's, and two of this project.
 
-A name that timm has is timm's, so that weights of its classifiers fit. Our own let a network begin
-with what a `custom_resnet` or an `autoencoder` has learnt.
-Pure torch; weights are put in by encoder_weights.py.
+A name that timm has is timm's, so that weights of its classifiers fit. The project's own let a
+segmentation model start from a trained `custom_resnet` or `autoencoder`.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import timm
@@ -17,14 +15,17 @@ from segmentation_models_pytorch import encoders as library
 from segmentation_models_pytorch.encoders._base import EncoderMixin
 from torch import Tensor, nn
 
-from capsule_inspection.models.autoencoder import Encoder as RepairEncoder
-from capsule_inspection.models.autoencoder import made_even
-from capsule_inspection.models.custom_resnet import BLOCKS, ResNetBackbone, check_settings
+from capsule_inspection.models.autoencoder import Encoder, encode, widen_channels
+from capsule_inspection.models.base import list_nearest
+from capsule_inspection.models.custom_resnet import ResNetBackbone
+from capsule_inspection.models.hub import HubFile, HubWeights
+from capsule_inspection.models.layers import pad_to_multiple
+from capsule_inspection.models.timm_model import find_hub_weights as find_timm_weights
 from capsule_inspection.types import ConfigurationError
 
-TIMM = "tu-"
-"""What segmentation_models_pytorch puts before timm's names."""
-_OF_OURS = "-of-ours"
+TIMM_PREFIX = "tu-"
+"""Prefix of timm's names in segmentation_models_pytorch."""
+_OWN_SUFFIX = "-capsule-inspection"
 
 
 class CustomResNetEncoder(nn.Module, EncoderMixin):
@@ -41,12 +42,21 @@ class CustomResNetEncoder(nn.Module, EncoderMixin):
         stem: str,
     ) -> None:
         super().__init__()
-        _check_custom_resnet(depth, block=block, depths=depths, width=width, stem=stem)
+        if len(depths) < depth - 1:
+            raise ConfigurationError(
+                f"model.encoder_depth={depth}: a custom_resnet of "
+                f"model.encoder_options.depths={[*depths]} has {len(depths) + 1} maps. Set "
+                f"model.encoder_depth={len(depths) + 1}, or give it more stages."
+            )
         self._depth, self._output_stride, self._in_channels = depth, output_stride, 3
         backbone = ResNetBackbone(
-            block=BLOCKS[block], depths=tuple(depths)[: depth - 1], width=width, stem=stem
+            block=block,
+            depths=tuple(depths)[: depth - 1],
+            width=width,
+            stem=stem,
+            key="model.encoder_options",
         )
-        # A Sequential, as the others are, so that each stage is a layer of its own.
+        # A Sequential, as in the other encoders, so that each stage is a layer group.
         self.stem, self.stages = backbone.stem, nn.Sequential(*backbone.stages)
         self._out_channels = [3, width, *backbone.stage_channels]
 
@@ -66,18 +76,13 @@ class AutoencoderEncoder(nn.Module, EncoderMixin):
     def __init__(self, *, depth: int, output_stride: int, width: int) -> None:
         super().__init__()
         self._depth, self._output_stride, self._in_channels = depth, output_stride, 3
-        channels = [width * min(2**level, 8) for level in range(depth)]
-        self.blocks = nn.Sequential(*RepairEncoder(3 * 4, channels).blocks)
+        channels = widen_channels(width, depth)
+        self.blocks = nn.Sequential(*Encoder(3 * 4, channels).blocks)
         self._out_channels = [3, *channels]
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """The image and its maps, each half as large as the one before."""
-        features = F.pixel_unshuffle(made_even(image), 2)
-        maps: list[Tensor] = []
-        for block in self.blocks:
-            features = block(F.max_pool2d(features, 2) if maps else features)
-            maps.append(features)
-        return [image, *maps]
+        return [image, *encode(self.blocks, F.pixel_unshuffle(pad_to_multiple(image, 2), 2))]
 
 
 OWN: dict[str, dict[str, Any]] = {
@@ -94,22 +99,22 @@ OWN: dict[str, dict[str, Any]] = {
 }
 
 
-def plain_name(resolved: str) -> str:
-    """What a user calls an encoder that `resolve` has named."""
-    return resolved.removeprefix(TIMM).removesuffix(_OF_OURS)
+def display_name(resolved: str) -> str:
+    """The user's name of an encoder that `resolve` has named."""
+    return resolved.removeprefix(TIMM_PREFIX).removesuffix(_OWN_SUFFIX)
 
 
 def resolve(name: str, options: Mapping[str, Any]) -> str:
     """The name under which segmentation_models_pytorch builds an encoder.
 
-    Raises ConfigurationError, with the nearest names, where there is no such encoder, and for
-    options that our own encoders do not have.
+    Raises ConfigurationError, with the nearest names, for an unknown encoder, and for options that
+    an encoder without options of timm does not have.
     """
     if name in OWN:
         return _register(name, options)
-    bare = name.removeprefix(TIMM)
+    bare = name.removeprefix(TIMM_PREFIX)
     if timm.is_model(bare.partition(".")[0]):
-        return TIMM + bare
+        return TIMM_PREFIX + bare
     if name in library.encoders:
         if options:
             raise ConfigurationError(
@@ -117,16 +122,11 @@ def resolve(name: str, options: Mapping[str, Any]) -> str:
                 "takes none. Leave them out, or choose an encoder of timm."
             )
         return name
-    near = difflib.get_close_matches(name, known_names(), n=5, cutoff=0.5)
+    known = sorted({*OWN, *timm.list_models(), *library.encoders})
     raise ConfigurationError(
         f"model.encoder={name}: neither timm {timm.__version__} nor segmentation_models_pytorch "
-        f"has such an encoder. Nearest: {', '.join(near) or 'none'}. All: timm.list_models()."
+        f"has such an encoder. Nearest: {list_nearest(name, known)}. All: timm.list_models()."
     )
-
-
-def known_names() -> list[str]:
-    """Every name that `resolve` takes, but for the tags of timm's weights."""
-    return sorted({*OWN, *timm.list_models(), *library.encoders})
 
 
 def _register(name: str, options: Mapping[str, Any]) -> str:
@@ -137,23 +137,22 @@ def _register(name: str, options: Mapping[str, Any]) -> str:
             f"model.encoder_options.{unknown[0]}: {name} has no such option. It has "
             f"{', '.join(entry['params'])}."
         )
-    registered = name + _OF_OURS
+    registered = name + _OWN_SUFFIX
     library.encoders[registered] = {**entry, "params": {**entry["params"], **options}}
     return registered
 
 
-def _check_custom_resnet(
-    encoder_depth: int, *, block: str, depths: Sequence[int], width: int, stem: str
-) -> None:
-    check_settings(block=block, depths=depths, width=width, stem=stem, pool="own")
-    if stem == "small":
-        raise ConfigurationError(
-            "model.encoder_options.stem=small: this stem keeps the image's size, and each map of "
-            "an encoder must be half as large as the one before. Choose imagenet or deep."
-        )
-    if len(depths) < encoder_depth - 1:
-        raise ConfigurationError(
-            f"model.encoder_depth={encoder_depth}: a custom_resnet of "
-            f"model.encoder_options.depths={[*depths]} has {len(depths) + 1} maps. Set "
-            f"model.encoder_depth={len(depths) + 1}, or give it more stages."
-        )
+def find_hub_weights(name: str) -> HubWeights:
+    """The location of an encoder's ImageNet weights."""
+    if name in OWN:
+        return HubWeights(name=name)
+    resolved = resolve(name, {})
+    if resolved.startswith(TIMM_PREFIX):
+        bare = resolved.removeprefix(TIMM_PREFIX)
+        cfg = timm.get_pretrained_cfg(bare)
+        return find_timm_weights(bare, {} if cfg is None else cfg.to_dict())
+    settings = library.encoders[resolved]["pretrained_settings"].get("imagenet")
+    if settings is None:
+        return HubWeights(name=name)
+    files = (HubFile(settings["repo_id"], "model.safetensors"),)
+    return HubWeights(name=name, local_names=(name,), files=files)

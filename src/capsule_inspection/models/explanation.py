@@ -1,9 +1,7 @@
-"""Where does a classifier look? Grad-CAM on the last map of any of our classifiers.
-
-One whose answer reads a mask head says it outright: the map is the head's probability of the class.
+"""Grad-CAM on the last map of any classifier, or the spatial logits of a segmentation head.
 
 Source: Selvaraju et al. 2017, "Grad-CAM", section 3, as captum computes it: channels are weighted
-by the mean gradient of a class's logit, summed, and what is negative is dropped. Where the head
+by the mean gradient of a class's logit, summed, and negative values are dropped. Where the head
 reads the mean of the map this is the class activation map of Zhou et al. 2016.
 Pure torch; captum takes a second to import and is imported when called.
 """
@@ -20,29 +18,28 @@ from torch import Tensor, nn
 from capsule_inspection.models.classifier import Backbone, Classifier
 from capsule_inspection.types import GOOD_LABEL, ConfigurationError
 
-_LEAST = 0.01
-"""Probability of a class that at least one place must have, or nothing speaks for it."""
+_SMALLEST_PROBABILITY = 0.01
+"""Where no position has a higher probability of a class, the map of that class is zero."""
 
 
-def explain(network: Classifier, image: Tensor, label: Tensor) -> Tensor | None:
-    """How much each place of an image speaks for a class, the highest of each image being 1.
+def explain(classifier: Classifier, image: Tensor, label: Tensor) -> Tensor | None:
+    """Attribution of a class to each pixel, scaled so that the highest of each image is 1.
 
-    A map on which nothing speaks for the class stays zero. None where there is nothing to look at:
-    the network has no map, or reads nothing from it (transformers that read a class token).
-    Computed as in use, whatever the network's mode, in its own precision; works within
-    `inference_mode` and leaves the network as it was.
+    A map without positive attribution stays zero. None where the model has no map, or does not use
+    it (transformers that read a class token). Computed in evaluation mode and in the model's
+    precision; works within `inference_mode` and leaves the model as it was.
     Shapes: image (N, 3, H, W), normalised, N > 0; label (N,) int64. Returns (N, H, W) float32.
     """
     from captum.attr import LayerAttribution
 
-    with _as_in_use(network, image.device):
-        # What inference mode has made cannot be differentiated: copies can.
-        dtype = next(network.parameters()).dtype
-        seen, label = image.detach().clone().to(dtype), label.clone()
-        if network.reads_mask:
-            coarse: Tensor | None = _read_places(network, seen, label)
+    with _gradients_in_evaluation_mode(classifier, image.device):
+        # Tensors of inference mode cannot be differentiated: copies can.
+        dtype = next(classifier.parameters()).dtype
+        inputs, label = image.detach().clone().to(dtype), label.clone()
+        if classifier.uses_mask_logits:
+            coarse: Tensor | None = _class_probability(classifier, inputs, label)
         else:
-            coarse = _grad_cam(network, seen, label)
+            coarse = _grad_cam(classifier, inputs, label)
         if coarse is None:
             return None
         size = (image.shape[2], image.shape[3])
@@ -53,13 +50,13 @@ def explain(network: Classifier, image: Tensor, label: Tensor) -> Tensor | None:
 
 
 @contextmanager
-def _as_in_use(network: nn.Module, device: torch.device) -> Iterator[None]:
-    """Gradients are computed, in full precision, with every layer as in use; then all is as before.
+def _gradients_in_evaluation_mode(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Gradients in full precision, with every layer in evaluation mode; then all is as before.
 
-    A layer's mode is its own: frozen batch norms are in use while the others learn.
+    Each layer's mode is restored: frozen batch norms are in evaluation mode during training.
     """
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
     try:
         with (
             torch.inference_mode(False),
@@ -72,40 +69,41 @@ def _as_in_use(network: nn.Module, device: torch.device) -> Iterator[None]:
             module.training = is_training
 
 
-def _read_places(network: Classifier, image: Tensor, label: Tensor) -> Tensor:
-    """The probability of a class at each place, (N, 1, h, w).
+def _class_probability(classifier: Classifier, image: Tensor, label: Tensor) -> Tensor:
+    """The probability of a class at each position, (N, 1, h, w).
 
-    Zero where no place of an image is suspected of it, and for good ones, which are no place's.
+    Zero where no position has a probability of the class, and for the good class.
     """
     with torch.no_grad():
-        probabilities = network.with_places(image)[1].float().softmax(1)
+        spatial_logits = classifier.forward_with_spatial_logits(image)[1]
+        probabilities = spatial_logits.float().softmax(1)
     found = probabilities[torch.arange(len(label)), label][:, None]
-    speaks = (found.amax((1, 2, 3)) >= _LEAST) & (label != GOOD_LABEL)
-    return found * speaks[:, None, None, None]
+    is_present = found.amax((1, 2, 3)) >= _SMALLEST_PROBABILITY
+    return found * (is_present & (label != GOOD_LABEL))[:, None, None, None]
 
 
-def _grad_cam(network: Classifier, image: Tensor, label: Tensor) -> Tensor | None:
-    """Grad-CAM of the size of the last map, (N, 1, h, w); None where there is nothing to see."""
+def _grad_cam(classifier: Classifier, image: Tensor, label: Tensor) -> Tensor | None:
+    """Grad-CAM of the size of the last map, (N, 1, h, w); None where there is no map in use."""
     with torch.no_grad():
-        features = network.backbone(image)
+        features = classifier.backbone(image)
     try:
-        last_map = network.backbone.to_map(features)
+        last_map = classifier.backbone.to_map(features)
     except ConfigurationError:
-        layer = _last_map_layer(network.backbone, image[:1])
-        return None if layer is None else _attribute(network, layer, image, label)
-    answer = _AnswerFromMap(network)
-    if not answer.depends_on(last_map[:1], features[:1]):
+        layer = _find_last_map_layer(classifier.backbone, image[:1])
+        return None if layer is None else _attribute(classifier, layer, image, label)
+    rest = _AfterLastMap(classifier)
+    if not rest.depends_on_map(last_map[:1], features[:1]):
         return None
-    return _attribute(answer, answer.last_map, last_map, label, features)
+    return _attribute(rest, rest.last_map, last_map, label, features)
 
 
 def _attribute(
-    answer: nn.Module, layer: nn.Module, seen: Tensor, label: Tensor, *further: Tensor
+    model: nn.Module, layer: nn.Module, inputs: Tensor, label: Tensor, *further: Tensor
 ) -> Tensor:
     from captum.attr import LayerGradCam
 
-    found: Any = LayerGradCam(answer, layer).attribute(
-        seen.detach().requires_grad_(),  # frozen layers alone would give no gradient
+    found: Any = LayerGradCam(model, layer).attribute(
+        inputs.detach().requires_grad_(),  # frozen layers alone would give no gradient
         target=label,
         additional_forward_args=further or None,
         relu_attributions=True,
@@ -113,38 +111,35 @@ def _attribute(
     return found
 
 
-class _AnswerFromMap(nn.Module):
-    """What a classifier answers, from its last map on, which passes through `last_map`.
+class _AfterLastMap(nn.Module):
+    """The classifier from its last map on, which passes through `last_map` as (N, C, h, w)."""
 
-    So the map is seen in one layout, (N, C, h, w), whatever that of the network is.
-    """
-
-    def __init__(self, network: Classifier) -> None:
+    def __init__(self, classifier: Classifier) -> None:
         super().__init__()
-        self.network = network
+        self.classifier = classifier
         self.last_map = nn.Identity()
 
     def forward(self, last_map: Tensor, features: Tensor) -> Tensor:
-        network = self.network
-        features = network.backbone.from_map(self.last_map(last_map), features)
-        return network.head(network.dropout(network.vector(features)))
+        classifier = self.classifier
+        features = classifier.backbone.from_map(self.last_map(last_map), features)
+        return classifier.head(classifier.dropout(classifier.vector(features)))
 
-    def depends_on(self, last_map: Tensor, features: Tensor) -> bool:
-        """Whether any place of the map has a part in the answer."""
-        seen = last_map.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(self(seen, features).sum(), seen)
+    def depends_on_map(self, last_map: Tensor, features: Tensor) -> bool:
+        """Whether the logits depend on any position of the map."""
+        inputs = last_map.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(self(inputs, features).sum(), inputs)
         return bool(gradient.any())
 
 
-def _last_map_layer(backbone: Backbone, image: Tensor) -> nn.Module | None:
-    """The layer within a network whose output is the last map, for those that hand out vectors.
+def _find_last_map_layer(backbone: Backbone, image: Tensor) -> nn.Module | None:
+    """The layer whose output is the last map, for backbones that return vectors.
 
-    None where rows of patches come after it, as in a transformer: its map is but the image in
-    pieces. What global pooling leaves is no map: it has one place.
+    None where sequences come after it, as in a transformer, whose map is the image in patches.
+    Outputs of global pooling, with one position, are no maps.
     """
     last: list[nn.Module] = []
 
-    def look(layer: nn.Module, inputs: Any, output: Any) -> None:
+    def record(layer: nn.Module, inputs: Any, output: Any) -> None:
         if not isinstance(output, Tensor) or output.ndim not in (3, 4):
             return
         if output.ndim == 3:
@@ -152,7 +147,7 @@ def _last_map_layer(backbone: Backbone, image: Tensor) -> nn.Module | None:
         elif output.shape[2:].numel() > 1:
             last[:] = [layer]
 
-    hooks = [layer.register_forward_hook(look) for layer in backbone.modules()]
+    hooks = [layer.register_forward_hook(record) for layer in backbone.modules()]
     try:
         with torch.no_grad():
             backbone(image)

@@ -1,7 +1,7 @@
-"""Probabilities of large images from overlapping tiles, of the size that a network has learnt on.
+"""Class probabilities of large images from overlapping tiles of the size of training crops.
 
-Where tiles overlap they are averaged, each weighing less towards its edge, where it sees less of
-the surroundings. Pure torch.
+Overlapping tiles are averaged; a tile's weight decreases towards its edge, where it has less
+context. Pure torch.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ import torch
 from torch import Tensor
 
 _EDGE_WEIGHT = 0.02
-"""Of a tile's outermost pixels against its middle, so that the image's border has a weight."""
+"""Weight of a tile's outermost pixels, so that the image's border has one."""
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """Tiles of `size` (h, w) pixels that overlap by the share `overlap` of it, at least.
+    """Tiles of `size` (h, w) pixels that overlap by at least the fraction `overlap` of it.
 
-    `batch_size` is how many a network is shown together, None for all of them: no more than so many
-    times the area of the images as tiles overlap.
+    `batch_size` is the number of tiles in a forward pass, None for all of them.
     """
 
     size: tuple[int, int]
@@ -30,47 +29,45 @@ class Tiling:
     batch_size: int | None = 32
 
     def starts(self, side: int, axis: int) -> list[int]:
-        """Where tiles begin along one side of an image, the last one ending with it."""
+        """Where tiles start along one side of an image; the last one ends with the image."""
         length = min(self.size[axis], side)
         step = max(1, round(length * (1 - self.overlap)))
         count = 1 + -(-(side - length) // step)
-        return [round(float(place)) for place in _evenly(side - length, count)]
+        return [round(float(start)) for start in _linspace(side - length, count)]
 
 
-def tiled_probabilities(
-    network: Callable[[Tensor], Tensor], image: Tensor, tiling: Tiling
-) -> Tensor:
+def tiled_probabilities(model: Callable[[Tensor], Tensor], image: Tensor, tiling: Tiling) -> Tensor:
     """Blended class probabilities (N, C, H, W), float32, of images (N, 3, H, W).
 
-    `network` maps images to logits (N, C, h, w); it sees about `tiling.batch_size` tiles at a time.
+    `model` maps images to logits (N, C, h, w), about `tiling.batch_size` tiles at a time.
     """
     height, width = (int(side) for side in image.shape[2:])  # numbers also in a traced graph
     rows, columns = min(tiling.size[0], height), min(tiling.size[1], width)
     weight = tile_weight(rows, columns).to(image.device)
-    places = [(top, left) for top in tiling.starts(height, 0) for left in tiling.starts(width, 1)]
+    corners = [(top, left) for top in tiling.starts(height, 0) for left in tiling.starts(width, 1)]
     total, weights = None, image.new_zeros((height, width), dtype=torch.float32)
-    count = image.shape[0]  # which, unlike len, is followed where a graph is traced
-    together = len(places)
+    images = image.shape[0]  # unlike len, it stays symbolic where a graph is traced
+    step = len(corners)
     if tiling.batch_size is not None:
-        together = max(1, tiling.batch_size // count)
-    for first in range(0, len(places), together):
-        windows = [
+        step = max(1, tiling.batch_size // images)
+    for first in range(0, len(corners), step):
+        tiles = [
             (slice(top, top + rows), slice(left, left + columns))
-            for top, left in places[first : first + together]
+            for top, left in corners[first : first + step]
         ]
-        logits = network(torch.cat([image[:, :, *window] for window in windows]))
-        found = logits.float().softmax(1).unflatten(0, (len(windows), count))
+        logits = model(torch.cat([image[:, :, *tile] for tile in tiles]))
+        probabilities = logits.float().softmax(1).unflatten(0, (len(tiles), images))
         if total is None:
-            total = found.new_zeros((*found.shape[1:3], height, width))
-        for window, of_window in zip(windows, found, strict=True):
-            total[:, :, *window] += of_window * weight
-            weights[window] += weight
+            total = probabilities.new_zeros((*probabilities.shape[1:3], height, width))
+        for tile, of_tile in zip(tiles, probabilities, strict=True):
+            total[:, :, *tile] += of_tile * weight
+            weights[tile] += weight
     assert total is not None
     return total / weights
 
 
-def _evenly(last: int, count: int) -> np.ndarray:
-    """`count` places from 0 to `last`: those of torch.linspace, which no exported graph has."""
+def _linspace(last: int, count: int) -> np.ndarray:
+    """`count` positions from 0 to `last`: those of torch.linspace, which exports to no graph."""
     step = np.float32(last) / np.float32(max(1, count - 1))
     number = np.arange(count, dtype=np.float32)
     return np.where(number < count // 2, number * step, last - step * (count - 1 - number))
@@ -80,6 +77,6 @@ def tile_weight(rows: int, columns: int) -> Tensor:
     """Weight of a tile's pixels, (rows, columns): a tent, 1 in the middle."""
     sides = []
     for count in (rows, columns):
-        place = (torch.arange(count) + 0.5) / count
-        sides.append((1 - (2 * place - 1).abs()).clamp_min(_EDGE_WEIGHT))
+        center = (torch.arange(count) + 0.5) / count
+        sides.append((1 - (2 * center - 1).abs()).clamp_min(_EDGE_WEIGHT))
     return sides[0][:, None] * sides[1][None, :]

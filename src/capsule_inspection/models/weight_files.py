@@ -1,7 +1,7 @@
-"""Reading files of weights, without ever executing what is in them.
+"""Reading files of weights, without executing code that is in them.
 
-Known are .safetensors, .pth, .pt and .bin (state dicts, bare or wrapped) and .ckpt (our own runs).
-Boundary: from a path to tensors; fitting them to a network is the matter of weight_fitting.py.
+Known are .safetensors, .pth, .pt and .bin (state dicts, bare or wrapped) and .ckpt (runs of this
+project). From a path to tensors; state_dicts.py loads them into models.
 """
 
 from __future__ import annotations
@@ -16,51 +16,55 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from capsule_inspection.types import WeightsError
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
-SEEN_KEY = "seen_sha256"
+TRAINING_HASHES, SELECTION_HASHES = "training_hashes", "selection_hashes"
+"""Keys of the SHA-256 of the images that weights were trained on, and were selected by."""
 WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema")
-# What torch.load raises for damaged files; OSError, because by then the file has been read once.
+# What torch.load raises for damaged files; OSError, because the file has been read once by then.
 DAMAGE = (OSError, RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError)
 PREFIXES = ("network.", "module.", "_orig_mod.")
+"""What wrappers (a run, DistributedDataParallel, torch.compile) put before names."""
 
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """What a file holds: tensors by name, its SHA-256, and the SHA-256 of the photographs seen."""
+    """The content of a file: tensors by name, its SHA-256, and those of images, see the keys."""
 
     path: Path
     state: dict[str, Tensor]
     sha256: str
-    seen: frozenset[str]
+    training_hashes: frozenset[str]
+    selection_hashes: frozenset[str]
 
 
 def read_weights(path: Path) -> WeightsFile:
     """Read a file of weights into CPU memory.
 
-    Raises WeightsError where the file is missing, cut short, of another kind, or carries code.
+    Raises WeightsError where the file is missing, damaged, of another type, or contains code.
     """
     _check_path(path)
     try:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        if path.suffix == ".safetensors":
-            state, seen = _read_safetensors(path)
-        else:
-            state, seen = _read_pickled(path)
+        read = _read_safetensors if path.suffix == ".safetensors" else _read_pickled
+        state, metadata = read(path)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror or error}.") from error
-    return WeightsFile(path=path, state=_strip_prefixes(state), sha256=sha256, seen=seen)
+    training, selection = (
+        _check_hashes(path, key, metadata.get(key, ()))
+        for key in (TRAINING_HASHES, SELECTION_HASHES)
+    )
+    return WeightsFile(path, _strip_prefixes(state), sha256, training, selection)
 
 
 def _check_path(path: Path) -> None:
     if path.is_dir():
-        best = path / "checkpoints" / "best.ckpt"
-        hint = f"For the weights of this run set it to {best}." if best.is_file() else ""
-        raise WeightsError(f"{path}: model.weights expects a file, found a folder. {hint}".strip())
+        raise WeightsError(f"{path}: model.weights expects a file or a run, found a folder.")
     if not path.is_file():
         raise WeightsError(
             f"{path}: model.weights names a file that does not exist "
@@ -74,41 +78,41 @@ def _check_path(path: Path) -> None:
         )
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], frozenset[str]]:
-    from safetensors import SafetensorError, safe_open
-
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise WeightsError(_damaged(path, error)) from error
-    try:
-        seen = json.loads(metadata.get(SEEN_KEY, "[]"))
-    except ValueError as error:
-        raise WeightsError(f"{path}: its metadata '{SEEN_KEY}' is not JSON: {error}.") from error
-    return state, _as_seen(path, seen)
+        raise WeightsError(_describe_damage(path, error)) from error
+    hashes: dict[str, Any] = {}
+    for key in metadata.keys() & {TRAINING_HASHES, SELECTION_HASHES}:
+        try:
+            hashes[key] = json.loads(metadata[key])
+        except ValueError as error:
+            raise WeightsError(f"{path}: its metadata '{key}' is not JSON: {error}.") from error
+    return state, hashes
 
 
-def _read_pickled(path: Path) -> tuple[dict[str, Tensor], frozenset[str]]:
+def _read_pickled(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "truncated" in str(error):
-            raise WeightsError(_damaged(path, error)) from error
-        raise WeightsError(_unsafe(path, error)) from error
+            raise WeightsError(_describe_damage(path, error)) from error
+        raise WeightsError(_describe_code(path, error)) from error
     except DAMAGE as error:
-        raise WeightsError(_damaged(path, error)) from error
+        raise WeightsError(_describe_damage(path, error)) from error
     if not isinstance(content, Mapping):
         raise WeightsError(
             f"{path}: expected a state dict (names to tensors), found {type(content).__name__}."
         )
-    return _find_state(path, content), _as_seen(path, content.get(SEEN_KEY, ()))
+    return _find_state(path, content), content
 
 
-def _damaged(path: Path, error: Exception) -> str:
+def _describe_damage(path: Path, error: Exception) -> str:
     reason = str(error).strip().splitlines() or [type(error).__name__]
     return (
         f"{path}: the file is cut short or damaged ({reason[0][:200]}; it has "
@@ -116,13 +120,13 @@ def _damaged(path: Path, error: Exception) -> str:
     )
 
 
-def _unsafe(path: Path, error: Exception) -> str:
+def _describe_code(path: Path, error: Exception) -> str:
     named = [line.strip() for line in str(error).splitlines() if "GLOBAL" in line]
     found = named[0][:160] if named else "not a plain pickle of tensors"
     return (
         f"{path}: refused, because it is not tensors and plain values only and opening it could "
-        f"run code ({found}). Where you trust it, load it yourself and save "
-        "`network.state_dict()` again, best with safetensors."
+        f"run code ({found}). Where you trust it, load it yourself and save the model's "
+        "`state_dict()` again, best with safetensors."
     )
 
 
@@ -134,21 +138,20 @@ def _find_state(path: Path, content: Mapping[str, Any]) -> dict[str, Tensor]:
             break
     state = {key: value for key, value in inner.items() if isinstance(value, Tensor)}
     if path.suffix == ".ckpt" and any(key.startswith("network.") for key in state):
-        # A run's checkpoint holds its metrics and loss beside the network.
+        # A run's checkpoint also has the state of its metrics and loss.
         return {key: value for key, value in state.items() if key.startswith("network.")}
     if not state:
         raise WeightsError(f"{path}: expected a state dict, found no tensors in it.")
     return state
 
 
-def _as_seen(path: Path, seen: Any) -> frozenset[str]:
-    if not isinstance(seen, list | tuple) or not all(isinstance(item, str) for item in seen):
-        raise WeightsError(f"{path}: '{SEEN_KEY}' must be a list of SHA-256 sums.")
-    return frozenset(seen)
+def _check_hashes(path: Path, key: str, hashes: Any) -> frozenset[str]:
+    if not isinstance(hashes, list | tuple) or not all(isinstance(item, str) for item in hashes):
+        raise WeightsError(f"{path}: '{key}' must be a list of SHA-256 sums.")
+    return frozenset(hashes)
 
 
 def _strip_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Take off what wrappers (a run, DistributedDataParallel, torch.compile) put before names."""
     for prefix in PREFIXES:
         if state and all(key.startswith(prefix) for key in state):
             return _strip_prefixes({key.removeprefix(prefix): v for key, v in state.items()})

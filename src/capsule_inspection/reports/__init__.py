@@ -1,1 +1,1 @@
-"""Pictures and tables, from arrays or from finished run folders; never from models."""
+"""Plots, tables and pages, from arrays or from finished run folders; never from models."""

@@ -1,4 +1,4 @@
-"""Pages that need nothing else: one look, pictures inside, every text from files escaped."""
+"""Self-contained HTML pages: common style, embedded images, escaped text."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 SHARED = Path(__file__).parent / "templates"
-"""Templates of more than one page: `base.html.j2` has the look."""
+"""Templates shared by several pages."""
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A PNG with what it shows; `file` is its name relative to the page."""
+class EmbeddedImage:
+    """A PNG with its caption; `file` is its path relative to the page."""
 
     file: str
     caption: str
     content: bytes
-    look_for: str = ""
+    guidance: str = ""
 
     @property
     def width_px(self) -> int:
-        """Its own width, which stands at a fixed place of every PNG."""
+        """Its width, from the PNG header."""
         return int.from_bytes(self.content[16:20], "big")
 
     @property
@@ -34,7 +34,7 @@ class Picture:
 
 
 def environment(*folders: Path, autoescape: bool = True) -> Environment:
-    """Templates of these folders and the shared ones; an unknown name is an error."""
+    """Jinja2 templates of these folders and the shared ones; an undefined name is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(

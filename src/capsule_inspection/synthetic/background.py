@@ -1,12 +1,13 @@
 """The paper that the capsule lies on: light, soft shadow, coloured glow, dust and hairs.
 
-The curves are levels read off photographs of the scene; lengths are in units (1/800 of a side).
+The curves are levels measured on real images; lengths are in units (1/800 of a side).
 """
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 
 from capsule_inspection.synthetic.pose import Pose
 from capsule_inspection.synthetic.texture import bent_line, draw_stroke, smooth_noise
@@ -22,7 +23,7 @@ _GLOW_ABOVE = np.array([0.225, 0.075, 0.055], np.float32)
 _GLOW_BELOW = np.array([0.115, 0.045, 0.035], np.float32)
 
 
-def draw_background(size_px: int, pose: Pose, rng: np.random.Generator) -> np.ndarray:
+def draw_background(size_px: int, pose: Pose, rng: Generator) -> np.ndarray:
     """Paper with the capsule's shadow on it, as float32 (S, S, 3) levels."""
     coarse = max(24, size_px // 4)
     shade = _shaded(coarse, pose, rng)
@@ -32,7 +33,7 @@ def draw_background(size_px: int, pose: Pose, rng: np.random.Generator) -> np.nd
     return np.asarray(paper + fibre[..., None])
 
 
-def drop_dust(image: np.ndarray, rng: np.random.Generator) -> None:
+def add_dust(image: np.ndarray, rng: Generator) -> None:
     """Specks everywhere and, often, a hair or two, in place; image is float32 (S, S, 3) levels."""
     scale = image.shape[0] / 800
     layer = np.zeros(image.shape[:2], np.uint8)
@@ -46,7 +47,7 @@ def drop_dust(image: np.ndarray, rng: np.random.Generator) -> None:
     image[rows, columns] = image[rows, columns] * (1 - alpha) + _DUST * alpha
 
 
-def _shaded(coarse: int, pose: Pose, rng: np.random.Generator) -> np.ndarray:
+def _shaded(coarse: int, pose: Pose, rng: Generator) -> np.ndarray:
     axis = ((np.arange(coarse) + 0.5) * 800 / coarse).astype(np.float32)
     x, y = np.meshgrid(axis, axis)
     core = pose.half_length - pose.half_width
@@ -77,8 +78,8 @@ def _end_lift(x: np.ndarray, core: float) -> np.ndarray:
     return rise * rise * (3 - 2 * rise) * np.where(x < 0, 1.0, 0.55)
 
 
-def _light(coarse: int, rng: np.random.Generator) -> np.ndarray:
-    """Changes from photograph to photograph: brightness, tint, a slope and slow waves."""
+def _light(coarse: int, rng: Generator) -> np.ndarray:
+    """Variation between images: brightness, tint, a slope and slow waves."""
     bright, tint = np.clip(rng.normal(0, 6.3), -11, 11), rng.normal(0, 1.7)
     offset = np.array([bright, 0.95 * bright + rng.normal(0, 1), 0.35 * bright + tint])
     ramp = np.linspace(-1, 1, coarse)
@@ -87,14 +88,14 @@ def _light(coarse: int, rng: np.random.Generator) -> np.ndarray:
     return offset + (slope + waves)[..., None]
 
 
-def _speck(layer: np.ndarray, rng: np.random.Generator, *, radius_px: float) -> None:
+def _speck(layer: np.ndarray, rng: Generator, *, radius_px: float) -> None:
     size = layer.shape[0]
     centre = tuple(int(v) for v in np.rint(rng.uniform(0, size, 2) * 16))
     strength = int(rng.uniform(50, 200) * min(1.0, radius_px))
     cv2.circle(layer, centre, int(max(0.6, radius_px) * 16), strength, -1, cv2.LINE_AA, 4)
 
 
-def _hair(layer: np.ndarray, rng: np.random.Generator, scale: float) -> None:
+def _hair(layer: np.ndarray, rng: Generator, scale: float) -> None:
     length = rng.uniform(8, 34) * scale
     start = rng.uniform(0, layer.shape[0], 2)
     points = bent_line(start, rng.uniform(0, 2 * np.pi), length, rng, bend=2.6, n=14)

@@ -1,12 +1,11 @@
-"""Draws a whole data set in the MVTec AD layout, in processes, the same for every run.
+"""Renders a whole data set in the MVTec AD layout, in processes, the same in every run.
 
-Each image has its own random numbers from seed, kind and number, so neither the number of
-workers nor the counts of other kinds change it. The folder appears under its name when whole.
+Each image has its own random numbers from seed, class and number, so neither the number of
+workers nor the counts of other classes change it.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -16,134 +15,99 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from capsule_inspection.files import unfinished_folder
-from capsule_inspection.synthetic.defects import DEFECTS, paint
-from capsule_inspection.synthetic.scene import draw_good
+from capsule_inspection.files import atomic_dir
+from capsule_inspection.synthetic.defects import DEFECT_TYPES, render_defect
+from capsule_inspection.synthetic.scene import render_capsule
 from capsule_inspection.types import DataError
 
 GOOD = "good"
-DEFAULT_COUNTS: Mapping[str, int] = {
-    GOOD: 219,
-    "crack": 23,
-    "faulty_imprint": 22,
-    "poke": 21,
-    "scratch": 23,
-    "squeeze": 20,
-}
-DEFAULT_SIZE_PX = 800
-_KINDS = (GOOD, *DEFECTS)
+_CLASSES = (GOOD, *DEFECT_TYPES)
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One image to be drawn."""
+    """One image to be rendered."""
 
     folder: str
     seed: int
     size_px: int
-    kind: str
+    class_name: str
     number: int
 
 
-def draw_dataset(
+def render_dataset(
     folder: Path,
     *,
     seed: int,
-    size_px: int = DEFAULT_SIZE_PX,
-    counts: Mapping[str, int] = DEFAULT_COUNTS,
+    size_px: int,
+    counts: Mapping[str, int],
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Draw `counts[kind]` images of each kind into a new folder.
+    """Render `counts[class_name]` images of each class into a new folder.
 
     Writes train/good/000.png, test/<defect>/000.png and ground_truth/<defect>/000_mask.png
-    (0 or 255). `workers` processes draw; 0 draws in this one. `progress` hears of (done, all)
-    images. Where another process finished the folder first, its work is kept.
-    Raises DataError for a kind that cannot be drawn, a negative count, or where something else
-    stands at `folder`.
+    (0 or 255). The folder appears under its name when it is complete. `workers` processes render;
+    0 renders in this one. `progress` is called with (done, total) images.
+    Raises DataError for an unknown class or a negative count.
     """
-    _check(folder, counts)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = unfinished_folder(folder)
-    try:
-        unfinished.chmod(0o755)
-        jobs = _jobs(unfinished, seed, size_px, counts)
-        for done, _ in enumerate(_drawn(jobs, workers), start=1):
-            if progress:
-                progress(done, len(jobs))
-        _publish(unfinished, folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _check(folder: Path, counts: Mapping[str, int]) -> None:
-    unknown = sorted(set(counts) - set(_KINDS))
+    unknown = sorted(set(counts) - set(_CLASSES))
     if unknown:
         raise DataError(
-            f"{', '.join(unknown)} cannot be drawn; known kinds are {', '.join(_KINDS)}. "
-            "Correct data.counts."
+            f"data.counts: {', '.join(unknown)} cannot be rendered; expected classes from "
+            f"{', '.join(_CLASSES)}."
         )
-    negative = [kind for kind, count in counts.items() if count < 0]
-    if negative:
-        raise DataError(
-            f"the count of {negative[0]} is {counts[negative[0]]}. Set data.counts >= 0."
-        )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder} exists already. Remove it, or set data.root to another folder.")
+    for class_name, count in counts.items():
+        if count < 0:
+            raise DataError(f"data.counts: {class_name} is {count}; expected 0 or more.")
+    with atomic_dir(folder) as part:
+        jobs = _make_jobs(part, seed, size_px, counts)
+        for done, _ in enumerate(_render_all(jobs, workers), start=1):
+            if progress:
+                progress(done, len(jobs))
 
 
-def _jobs(folder: Path, seed: int, size_px: int, counts: Mapping[str, int]) -> list[_Job]:
-    """All images to be drawn; makes their folders."""
-    for kind in (k for k in _KINDS if counts.get(k, 0)):
-        parts = ["train/good"] if kind == GOOD else [f"test/{kind}", f"ground_truth/{kind}"]
-        for part in parts:
-            (folder / part).mkdir(parents=True)
-    return [
-        _Job(str(folder), seed, size_px, kind, number)
-        for kind in _KINDS
-        for number in range(counts.get(kind, 0))
-    ]
+def _make_jobs(folder: Path, seed: int, size_px: int, counts: Mapping[str, int]) -> list[_Job]:
+    """All images to be rendered; makes their folders."""
+    jobs = []
+    for class_name in (name for name in _CLASSES if counts.get(name, 0)):
+        names = [f"test/{class_name}", f"ground_truth/{class_name}"]
+        for name in ["train/good"] if class_name == GOOD else names:
+            (folder / name).mkdir(parents=True)
+        numbers = range(counts[class_name])
+        jobs += [_Job(str(folder), seed, size_px, class_name, number) for number in numbers]
+    return jobs
 
 
-def _drawn(jobs: list[_Job], workers: int) -> Iterator[None]:
+def _render_all(jobs: list[_Job], workers: int) -> Iterator[None]:
     if workers <= 1 or len(jobs) < 2:
-        yield from map(_draw, jobs)
+        yield from map(_render, jobs)
         return
     with ProcessPoolExecutor(
-        min(workers, len(jobs)), mp_context=get_context("spawn"), initializer=_one_thread
+        min(workers, len(jobs)),
+        mp_context=get_context("spawn"),
+        initializer=cv2.setNumThreads,
+        initargs=(1,),
     ) as pool:
-        yield from pool.map(_draw, jobs, chunksize=4)
+        yield from pool.map(_render, jobs, chunksize=4)
 
 
-def _one_thread() -> None:
-    cv2.setNumThreads(1)
-
-
-def _draw(job: _Job) -> None:
-    rng = np.random.default_rng([job.seed, _KINDS.index(job.kind), job.number])
-    scene = draw_good(rng, size_px=job.size_px)
+def _render(job: _Job) -> None:
+    rng = np.random.default_rng([job.seed, _CLASSES.index(job.class_name), job.number])
+    scene = render_capsule(rng, size_px=job.size_px)
     folder, name = Path(job.folder), f"{job.number:03d}"
-    if job.kind == GOOD:
+    if job.class_name == GOOD:
         _write(folder / "train" / GOOD / f"{name}.png", scene.image)
         return
-    painted = paint(scene.image, scene.foreground, job.kind, rng)
-    _write(folder / "test" / job.kind / f"{name}.png", painted.image)
-    _write(folder / "ground_truth" / job.kind / f"{name}_mask.png", painted.mask * np.uint8(255))
+    defect = render_defect(scene.image, scene.foreground, job.class_name, rng)
+    _write(folder / "test" / job.class_name / f"{name}.png", defect.image)
+    _write(
+        folder / "ground_truth" / job.class_name / f"{name}_mask.png", defect.mask * np.uint8(255)
+    )
 
 
 def _write(path: Path, image: np.ndarray) -> None:
     """Write a PNG; cv2.imwrite would fail on some names that are not ASCII."""
     ordered = image[..., ::-1] if image.ndim == 3 else image
-    written, buffer = cv2.imencode(".png", ordered, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    if not written:
-        raise DataError(f"{path}: this image of shape {image.shape} could not be encoded.")
+    _, buffer = cv2.imencode(".png", ordered, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     path.write_bytes(buffer.tobytes())
-
-
-def _publish(unfinished: Path, folder: Path) -> None:
-    """Give the whole folder its name; keep what another process put there meanwhile."""
-    try:
-        unfinished.replace(folder)
-    except OSError:
-        if not (folder.is_dir() and any(folder.iterdir())):
-            raise

@@ -1,4 +1,4 @@
-"""How one capsule lies and is built, and the window of the image that it is drawn into.
+"""How one capsule lies and is built, and the window of the image that it is rendered into.
 
 Lengths are units (1/800 of the image's side). In the capsule's own frame it lies level, its left
 end at x = 0 and its axis at y = 0.
@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from capsule_inspection.synthetic.texture import rotation
+from capsule_inspection.synthetic.texture import Array, rotation
 
-Array = np.ndarray
 _MARGIN = 12
 
 
@@ -34,7 +33,7 @@ class Pose:
     name_roll: float
     number_left: float
     name_left: float
-    tone: tuple[float, float, float]
+    tone: tuple[float, ...]
 
     @property
     def length(self) -> float:
@@ -47,8 +46,8 @@ class Pose:
         return self.x - self.half_length + self.joint
 
 
-def draw_pose(rng: np.random.Generator) -> Pose:
-    """Draw the position, the roll of both halves and the small differences between capsules."""
+def sample_pose(rng: np.random.Generator) -> Pose:
+    """Sample the position, the roll of both halves and the small differences between capsules."""
     joint = rng.normal(346, 3.8)
     return Pose(
         x=rng.normal(405, 2.2),
@@ -61,13 +60,8 @@ def draw_pose(rng: np.random.Generator) -> Pose:
         name_roll=rng.uniform(-0.2, 1.55) if rng.random() < 0.52 else rng.uniform(1.55, 4.5),
         number_left=joint + rng.normal(41, 3),
         name_left=joint - rng.normal(211, 4),
-        tone=_three(1 + rng.normal(0, 0.012, 3) + rng.normal(0, 0.012)),
+        tone=tuple((1 + rng.normal(0, 0.012, 3) + rng.normal(0, 0.012)).tolist()),
     )
-
-
-def _three(values: Array) -> tuple[float, float, float]:
-    red, green, blue = (float(v) for v in values)
-    return red, green, blue
 
 
 @dataclass(frozen=True)
@@ -106,9 +100,8 @@ def open_view(size_px: int, pose: Pose, *, left: float, right: float) -> View:
     across = (np.arange(columns.start, columns.stop, dtype=np.float32) + 0.5) / scale - pose.x
     down = (np.arange(rows.start, rows.stop, dtype=np.float32) + 0.5) / scale - pose.y
     x, y = np.meshgrid(across, down)
-    return View(
-        pose, scale, (rows, columns), x + y * pose.tilt + pose.half_length, y - x * pose.tilt
-    )
+    along, away = x + y * pose.tilt + pose.half_length, y - x * pose.tilt
+    return View(pose, scale, (rows, columns), along, away)
 
 
 def _span(low: float, high: float, size_px: int) -> slice:

@@ -1,6 +1,6 @@
 """The two prints of a capsule, drawn with strokes and rolled onto its cylinder.
 
-Own glyphs: no font needs to be installed. A print is a float32 texture of ink in [0, 1], one
+No font needs to be installed. A print is a float32 texture of ink in [0, 1], one
 texel a unit (a unit is 1/800 of the image's side) times `_OVERSAMPLING`.
 """
 
@@ -17,10 +17,8 @@ from capsule_inspection.synthetic.texture import smooth_noise
 _OVERSAMPLING = 4
 _MARGIN = 8
 
-NUMBER_SIZE = (184, 66)
-"""Width and height of "500" in units."""
-NAME_SIZE = (196, 58)
-"""Width and height of the name with its arc in units."""
+_NUMBER_SIZE, _NAME_SIZE = (184, 66), (196, 58)
+"""Width and height in units of "500", and of the name with its arc."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Ink:
 @lru_cache(maxsize=1)
 def number_texture() -> np.ndarray:
     """Ink of "500" in heavy digits."""
-    canvas = _canvas(NUMBER_SIZE)
+    canvas = _canvas(_NUMBER_SIZE)
     _five(canvas, 0.0)
     for left in (63.0, 130.0):
         _polygon(canvas, _superellipse(left + 26, 33, 25.5, 32, 2.5), 255)
@@ -45,7 +43,7 @@ def number_texture() -> np.ndarray:
 @lru_cache(maxsize=1)
 def name_texture() -> np.ndarray:
     """Ink of the name in wide slanted letters, with the arc that stands over its beginning."""
-    canvas = _canvas(NAME_SIZE)
+    canvas = _canvas(_NAME_SIZE)
     _arc(canvas)
     left = 40.0
     for letter, advance in zip("actavis", (25, 23, 17, 25, 24, 13, 23), strict=True):
@@ -64,8 +62,8 @@ def wear_print(
     """
     detail = float(np.clip(_OVERSAMPLING / 2 * px_per_unit, 0.5, _OVERSAMPLING))
     if detail < _OVERSAMPLING:
-        share = detail / _OVERSAMPLING
-        texture = cv2.resize(texture, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+        factor = detail / _OVERSAMPLING
+        texture = cv2.resize(texture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
     shape = (texture.shape[0], texture.shape[1])
     edge = cv2.GaussianBlur(texture, (0, 0), max(0.3, 1.2 * detail))
     ragged = edge - 0.5 + 0.08 * smooth_noise(shape, 1.6 * detail, rng)
@@ -78,10 +76,10 @@ def wear_print(
 def roll_print(
     ink: Ink, x: np.ndarray, y: np.ndarray, *, left: float, roll: float, radius: float
 ) -> np.ndarray:
-    """Ink seen at positions x and y (H, W), both in units, y measured from the capsule's axis.
+    """Visible ink at positions x and y (H, W), both in units, y measured from the capsule's axis.
 
     `roll` is the angle in radians at which the print's middle stands, 0 towards the camera,
-    positive downwards. Ink beyond the outline is not seen.
+    positive downwards. Ink beyond the outline is not visible.
     """
     if abs(roll) > np.pi / 2 + 0.4:
         return np.zeros(x.shape, np.float32)
@@ -89,7 +87,7 @@ def roll_print(
     texture, detail = ink.texture, ink.texels_per_unit
     along = (x - left + _MARGIN) * detail - 0.5
     across = (turn - roll) * radius * detail + texture.shape[0] / 2 - 0.5
-    seen = cv2.remap(
+    visible = cv2.remap(
         texture,
         along.astype(np.float32),
         across.astype(np.float32),
@@ -97,7 +95,7 @@ def roll_print(
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=0,
     )
-    return seen * np.maximum(np.cos(turn), 0) ** np.float32(0.3)
+    return visible * np.maximum(np.cos(turn), 0) ** np.float32(0.3)
 
 
 _LETTERS: dict[str, list[list[tuple[float, float]]]] = {
@@ -138,13 +136,9 @@ def _superellipse(x: float, y: float, rx: float, ry: float, power: float) -> np.
     turn = np.linspace(0, 2 * np.pi, 96, endpoint=False)
     cosine, sine = np.cos(turn), np.sin(turn)
     bend = 2 / power
-    return np.stack(
-        [
-            x + rx * np.sign(cosine) * np.abs(cosine) ** bend,
-            y + ry * np.sign(sine) * np.abs(sine) ** bend,
-        ],
-        axis=1,
-    )
+    across = x + rx * np.sign(cosine) * np.abs(cosine) ** bend
+    down = y + ry * np.sign(sine) * np.abs(sine) ** bend
+    return np.stack([across, down], axis=1)
 
 
 def _five(canvas: np.ndarray, left: float) -> None:

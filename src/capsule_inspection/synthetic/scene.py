@@ -1,7 +1,7 @@
-"""Draws a good capsule as the camera sees it: two halves, prints, highlights, paper, grain.
+"""Renders a good capsule as the camera sees it: two halves, prints, highlights, paper, grain.
 
-Lengths are in units of 1/800 of the image's side and levels are 0 to 255, both read off
-photographs of the scene. Defects are painted afterwards, by `defects`.
+Lengths are in units of 1/800 of the image's side and levels are 0 to 255, both
+measured on real images. Defects are rendered afterwards, by `defects`.
 """
 
 from __future__ import annotations
@@ -10,43 +10,42 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 
 from capsule_inspection.synthetic import shell
-from capsule_inspection.synthetic.background import draw_background, drop_dust
-from capsule_inspection.synthetic.pose import draw_pose
-from capsule_inspection.synthetic.texture import grain, grain_strength
-
-_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+from capsule_inspection.synthetic.background import add_dust, draw_background
+from capsule_inspection.synthetic.pose import sample_pose
+from capsule_inspection.synthetic.texture import LUMINANCE, grain, grain_strength
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A drawn capsule: image uint8 (S, S, 3) RGB; foreground uint8 (S, S), 1 on the capsule."""
+    """A rendered capsule: image uint8 (S, S, 3) RGB; foreground uint8 (S, S), 1 on the capsule."""
 
     image: np.ndarray
     foreground: np.ndarray
 
 
-def draw_good(rng: np.random.Generator, *, size_px: int = 800) -> Scene:
-    """Draw one flawless capsule in a square image.
+def render_capsule(rng: Generator, *, size_px: int = 800) -> Scene:
+    """Render one flawless capsule in a square image.
 
     Raises ValueError where `size_px` is below 32.
     """
     if size_px < 32:
         raise ValueError(f"size_px is {size_px}; a capsule needs at least 32 pixels.")
-    pose = draw_pose(rng)
+    pose = sample_pose(rng)
     image = draw_background(size_px, pose, rng)
-    foreground = shell.put_capsule(image, pose, rng)
-    drop_dust(image, rng)
+    foreground = shell.add_capsule(image, pose, rng)
+    add_dust(image, rng)
     return Scene(_expose(image, size_px, rng), foreground)
 
 
-def _expose(image: np.ndarray, size_px: int, rng: np.random.Generator) -> np.ndarray:
+def _expose(image: np.ndarray, size_px: int, rng: Generator) -> np.ndarray:
     """Lens blur, grain that grows with light, and rounding to levels."""
     scale = size_px / 800
     if scale > 0.5:
         image = cv2.GaussianBlur(image, (0, 0), 0.55 * scale)
-    strength = grain_strength(image @ _LUMINANCE) * min(1.0, 0.4 + 0.6 * scale)
+    strength = grain_strength(image @ LUMINANCE) * min(1.0, 0.4 + 0.6 * scale)
     noise = grain((size_px, size_px), rng, sigma_px=0.78 * min(scale, 1.3))
     image = image + noise * strength[..., None]
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)

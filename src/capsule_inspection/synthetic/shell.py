@@ -1,6 +1,6 @@
-"""The capsule's shell: outline, colours of the two halves, and what is seen on them.
+"""The capsule's shell: outline, colours of the two halves, prints and reflections.
 
-The curves are levels read off photographs of the scene; lengths are units in the capsule's own
+The curves are levels measured on real images; lengths are units in the capsule's own
 frame (see `pose`).
 """
 
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 
-from capsule_inspection.synthetic import marks, prints
+from capsule_inspection.synthetic import prints, reflections
 from capsule_inspection.synthetic.pose import Pose, View, open_view
 from capsule_inspection.synthetic.texture import Array, blend, fill_shape, smooth_noise
 
@@ -43,7 +44,7 @@ _WARM_RADIUS, _WARM_LIFT = 6.5, 2.5
 """The right half slides into the left: it is thinner by this, and its axis stands higher."""
 
 
-def put_capsule(image: Array, pose: Pose, rng: np.random.Generator) -> Array:
+def add_capsule(image: Array, pose: Pose, rng: Generator) -> Array:
     """Draw the capsule into image, float32 (S, S, 3) levels, in place.
 
     Returns the foreground, uint8 (S, S) of 0 and 1.
@@ -56,8 +57,8 @@ def put_capsule(image: Array, pose: Pose, rng: np.random.Generator) -> Array:
     dark = _cover(coverage, dark_view, _dark_outline(pose, rng), softness=0.9)
     foreground = (coverage > 0.5).astype(np.uint8)
     depth = cv2.distanceTransform(foreground, cv2.DIST_L2, 3) / np.float32(size_px / 800)
-    for view, alpha, paint in ((warm_view, warm, _warm_half), (dark_view, dark, _dark_half)):
-        image[view.window] = blend(image[view.window], paint(view, depth[view.window], rng), alpha)
+    for view, alpha, render in ((warm_view, warm, _warm_half), (dark_view, dark, _dark_half)):
+        image[view.window] = blend(image[view.window], render(view, depth[view.window], rng), alpha)
     return foreground
 
 
@@ -79,7 +80,7 @@ def _warm_outline(pose: Pose) -> Array:
     return np.concatenate([[top], end, [bottom]])
 
 
-def _dark_outline(pose: Pose, rng: np.random.Generator) -> Array:
+def _dark_outline(pose: Pose, rng: Generator) -> Array:
     """Outline of the left half, with the slight step where its cap widens to the joint."""
     turn = np.linspace(-np.pi / 2, np.pi / 2, 60)
     dome, half = 108.0, pose.half_width - 1.8
@@ -98,7 +99,7 @@ def _curve(position: Array, knots: tuple[float, ...], levels: Array) -> Array:
     return table.astype(np.float32)[index]
 
 
-def _warm_half(view: View, depth: Array, rng: np.random.Generator) -> Array:
+def _warm_half(view: View, depth: Array, rng: Generator) -> Array:
     """Colour of the right half with its print, float32 (h, w, 3).
 
     Shapes: depth (h, w), distance from the capsule's outline in units.
@@ -113,17 +114,19 @@ def _warm_half(view: View, depth: Array, rng: np.random.Generator) -> Array:
     gain = np.interp(x, _X_WARM + pose.joint - 346, _GAIN_WARM).astype(np.float32)
     gain *= 1 + 0.012 * smooth_noise(view.shape, 40 * view.scale, rng)
     colour = colour * gain[..., None] * np.array(pose.tone, np.float32)
-    colour = marks.add_light(colour, view, marks.warm_shades(pose, rng), (112, 56, 45))
-    colour = marks.add_light(colour, view, marks.warm_reflections(pose, rng), (165, 104, 84))
+    colour = reflections.add_light(colour, view, reflections.warm_shades(pose, rng), (112, 56, 45))
+    colour = reflections.add_light(
+        colour, view, reflections.warm_reflections(pose, rng), (165, 104, 84)
+    )
     ink = _ink(view, prints.number_texture(), rng, roll=pose.number_roll, left=pose.number_left)
     colour = blend(colour, colour * 0.42 + _NUMBER_INK, ink * 0.93)
-    colour = marks.add_marks(colour, view, rng, left=pose.joint + 12, right=pose.length - 40)
+    colour = reflections.add_dust(colour, view, rng, left=pose.joint + 12, right=pose.length - 40)
     haze = 0.21 + 0.08 * np.clip(y / 30, 0, 1) + 0.05 * swell
     haze = np.exp(-((depth / 9) ** 1.2)) * haze
     return blend(colour, _PAPER, haze.astype(np.float32))
 
 
-def _dark_half(view: View, depth: Array, rng: np.random.Generator) -> Array:
+def _dark_half(view: View, depth: Array, rng: Generator) -> Array:
     """Colour of the left half with its print, float32 (h, w, 3); shapes as for the right one."""
     pose, x, y = view.pose, view.x, view.y
     arc = 78 - 55 * (y / 105) ** 2 - np.clip(y, 0, None) * 0.12
@@ -132,17 +135,17 @@ def _dark_half(view: View, depth: Array, rng: np.random.Generator) -> Array:
     facet = np.clip(1 - np.abs(x - arc + 10) / 16, 0, 1) * (np.abs(y) < 70)
     colour += (facet * 3.0)[..., None] + np.float32(rng.normal(-0.5, 1.0))
     colour += rng.normal(0, 0.35, 3).astype(np.float32)
-    colour = marks.add_light(colour, view, marks.dark_reflections(pose, rng), (58, 60, 58))
+    colour = reflections.add_light(
+        colour, view, reflections.dark_reflections(pose, rng), (58, 60, 58)
+    )
     ink = _ink(view, prints.name_texture(), rng, roll=pose.name_roll, left=pose.name_left)
     colour = blend(colour, _NAME_INK, ink * 0.85)
-    colour = marks.add_marks(colour, view, rng, left=40, right=pose.joint - 12)
+    colour = reflections.add_dust(colour, view, rng, left=40, right=pose.joint - 12)
     return colour + (34 * np.exp(-depth / 5.0) + 5 * np.exp(-depth / 18.0))[..., None]
 
 
-def _ink(
-    view: View, texture: Array, rng: np.random.Generator, *, roll: float, left: float
-) -> Array:
-    """Ink (h, w) of a print as it is seen on the rolled capsule."""
+def _ink(view: View, texture: Array, rng: Generator, *, roll: float, left: float) -> Array:
+    """Ink (h, w) of a print as it is visible on the rolled capsule."""
     worn = prints.wear_print(texture, rng, wear=rng.beta(1, 3), px_per_unit=view.scale)
     radius = view.pose.half_width - 4
     return np.clip(

@@ -1,18 +1,20 @@
 """Random textures that scenes and defects share: smooth noise, grain, soft shapes and strokes.
 
-Plain numpy and OpenCV on arrays; knows nothing of capsules.
+Plain numpy and OpenCV on arrays, nothing about capsules.
 """
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 
 Array = np.ndarray
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 _SUBPIXEL_BITS = 4
 
 
-def smooth_noise(shape: tuple[int, int], sigma_px: float, rng: np.random.Generator) -> Array:
+def smooth_noise(shape: tuple[int, int], sigma_px: float, rng: Generator) -> Array:
     """Noise of about unit deviation that changes over `sigma_px` pixels.
 
     Returns float32 of `shape`. Drawn on a coarse grid, so large scales cost nothing.
@@ -27,7 +29,7 @@ def smooth_noise(shape: tuple[int, int], sigma_px: float, rng: np.random.Generat
 
 
 def grain(
-    shape: tuple[int, int], rng: np.random.Generator, *, sigma_px: float = 0.78, shared: float = 0.5
+    shape: tuple[int, int], rng: Generator, *, sigma_px: float = 0.78, shared: float = 0.5
 ) -> Array:
     """Camera noise of unit deviation; neighbouring pixels and the three channels are correlated.
 
@@ -45,7 +47,7 @@ def grain(
 
 
 def grain_strength(luminance: Array) -> Array:
-    """Deviation of the grain in levels at a luminance in levels; measured on photographs."""
+    """Deviation of the grain in levels at a luminance in levels; measured on real images."""
     light = luminance / np.float32(225.0)
     return 0.45 + light + 1.25 * light * light
 
@@ -56,6 +58,12 @@ def fill_shape(shape: tuple[int, int], points: Array, *, blur_px: float = 0.0) -
     fixed = np.rint(np.asarray(points) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
     cv2.fillPoly(layer, [fixed], 255, cv2.LINE_AA, _SUBPIXEL_BITS)
     return soften(layer, blur_px=blur_px)
+
+
+def disc(diameter_px: float) -> Array:
+    """A round kernel, uint8, of an odd side of at least 1."""
+    side = 2 * round(diameter_px / 2) + 1
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
 
 
 def soften(layer: Array, *, blur_px: float) -> Array:
@@ -76,19 +84,12 @@ def draw_stroke(layer: Array, points: Array, widths_px: Array, strengths: Array)
     ):
         value = int(np.clip(255 * strength * min(1.0, float(width)), 0, 255))
         thickness = max(1, round(float(width)))
-        cv2.line(
-            layer,
-            (int(start[0]), int(start[1])),
-            (int(end[0]), int(end[1])),
-            value,
-            thickness,
-            cv2.LINE_AA,
-            _SUBPIXEL_BITS,
-        )
+        first, last = (int(start[0]), int(start[1])), (int(end[0]), int(end[1]))
+        cv2.line(layer, first, last, value, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
 def bent_line(
-    start: Array, angle: float, length: float, rng: np.random.Generator, *, bend: float, n: int = 24
+    start: Array, angle: float, length: float, rng: Generator, *, bend: float, n: int = 24
 ) -> Array:
     """Points (n, 2) of a line that begins at `start` and turns by about `bend` radians in all."""
     turns = np.linspace(-0.5, 0.5, n) * bend * rng.standard_normal()
@@ -102,7 +103,7 @@ def rough_blob(
     centre: Array,
     radii: tuple[float, float],
     angle: float,
-    rng: np.random.Generator,
+    rng: Generator,
     *,
     roughness: float = 0.25,
     corners: int = 28,
@@ -128,3 +129,15 @@ def blend(image: Array, colour: Array, alpha: Array) -> Array:
     """Image (H, W, 3) mixed with a colour (3,) or an image, by alpha (H, W) in [0, 1]."""
     weight = alpha[..., None]
     return image * (1 - weight) + np.asarray(colour, np.float32) * weight
+
+
+def largest_channel(image: Array) -> Array:
+    """The largest of three channels, (h, w, 3) to (h, w); several times as fast as max(axis=2)."""
+    red, green, blue = cv2.split(image)
+    return cv2.max(cv2.max(red, green), blue)
+
+
+def shift_layer(alpha: Array, dx: float, dy: float) -> Array:
+    """A layer (h, w) moved by a fraction of pixels."""
+    matrix = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
+    return cv2.warpAffine(alpha, matrix, (alpha.shape[1], alpha.shape[0]), flags=cv2.INTER_LINEAR)

@@ -1,78 +1,54 @@
-"""What all tasks share: optimizer, schedule, smoothed figure, frozen layers, repeatable steps.
+"""Base LightningModule of all tasks: optimizer, schedule, monitored metric, frozen layers.
 
-A task receives built parts (network, optimizer factory, schedule), never names or configuration.
+A task receives built objects (network, optimizer factory, schedule), never names or configuration.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
-import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from capsule_inspection.tasks.optimizers import FineTuning, OptimizerFactory, parameter_groups
-from capsule_inspection.tasks.schedulers import Schedule
-from capsule_inspection.tasks.smoothing import SmoothedFigure
-
-
-@dataclass(frozen=True)
-class Learning:
-    """How a task learns and what decides on its best epoch.
-
-    `schedule` is called with optimizer, total_steps and mode. `monitor` is a key such as
-    val/balanced_accuracy; the figure that decides is `monitor_key`, its smoothed course, which
-    begins anew with the epoch `judged_from`.
-    """
-
-    optimizer: OptimizerFactory
-    learning_rate: float
-    schedule: Callable[..., Schedule]
-    tuning: FineTuning
-    monitor: str
-    mode: str
-    smoothing: float
-    judged_from: int = 0
-
-    @property
-    def monitor_key(self) -> str:
-        return f"{self.monitor}_smoothed"
+from capsule_inspection.models.base import Model
+from capsule_inspection.tasks.optimization import EMAMetric, OptimizationConfig, parameter_groups
+from capsule_inspection.types import ConfigurationError
 
 
-class InspectionTask(L.LightningModule):
+class InspectionModule(L.LightningModule):
     """Base of all tasks; `network` has `layer_groups()`, from the input to the head."""
 
-    def __init__(self, network: nn.Module, learning: Learning) -> None:
+    def __init__(self, network: Model, optimization: OptimizationConfig) -> None:
         super().__init__()
         self.network = network
-        self.learning = learning
-        self.smoothed = SmoothedFigure(learning.smoothing)
+        self.optimization = optimization
+        self.monitor_average = EMAMetric(optimization.smoothing)
         self.extra_state: dict[str, Any] = {}
-        """Plain values that every checkpoint carries, such as the names of the classes."""
-        self.fitted: dict[str, Any] = {}
-        """What was fitted to the trained network, such as a threshold: tensors and plain values."""
-        self.seen_sha256: list[str] = []
-        """SHA-256 of the photographs that the weights have been trained on."""
+        """Plain values that every checkpoint contains, such as the names of the classes."""
+        self.training_hashes: list[str] = []
+        """SHA-256 of the images that the weights are trained on."""
+        self.selection_hashes: list[str] = []
+        """SHA-256 of the images that select the best epoch."""
+        self.plateau: Any = None
+        """A scheduler that steps with the monitored metric. Lightning would step it after the
+        epoch's checkpoint is written, so that a resumed run would differ."""
+        self._plateau_state: dict[str, Any] | None = None
 
     @property
-    def in_use(self) -> Callable[[Tensor], Any]:
-        """What images (N, 3, H, W) go through in use: the network, at once or in parts."""
+    def inference_forward(self) -> Callable[[Tensor], Any]:
+        """Computes images (N, 3, H, W) in inference: the network at once, or in tiles."""
         return self.network
 
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(
-            self.network.layer_groups(),  # type: ignore[operator]
-            learning_rate=self.learning.learning_rate,
-            tuning=self.learning.tuning,
+            self.network.layer_groups(),
+            learning_rate=self.optimization.learning_rate,
+            fine_tuning=self.optimization.fine_tuning,
         )
-        optimizer = self.learning.optimizer(groups)
-        schedule = self.learning.schedule(
-            optimizer,
-            total_steps=self._total_steps(),
-            mode=self.learning.mode,
+        optimizer = self.optimization.optimizer(groups)
+        schedule = self.optimization.schedule(
+            optimizer, total_steps=self._total_steps(), mode=self.optimization.mode
         )
         if not schedule.each_step:
             self.plateau = schedule.scheduler
@@ -85,31 +61,29 @@ class InspectionTask(L.LightningModule):
     def _total_steps(self) -> int:
         steps = self.trainer.estimated_stepping_batches
         if steps == float("inf"):
-            from capsule_inspection.types import ConfigurationError
-
             raise ConfigurationError(
-                "trainer.max_epochs=-1: the learning rate's schedule needs to know where training "
-                "ends. Set trainer.max_steps too, or as many epochs as trainer.max_time can hold."
+                "trainer.max_epochs=-1: the learning rate schedule needs the length of the "
+                "training. Set trainer.max_steps too, or as many epochs as trainer.max_time allows."
             )
         return max(1, int(steps))
 
-    plateau: Any = None
-    """A scheduler that steps with the monitored figure: here, and not in Lightning, which would
-    step it after the checkpoint of the epoch has been written, and a resumed run would differ."""
+    def on_train_start(self) -> None:
+        if self.plateau is not None and self._plateau_state is not None:
+            self.plateau.load_state_dict(self._plateau_state)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Freezes or frees with the first batch: Lightning skips the epoch's hook on a resume."""
+        """Freezes or unfreezes at the first batch: Lightning skips the epoch hook on a resume."""
         if batch_idx == 0:
             self.freeze_backbone(self.is_head_only(self.current_epoch))
 
     def is_head_only(self, epoch: int) -> bool:
-        """Whether the head alone learns in this epoch."""
-        head_epochs = self.learning.tuning.head_epochs
+        """Whether only the head is trained in this epoch."""
+        head_epochs = self.optimization.fine_tuning.head_epochs
         return head_epochs < 0 or epoch < head_epochs
 
     def freeze_backbone(self, frozen: bool) -> None:
-        """Freeze or free all but the last layer group, statistics of batch norms included."""
-        layers = self.network.layer_groups()  # type: ignore[operator]
+        """Freeze or unfreeze all but the last layer group, including batch norm statistics."""
+        layers = self.network.layer_groups()
         head = {id(parameter) for parameter in layers[-1]}
         for layer in layers[:-1]:
             for parameter in layer:
@@ -119,57 +93,40 @@ class InspectionTask(L.LightningModule):
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and own:
                 module.train(not (frozen and id(own[0]) not in head))
 
-    def finish_validation(self, figures: dict[str, float]) -> None:
-        """Log the figures of a validation, and the smoothed course of the monitored one."""
-        monitor = self.learning.monitor
-        if monitor not in figures:
-            from capsule_inspection.types import ConfigurationError
-
+    def log_validation(self, metrics: dict[str, float]) -> None:
+        """Log the metrics of a validation, and the moving average of the monitored one."""
+        monitor = self.optimization.monitor
+        if monitor not in metrics:
             raise ConfigurationError(
-                f"task.monitor={monitor}: this task has {', '.join(sorted(figures))}."
+                f"task.monitor={monitor}: this task has {', '.join(sorted(metrics))}."
             )
         every = self.trainer.check_val_every_n_epoch or 1
-        if self.current_epoch - every < self.learning.judged_from <= self.current_epoch:
-            self.smoothed = SmoothedFigure(self.learning.smoothing)
-        smoothed = self.smoothed.update(figures[monitor])
-        self.log_epoch({**figures, self.learning.monitor_key: smoothed}, bar=(monitor,))
+        if self.current_epoch - every < self.optimization.select_from_epoch <= self.current_epoch:
+            self.monitor_average = EMAMetric(self.optimization.smoothing)
+        average = self.monitor_average.update(metrics[monitor])
+        self.log_epoch({**metrics, self.optimization.monitor_key: average}, prog_bar=(monitor,))
         if self.plateau is not None and self.trainer.training:
-            self.plateau.step(smoothed)
+            self.plateau.step(average)
 
-    def log_epoch(self, figures: dict[str, float], *, bar: tuple[str, ...] = ()) -> None:
-        """Log final values of an epoch, on an axis of epochs."""
-        for key, value in figures.items():
-            self.log(key, value, prog_bar=key in bar, batch_size=1)
+    def log_epoch(self, metrics: dict[str, float], *, prog_bar: tuple[str, ...] = ()) -> None:
+        """Log the metrics of an epoch against the number of the epoch."""
+        for key, value in metrics.items():
+            self.log(key, value, prog_bar=key in prog_bar, batch_size=1)
         self.log("step", float(self.current_epoch), batch_size=1)
 
     def learning_rate(self) -> float:
-        """Present rate of the head, the last parameter group."""
-        optimizers = self.trainer.optimizers
-        optimizer: Optimizer = optimizers[0]
-        return float(optimizer.param_groups[-1]["lr"])
+        """Current rate of the head, the last parameter group."""
+        return float(self.trainer.optimizers[0].param_groups[-1]["lr"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["inspection"] = {"smoothed": self.smoothed.state(), **self.extra_state}
-        checkpoint["seen_sha256"] = self.seen_sha256
+        state = {"monitor_average": self.monitor_average.state_dict(), **self.extra_state}
         if self.plateau is not None:
-            checkpoint["inspection"]["plateau"] = self.plateau.state_dict()
+            state["plateau"] = self.plateau.state_dict()
+        checkpoint["inspection"] = state
+        checkpoint["training_hashes"] = self.training_hashes
+        checkpoint["selection_hashes"] = self.selection_hashes
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["inspection"]
-        self.smoothed.restore(state["smoothed"])
-        self.fitted = {}  # it was fitted to the weights of another epoch
+        self.monitor_average.load_state_dict(state["monitor_average"])
         self._plateau_state = state.get("plateau")
-
-    _plateau_state: dict[str, Any] | None = None
-
-    def on_train_start(self) -> None:
-        if self.plateau is not None and self._plateau_state is not None:
-            self.plateau.load_state_dict(self._plateau_state)
-
-
-def in_float32(like: Tensor) -> torch.autocast:
-    """A context in which nothing is computed in half precision.
-
-    It would make noise of small differences, and equal scores of different ones.
-    """
-    return torch.autocast(like.device.type, enabled=False)

@@ -1,7 +1,7 @@
-"""The weights of a run's best epoch as a file that other runs begin with, and its card.
+"""The weights of a run's best epoch as a file for `model.weights` of other runs, with its card.
 
-Half precision: half the size, and what it costs is far below what a training changes. Boundary:
-gathers what a card says; models/weight_cards.py writes, reads and checks it.
+They are saved in half precision: half the size, and the rounding is far below what a training
+changes. models/model_card.py writes, reads and checks cards.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ import json
 import logging
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, contiguous_format
 
 from capsule_inspection.data.module import InspectionDataModule
-from capsule_inspection.files import whole_file
-from capsule_inspection.models.base import Network
-from capsule_inspection.models.encoder_weights import whole_name
-from capsule_inspection.models.weight_cards import FILE, PAINTED, WeightsCard, write_card
-from capsule_inspection.models.weight_files import SEEN_KEY
+from capsule_inspection.files import atomic_write
+from capsule_inspection.models.base import Model
+from capsule_inspection.models.factory import segmenter_name
+from capsule_inspection.models.model_card import FILE, SYNTHETIC, ModelCard, write_card
+from capsule_inspection.models.weight_files import SELECTION_HASHES, TRAINING_HASHES
 from capsule_inspection.types import (
     TRAIN,
     VAL,
-    Figures,
+    Estimates,
     RunError,
     RunFiles,
     WeightsRecord,
@@ -37,126 +37,136 @@ from capsule_inspection.types import (
 
 log = logging.getLogger(__name__)
 
-DRAWN = "synthetic"
+SYNTHETIC_DATA = "synthetic"
 LICENCES = {
-    PAINTED: "MIT. Trained on drawn images only: no photograph has been seen.",
+    SYNTHETIC: "MIT. Trained on synthetic images only.",
     FILE: (
-        "That of the project's code is MIT. These weights come from photographs or from other "
-        "weights too, whose owners have a say in what may be done with them."
+        "The project's code is MIT. These weights were trained on images, or from weights, of "
+        "others, whose licences apply."
     ),
 }
-_PLACES = ("root", "path", "cache_folder", "workers", "verify")
-"""Settings of the data that say nothing of the weights, but of the machine."""
+_MACHINE_KEYS = ("root", "path", "cache_folder", "workers", "verify")
+"""Settings of the data that describe the machine."""
 
 
-def keep_weights(
+def save_weights_with_card(
     folder: Path,
-    network: Network,
+    model: Model,
     *,
     config: DictConfig,
     data: InspectionDataModule,
-    first: WeightsRecord,
+    initial: WeightsRecord,
     record: Mapping[str, Any],
-    figures: Figures,
+    metrics: Estimates,
 ) -> None:
     """Write weights.safetensors and weights.json, both or neither.
 
-    `first` are the weights that the training began from, `record` is that of run.json.
+    `initial` are the weights that the training started from, `record` is that of run.json.
     Raises RunError where a weight is not finite.
     """
     path = folder / RunFiles.WEIGHTS
-    seen, source = seen_images(config, data, first), source_of(config, first)
-    metadata = {"format": "pt", "source": source, SEEN_KEY: json.dumps(seen)}
-    content = save(halved(network.state_dict()), metadata)
+    training, selection = find_image_hashes(config, data, initial)
+    source = find_source(config, initial)
+    metadata = {
+        "format": "pt",
+        "source": source,
+        TRAINING_HASHES: json.dumps(training),
+        SELECTION_HASHES: json.dumps(selection),
+    }
+    content = save(to_half_precision(model.state_dict()), metadata)
     height, width = config.data.image_size
-    card = WeightsCard(
-        name=network_name(config),
+    card = ModelCard(
+        name=find_name(config),
         source=source,
         sha256=hashlib.sha256(content).hexdigest(),
         classes=data.index.classes,
         image_size=(height, width),
-        normalisation=network.normalisation,
-        model=_plain(config.model),
-        data=_data(config, record),
-        seen_sha256=tuple(seen),
-        command=_command(record["command"]),
-        training=_training(config, first, record),
-        figures=figures,
+        normalisation=model.normalisation,
+        model=_to_dict(config.model),
+        data=_describe_data(config, record),
+        training_hashes=tuple(training),
+        selection_hashes=tuple(selection),
+        command=_join_command(record["command"]),
+        training=_describe_training(config, initial, record),
+        metrics={key: asdict(metric) for key, metric in metrics.items()},
         licence=LICENCES[source],
-        made=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=record["versions"],
     )
     # Both are written before either gets its name.
-    with whole_file(path) as weights, whole_file(folder / RunFiles.WEIGHTS_CARD) as beside:
+    with atomic_write(path) as weights, atomic_write(folder / RunFiles.MODEL_CARD) as beside:
         weights.write_bytes(content)
         write_card(card, beside)
     log.info("Weights:    %s (for model.weights of another run)", path)
 
 
-def halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A network's tensors on the CPU, those of floating point as float16.
+def to_half_precision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors on the CPU, those of floating point as float16 unless a value exceeds its range.
 
-    One with values beyond half precision stays as it is.
-    Raises RunError, naming the layer, where one is not finite.
+    Raises RunError, naming the layer, where a value is not finite.
     """
-    found = {}
+    converted = {}
     for key, value in state.items():
-        kept = value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        if not kept.isfinite().all():
+        original = value.detach().cpu().clone(memory_format=contiguous_format)
+        if not original.isfinite().all():
             raise RunError(
                 f"save_weights=true: {key} has values that are not finite: the training has "
                 "diverged, and no weights were written. Lower optimizer.lr, or set "
                 "trainer.precision=32-true."
             )
-        half = kept.half() if kept.is_floating_point() else kept
-        found[key] = half if half.isfinite().all() else kept
-    return found
+        half = original.half() if original.is_floating_point() else original
+        converted[key] = half if half.isfinite().all() else original
+    return converted
 
 
-def network_name(config: DictConfig) -> str:
-    """What the weights are of: the model, or a segmentation network's architecture and encoder."""
+def find_name(config: DictConfig) -> str:
+    """The model's name, or architecture and encoder of a segmentation model."""
     if config.model.get("architecture"):
-        return whole_name(config.model.architecture, config.model.encoder)
-    return str(config.model.name).partition(".")[0]  # without the tag that timm gives to weights
+        return segmenter_name(config.model.architecture, config.model.encoder)
+    return str(config.model.name).partition(".")[0]  # without timm's tag of weights
 
 
-def seen_images(config: DictConfig, data: InspectionDataModule, first: WeightsRecord) -> list[str]:
-    """SHA-256 of all photographs that the weights have seen: none of them is a drawn image.
+def find_image_hashes(
+    config: DictConfig, data: InspectionDataModule, initial: WeightsRecord
+) -> tuple[list[str], list[str]]:
+    """SHA-256 of the images that trained the weights, and of those that selected the epoch.
 
-    Validation images count, since they chose the epoch, and what the first weights had seen.
+    Those of the initial weights are included, and synthetic images left out.
     """
-    own = [] if config.data.name == DRAWN else data.index.records
-    return sorted(first.seen | {row.sha256 for row in own if row.split in (TRAIN, VAL)})
+    samples = [] if config.data.name == SYNTHETIC_DATA else data.index.samples
+    training = initial.training_hashes | {s.sha256 for s in samples if s.split == TRAIN}
+    selection = initial.selection_hashes | {s.sha256 for s in samples if s.split == VAL}
+    return sorted(training), sorted(selection)
 
 
-def source_of(config: DictConfig, first: WeightsRecord) -> str:
-    """Painted where drawn images are all that the weights, and those before them, have seen."""
-    is_drawn = config.data.name == DRAWN and not first.seen
-    return PAINTED if is_drawn and first.source in ("random", PAINTED) else FILE
+def find_source(config: DictConfig, initial: WeightsRecord) -> str:
+    """Synthetic where the weights, and the initial ones, were trained on synthetic images only."""
+    is_synthetic = config.data.name == SYNTHETIC_DATA and not initial.training_hashes
+    return SYNTHETIC if is_synthetic and initial.source in ("random", SYNTHETIC) else FILE
 
 
-def _plain(settings: DictConfig) -> dict[str, Any]:
+def _to_dict(settings: DictConfig) -> dict[str, Any]:
     return OmegaConf.to_container(settings, resolve=True)  # type: ignore[return-value]
 
 
-def _data(config: DictConfig, record: Mapping[str, Any]) -> dict[str, Any]:
-    settings = {key: value for key, value in _plain(config.data).items() if key not in _PLACES}
+def _describe_data(config: DictConfig, record: Mapping[str, Any]) -> dict[str, Any]:
+    settings = _to_dict(config.data)
+    settings = {key: value for key, value in settings.items() if key not in _MACHINE_KEYS}
     return settings | {key: record["data"][key] for key in ("images", "fingerprint")}
 
 
-def _command(arguments: Sequence[str]) -> str:
+def _join_command(arguments: Sequence[str]) -> str:
     script, *rest = arguments
     return shlex.join(["python", Path(script).name, *rest])
 
 
-def _training(
-    config: DictConfig, first: WeightsRecord, record: Mapping[str, Any]
+def _describe_training(
+    config: DictConfig, initial: WeightsRecord, record: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What it took, and what it began from."""
-    told = ("epochs", "best_epoch", "monitor", "training_time_s", "hardware", "git_commit")
+    keys = ("epochs", "best_epoch", "monitor", "training_time_s", "hardware", "git_commit")
     return {
         "task": config.task.name,
-        "began_from": first.source,
+        "initial_weights": initial.source,
         "images_shown": record["images_shown"],
-        **{key: record[key] for key in told},
+        **{key: record[key] for key in keys},
     }

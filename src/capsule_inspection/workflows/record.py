@@ -1,4 +1,4 @@
-"""run.json and the lock of a run folder.
+"""run.json, the lock of a run folder, and what is recorded of the software.
 
 The lock is the operating system's: it is free as soon as the process is gone, however it ended.
 """
@@ -7,81 +7,91 @@ from __future__ import annotations
 
 import json
 import logging
+import platform
+import subprocess
 import sys
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from capsule_inspection.files import write_whole
-from capsule_inspection.reports.run_folder import read_record
+from capsule_inspection.files import atomic_write_text
+from capsule_inspection.reports.run.files import read_record
 from capsule_inspection.types import FORMAT_VERSION, RunError, RunFiles
 
 log = logging.getLogger(__name__)
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
 
-_WRITTEN = (
+_RUN_FILES = (
     RunFiles.CONFIG,
     RunFiles.SPLIT,
     RunFiles.EPOCHS,
-    RunFiles.FIGURES,
+    RunFiles.METRICS,
     RunFiles.PREDICTIONS,
     RunFiles.CHECKPOINTS,
     RunFiles.PAGE,
     RunFiles.WEIGHTS,
 )
-"""What a run writes under names that others may use, too."""
+"""Files of a run whose names other files may have, too."""
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "lightning",
+    "hydra-core",
+    "numpy",
+    "capsule-inspection",
+)
 
 
 class RunRecord:
-    """The record of one run; holds the folder's lock from `claim` or `reopen` until `close`."""
+    """run.json of one run; holds the folder's lock from `create` or `reopen` until `close`."""
 
     def __init__(self, folder: Path, values: dict[str, Any]) -> None:
         self.folder = folder
         self.values = values
         self._lock = FileLock(folder / RunFiles.LOCK)
-        self._begun = False
+        self._is_written = False
 
     @classmethod
-    def claim(cls, folder: Path, *, seed: int) -> RunRecord:
-        """Begin a run in a new folder. Raises RunError where that would replace files in it."""
+    def create(cls, folder: Path, *, seed: int) -> RunRecord:
+        """Start a run in a new folder. Raises RunError where that would replace files."""
         if (folder / RunFiles.RECORD).exists():
             raise RunError(
-                f"{folder}: there is a run in this folder already. Choose another hydra.run.dir, "
-                f"or go on with that run: python train.py resume={folder}"
+                f"{folder}: this folder has a run already. Choose another hydra.run.dir, or resume "
+                f"that run: python train.py resume={folder}"
             )
-        in_the_way = [name for name in _WRITTEN if (folder / name).exists()]
-        if in_the_way:
+        existing = [name for name in _RUN_FILES if (folder / name).exists()]
+        if existing:
             raise RunError(
-                f"{folder}: a run would replace {', '.join(in_the_way)} in this folder. Nothing is "
+                f"{folder}: a run would replace {', '.join(existing)} in this folder. Nothing is "
                 "overwritten: choose another hydra.run.dir."
             )
-        record = cls(
-            folder,
-            {
-                "format_version": FORMAT_VERSION,
-                "status": RUNNING,
-                "started": _now(),
-                "finished": None,
-                "attempts": 1,
-                "seed": seed,
-                "command": sys.argv,
-            },
-        )
+        values = {
+            "format_version": FORMAT_VERSION,
+            "status": RUNNING,
+            "started": _now(),
+            "finished": None,
+            "attempts": 1,
+            "seed": seed,
+            "command": sys.argv,
+        }
+        record = cls(folder, values)
         record._acquire()
         record.update()
         return record
 
     @classmethod
     def reopen(cls, folder: Path) -> RunRecord:
-        """Go on with a run. Raises RunError where it is running, unreadable or too new.
+        """Resume a run. Raises RunError where it is running, unreadable or of another version.
 
         run.json stays as it is until the first `update`: a refused resume changes nothing.
         """
         record = cls(folder, read_record(folder))
         record._acquire()
-        record.values["attempts"] = int(record.values.get("attempts", 1)) + 1
+        record.values["attempts"] += 1
         record.values |= {"status": RUNNING, "finished": None}
         record.values.pop("error", None)
         return record
@@ -96,18 +106,15 @@ class RunRecord:
             ) from error
 
     def update(self, **values: Any) -> None:
-        """Set values and write the record."""
-        self._begun = True
+        """Set values and write run.json."""
+        self._is_written = True
         self.values.update(values)
-        self.write()
-
-    def write(self) -> None:
         write_record(self.folder, self.values)
 
     def close(self, status: str) -> None:
-        """Write the final status, where anything was begun, and free the lock."""
+        """Write the final status, if run.json was written at all, and release the lock."""
         try:
-            if self._begun:
+            if self._is_written:
                 self.update(status=status, finished=_now())
         except OSError as error:
             log.warning("%s: status %s cannot be written (%s).", self.folder, status, error)
@@ -118,7 +125,48 @@ class RunRecord:
 def write_record(folder: Path, values: dict[str, Any]) -> None:
     """Write run.json."""
     text = json.dumps(values, indent=2, ensure_ascii=False, default=str)
-    write_whole(folder / RunFiles.RECORD, text + "\n")
+    atomic_write_text(folder / RunFiles.RECORD, text + "\n")
+
+
+def require_empty_folder(output: Path) -> None:
+    """Raise RunError where a folder has files beside this command's log, or is a file."""
+    if not output.exists():
+        return
+    if not output.is_dir():
+        raise RunError(f"output={output}: expected a new or empty folder, found a file.")
+    existing = [path.name for path in output.iterdir() if path.name != RunFiles.LOG]
+    if existing:
+        raise RunError(
+            f"output={output}: expected a new or empty folder, found {len(existing)} files, such "
+            f"as {existing[0]}. Nothing is overwritten: name another folder."
+        )
+
+
+def installed_versions(*packages: str) -> dict[str, str]:
+    """Versions of Python, of the packages that shape a result, and of further ones."""
+    versions = {"python": platform.python_version()}
+    for name in (*_PACKAGES, *packages):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def git_commit(folder: Path) -> str | None:
+    """Commit of the source tree, with -dirty where it has changes; None outside of a repository."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()
 
 
 def _now() -> str:

@@ -1,8 +1,9 @@
-"""Which layers of an exported graph may compute with eight bits: those in its middle.
+"""Layers of an exported graph that int8 models compute with eight bits: all but the outer ones.
 
-The first layers see the photograph, whose faint defects are a few of 256 steps, and the last ones
-give what is compared with thresholds: these keep their precision, as all that is no layer does.
-Graphs are given by names.
+The first layers take the image, whose faint defects are a few of 256 steps, and the last ones give
+what is compared with thresholds: these stay in float32, as does the scoring behind the network. The
+engines' defaults quantize them too, and change more predictions: of 65 test images of a ResNet18 in
+OpenVINO 5 instead of 1, of 48 of an autoencoder in ONNX Runtime 9 instead of 1.
 """
 
 from __future__ import annotations
@@ -12,42 +13,40 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 _COLOURS = 3
 
 
-def is_layer(weights: Sequence[int]) -> bool:
-    """Whether weights of a shape (outputs, inputs, ...) are learnt.
+def is_learned(weights: Sequence[int]) -> bool:
+    """Whether weights of a shape (outputs, inputs, ...) belong to a layer of the network.
 
-    Blurs and windows of the scoring are not: they treat each colour, or a map, by itself.
+    Blurs and windows of the scoring do not: they treat each colour, or a map, by itself.
     """
-    if len(weights) < 2:
-        return False
-    return not (weights[1] == 1 and weights[0] <= _COLOURS)
+    return len(weights) >= 2 and not (weights[1] == 1 and weights[0] <= _COLOURS)
 
 
-def inner(
+def inner_layers(
     layers: Collection[str],
-    feeds: Mapping[str, Sequence[str]],
+    consumers: Mapping[str, Sequence[str]],
     *,
     inputs: Iterable[str],
     outputs: Iterable[str],
 ) -> set[str]:
-    """Layers that neither read the graph's inputs nor give its outputs without another in between.
+    """Layers with another layer between them and the graph's inputs, and its outputs.
 
-    `feeds` names, for each node, the nodes that read what it gives.
+    `consumers` has the nodes that read what a node gives, all by name.
     """
     known, ends = set(layers), set(outputs)
-    first = _reached(inputs, feeds, known)
-    last = {layer for layer in known if _reached(feeds.get(layer, ()), feeds, known) & ends}
+    first = _reach(inputs, consumers, known)
+    last = {layer for layer in known if _reach(consumers.get(layer, ()), consumers, known) & ends}
     return known - first - last
 
 
-def _reached(
-    nodes: Iterable[str], feeds: Mapping[str, Sequence[str]], layers: set[str]
+def _reach(
+    nodes: Iterable[str], consumers: Mapping[str, Sequence[str]], layers: set[str]
 ) -> set[str]:
-    """These nodes, and all behind them up to the next layers, which are among them."""
-    seen: set[str] = set()
-    waiting = [*nodes]
-    while waiting:
-        name = waiting.pop()
-        if name not in seen:
-            seen.add(name)
-            waiting += () if name in layers else feeds.get(name, ())
-    return seen
+    """These nodes and all behind them, up to and with the next layers."""
+    reached: set[str] = set()
+    pending = [*nodes]
+    while pending:
+        name = pending.pop()
+        if name not in reached:
+            reached.add(name)
+            pending += () if name in layers else consumers.get(name, ())
+    return reached

@@ -1,1 +1,1 @@
-"""Which model may I trust? Finished runs against each other: figures, tests, words and a page."""
+"""Comparison of models from finished runs: metrics, statistical tests, tables, plots, a page."""

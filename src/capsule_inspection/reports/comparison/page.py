@@ -1,6 +1,6 @@
-"""One comparison as HTML that needs nothing else, and as Markdown.
+"""A comparison as a self-contained HTML page and as Markdown.
 
-Jinja2 templates beside this file; every text that came from files is escaped.
+The Jinja2 templates escape every text that comes from files.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from capsule_inspection.reports import html
-from capsule_inspection.reports.comparison import words
-from capsule_inspection.reports.comparison.answer import Answer
 from capsule_inspection.reports.comparison.cells import Table
-from capsule_inspection.reports.comparison.contestant import fold_of, seed_of
-from capsule_inspection.reports.comparison.measured import Measured
+from capsule_inspection.reports.comparison.model_metrics import ModelMetrics
+from capsule_inspection.reports.comparison.model_runs import get_fold, get_seed
+from capsule_inspection.reports.comparison.pairwise import PairwiseComparison
+from capsule_inspection.reports.comparison.pairwise_summary import details, headline
+from capsule_inspection.reports.comparison.summary import Summary
 from capsule_inspection.reports.comparison.tables import pair_table
-from capsule_inspection.reports.comparison.verdicts import Verdict
-from capsule_inspection.reports.html import Picture
+from capsule_inspection.reports.formatting import format_list
+from capsule_inspection.reports.html import EmbeddedImage
+from capsule_inspection.reports.run.run_folder import RunFolder
 
 _TEMPLATES = Path(__file__).parent / "templates"
-VERDICT_NOTE = (
+PAIRS_NOTE = (
     "Two models are compared image by image, on the same images. “Not distinguishable” means that "
     "differences like this one come about by chance in more than one of twenty comparisons; it "
     "does not mean that the two are equal. Intervals are for a pair by itself, p values are "
@@ -32,27 +34,27 @@ VERDICT_NOTE = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that a comparison says, ready to be written down."""
+    """The contents of a comparison."""
 
-    measured: Sequence[Measured]
-    verdicts: Sequence[Verdict]
-    answer: Answer
+    results: Sequence[ModelMetrics]
+    pairs: Sequence[PairwiseComparison]
+    summary: Summary
     tables: Sequence[Table]
     failures: Sequence[str]
     reference_note: str = ""
-    """How the one was chosen with which all others are compared, where that must be told."""
+    """How the reference of the pairwise comparisons was chosen."""
 
 
-def as_html(comparison: Comparison, pictures: Sequence[Picture], *, drawn_note: str) -> str:
-    """The page; opens without a network."""
+def to_html(comparison: Comparison, plots: Sequence[EmbeddedImage], *, plots_note: str) -> str:
+    """The page; it needs no network."""
     template = _environment(autoescape=True).get_template("comparison.html.j2")
-    return template.render(**_content(comparison, pictures), drawn_note=drawn_note)
+    return template.render(**_content(comparison, plots), plots_note=plots_note)
 
 
-def as_markdown(comparison: Comparison, pictures: Sequence[Picture]) -> str:
-    """The same without the disagreement of a browser."""
+def to_markdown(comparison: Comparison, plots: Sequence[EmbeddedImage]) -> str:
+    """The same as Markdown."""
     template = _environment(autoescape=False).get_template("comparison.md.j2")
-    text = template.render(**_content(comparison, pictures))
+    text = template.render(**_content(comparison, plots))
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
@@ -64,7 +66,7 @@ def _environment(*, autoescape: bool) -> Any:
 
 
 def _markdown_line(text: str) -> str:
-    """Text without a meaning in Markdown or HTML, on one line."""
+    """Text on one line, with the special characters of Markdown and HTML escaped."""
     return re.sub(r"([\\`*_\[\]<>#])", r"\\\1", " ".join(str(text).split()))
 
 
@@ -72,42 +74,38 @@ def _markdown_cell(text: str) -> str:
     return _markdown_line(text).replace("|", r"\|")
 
 
-def _content(comparison: Comparison, pictures: Sequence[Picture]) -> dict[str, Any]:
-    measured = comparison.measured
-    models = [one.name for one in measured]
-    title = f"Comparison of {len(models)} models" if len(models) > 1 else f"Figures of {models[0]}"
+def _content(comparison: Comparison, plots: Sequence[EmbeddedImage]) -> dict[str, Any]:
+    results = comparison.results
+    models = [result.name for result in results]
+    title = f"Comparison of {len(models)} models" if len(models) > 1 else f"Metrics of {models[0]}"
     return {
         "title": title,
-        "subtitle": _subtitle(measured),
-        "answer": comparison.answer,
+        "subtitle": _subtitle(results),
+        "summary": comparison.summary,
         "failures": comparison.failures,
-        "leading": [table for table in comparison.tables if table.leads],
-        "tables": [table for table in comparison.tables if not table.leads],
-        "verdicts": [
-            {
-                "headline": words.headline(verdict),
-                "details": words.details(verdict),
-                "table": pair_table(verdict),
-            }
-            for verdict in comparison.verdicts
+        "leading": [table for table in comparison.tables if table.is_leading],
+        "tables": [table for table in comparison.tables if not table.is_leading],
+        "pairs": [
+            {"headline": headline(pair), "details": details(pair), "table": pair_table(pair)}
+            for pair in comparison.pairs
         ],
-        "verdict_note": f"{VERDICT_NOTE} {comparison.reference_note}".strip(),
-        "pictures": pictures,
-        "runs": [_run(one, run) for one in measured for run in one.contestant.runs],
+        "pairs_note": f"{PAIRS_NOTE} {comparison.reference_note}".strip(),
+        "plots": plots,
+        "runs": [_describe_run(result, run) for result in results for run in result.model.runs],
     }
 
 
-def _subtitle(measured: Sequence[Measured]) -> str:
-    runs = [run for one in measured for run in one.contestant.runs]
-    tasks = list(dict.fromkeys(one.contestant.task for one in measured))
+def _subtitle(results: Sequence[ModelMetrics]) -> str:
+    runs = [run for result in results for run in result.model.runs]
+    tasks = list(dict.fromkeys(result.model.task for result in results))
     data = list(dict.fromkeys(str(run.record.get("data", {}).get("name", "?")) for run in runs))
-    images = sorted({len(one.contestant.image) for one in measured})
-    folds = {fold_of(run) for run in runs} - {None}
-    seeds = {seed_of(run) for run in runs}
+    images = sorted({len(result.model.image_ids) for result in results})
+    folds = {get_fold(run) for run in runs} - {None}
+    seeds = {get_seed(run) for run in runs}
     parts = [
         f"{len(runs)} runs" if len(runs) > 1 else "1 run",
-        f"task {words.listed(tasks)}",
-        f"data {words.listed(data)}",
+        f"task {format_list(tasks)}",
+        f"data {format_list(data)}",
         f"{' or '.join(map(str, images))} test images a model",
     ]
     if folds:
@@ -116,8 +114,8 @@ def _subtitle(measured: Sequence[Measured]) -> str:
     return ", ".join(parts)
 
 
-def _run(one: Measured, run: Any) -> dict[str, str]:
-    fold = fold_of(run)
+def _describe_run(result: ModelMetrics, run: RunFolder) -> dict[str, str]:
+    fold = get_fold(run)
     detail = [] if fold is None else [f"fold {fold}"]
-    detail.append(f"seed {seed_of(run)}")
-    return {"model": one.name, "path": str(run.path), "detail": ", ".join(detail)}
+    detail.append(f"seed {get_seed(run)}")
+    return {"model": result.name, "path": str(run.path), "detail": ", ".join(detail)}

@@ -1,4 +1,4 @@
-"""Which runs are one model trained several times, and what each model is called.
+"""Groups runs into models by their settings, and names the models.
 
 From the dotted settings of config.yaml; reads no files.
 """
@@ -9,25 +9,26 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from capsule_inspection.reports.run_folder import RunFolder
+from capsule_inspection.reports.run.run_folder import RunFolder
 
 Settings = Mapping[str, Any]
 
-LONGEST = 36
+MAX_NAME_LENGTH = 36
 LOSS_WEIGHTS = "loss_weights"
 SEED, FOLD = "seed", "split.fold"
 MODEL, DATA, ENCODER = "model.name", "data.name", "model.encoder"
-_NOT_OF_THE_MODEL = (
+_IGNORED = (
     SEED,
     FOLD,
     "resume",
     "save_weights",
-    # Defaults that trainer.max_epochs, optimizer.lr and settings of data take up.
+    # Defaults of trainer.max_epochs, optimizer.lr and of data keys.
     "task.epochs",
     "task.learning_rate",
     "task.image_size",
-    "task.painted",
-    "task.pasted",
+    "task.synthetic_defects",
+    "task.copy_paste",
+    "task.real_defects",
     "data.root",
     "data.cache_folder",
     "data.workers",
@@ -41,17 +42,16 @@ _NOT_OF_THE_MODEL = (
     "trainer.enable_progress_bar",
     "trainer.log_every_n_steps",
     "trainer.profiler",
-    "callbacks.ema.start_epoch",  # of runs of before, in which it did nothing
 )
-"""Data's place, machine, repetition, and what stands elsewhere: none of it makes another model."""
+"""Settings that do not make another model: locations, hardware, repetition, and duplicates."""
 
 
 def model_settings(run: RunFolder) -> dict[str, Any]:
-    """What makes a run's model and its data; equal for runs that differ in fold or seed only."""
+    """The settings of a model and its data; equal for runs that differ in fold or seed only."""
     settings = {
         key: value
         for key, value in run.settings.items()
-        if not any(key == name or key.startswith(f"{name}.") for name in _NOT_OF_THE_MODEL)
+        if not any(key == name or key.startswith(f"{name}.") for name in _IGNORED)
     }
     return settings | {
         MODEL: run.record.get("model", run.settings.get(MODEL, "model")),
@@ -60,26 +60,25 @@ def model_settings(run: RunFolder) -> dict[str, Any]:
     }
 
 
-def as_key(settings: Settings) -> str:
-    """Equal for equal settings, whatever their order, and whether they say 0 or 0.0."""
-    whole = {key: _number(value) for key, value in settings.items()}
-    return json.dumps(whole, sort_keys=True, default=str)
+def settings_key(settings: Settings) -> str:
+    """Equal for equal settings, whatever their order, and for 0 and 0.0."""
+    normalized = {key: _as_integer(value) for key, value in settings.items()}
+    return json.dumps(normalized, sort_keys=True, default=str)
 
 
-def _number(value: Any) -> Any:
-    """A whole number as an int."""
+def _as_integer(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def names_of(models: Sequence[Settings]) -> list[str]:
-    """A name for each model: that of its network, and the settings that tell namesakes apart.
+def model_names(models: Sequence[Settings]) -> list[str]:
+    """A name for each model: its architecture, and the settings in which models of it differ.
 
-    Where those are many the namesakes get letters, and `told_apart` says what they stand for. Two
-    models of equal settings get a number behind their name.
+    Where the names would be long they get letters, and `distinguishing_settings` has the settings.
+    Models with equal settings get numbers.
     """
-    names = [_name(settings, models) for settings in models]
+    names = [_full_name(settings, models) for settings in models]
     names = [
-        _lettered(settings, models) if _has_long(settings, models, names) else name
+        _letter_name(settings, models) if _has_long_name(settings, models, names) else name
         for name, settings in zip(names, models, strict=True)
     ]
     return [
@@ -88,65 +87,65 @@ def names_of(models: Sequence[Settings]) -> list[str]:
     ]
 
 
-def told_apart(settings: Settings, models: Sequence[Settings]) -> str:
-    """The settings of a model in which its namesakes differ; empty where it has none."""
-    keys = _told_of(settings, models)
-    return ", ".join(f"{key}={_text(settings.get(key))}" for key in keys)
+def distinguishing_settings(settings: Settings, models: Sequence[Settings]) -> str:
+    """The settings in which a model differs from others of its architecture."""
+    keys = _distinguishing_keys(settings, models)
+    return ", ".join(f"{key}={_format_value(settings.get(key))}" for key in keys)
 
 
-def differing(models: Sequence[Settings]) -> list[str]:
+def differing_settings(models: Sequence[Settings]) -> list[str]:
     """The settings in which models differ, in the order of their files."""
     keys = list(dict.fromkeys(key for settings in models for key in settings))
-    return [key for key in keys if len({as_key({key: own.get(key)}) for own in models}) > 1]
+    return [key for key in keys if len({settings_key({key: own.get(key)}) for own in models}) > 1]
 
 
-def _namesakes(settings: Settings, models: Sequence[Settings]) -> list[Settings]:
+def _same_architecture(settings: Settings, models: Sequence[Settings]) -> list[Settings]:
     return [other for other in models if other[MODEL] == settings[MODEL]]
 
 
-def _has_long(settings: Settings, models: Sequence[Settings], names: Sequence[str]) -> bool:
-    """Whether any namesake's name is too long for a table; then all of them get letters."""
+def _has_long_name(settings: Settings, models: Sequence[Settings], names: Sequence[str]) -> bool:
+    """Whether any name of this architecture is too long for a table; then all get letters."""
     return any(
-        len(name) > LONGEST
+        len(name) > MAX_NAME_LENGTH
         for name, other in zip(names, models, strict=True)
         if other[MODEL] == settings[MODEL]
     )
 
 
-def _lettered(settings: Settings, models: Sequence[Settings]) -> str:
-    alike = [as_key(other) for other in _namesakes(settings, models)]
-    number = list(dict.fromkeys(alike)).index(as_key(settings))
+def _letter_name(settings: Settings, models: Sequence[Settings]) -> str:
+    alike = [settings_key(other) for other in _same_architecture(settings, models)]
+    number = list(dict.fromkeys(alike)).index(settings_key(settings))
     letter = chr(ord("A") + number) if number < 26 else str(number + 1)
     return f"{settings[MODEL]} {letter}"
 
 
-def _told_of(settings: Settings, models: Sequence[Settings]) -> list[str]:
-    """The settings that tell a model from its namesakes.
+def _distinguishing_keys(settings: Settings, models: Sequence[Settings]) -> list[str]:
+    """The keys of the settings in which models of this architecture differ.
 
-    The encoder too where those of other architectures are not the same: it is half of the network.
+    Also the encoder where the models of the comparison have different ones.
     """
-    keys = _shown(differing(_namesakes(settings, models)))
+    keys = _drop_redundant(differing_settings(_same_architecture(settings, models)))
     encoders = {other[ENCODER] for other in models if ENCODER in other}
     if ENCODER in settings and ENCODER not in keys and len(encoders) > 1:
         return [ENCODER, *keys]
     return keys
 
 
-def _name(settings: Settings, models: Sequence[Settings]) -> str:
-    keys = _told_of(settings, models)
-    parts = [f"{_short(key, keys)}={_text(settings.get(key))}" for key in keys]
+def _full_name(settings: Settings, models: Sequence[Settings]) -> str:
+    keys = _distinguishing_keys(settings, models)
+    parts = [f"{_short_key(key, keys)}={_format_value(settings.get(key))}" for key in keys]
     return ", ".join([str(settings[MODEL]), *parts])
 
 
-def _shown(keys: list[str]) -> list[str]:
-    """Settings that need to be told: without the fingerprint where the data's name says it."""
+def _drop_redundant(keys: list[str]) -> list[str]:
+    """Without the fingerprint of the images where the name of the data set differs."""
     return [key for key in keys if key != "images" or DATA not in keys]
 
 
-def _short(key: str, keys: Sequence[str]) -> str:
-    """The last part of a dotted name, with the part before it where that is not enough.
+def _short_key(key: str, keys: Sequence[str]) -> str:
+    """The last part of a dotted key; more of it where that is ambiguous.
 
-    Nor is it for the weights of a loss: a model called `dice=0.5` would seem to have reached that.
+    Loss weights keep their prefix: the name `dice=0.5` would look like a result.
     """
     before, _, last = key.rpartition(".")
     if before.endswith(LOSS_WEIGHTS):
@@ -155,6 +154,6 @@ def _short(key: str, keys: Sequence[str]) -> str:
     return last if len(alike) == 1 and last != "name" else key.removesuffix(".name")
 
 
-def _text(value: Any) -> str:
+def _format_value(value: Any) -> str:
     text = json.dumps(value, default=str) if isinstance(value, list | dict) else str(value)
     return text if len(text) <= 24 else f"{text[:12]}…{text[-8:]}"

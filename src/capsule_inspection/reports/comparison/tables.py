@@ -1,4 +1,4 @@
-"""The tables of what models reached, what tells them apart, and each pair; and all of it as CSV."""
+"""Tables of test metrics, settings, seeds and pairs; and all numbers of a comparison as CSV."""
 
 from __future__ import annotations
 
@@ -9,223 +9,237 @@ from collections.abc import Sequence
 import numpy as np
 
 from capsule_inspection.metrics import names
-from capsule_inspection.reports.comparison import one_class, settings, words
-from capsule_inspection.reports.comparison.cells import Cell, Table, figure_cell, name_cell
-from capsule_inspection.reports.comparison.cost_tables import COST, TRAINING
-from capsule_inspection.reports.comparison.measured import OF_SEEDS, Measured
-from capsule_inspection.reports.comparison.verdicts import Verdict
+from capsule_inspection.metrics.registry import short_metric_label
+from capsule_inspection.reports.comparison import settings
+from capsule_inspection.reports.comparison.cells import (
+    Cell,
+    Table,
+    metric_cell,
+    metric_heading,
+    name_cell,
+    recall_definition,
+)
+from capsule_inspection.reports.comparison.cost_tables import COST_COLUMNS, TRAINING_COLUMNS
+from capsule_inspection.reports.comparison.model_metrics import SEED_METRICS, ModelMetrics
+from capsule_inspection.reports.comparison.pairwise import PairwiseComparison
+from capsule_inspection.reports.comparison.pairwise_summary import format_interval, format_test
+from capsule_inspection.reports.formatting import (
+    format_fraction,
+    format_list,
+    format_p_value,
+    format_points,
+)
 
-QUALITY = "Test images"
-WHOLE = (
+IMAGE_METRICS_TITLE = "Test images"
+IMAGE_METRICS = (
     names.ACCURACY,
     names.BALANCED_ACCURACY,
     names.MACRO_F1,
-    names.DEFECTS_MISSED,
-    names.GOOD_REJECTED,
+    names.FALSE_NEGATIVE_RATE,
+    names.FALSE_POSITIVE_RATE,
     names.AUROC,
 )
-OF_ONE_CLASS = (
+ANOMALY_METRICS = (
     names.AVERAGE_PRECISION,
     names.F1,
-    names.RECALL_AT_RATE,
+    names.TPR_AT_FPR,
 )
-"""Shown too where a model names no classes."""
+"""Shown where a model has no class probabilities."""
 
 
-def quality_table(measured: Sequence[Measured]) -> Table:
-    """What each model reached on its test images."""
-    wanted = WHOLE if _all_name(measured) else (*WHOLE, *OF_ONE_CLASS)
-    shown = [name for name in wanted if any(name in one.figures for one in measured)]
-    lower = names.LOWER_IS_BETTER
-    columns = [f"{words.metric(name)}{' ↓' if name in lower else ''}" for name in shown]
+def image_metrics_table(results: Sequence[ModelMetrics]) -> Table:
+    """The image metrics of each model on its test images."""
+    wanted = IMAGE_METRICS if _all_classify(results) else (*IMAGE_METRICS, *ANOMALY_METRICS)
+    shown = [name for name in wanted if any(name in result.metrics for result in results)]
+    columns = [metric_heading(name) for name in shown]
     rows = [
         (
-            name_cell(one),
-            *(figure_cell(one.figures.get(name)) for name in shown),
-            Cell(str(len(one.contestant.image)), len(one.contestant.image)),
+            name_cell(result),
+            *(metric_cell(result.metrics.get(name)) for name in shown),
+            Cell(str(len(result.model.image_ids)), len(result.model.image_ids)),
         )
-        for one in measured
+        for result in results
     ]
-    note = _quality_note(measured)
-    return Table(QUALITY, ("model", *columns, "images"), tuple(rows), note, leads=True)
+    note = _image_metrics_note(results)
+    columns = ["model", *columns, "images"]
+    return Table(IMAGE_METRICS_TITLE, tuple(columns), tuple(rows), note, is_leading=True)
 
 
-def _all_name(measured: Sequence[Measured]) -> bool:
-    return all(one.contestant.names_defects for one in measured)
+def _all_classify(results: Sequence[ModelMetrics]) -> bool:
+    return all(result.model.has_probabilities for result in results)
 
 
-def _none_names(measured: Sequence[Measured]) -> bool:
-    return not any(one.contestant.names_defects for one in measured)
+def _none_classify(results: Sequence[ModelMetrics]) -> bool:
+    return not any(result.model.has_probabilities for result in results)
 
 
-def _quality_note(measured: Sequence[Measured]) -> str:
-    told = ["Each with its 95% interval; AUROC is that of good against defect."]
-    if not _none_names(measured):
-        told.append(
-            "Folds are pooled: every image is tested once for each seed. Of several seeds, values "
-            "and limits are averaged."
+def _image_metrics_note(results: Sequence[ModelMetrics]) -> str:
+    sentences = ["Each with its 95% interval; AUROC is that of good against defect."]
+    if not _none_classify(results):
+        sentences.append(
+            "Folds are pooled: every image is tested once for each seed. Over several seeds, "
+            "values and limits are averaged."
         )
-    if not _all_name(measured):
-        told += _one_class_notes(measured)
-    if any(one.contestant.marks_pixels for one in measured):
-        told.append("Models that mark pixels call an image by what they marked in it.")
-    return " ".join([*told, "↓: lower is better."])
+    if not _all_classify(results):
+        sentences += _anomaly_metrics_notes(results)
+    if any(result.model.has_masks for result in results):
+        sentences.append("Segmentation models classify an image by their predicted mask.")
+    return " ".join([*sentences, "↓: lower is better."])
 
 
-def _one_class_notes(measured: Sequence[Measured]) -> list[str]:
-    whose = "" if _none_names(measured) else " of models that name no classes"
-    told = [
-        f"Figures{whose} are means over folds and seeds: each training has a scale of its own, so "
-        "scores of several are never pooled. An image that several of them judged is one image, in "
-        "the intervals and in the number of images."
+def _anomaly_metrics_notes(results: Sequence[ModelMetrics]) -> list[str]:
+    which = "" if _none_classify(results) else " of models without class probabilities"
+    sentences = [
+        f"Metrics{which} are means over folds and seeds: each training has its own scale, so "
+        "scores of several are never pooled. An image that several of them predicted is one image, "
+        "in the intervals and in the number of images."
     ]
-    if whose:
-        told.append("Verdicts on a pair of the two kinds take AUROC within folds for both.")
-    with_it = [one for one in measured if names.RECALL_AT_RATE in one.figures]
-    rates = {one_class.false_alarm_rate(one.contestant) for one in with_it} - {None}
+    if which:
+        sentences.append("A classifier and another model are compared by AUROC within folds.")
+    with_rate = [result for result in results if names.TPR_AT_FPR in result.metrics]
+    rates = {result.model.runs[0].target_fpr for result in with_rate} - {None}
     if rates:
-        asked = " or ".join(f"{rate:.3g}" for rate in sorted(rate for rate in rates if rate))
-        told.append(
-            "Recall at the false-alarm rate: the defects that would be found if the threshold let "
-            f"at most {asked} of these good images be rejected."
+        targets = " or ".join(f"{rate:.3g}" for rate in sorted(rate for rate in rates if rate))
+        sentences.append(
+            f"{short_metric_label(names.TPR_AT_FPR).capitalize()}: the defects that would be found "
+            f"if the threshold let at most {targets} of these good images be rejected."
         )
-    return told
+    return sentences
 
 
-def recall_table(measured: Sequence[Measured]) -> Table | None:
+def recall_table(results: Sequence[ModelMetrics]) -> Table | None:
     """Recall of each class; None where there is none.
 
-    What it means differs between those that name classes and those that do not: where both stand
-    in one table a column says which.
+    Its meaning differs with and without class probabilities: where both stand in one table, a
+    column says which.
     """
-    found = [names.of_classes(one.figures, names.RECALL) for one in measured]
-    classes = list(dict.fromkeys(name for of_one in found for name in of_one))
+    recalls = [names.class_metrics(result.metrics, names.RECALL) for result in results]
+    classes = list(dict.fromkeys(name for of_model in recalls for name in of_model))
     if not classes:
         return None
-    mixed = not _all_name(measured) and not _none_names(measured)
+    is_mixed = not _all_classify(results) and not _none_classify(results)
     rows = [
         (
-            name_cell(one),
-            *([Cell(words.counted(one.contestant))] if mixed else []),
-            *(figure_cell(of_one.get(name)) for name in classes),
+            name_cell(result),
+            *([Cell(recall_definition(result))] if is_mixed else []),
+            *(metric_cell(of_model.get(name)) for name in classes),
         )
-        for one, of_one in zip(measured, found, strict=True)
+        for result, of_model in zip(results, recalls, strict=True)
     ]
-    columns = ("model", *(["what is counted"] if mixed else []), *classes)
-    return Table("Recall of each class", columns, tuple(rows), _recall_note(measured))
+    columns = ("model", *(["what is counted"] if is_mixed else []), *classes)
+    return Table("Recall of each class", columns, tuple(rows), _recall_note(results))
 
 
-def _recall_note(measured: Sequence[Measured]) -> str:
-    named = "Share of the images of a class that are named correctly; – where it has none."
+def _recall_note(results: Sequence[ModelMetrics]) -> str:
+    good_classes = list(dict.fromkeys(result.model.normal_class for result in results))
+    named = "Fraction of the images of a class that are classified correctly; – where it has none."
     rejected = (
-        "Share of the images of a class that are rejected, as defects should be; of "
-        f"{words.listed(_good_names(measured))}: that pass."
+        "Fraction of the images of a class that are rejected, as defects should be; of "
+        f"{format_list(good_classes)}: that are accepted."
     )
-    if _all_name(measured):
+    if _all_classify(results):
         return named
-    if _none_names(measured):
+    if _none_classify(results):
         return f"{rejected} – where it has none."
     return (
-        "The rows do not all mean the same. Named: the share of the images of a class that got its "
-        f"very name; a defect that was taken for another is not counted. Rejected: the "
-        f"{rejected[0].lower()}{rejected[1:]} That is the easier task, so compare rows of one kind "
-        "only; defects missed and good ones rejected, above, mean the same for all."
+        "The rows do not all mean the same. Named: the fraction of the images of a class that are "
+        "assigned to this very class; a defect that is taken for another is not counted. Rejected: "
+        f"the {rejected[0].lower()}{rejected[1:]} That is the easier task, so compare rows of one "
+        "kind only; defects missed and good ones rejected, above, mean the same for all."
     )
 
 
-def _good_names(measured: Sequence[Measured]) -> list[str]:
-    return list(dict.fromkeys(one.contestant.good for one in measured))
-
-
-def settings_table(measured: Sequence[Measured]) -> Table | None:
-    """What tells models of one network apart; None where their names say all."""
-    models = [settings.model_settings(one.contestant.runs[0]) for one in measured]
+def settings_table(results: Sequence[ModelMetrics]) -> Table | None:
+    """The settings in which models of one architecture differ; None where their names say all."""
+    all_settings = [settings.model_settings(result.model.runs[0]) for result in results]
     rows = [
-        (name_cell(one), Cell(told))
-        for one, model in zip(measured, models, strict=True)
-        if (told := settings.told_apart(model, models))
+        (name_cell(result), Cell(text))
+        for result, own in zip(results, all_settings, strict=True)
+        if (text := settings.distinguishing_settings(own, all_settings))
     ]
     return Table("Settings", ("model", "what differs"), tuple(rows)) if rows else None
 
 
-def seeds_table(measured: Sequence[Measured]) -> Table | None:
-    """How much seeds differ; None where nobody has several."""
-    with_seeds = [one for one in measured if len(one.contestant.seeds) > 1]
+def seeds_table(results: Sequence[ModelMetrics]) -> Table | None:
+    """The variation between seeds; None where no model has several."""
+    with_seeds = [result for result in results if len(result.model.seeds) > 1]
     if not with_seeds:
         return None
-    known = {metric for one in with_seeds for of_seed in one.by_seed.values() for metric in of_seed}
-    shown = [metric for metric in OF_SEEDS if metric in known]
+    known = {
+        metric for result in with_seeds for values in result.by_seed.values() for metric in values
+    }
+    shown = [metric for metric in SEED_METRICS if metric in known]
     rows = []
-    for one in with_seeds:
-        cells = [name_cell(one), Cell(", ".join(map(str, one.contestant.seeds)))]
+    for result in with_seeds:
+        cells = [name_cell(result), Cell(", ".join(map(str, result.model.seeds)))]
         for metric in shown:
-            values = [of_seed[metric] for of_seed in one.by_seed.values() if metric in of_seed]
-            cells.append(_spread_of_seeds(values))
+            values = [of_seed[metric] for of_seed in result.by_seed.values() if metric in of_seed]
+            cells.append(_seed_spread_cell(values))
         rows.append(tuple(cells))
     return Table(
         "Spread over seeds",
-        ("model", "seeds", *map(words.metric, shown)),
+        ("model", "seeds", *map(short_metric_label, shown)),
         tuple(rows),
-        "Mean (least to most; standard deviation) of the same test images under other first "
+        "Mean (least to most; standard deviation) on the same test images, with other initial "
         "weights and another order of training.",
     )
 
 
-def pair_table(verdict: Verdict) -> Table:
-    """All figures of a pair with their tests."""
+def pair_table(pair: PairwiseComparison) -> Table:
+    """All metrics of a pair with their tests."""
     rows = [
         (
-            Cell(words.metric(name)),
-            Cell(words.points(difference.value), difference.value),
-            Cell(words.interval(difference).strip(" ()") or "–"),
-            Cell(words.test_and_p(difference), difference.p_value),
-            _corrected_cell(verdict, name),
-            Cell("yes" if verdict.differs(name) else "no"),
+            Cell(short_metric_label(name)),
+            Cell(format_points(difference.value), difference.value),
+            Cell(format_interval(difference).strip(" ()") or "–"),
+            Cell(format_test(difference), difference.p_value),
+            _corrected_cell(pair, name),
+            Cell("yes" if pair.is_significant(name) else "no"),
         )
-        for name, difference in verdict.differences.items()
+        for name, difference in pair.differences.items()
     ]
-    columns = ("figure", "difference in points", "95% interval", "test", "corrected", "told apart")
+    columns = ("metric", "difference in points", "95% interval", "test", "corrected", "significant")
     return Table("", columns, tuple(rows))
 
 
-def _corrected_cell(verdict: Verdict, name: str) -> Cell:
-    """The p value that knows how many pairs were tested by this figure."""
-    pairs = verdict.pairs(name)
-    whose = f", for {pairs} pairs" if pairs > 1 else ""
-    return Cell(f"p {words.p(verdict.corrected.get(name))}{whose}", verdict.corrected.get(name))
+def _corrected_cell(pair: PairwiseComparison, name: str) -> Cell:
+    """The p value, corrected for the number of pairs that were tested by this metric."""
+    pairs, p_value = pair.num_pairs(name), pair.corrected_p_values.get(name)
+    suffix = f", for {pairs} pairs" if pairs > 1 else ""
+    return Cell(f"p {format_p_value(p_value)}{suffix}", p_value)
 
 
-def as_csv(measured: Sequence[Measured]) -> str:
-    """One row a model: every figure with its limits and n, every number of training and cost."""
-    metrics = list(dict.fromkeys(name for one in measured for name in one.figures))
-    parts = ("", "_low", "_high", "_n")
-    costs = (*TRAINING, *COST)
+def to_csv(results: Sequence[ModelMetrics]) -> str:
+    """A row for each model: all metrics with limits and n, all numbers of training and cost."""
+    metrics = list(dict.fromkeys(name for result in results for name in result.metrics))
+    suffixes = ("", "_low", "_high", "_n")
+    costs = (*TRAINING_COLUMNS, *COST_COLUMNS)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
-        ["model", "task", "runs", "seeds", "stage", "optimistic", "first_weights"]
-        + [f"{name}{part}" for name in metrics for part in parts]
+        ["model", "task", "runs", "seeds", "stage", "optimistic", "initial_weights"]
+        + [f"{name}{suffix}" for name in metrics for suffix in suffixes]
         + [label.replace(",", "").replace(" ", "_") for label, _, _ in costs]
     )
-    for one in measured:
-        row: list[object] = [one.name, one.contestant.task, len(one.contestant.runs)]
-        row += [" ".join(map(str, one.contestant.seeds)), one.contestant.stage]
-        row += [one.contestant.is_optimistic, one.weights]
+    for result in results:
+        row: list[object] = [result.name, result.model.task, len(result.model.runs)]
+        row += [" ".join(map(str, result.model.seeds)), result.model.stage]
+        row += [result.model.is_optimistic, result.weights]
         for name in metrics:
-            figure = one.figures.get(name)
-            row += ["", "", "", ""] if figure is None else list(vars(figure).values())
-        spreads = [one.cost(of_run) for _, of_run, _ in costs]
+            estimate = result.metrics.get(name)
+            row += ["", "", "", ""] if estimate is None else list(vars(estimate).values())
+        spreads = [result.cost(run_value) for _, run_value, _ in costs]
         row += ["" if spread is None else spread.mean for spread in spreads]
         writer.writerow(["" if cell is None else cell for cell in row])
     return text.getvalue()
 
 
-def _spread_of_seeds(values: Sequence[float]) -> Cell:
+def _seed_spread_cell(values: Sequence[float]) -> Cell:
     if not values:
         return Cell("–")
-    least, most = words.share(min(values)), words.share(max(values))
+    least, most = format_fraction(min(values)), format_fraction(max(values))
     if len(values) < 2:
         return Cell(least, values[0])
-    deviation = float(np.std(values, ddof=1))
-    text = f"{words.share(float(np.mean(values)))} ({least} to {most}; {words.share(deviation)})"
-    return Cell(text, float(np.mean(values)))
+    mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
+    text = f"{format_fraction(mean)} ({least} to {most}; {format_fraction(deviation)})"
+    return Cell(text, mean)

@@ -1,6 +1,6 @@
-"""What set the thresholds of one-class models, and whether they keep what was asked.
+"""How the thresholds of one-class models are set, and whether they keep their target rate.
 
-From the record of each run; of classifiers, whose probabilities decide, there is nothing to say.
+From the record of each run; classifiers have no threshold.
 """
 
 from __future__ import annotations
@@ -15,14 +15,20 @@ from capsule_inspection.metrics.thresholds import (
     F1,
     SIGMA,
     Threshold,
-    rejects_beyond_chance,
+    exceeds_target_fpr,
 )
-from capsule_inspection.reports.comparison import words
-from capsule_inspection.reports.comparison.cells import Cell, Table, figure_cell, name_cell
-from capsule_inspection.reports.comparison.measured import Measured, Spread
-from capsule_inspection.types import Figure
+from capsule_inspection.reports.comparison.cells import (
+    Cell,
+    Table,
+    format_spread,
+    metric_cell,
+    name_cell,
+)
+from capsule_inspection.reports.comparison.model_metrics import ModelMetrics, Spread
+from capsule_inspection.reports.formatting import format_estimate, format_fraction, format_list
+from capsule_inspection.types import Estimate
 
-FEW_GOOD = 50
+FEW_GOOD_IMAGES = 50
 """Good test images of a run below which one of them is more than two points."""
 
 _RULES = {
@@ -31,157 +37,164 @@ _RULES = {
     F1: "best F1, with labelled defects",
 }
 _NOTE = (
-    "Asked: the share of good images that the rule promises to reject at most. Only the conformal "
-    "one promises any, and on average over calibrations, so a single run may lie above. Enough: "
-    "whether so many good images suffice for the share that was asked for."
+    "Target: the largest fraction of good images that the rule allows to be rejected. Only the "
+    "conformal rule guarantees one, and on average over calibrations, so a single run may lie "
+    "above. Enough: whether there are enough good images for this target."
 )
 
 
-def threshold_table(measured: Sequence[Measured]) -> Table | None:
-    """What was asked of each threshold and what it does; None where no threshold decides."""
+def threshold_table(results: Sequence[ModelMetrics]) -> Table | None:
+    """Target and measured false-positive rate of each threshold; None without thresholds."""
     rows = [
         (
-            name_cell(one),
+            name_cell(result),
             Cell(_RULES.get(found[0].rule, found[0].rule)),
-            _asked_cell(found),
-            figure_cell(one.figures.get(names.GOOD_REJECTED)),
+            _target_cell(found),
+            metric_cell(result.metrics.get(names.FALSE_POSITIVE_RATE)),
             _good_images_cell(found),
-            Cell(_enough(found)),
+            Cell(_describe_sufficiency(found)),
         )
-        for one in measured
-        if (found := thresholds_of(one))
+        for result in results
+        if (found := read_thresholds(result))
     ]
-    columns = ("model", "rule", "asked: good ones rejected", "good test images rejected",
+    columns = ("model", "rule", "target: good ones rejected", "good test images rejected",
                "good images that set it", "enough")  # fmt: skip
     return Table("Thresholds", columns, tuple(rows), _NOTE) if rows else None
 
 
-def thresholds_of(one: Measured) -> list[Threshold]:
-    """The thresholds of its runs, as far as their records have them.
+def read_thresholds(result: ModelMetrics) -> list[Threshold]:
+    """The thresholds of the runs that have one.
 
     Raises RunError where one is not as expected.
     """
-    return [found for run in one.contestant.runs if (found := run.threshold) is not None]
+    return [found for run in result.model.runs if (found := run.threshold) is not None]
 
 
-def sentences(measured: Sequence[Measured]) -> list[str]:
-    """How many good ones are rejected against what was asked."""
-    told = [
-        f"{one.name} {words.figure(rejected)}, asked {words.share(asked)}"
-        for one, asked, rejected in _promises(measured)
+def sentences(results: Sequence[ModelMetrics]) -> list[str]:
+    """Measured against target false-positive rates."""
+    parts = [
+        f"{result.name} {format_estimate(rejected)}, target {format_fraction(target)}"
+        for result, target, rejected in _with_target(results)
     ]
-    return [f"Good ones rejected against what was asked for: {'; '.join(told)}."] if told else []
+    return [f"Good ones rejected against the target: {'; '.join(parts)}."] if parts else []
 
 
-def caveats(measured: Sequence[Measured]) -> list[str]:
-    """What makes thresholds, and what is said of them, less than they seem."""
-    told = [_with_defects(measured), *(_too_few(one) for one in measured)]
-    told += [_broken(measured), _uncertain(measured)]
-    return [sentence for sentence in told if sentence]
+def caveats(results: Sequence[ModelMetrics]) -> list[str]:
+    """Limits of the thresholds and of their measured rates."""
+    found = [_fitted_with_defects(results), *(_too_few_images(result) for result in results)]
+    found += [_above_target(results), _few_test_images(results)]
+    return [sentence for sentence in found if sentence]
 
 
-def _promises(measured: Sequence[Measured]) -> list[tuple[Measured, float, Figure]]:
-    """Models whose threshold promises a share of good ones, that share, and what was measured."""
+def _with_target(results: Sequence[ModelMetrics]) -> list[tuple[ModelMetrics, float, Estimate]]:
+    """Models with a target false-positive rate: the target and the measured rate."""
     return [
-        (one, asked, one.figures[names.GOOD_REJECTED])
-        for one in measured
-        if names.GOOD_REJECTED in one.figures and (asked := _asked(thresholds_of(one))) is not None
+        (result, target, result.metrics[names.FALSE_POSITIVE_RATE])
+        for result in results
+        if names.FALSE_POSITIVE_RATE in result.metrics
+        and (target := _target(read_thresholds(result))) is not None
     ]
 
 
-def _asked(found: Sequence[Threshold]) -> float | None:
-    return found[0].false_alarm_rate if found and found[0].rule == CONFORMAL else None
+def _target(thresholds: Sequence[Threshold]) -> float | None:
+    is_conformal = bool(thresholds) and thresholds[0].rule == CONFORMAL
+    return thresholds[0].target_fpr if is_conformal else None
 
 
-def _asked_cell(found: Sequence[Threshold]) -> Cell:
-    asked = _asked(found)
-    return Cell("no promise") if asked is None else Cell(f"at most {words.share(asked)}", asked)
+def _target_cell(thresholds: Sequence[Threshold]) -> Cell:
+    target = _target(thresholds)
+    return Cell("none") if target is None else Cell(f"at most {format_fraction(target)}", target)
 
 
-def _good_images_cell(found: Sequence[Threshold]) -> Cell:
-    counts = [float(threshold.good_images) for threshold in found]
+def _good_images_cell(thresholds: Sequence[Threshold]) -> Cell:
+    counts = [float(threshold.good_images) for threshold in thresholds]
     spread = Spread(float(np.mean(counts)), min(counts), max(counts), len(counts))
-    return Cell(words.spread(spread, as_text="{:.0f}".format), spread.mean)
+    return Cell(format_spread(spread, "{:.0f}".format), spread.mean)
 
 
-def _enough(found: Sequence[Threshold]) -> str:
-    lacking = [threshold for threshold in found if not threshold.enough]
-    if not lacking:
-        return "yes" if _asked(found) is not None else "–"
-    of_runs = f" in {len(lacking)} of {len(found)} runs" if len(found) > 1 else ""
-    return f"no{of_runs}: {lacking[0].needed} are needed"
+def _describe_sufficiency(thresholds: Sequence[Threshold]) -> str:
+    insufficient = [threshold for threshold in thresholds if not threshold.enough]
+    if not insufficient:
+        return "yes" if _target(thresholds) is not None else "–"
+    runs = f" in {len(insufficient)} of {len(thresholds)} runs" if len(thresholds) > 1 else ""
+    return f"no{runs}: {insufficient[0].required_images} are needed"
 
 
-def _with_defects(measured: Sequence[Measured]) -> str:
-    shown = [one for one in measured if any(found.rule == F1 for found in thresholds_of(one))]
-    if not shown:
-        return ""
-    return (
-        f"{_names(shown)}: the threshold was chosen with labelled defects (rule f1), so what is "
-        "missed and rejected is no longer that of a model that has seen good images only."
-    )
-
-
-def _too_few(one: Measured) -> str:
-    lacking = [found for found in thresholds_of(one) if not found.enough]
-    if not lacking:
-        return ""
-    fewest = min(lacking, key=lambda found: found.good_images)
-    asked = "" if fewest.false_alarm_rate is None else f" of {words.share(fewest.false_alarm_rate)}"
-    return (
-        f"{one.name}: {fewest.good_images} good images set the threshold, where the false-alarm "
-        f"rate{asked} takes {fewest.needed}. It stands at the highest of their scores; expect up "
-        f"to {words.share(1 / (fewest.good_images + 1))} of good images to be rejected."
-    )
-
-
-def _broken(measured: Sequence[Measured]) -> str:
-    """Whose promise is not kept; with too few good images for it there was none."""
-    shown = [
-        one
-        for one, asked, rejected in _promises(measured)
-        if all(found.enough for found in thresholds_of(one))
-        and _beyond_chance(thresholds_of(one), rejected, asked)
+def _fitted_with_defects(results: Sequence[ModelMetrics]) -> str:
+    models = [
+        result
+        for result in results
+        if any(threshold.rule == F1 for threshold in read_thresholds(result))
     ]
-    if not shown:
+    if not models:
         return ""
     return (
-        f"More good images are rejected than was asked for, beyond chance: {_names(shown)}. Those "
+        f"{_names(models)}: the threshold was fitted with labelled defects (rule f1), so the rates "
+        "of missed defects and rejected good images are not those of one-class training."
+    )
+
+
+def _too_few_images(result: ModelMetrics) -> str:
+    insufficient = [threshold for threshold in read_thresholds(result) if not threshold.enough]
+    if not insufficient:
+        return ""
+    fewest = min(insufficient, key=lambda threshold: threshold.good_images)
+    target = "" if fewest.target_fpr is None else f" of {format_fraction(fewest.target_fpr)}"
+    return (
+        f"{result.name}: {fewest.good_images} good images set the threshold, where the target "
+        f"false-positive rate{target} takes {fewest.required_images}. It is the highest of their "
+        f"scores; expect up to {format_fraction(1 / (fewest.good_images + 1))} of good images to "
+        "be rejected."
+    )
+
+
+def _above_target(results: Sequence[ModelMetrics]) -> str:
+    """Models above their target rate; with too few good images there is no guarantee."""
+    models = [
+        result
+        for result, target, rejected in _with_target(results)
+        if all(threshold.enough for threshold in read_thresholds(result))
+        and _is_beyond_chance(read_thresholds(result), rejected, target)
+    ]
+    if not models:
+        return ""
+    return (
+        f"More good images are rejected than the target, beyond chance: {_names(models)}. Those "
         "of the test differ from those that set the threshold."
     )
 
 
-def _beyond_chance(found: Sequence[Threshold], rejected: Figure, asked: float) -> bool:
-    """Of one run, also what its calibration leaves to chance; over several that evens out."""
-    if len(found) == 1 and found[0].rule == CONFORMAL:
-        return rejects_beyond_chance(found[0], round(rejected.value * rejected.n), rejected.n)
-    return rejected.low is not None and rejected.low > asked
+def _is_beyond_chance(thresholds: Sequence[Threshold], rejected: Estimate, target: float) -> bool:
+    """For one run, the randomness of its calibration counts too; over several it averages out."""
+    if len(thresholds) == 1 and thresholds[0].rule == CONFORMAL:
+        return exceeds_target_fpr(thresholds[0], round(rejected.value * rejected.n), rejected.n)
+    return rejected.ci_low is not None and rejected.ci_low > target
 
 
-def _uncertain(measured: Sequence[Measured]) -> str:
-    """Whose share of good ones rejected stands on few images in each run."""
+def _few_test_images(results: Sequence[ModelMetrics]) -> str:
+    """Models with few good test images in a run."""
     counts = {
-        one.name: min(_good_images(one))
-        for one in measured
-        if not one.contestant.names_defects and names.GOOD_REJECTED in one.figures
+        result.name: min(_count_good_images(result))
+        for result in results
+        if not result.model.has_probabilities and names.FALSE_POSITIVE_RATE in result.metrics
     }
-    few = {name: count for name, count in counts.items() if count < FEW_GOOD}
+    few = {name: count for name, count in counts.items() if count < FEW_GOOD_IMAGES}
     if not few:
         return ""
     fewest = min(few.values())
     return (
-        f"Few good test images: {words.listed(list(few))}, down to {fewest} a training. There one "
-        f"image more or less is {100 / fewest:.1f} points of good ones rejected, so what a single "
-        "training would reject on a line is uncertain."
+        f"Few good test images: {format_list(list(few))}, down to {fewest} a training. There one "
+        f"image more or less is {100 / fewest:.1f} points of good ones rejected, so the rate of a "
+        "single training is uncertain."
     )
 
 
-def _good_images(one: Measured) -> list[int]:
-    """Good test images of each run; 1 where a run has none, which has no share to be told."""
-    contestant = one.contestant
-    counts = [int((~contestant.is_defect[run.row]).sum()) for run in contestant.judgements]
+def _count_good_images(result: ModelMetrics) -> list[int]:
+    """Good test images of each run that has some; [1] where none has."""
+    model = result.model
+    counts = [int((~model.is_defect[run.rows]).sum()) for run in model.run_predictions]
     return [count for count in counts if count] or [1]
 
 
-def _names(measured: Sequence[Measured]) -> str:
-    return words.listed([one.name for one in measured])
+def _names(results: Sequence[ModelMetrics]) -> str:
+    return format_list([result.name for result in results])

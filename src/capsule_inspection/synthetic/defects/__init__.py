@@ -1,7 +1,7 @@
-"""Paints a defect, and the mask of what it changed, onto any image of a capsule.
+"""Synthetic defects: renders one, and the mask of what it changed, onto any image of a capsule.
 
-The image may be drawn or a photograph, of any size; all lengths scale with the extent of the
-foreground that comes with it. One file a kind; `canvas` has what they share.
+The image may be rendered or real, of any size; all lengths scale with the extent of the given
+foreground. One file for each defect type; `canvas` has what they share.
 """
 
 from __future__ import annotations
@@ -11,140 +11,141 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 
-from capsule_inspection.synthetic.defects.canvas import (
-    Canvas,
-    Spoilt,
-    disc,
-    largest_channel,
-    open_canvas,
-)
-from capsule_inspection.synthetic.defects.crack import paint_crack
-from capsule_inspection.synthetic.defects.faulty_imprint import paint_faulty_imprint
-from capsule_inspection.synthetic.defects.poke import paint_poke
-from capsule_inspection.synthetic.defects.scratch import paint_scratch
-from capsule_inspection.synthetic.defects.squeeze import paint_squeeze
+from capsule_inspection.synthetic.defects.canvas import Canvas, DefectLayer, open_canvas
+from capsule_inspection.synthetic.defects.crack import render_crack
+from capsule_inspection.synthetic.defects.faulty_imprint import render_faulty_imprint
+from capsule_inspection.synthetic.defects.poke import render_poke
+from capsule_inspection.synthetic.defects.scratch import render_scratch
+from capsule_inspection.synthetic.defects.squeeze import render_squeeze
+from capsule_inspection.synthetic.texture import Array, disc, largest_channel
 from capsule_inspection.types import DataError
 
-_PAINTERS: dict[str, Callable[[Canvas, np.random.Generator], Spoilt]] = {
-    "crack": paint_crack,
-    "faulty_imprint": paint_faulty_imprint,
-    "poke": paint_poke,
-    "scratch": paint_scratch,
-    "squeeze": paint_squeeze,
-}
-DEFECTS = tuple(_PAINTERS)
-"""The kinds of defect that `paint` knows, in alphabetical order."""
-
-_VISIBLE_LEVELS = {"scratch": 2.0, "faulty_imprint": 3.0, "squeeze": 3.0, "poke": 3.0, "crack": 3.0}
-_SHARE_OF_LARGEST = 0.1
-"""The soft edge of a strong defect is outlined where it is strong."""
 _ATTEMPTS = 12
-_GAP_UNITS = {"scratch": 24, "faulty_imprint": 12, "squeeze": 6, "poke": 6, "crack": 10}
-_SMALLEST_UNITS = {"scratch": 400, "faulty_imprint": 300, "squeeze": 900, "poke": 150, "crack": 150}
-_RIM_UNITS = {
-    "scratch": (1, 4),
-    "faulty_imprint": (0, 2),
-    "squeeze": (0.5, 2),
-    "poke": (0, 2.5),
-    "crack": (0, 4),
-}
-"""Real masks enclose what belongs together, by hand, with more or less of a rim."""
+_FRACTION_OF_STRONGEST = 0.1
+"""The soft edge of a strong defect is outlined where it is strong."""
 _SMOOTH_UNITS = 1.5
-_BLUR_UNITS = {"scratch": 0.6, "faulty_imprint": 0.6, "poke": 0.9, "crack": 1.0}
-"""No edge is sharper in photographs, shrunk to what networks see; a squeeze moves their own."""
-_SMALLEST_PART = 0.2
-"""Separate parts of a mask below this share of its largest are not marked in real masks."""
-_INSET_UNITS = {"faulty_imprint": 0.0, "poke": 0.0, "scratch": 5.0}
-"""How far within the outline their masks end; the others may reach beyond it."""
+_SMALLEST_COMPONENT = 0.2
+"""Components of a mask below this fraction of its largest are not annotated in real masks."""
 _BORDER = 60
 
 
 @dataclass(frozen=True)
-class Painted:
-    """A spoilt image: image uint8 (H, W, 3) RGB; mask uint8 (H, W), 1 on the defect.
+class _DefectType:
+    """How one type is rendered and annotated, measured on real masks; lengths in units.
 
-    The mask is as one would outline the defect; outside of it nothing was changed.
+    Annotators enclose what belongs together (`gap`), with more or less of a rim. `blur` keeps edges
+    no sharper than in real images at the size that networks read; a squeeze moves real edges.
+    `inset` is how far within the capsule's outline a mask ends; None where it may reach beyond.
     """
 
-    image: np.ndarray
-    mask: np.ndarray
+    render: Callable[[Canvas, Generator], DefectLayer]
+    visible_levels: float
+    smallest: float
+    gap: float
+    rim: tuple[float, float]
+    blur: float | None
+    inset: float | None
 
 
-def paint(
-    image: np.ndarray, foreground: np.ndarray, kind: str, rng: np.random.Generator
-) -> Painted:
-    """Paint one defect of a kind from `DEFECTS` onto a copy of an image.
+_TYPES = {
+    "crack": _DefectType(render_crack, 3.0, 150, gap=10, rim=(0, 4), blur=1.0, inset=None),
+    "faulty_imprint": _DefectType(
+        render_faulty_imprint, 3.0, 300, gap=12, rim=(0, 2), blur=0.6, inset=0.0
+    ),
+    "poke": _DefectType(render_poke, 3.0, 150, gap=6, rim=(0, 2.5), blur=0.9, inset=0.0),
+    "scratch": _DefectType(render_scratch, 2.0, 400, gap=24, rim=(1, 4), blur=0.6, inset=5.0),
+    "squeeze": _DefectType(render_squeeze, 3.0, 900, gap=6, rim=(0.5, 2), blur=None, inset=None),
+}
+DEFECT_TYPES = tuple(_TYPES)
+"""The types that `render_defect` knows, in alphabetical order."""
 
-    Shapes: image (H, W, 3) uint8 RGB; foreground (H, W), nonzero on the capsule. Outside of the
-    returned mask the image is unchanged, byte for byte.
-    Raises ValueError for an unknown kind, DataError where the foreground is empty, of another
-    size than the image, or too small for any defect to be seen.
+
+@dataclass(frozen=True)
+class SyntheticDefect:
+    """An image with a synthetic defect.
+
+    Shapes: image uint8 (H, W, 3) RGB; mask uint8 (H, W), 1 on the defect as an annotator would
+    outline it. Outside of the mask the image is unchanged, byte for byte.
     """
-    if kind not in _PAINTERS:
-        raise ValueError(f"defect kind is {kind!r}; expected one of {', '.join(DEFECTS)}.")
+
+    image: Array
+    mask: Array
+
+
+def render_defect(
+    image: Array, foreground: Array, defect_type: str, rng: Generator
+) -> SyntheticDefect:
+    """Render one defect of a type from `DEFECT_TYPES` onto a copy of an image.
+
+    Shapes: image (H, W, 3) uint8 RGB; foreground (H, W), nonzero on the capsule.
+    Raises ValueError for an unknown type, DataError where the foreground is empty, of another
+    size than the image, or too small for a visible defect.
+    """
+    if defect_type not in _TYPES:
+        raise ValueError(
+            f"defect_type is {defect_type!r}; expected one of {', '.join(DEFECT_TYPES)}."
+        )
+    spec = _TYPES[defect_type]
     canvas = open_canvas(image, foreground, rng)
-    smallest = max(4.0, _SMALLEST_UNITS[kind] * canvas.frame.unit**2)
+    unit = canvas.frame.unit
+    smallest = max(4.0, spec.smallest * unit**2)
     for attempt in range(_ATTEMPTS):
-        spoilt = _PAINTERS[kind](canvas, rng)
-        levels = _VISIBLE_LEVELS[kind] * (1 if attempt < _ATTEMPTS // 2 else 0.5)
-        change = spoilt.image - canvas.image
-        if kind in _BLUR_UNITS:
-            blur_px = max(0.4, _BLUR_UNITS[kind] * canvas.frame.unit)
-            change = cv2.GaussianBlur(change, (0, 0), blur_px)
-        mask = _visible(change, canvas.frame.unit, levels=levels)
-        if spoilt.region is not None and mask.any():
-            mask = (spoilt.region > 0).astype(np.uint8)
-        mask = _outlined(mask, canvas.frame.unit, kind, rng)
-        if kind in _INSET_UNITS:
-            mask &= cv2.erode(canvas.foreground, disc(2 * _INSET_UNITS[kind] * canvas.frame.unit))
+        layer = spec.render(canvas, rng)
+        levels = spec.visible_levels * (1 if attempt < _ATTEMPTS // 2 else 0.5)
+        change = layer.image - canvas.image
+        if spec.blur is not None:
+            change = cv2.GaussianBlur(change, (0, 0), max(0.4, spec.blur * unit))
+        mask = _visible(change, unit, levels=levels)
+        if layer.region is not None and mask.any():
+            mask = (layer.region > 0).astype(np.uint8)
+        mask = _outline(mask, unit, spec, rng)
+        if spec.inset is not None:
+            mask &= cv2.erode(canvas.foreground, disc(2 * spec.inset * unit))
         if mask.sum() >= smallest:
             return _put_back(image, canvas, change, mask)
     raise DataError(
-        f"no visible {kind} could be painted: the foreground is {foreground.sum()} pixels large "
-        f"in an image of {image.shape[1]}x{image.shape[0]}. Use larger images or another mask."
+        f"no visible {defect_type} could be rendered: the foreground is {foreground.sum()} pixels "
+        f"large in an image of {image.shape[1]}x{image.shape[0]}. Use larger images or another "
+        "mask."
     )
 
 
-def _visible(change: np.ndarray, unit: float, *, levels: float) -> np.ndarray:
-    """Where a change (h, w, 3) is to be seen, uint8 (h, w), without crumbs."""
+def _visible(change: Array, unit: float, *, levels: float) -> Array:
+    """Where a change (h, w, 3) is visible, uint8 (h, w), without tiny components."""
     difference = cv2.GaussianBlur(change, (0, 0), max(0.4, 0.9 * unit))
     strength = largest_channel(np.abs(difference))
-    mask = (strength > max(levels, _SHARE_OF_LARGEST * float(strength.max()))).astype(np.uint8)
-    return _drop_crumbs(mask, smallest=max(2, round(10 * unit**2)))
+    threshold = max(levels, _FRACTION_OF_STRONGEST * float(strength.max()))
+    mask = (strength > threshold).astype(np.uint8)
+    return _drop_components(mask, smallest_px=max(2, round(10 * unit**2)))
 
 
-def _outlined(mask: np.ndarray, unit: float, kind: str, rng: np.random.Generator) -> np.ndarray:
-    """A mask as it would be drawn by hand: gaps and holes closed, a rim, a smooth outline."""
+def _outline(mask: Array, unit: float, spec: _DefectType, rng: Generator) -> Array:
+    """A mask as annotated by hand: gaps and holes closed, a rim, a smooth outline."""
     mask = np.pad(mask, _BORDER)
-    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, disc(_GAP_UNITS[kind] * unit))
-    mask = cv2.dilate(mask, disc(2 * rng.uniform(*_RIM_UNITS[kind]) * unit))
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, disc(spec.gap * unit))
+    mask = cv2.dilate(mask, disc(2 * rng.uniform(*spec.rim) * unit))
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     mask = cv2.drawContours(mask, contours, -1, 1, cv2.FILLED)
     soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), max(0.5, _SMOOTH_UNITS * unit))
-    mask = _drop_small_parts((soft > 0.45).astype(np.uint8))
+    mask = _drop_components((soft > 0.45).astype(np.uint8), fraction=_SMALLEST_COMPONENT)
     return np.ascontiguousarray(mask[_BORDER:-_BORDER, _BORDER:-_BORDER])
 
 
-def _drop_small_parts(mask: np.ndarray) -> np.ndarray:
+def _drop_components(mask: Array, *, smallest_px: int = 0, fraction: float = 0.0) -> Array:
+    """Without components below so many pixels, or this fraction of the largest one."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA]
-    kept = areas >= _SMALLEST_PART * areas.max(initial=0)
+    kept = areas >= max(smallest_px, fraction * areas.max(initial=0))
     return np.concatenate([[False], kept])[labels].astype(np.uint8)
 
 
-def _drop_crumbs(mask: np.ndarray, *, smallest: int) -> np.ndarray:
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    large = stats[:, cv2.CC_STAT_AREA] >= smallest
-    large[0] = False
-    return large[labels].astype(np.uint8)
-
-
-def _put_back(image: np.ndarray, canvas: Canvas, change: np.ndarray, mask: np.ndarray) -> Painted:
+def _put_back(image: Array, canvas: Canvas, change: Array, mask: Array) -> SyntheticDefect:
     """Put the change into the whole image, fading over the last two units within the mask."""
     whole, whole_mask = image.copy(), np.zeros(image.shape[:2], np.uint8)
     depth = cv2.distanceTransform(mask, cv2.DIST_L2, 3) / max(1.0, 2 * canvas.frame.unit)
-    spoilt = canvas.image + change * np.minimum(depth, 1)[..., None]
-    whole[canvas.window] = np.clip(np.rint(spoilt), 0, 255).astype(np.uint8)
+    changed = canvas.image + change * np.minimum(depth, 1)[..., None]
+    whole[canvas.window] = np.clip(np.rint(changed), 0, 255).astype(np.uint8)
     whole_mask[canvas.window] = mask
-    return Painted(whole, whole_mask)
+    return SyntheticDefect(whole, whole_mask)

@@ -1,6 +1,6 @@
 """Squeeze: the capsule pinched, its outline dented or bent, with creases in the shell.
 
-The photograph itself is bent, with the paper and the shadow near the outline, so that every edge
+The image itself is bent, with the paper and the shadow near the outline, so that every edge
 keeps its sharpness. Real masks hold what lies between the outline as it should be and as it is,
 often a sliver; of a pinch, the folded shell from edge to edge too.
 """
@@ -11,18 +11,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 
-from capsule_inspection.synthetic.defects.canvas import (
-    Canvas,
-    Spoilt,
-    choose,
-    disc,
-    edge_point,
-    largest_channel,
-)
-from capsule_inspection.synthetic.texture import Array
+from capsule_inspection.synthetic.defects.canvas import Canvas, DefectLayer, choose
+from capsule_inspection.synthetic.texture import LUMINANCE, Array, disc, largest_channel
 
-_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 _FOLD_LEVELS = 8.0
 _ROOM_UNITS = 7.0
 """Around a moved outline, so that all of its soft edge lies within the mask."""
@@ -31,12 +24,12 @@ _EDGE_UNITS = 5.0
 _PAPER_UNITS = 22.0
 _SPREAD_UNITS = 7.0
 _PAPER_FOLLOWS = 0.35
-"""How far the paper at the old outline is drawn along, as a share of the push."""
+"""How far the paper at the old outline is drawn along, as a fraction of the push."""
 
 
 @dataclass(frozen=True)
 class _Bent:
-    """A bent photograph, image (h, w, 3), and the capsule's soft shape (h, w) in it.
+    """A bent image (h, w, 3) and the capsule's soft shape (h, w) in it.
 
     `between`, uint8 (h, w), is what lies between the outline as it was and as it is now.
     """
@@ -46,15 +39,15 @@ class _Bent:
     between: Array
 
 
-def paint_squeeze(canvas: Canvas, rng: np.random.Generator) -> Spoilt:
-    """Squeeze the capsule in one of three ways, about as often as they are seen."""
+def render_squeeze(canvas: Canvas, rng: Generator) -> DefectLayer:
+    """Squeeze the capsule in one of three ways, about as often as in real images."""
     return choose((_dent_edge, _pinch, _dent_end), (0.36, 0.37, 0.27), rng)(canvas, rng)
 
 
-def _dent_edge(canvas: Canvas, rng: np.random.Generator) -> Spoilt:
+def _dent_edge(canvas: Canvas, rng: Generator) -> DefectLayer:
     """A long edge pushed in, at times with folds that run together above the dent."""
     frame, unit = canvas.frame, canvas.frame.unit
-    point = edge_point(canvas, rng, lighter=0.6)
+    point = canvas.sample_edge_point(rng, lighter=0.6)
     inwards = frame.normal * np.sign((frame.centre - point) @ frame.normal)
     depth, reach = rng.uniform(4, 16), rng.uniform(60, 170)
     left, right = rng.uniform(0.5, 1.4, 2) * reach
@@ -63,20 +56,20 @@ def _dent_edge(canvas: Canvas, rng: np.random.Generator) -> Spoilt:
     push = depth * _hill(place, sharp=rng.uniform(0.2, 1.8))
     bent = _push(canvas, point, inwards, push, depth)
     if rng.random() < 0.45:
-        return Spoilt(bent.image, bent.between)
+        return DefectLayer(bent.image, bent.between)
     apex = point + inwards * depth * rng.uniform(1.8, 3.4) * unit
     apex = apex + frame.axis * rng.normal(0, 0.2) * reach * unit
     deep = point + inwards * depth * unit
     sign = float(np.sign(inwards[1] or 1))
     ends = [deep - frame.axis * left * 0.6 * unit, deep + frame.axis * right * 0.6 * unit, deep]
     folds = [(end, apex, sign) for end in ends]
-    return _folded(canvas, bent, folds, rng)
+    return _add_folds(canvas, bent, folds, rng)
 
 
-def _pinch(canvas: Canvas, rng: np.random.Generator) -> Spoilt:
+def _pinch(canvas: Canvas, rng: Generator) -> DefectLayer:
     """Pressed flat between two fingers: wider at a fold across, narrower beside it."""
     frame, unit = canvas.frame, canvas.frame.unit
-    middle = frame.at(_lighter_side(canvas, rng) * rng.uniform(0.0, 0.52), 0)
+    middle = frame.at(canvas.sample_side(rng, lighter=0.8) * rng.uniform(0.0, 0.52), 0)
     along, across = canvas.local(middle, frame.angle)
     reach = rng.uniform(65, 135)
     wide, narrow = rng.uniform(2, 9), rng.uniform(4, 12)
@@ -92,12 +85,10 @@ def _pinch(canvas: Canvas, rng: np.random.Generator) -> Spoilt:
     waist = rng.uniform(0.35, 0.75, (2, 1, 1)) + rng.uniform(0.1, 0.4) * np.abs(part) ** 2
     inner = np.where(along < 0, waist[0], waist[1]) * reach > np.abs(along)
     shell = cv2.morphologyEx(canvas.foreground | bent.between, cv2.MORPH_CLOSE, disc(5 * unit))
-    return Spoilt(image, bent.between | (inner.astype(np.uint8) & shell))
+    return DefectLayer(image, bent.between | (inner.astype(np.uint8) & shell))
 
 
-def _creases(
-    canvas: Canvas, bent: _Bent, middle: Array, reach: float, rng: np.random.Generator
-) -> Array:
+def _creases(canvas: Canvas, bent: _Bent, middle: Array, reach: float, rng: Generator) -> Array:
     """A fold from edge to edge, and a kite of facets beside it."""
     frame, unit = canvas.frame, canvas.frame.unit
     top, bottom = (middle + s * frame.normal * frame.half_width for s in (-0.97, 0.97))
@@ -112,7 +103,7 @@ def _creases(
     return image
 
 
-def _dent_end(canvas: Canvas, rng: np.random.Generator) -> Spoilt:
+def _dent_end(canvas: Canvas, rng: Generator) -> DefectLayer:
     """An end pushed in askew, with a step where the shell folds."""
     frame, unit = canvas.frame, canvas.frame.unit
     side = 1 if rng.random() < 0.6 else -1
@@ -125,27 +116,19 @@ def _dent_end(canvas: Canvas, rng: np.random.Generator) -> Spoilt:
     push = depth * _hill(place, sharp=rng.uniform(0.6, 2.5))
     bent = _push(canvas, point, inwards, push, depth)
     if rng.random() < 0.3:
-        return Spoilt(bent.image, bent.between)
+        return DefectLayer(bent.image, bent.between)
     tangent = np.array([-inwards[1], inwards[0]])
     deep = point + inwards * depth * rng.uniform(1.2, 2.2) * unit
     folds = []
     for way in (-1, 1):
         end = deep + tangent * way * reach * rng.uniform(0.6, 1.1) * unit
         folds.append((end + inwards * rng.normal(0, 6) * unit, deep, float(way)))
-    return _folded(canvas, bent, folds, rng)
+    return _add_folds(canvas, bent, folds, rng)
 
 
 def _along(inwards: Array) -> float:
     """Angle of the outline, in radians, where it is pushed in this direction."""
     return float(np.arctan2(inwards[1], inwards[0])) - np.pi / 2
-
-
-def _lighter_side(canvas: Canvas, rng: np.random.Generator) -> int:
-    """The lighter half's side of the axis, nearly always: there pinches are seen."""
-    left, right = (
-        canvas.colour_at(canvas.frame.at(s, 0.3), radius=20).sum() for s in (-0.45, 0.45)
-    )
-    return (1 if right >= left else -1) * (1 if rng.random() < 0.8 else -1)
 
 
 def _hill(place: Array, *, sharp: float = 1.0) -> Array:
@@ -166,7 +149,7 @@ def _push(canvas: Canvas, point: Array, inwards: Array, push: Array, depth: floa
 
 
 def _bend(canvas: Canvas, direction: Array, shift: Array) -> _Bent:
-    """Move the photograph by `shift` units (h, w) along a direction."""
+    """Move the image by `shift` units (h, w) along a direction."""
     unit = canvas.frame.unit
     rows, columns = np.indices(canvas.shape, dtype=np.float32)
     shift_px = (shift * unit).astype(np.float32)
@@ -177,12 +160,12 @@ def _bend(canvas: Canvas, direction: Array, shift: Array) -> _Bent:
         for layer, how in ((canvas.image, cv2.INTER_CUBIC), (before, cv2.INTER_LINEAR))
     )
     between = ((before > 0.5) != (after > 0.5)).astype(np.uint8)
-    image = _without_step(canvas, image, (before, after))
+    image = _remove_step(canvas, image, (before, after))
     return _Bent(image, after, cv2.dilate(between, disc(_ROOM_UNITS * unit)))
 
 
-def _without_step(canvas: Canvas, image: Array, shapes: tuple[Array, Array]) -> Array:
-    """The bent image whose paper is as light as the photograph's, just outside of the old outline.
+def _remove_step(canvas: Canvas, image: Array, shapes: tuple[Array, Array]) -> Array:
+    """The bent image, its paper as light as before the bend just outside of the old outline.
 
     Paper comes from farther out, with less of the capsule's shadow; a step would show at the mask.
     """
@@ -196,12 +179,9 @@ def _without_step(canvas: Canvas, image: Array, shapes: tuple[Array, Array]) -> 
     return image - step * np.clip(1 - 2 * after, 0, 1)[..., None]
 
 
-def _folded(
-    canvas: Canvas,
-    bent: _Bent,
-    folds: list[tuple[Array, Array, float]],
-    rng: np.random.Generator,
-) -> Spoilt:
+def _add_folds(
+    canvas: Canvas, bent: _Bent, folds: list[tuple[Array, Array, float]], rng: Generator
+) -> DefectLayer:
     """Add folds (from, to, direction of the light), and to the region where they show well."""
     unit = canvas.frame.unit
     folded = bent.image
@@ -213,7 +193,7 @@ def _folded(
     region = bent.between | (change > _FOLD_LEVELS).astype(np.uint8)
     border = round(16 * unit) + 1
     closed = cv2.morphologyEx(np.pad(region, border), cv2.MORPH_CLOSE, disc(24 * unit))
-    return Spoilt(folded, np.ascontiguousarray(closed[border:-border, border:-border]))
+    return DefectLayer(folded, np.ascontiguousarray(closed[border:-border, border:-border]))
 
 
 def _fold(
@@ -221,7 +201,7 @@ def _fold(
     image: Array,
     alpha: Array,
     ends: tuple[Array, Array],
-    rng: np.random.Generator,
+    rng: Generator,
     *,
     toward: float,
 ) -> Array:
@@ -237,6 +217,6 @@ def _fold(
     ridge = np.exp(-0.5 * (across / rng.uniform(1.0, 3.0)) ** 2) * rng.uniform(-0.1, 0.14)
     amount = rng.uniform(0.06, 0.19) * np.sign(toward) * np.where(facet < 0, 1.2, 0.8)
     shade = (amount * facet + ridge) * reach * np.clip(alpha * 2 - 0.8, 0, 1)
-    luminance = np.maximum(image @ _LUMINANCE, 48)[..., None]
+    luminance = np.maximum(image @ LUMINANCE, 48)[..., None]
     ground = 0.7 * image + 0.3 * luminance
     return image + shade.astype(np.float32)[..., None] * np.maximum(ground, 42)

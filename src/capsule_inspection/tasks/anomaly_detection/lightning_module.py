@@ -1,56 +1,45 @@
-"""Is it unlike the good ones? Trains an autoencoder on good images and predicts anomaly maps.
+"""Trains an autoencoder on good images.
 
-The network repairs what was spoilt; where it has a head, that learns to mark it. What makes a map
-and a score of its output is models/anomaly.py.
+The network reconstructs the clean image from a corrupted one; a segmentation head, where there is
+one, learns to find what is corrupted. models/anomaly_map.py computes map and score.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from capsule_inspection.models.anomaly import MapSettings, anomaly, residuals
 from capsule_inspection.models.autoencoder import Reconstruction
-from capsule_inspection.models.base import to_colours
-from capsule_inspection.tasks.base import InspectionTask, Learning, in_float32
-from capsule_inspection.types import Batch, Normalisation
+from capsule_inspection.models.base import Model
+from capsule_inspection.tasks.base import InspectionModule
+from capsule_inspection.tasks.inference_model import disable_autocast
+from capsule_inspection.tasks.optimization import OptimizationConfig
+from capsule_inspection.types import Batch
 
 RECONSTRUCTION, SEGMENTATION = "reconstruction", "segmentation"
-SCORES, MAPS, SQUARES = "scores", "maps", "squares"
-"""What `predict_step` may be asked for; maps come with scores and reconstructions."""
 
 
-class ReconstructionTask(InspectionTask):
+class AnomalyDetectionModule(InspectionModule):
     """`network` maps images (N, 3, H, W) to a `Reconstruction`.
 
-    `loss` takes reconstruction, clean image and mask; `head_loss` logits and mask, and counts
-    `head_weight` times. `spread` (R, H, W) divides the residuals, None as long as it is not known.
+    `loss` takes reconstruction, clean image and mask; `head_loss` logits and mask, weighted by
+    `head_weight`.
     """
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Model,
         *,
         loss: nn.Module,
         head_loss: nn.Module,
         head_weight: float,
-        settings: MapSettings,
-        normalisation: Normalisation,
-        learning: Learning,
+        optimization: OptimizationConfig,
     ) -> None:
-        super().__init__(network, learning)
+        super().__init__(network, optimization)
         self.loss = loss
         self.head_loss = head_loss
         self.head_weight = head_weight
-        self.settings = settings
-        self.normalisation = normalisation
-        self.spread: Tensor | None = None
-        self.asked = SCORES
         has_head = getattr(network, "head", None) is not None
-        self.uses_residual, self.uses_head = settings.uses(has_head=has_head)
         parts = (RECONSTRUCTION, SEGMENTATION) if has_head else (RECONSTRUCTION,)
         self.train_figures = EpochMeans(parts)
         self.val_figures = EpochMeans(parts)
@@ -66,7 +55,7 @@ class ReconstructionTask(InspectionTask):
 
     def _step(self, batch: Batch, figures: EpochMeans) -> Tensor:
         output: Reconstruction = self.network(batch["image"])
-        with in_float32(batch["image"]):
+        with disable_autocast(batch["image"]):
             parts = {RECONSTRUCTION: self.loss(output.image, batch["target"], batch["mask"])}
             total = parts[RECONSTRUCTION]
             if output.logits is not None:
@@ -77,48 +66,10 @@ class ReconstructionTask(InspectionTask):
 
     def on_train_epoch_end(self) -> None:
         rate = {"optimizer/learning_rate": self.learning_rate()}
-        self.log_epoch({**self.train_figures.finish("train"), **rate}, bar=("train/loss",))
+        self.log_epoch({**self.train_figures.finish("train"), **rate}, prog_bar=("train/loss",))
 
     def on_validation_epoch_end(self) -> None:
-        self.finish_validation(self.val_figures.finish("val"))
-
-    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Any:
-        """What `asked` says, on the CPU.
-
-        scores: index, label and score (N,). maps: map (N, H, W) float16 and reconstruction
-        (N, 3, H, W) uint8 too. squares: the sum over the batch of squared residuals (R, H, W), and
-        count.
-        """
-        output: Reconstruction = self.network(batch["image"])
-        with in_float32(batch["image"]):
-            return self._judge(batch, output)
-
-    def _judge(self, batch: Batch, output: Reconstruction) -> dict[str, Any]:
-        residual = None
-        if self.uses_residual:
-            residual = residuals(batch["image"], output.image, self.settings, self.normalisation)
-        if self.asked == SQUARES:
-            assert residual is not None
-            return {"square": residual.square().sum(0).cpu(), "count": len(residual)}
-        found = anomaly(
-            output if self.uses_head else output._replace(logits=None),
-            residual=residual,
-            residual_spread=None if self.spread is None else self.spread.to(batch["image"].device),
-            foreground=batch["foreground"],
-            valid=batch["valid"],
-            settings=self.settings,
-        )
-        scores = {
-            "index": batch["index"].cpu(),
-            "label": batch["label"].cpu(),
-            "score": found.score.cpu(),
-        }
-        if self.asked == SCORES:
-            return scores
-        colours = to_colours(output.image, self.normalisation).clamp(0, 1)
-        as_bytes = (255 * colours).round().to(torch.uint8)
-        maps = {"map": found.map.half().cpu(), "reconstruction": as_bytes.cpu()}
-        return {**scores, **maps}
+        self.log_validation(self.val_figures.finish("val"))
 
 
 class EpochMeans(nn.Module):

@@ -1,40 +1,33 @@
-"""Which defect is it? Trains a classifier and predicts the probability of each class."""
+"""Trains a classifier on labels and, where there are any, masks."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from capsule_inspection.models.base import Model
 from capsule_inspection.models.classifier import Classifier
-from capsule_inspection.models.explanation import explain
-from capsule_inspection.models.scoring import classification_scores, scaled_logits
-from capsule_inspection.tasks.base import InspectionTask, Learning, in_float32
+from capsule_inspection.tasks.base import InspectionModule
+from capsule_inspection.tasks.inference_model import disable_autocast
+from capsule_inspection.tasks.optimization import OptimizationConfig
 from capsule_inspection.types import GOOD_LABEL, Batch
 
 
-class ClassificationTask(InspectionTask):
+class ClassificationModule(InspectionModule):
     """`network` maps images (N, 3, H, W) to logits (N, C); `loss` maps logits and labels to one."""
-
-    explains: bool = False
-    """Whether predictions say too where the network looks in the defects that have a mask."""
-    temperature: float = 1.0
-    good_shift: float = 0.0
-    """Of the logits of predictions, see `scaled_logits`; in training they are as they come."""
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Model,
         *,
         loss: nn.Module,
         num_classes: int,
-        learning: Learning,
+        optimization: OptimizationConfig,
         mask_loss: MaskLoss | None = None,
     ) -> None:
         """A `mask_loss` is for networks with a mask head."""
-        super().__init__(network, learning)
+        super().__init__(network, optimization)
         self.loss = loss
         self.mask_loss = mask_loss
         self.train_mask_loss = MeanMetric() if mask_loss is not None else None
@@ -49,7 +42,7 @@ class ClassificationTask(InspectionTask):
             logits, of_places = self.network(batch["image"]), None
         else:
             assert isinstance(self.network, Classifier)
-            logits, places = self.network.with_places(batch["image"])
+            logits, places = self.network.forward_with_spatial_logits(batch["image"])
             of_places = self.mask_loss(places, batch["mask"], batch["label"])
         loss: Tensor = self.loss(logits, batch.get("label_weight", batch["label"]))
         self.train_figures.update(logits.detach(), batch["label"], loss.detach())
@@ -64,7 +57,7 @@ class ClassificationTask(InspectionTask):
             figures["train/mask_loss"] = float(self.train_mask_loss.compute())
             self.train_mask_loss.reset()
         self.log_epoch(
-            {**figures, "optimizer/learning_rate": self.learning_rate()}, bar=("train/loss",)
+            {**figures, "optimizer/learning_rate": self.learning_rate()}, prog_bar=("train/loss",)
         )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -73,41 +66,7 @@ class ClassificationTask(InspectionTask):
         self.val_figures.update(logits, batch["label"], loss)
 
     def on_validation_epoch_end(self) -> None:
-        self.finish_validation(self.val_figures.finish("val"))
-
-    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Any:
-        """Index, label, probabilities (N, C) and score (N,), high for defects, on the CPU.
-
-        Where it `explains`, `_explanations` too.
-        """
-        logits = scaled_logits(
-            self.network(batch["image"]),
-            temperature=self.temperature,
-            good_shift=self.good_shift,
-        )
-        probabilities, score = classification_scores(logits)
-        found = {
-            "index": batch["index"].cpu(),
-            "label": batch["label"].cpu(),
-            "probabilities": probabilities.cpu(),
-            "score": score.cpu(),
-        }
-        return {**found, **self._explanations(batch)} if self.explains else found
-
-    def _explanations(self, batch: Batch) -> dict[str, Tensor]:
-        """Index (K,) of the defects with a mask, and maps (K, H, W) float16 of their true classes.
-
-        K is 0 where the network has nothing to look at.
-        """
-        has_mask = ((batch["mask"] > 0) & batch["valid"]).flatten(1).any(1)
-        rows = (has_mask & (batch["label"] != GOOD_LABEL)).nonzero()[:, 0]
-        maps = None
-        if len(rows):
-            assert isinstance(self.network, Classifier)
-            maps = explain(self.network, batch["image"][rows], batch["label"][rows])
-        if maps is None:
-            rows, maps = rows[:0], batch["image"].new_zeros(0, *batch["image"].shape[2:])
-        return {"explained": batch["index"][rows].cpu(), "explanation": maps.half().cpu()}
+        self.log_validation(self.val_figures.finish("val"))
 
 
 class MaskLoss(nn.Module):
@@ -127,7 +86,7 @@ class MaskLoss(nn.Module):
         known = (label == GOOD_LABEL) | (mask > 0).flatten(1).any(1)
         size = (places.shape[2], places.shape[3])
         wanted = nn.functional.adaptive_max_pool2d(mask[:, None].float(), size)[:, 0].long()
-        with in_float32(places):
+        with disable_autocast(places):
             places = places.float()
             if not bool(known.any()):
                 return 0 * places.sum()  # a part of the graph all the same: processes must agree

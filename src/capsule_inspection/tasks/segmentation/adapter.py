@@ -1,241 +1,200 @@
-"""Where is the defect? What segmentation networks need of the workflow.
+"""Segmentation: what it needs of data, training and evaluation.
 
-They learn from masks: of the defects of the training part, and of defects that are painted or
-pasted onto its good images. From which probability on a pixel counts, and how large a region must
-be, is chosen on the validation images.
+It learns from masks: of the defects of the training split, and of synthetic and pasted defects on
+its good images. Thresholds and smallest area of a region are fitted on the validation images.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from lightning.pytorch.callbacks import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from capsule_inspection.data.augmentation import AugmentationSettings
-from capsule_inspection.data.cache import DecodedCache
-from capsule_inspection.data.mixing import DefectMixing
+from capsule_inspection.data.cache import ImageCache
+from capsule_inspection.data.defect_augmentation import DefectAugmentation
+from capsule_inspection.data.defect_rendering import NSA
+from capsule_inspection.data.defect_sources import (
+    defect_labels,
+    find_copy_paste_sources,
+    open_training_bank,
+    require_all_classes,
+)
 from capsule_inspection.data.module import BatchSettings, InspectionDataModule
-from capsule_inspection.data.painting import NATURAL
-from capsule_inspection.data.sampling import Shares
-from capsule_inspection.data.splits import keep_defects
-from capsule_inspection.data.windows import Windows, whole_images
-from capsule_inspection.metrics import names
-from capsule_inspection.metrics.marked_classes import image_probabilities
-from capsule_inspection.metrics.marked_runs import marking_figures
-from capsule_inspection.metrics.marking import Decision, choose_decision, mark, region_score
-from capsule_inspection.models.base import Network
-from capsule_inspection.models.inspector import Inspector, SegmentationInspector
-from capsule_inspection.models.segmentation_losses import SegmentationLoss, class_weights
+from capsule_inspection.data.samplers import MixtureWeights
+from capsule_inspection.data.splits import subsample_defects
+from capsule_inspection.data.training_crops import (
+    crop_schedule,
+    full_image_batch_size,
+)
+from capsule_inspection.metrics.mask_postprocessing import MaskPostProcessor
+from capsule_inspection.metrics.segmentation import segmentation_metrics
+from capsule_inspection.models.base import Model
+from capsule_inspection.models.losses.segmentation import SegmentationLoss, defect_class_weights
 from capsule_inspection.models.tiling import Tiling
-from capsule_inspection.synthetic.defects import DEFECTS
-from capsule_inspection.tasks.base import InspectionTask
-from capsule_inspection.tasks.segmentation.lightning_module import SegmentationTask
+from capsule_inspection.synthetic.defects import DEFECT_TYPES
+from capsule_inspection.tasks.adapter import Fitted, Task, pointing_metrics, require_finite
+from capsule_inspection.tasks.inference_model import VALID, Backend, InferenceModel
+from capsule_inspection.tasks.optimization import build_optimization
+from capsule_inspection.tasks.post_processor import to_float16
+from capsule_inspection.tasks.segmentation.inference_model import SegmentationInferenceModel
+from capsule_inspection.tasks.segmentation.lightning_module import SegmentationModule
+from capsule_inspection.tasks.segmentation.post_processor import SegmentationPostProcessor
 from capsule_inspection.types import (
+    DEFECT,
     GOOD_LABEL,
     TEST,
     TRAIN,
     VAL,
     DataError,
     DataIndex,
-    Figure,
+    Estimate,
     Predictions,
 )
-from capsule_inspection.workflows import pointing, predicting
-from capsule_inspection.workflows.hardware import Choices
-from capsule_inspection.workflows.inputs import assign_split
-from capsule_inspection.workflows.kinds.fitted import fitted_of, require_finite
-from capsule_inspection.workflows.learning import build_learning
-from capsule_inspection.workflows.marked_images import MarkedImages
-from capsule_inspection.workflows.painting import (
-    labels_of_defects,
-    paint_training,
-    require_shown,
-    training_donors,
-)
-from capsule_inspection.workflows.windows import epochs_of, shown_first, whole_from
+from capsule_inspection.workflows.dataset import assign_split
 
 log = logging.getLogger(__name__)
 _SHOWN = 5
-_PICTURES = 10
-"""Of a training, in TensorBoard."""
 
 
-class Segmentation:
-    """Images with masks; with `binary` all defects are one."""
+class SegmentationTask(Task):
+    """Images with masks; with model.classes=binary all defects are one class."""
 
-    kept_out: Sequence[str] = ()
+    inference_model_type = SegmentationInferenceModel
+    post_processor_type = SegmentationPostProcessor
 
-    def __init__(self, *, binary: bool) -> None:
-        self.binary = binary
-        self.names_defects = not binary
+    def __init__(self, config: DictConfig) -> None:
+        super().__init__(config)
+        self.is_binary = config.model.classes == "binary"
 
-    def decided_on(self, config: DictConfig) -> Sequence[str]:
-        return () if config.split.name == "origin" else (VAL,)
+    @property
+    def accepts_unknown_classes(self) -> bool:  # type: ignore[override]
+        return self.is_binary
 
-    def arrange(self, index: DataIndex, config: DictConfig) -> DataIndex:
+    def selection_splits(self) -> Sequence[str]:
+        return () if self.config.split.name == "val_as_test" else (VAL,)
+
+    def assign_split(self, index: DataIndex) -> DataIndex:
+        config = self.config
         index = with_masks(assign_split(index, config.split), on_bad_file=config.data.on_bad_file)
-        if not self.binary:
+        if not self.is_binary:
             _require_training(index, config)
-        return keep_defects(index, config.data.real_defects, seed=config.seed)
+        return subsample_defects(index, config.data.defect_fraction, seed=config.seed)
 
-    def select(self, stage: str, label: int) -> bool:
-        return True
-
-    def batch_settings(self, config: DictConfig, choices: Choices) -> BatchSettings:
-        task, data = config.task, config.data
+    def batch_settings(self, *, channels_last: bool) -> BatchSettings:
+        task, data = self.config.task, self.config.data
         size = (data.image_size[0], data.image_size[1])
-        window = shown_first(config)
-        whole = task.batch_size
-        if window is not None:  # memory would not suffice for as many whole images
-            whole = whole_images(whole, window=window, image_size=size)
+        # Memory would not suffice for as many full images as crops.
+        eval_batch_size = full_image_batch_size(
+            task.batch_size, crop_size=crop_schedule(self.config).size, image_size=size
+        )
         return BatchSettings(
             batch_size=task.batch_size,
-            eval_batch_size=whole,
+            eval_batch_size=eval_batch_size,
             sampling="mixed",
             mixup=0.0,
-            seed=config.seed,
-            channels_last=choices.channels_last,
+            seed=self.config.seed,
+            channels_last=channels_last,
             augmentation=AugmentationSettings(**data.augmentation),
-            views=task.views,
-            shares=Shares(data.painted, data.pasted, task.defects),
+            repeats=task.repeats,
+            mixture=MixtureWeights(data.synthetic_defects, data.copy_paste, data.real_defects),
         )
 
-    def corruption(self, config: DictConfig, index: DataIndex, cache: DecodedCache) -> DefectMixing:
+    def batch_transform(self, index: DataIndex, cache: ImageCache) -> DefectAugmentation:
         """Raises DataError where training would show nothing of a class that is to be named."""
-        labels = labels_of_defects(index)
-        if self.binary:  # which kind it is does not matter
-            labels = {**dict.fromkeys((*DEFECTS, NATURAL), 1), **labels}
-        pool = paint_training(config, index, cache, labels)
-        pastes = config.data.pasted or (config.data.painted and pool is None)
-        mixing = DefectMixing(
-            Windows(shown_first(config), whole_from(config)),
+        config = self.config
+        labels = defect_labels(index)
+        if self.is_binary:  # which kind it is does not matter
+            labels = {**dict.fromkeys((*DEFECT_TYPES, NSA), 1), **labels}
+        bank = open_training_bank(config.data, index, cache, labels)
+        needs_sources = config.data.copy_paste or (config.data.synthetic_defects and bank is None)
+        augmentation = DefectAugmentation(
+            crop_schedule(config),
             seed=config.seed,
-            pool=pool,
+            bank=bank,
             labels=labels,
-            donors=training_donors(index, cache) if pastes else [],
+            sources=find_copy_paste_sources(index, cache) if needs_sources else [],
         )
-        if not self.binary:
-            require_shown(index, config, given={GOOD_LABEL, *mixing.given()})
-        elif not mixing.given() and not _shows_defects(index):
+        if not self.is_binary:
+            require_all_classes(index, config, added={GOOD_LABEL, *augmentation.added_classes()})
+        elif not augmentation.added_classes() and not _shows_defects(index):
             raise DataError(
-                f"split={config.split.name} data.real_defects={config.data.real_defects:g}: no "
-                "training image shows a defect, and none is painted or pasted, so nothing can be "
-                "learnt. Set data.painted, use another split, or keep some defects."
+                f"split={config.split.name} data.defect_fraction={config.data.defect_fraction:g}: "
+                "no training image shows a defect, and none is added, so there is nothing to "
+                "learn. Set data.synthetic_defects, use another split, or keep some defects."
             )
-        return mixing
+        return augmentation
 
-    def build_task(
-        self, config: DictConfig, network: Network, data: InspectionDataModule
-    ) -> InspectionTask:
-        task = config.task
-        num_classes = 2 if self.binary else len(data.index.classes)
+    def lightning_module(self, network: Model, data: InspectionDataModule) -> SegmentationModule:
+        config, task = self.config, self.config.task
+        num_classes = 2 if self.is_binary else len(data.index.classes)
         loss = SegmentationLoss(
             dict(task.loss_weights),
-            class_weights=class_weights(num_classes, defect_weight=task.defect_weight),
+            class_weights=defect_class_weights(num_classes, defect_weight=task.defect_weight),
             focal_gamma=task.focal_gamma,
         )
-        return SegmentationTask(
+        return SegmentationModule(
             network,
             loss=loss,
             num_classes=num_classes,
-            learning=build_learning(config),
+            optimization=build_optimization(
+                config, select_from_epoch=crop_schedule(config).full_image_from or 0
+            ),
             tiling=_tiling(config),
         )
 
-    def callbacks(self, config: DictConfig, data: InspectionDataModule) -> list[Callback]:
-        return [MarkedImages(data, every_epochs=max(1, epochs_of(config) // _PICTURES))]
-
-    def calibrate(
+    def fit(
         self,
-        task: InspectionTask,
+        network: Model,
         data: InspectionDataModule,
-        *,
-        choices: Choices,
-        config: DictConfig,
-    ) -> dict[str, Any]:
-        data.predict_stage = VAL
-        found = predicting.run(task, data, choices=choices)
-        foreground = found["foreground"].numpy()
-        require_finite(foreground, what="probabilities")
-        truths = [data.dataset.cache.masks[number] for number in found["index"].tolist()]
-        decision = choose_decision(foreground, truths)
-        task.fitted = {"decision": decision.as_dict()}
-        return {"decision": decision.as_dict()}
+        backend: Callable[[InferenceModel], Backend],
+    ) -> Fitted:
+        model = self.inference_model(network, {}, channels_last=data.settings.channels_last)
+        cache, maps, truths = data.dataset.cache, [], []
+        computed = backend(model)
+        for batch in data.evaluation_batches(VAL):
+            foreground = computed.run(batch.inputs)["foreground"]
+            require_finite({"foreground": foreground})
+            maps += list(to_float16(foreground * batch.inputs[VALID]))
+            truths += [cache.masks[number] for number in batch.index]
+        state = MaskPostProcessor.fit(maps, truths).state_dict()
+        return Fitted({}, {**state, "is_binary": self.is_binary}, {"mask_postprocessing": state})
 
-    def restore(self, task: InspectionTask, checkpoint: Mapping[str, Any], *, where: str) -> None:
-        task.fitted = _fitted(checkpoint, where=where)
-
-    def inspector(
-        self, config: DictConfig, network: Network, checkpoint: Mapping[str, Any], *, where: str
-    ) -> Inspector:
-        _fitted(checkpoint, where=where)
-        return SegmentationInspector(network, network.normalisation, tiling=_tiling(config))
-
-    def predict(
-        self, task: InspectionTask, data: InspectionDataModule, stage: str, *, choices: Choices
-    ) -> Predictions:
-        found = predicting.run(task, data, choices=choices)
-        decision = Decision.from_dict(task.fitted["decision"])
-        foreground, kinds = found["foreground"].numpy(), found["kinds"].numpy()
-        require_finite(foreground, what="probabilities")
-        marked = [mark(*maps, decision) for maps in zip(foreground, kinds, strict=True)]
-        masks = [of_one.mask for of_one in marked]
-        truths = [data.dataset.cache.masks[number] for number in found["index"].tolist()]
-        predictions = Predictions(
-            index=found["index"].numpy(),
-            label=found["label"].numpy(),
-            probabilities=None,
-            score=np.array([region_score(of_one, decision.area_px) for of_one in foreground]),
-            threshold=decision.probability,
-            maps=foreground,
-            called=np.array([of_one.label for of_one in marked], np.int64),
-            marked=np.stack(masks),
-            overlap=overlap_of_images(masks, truths),
+    def inference_model(
+        self, network: Model, fitted: Mapping[str, Any], *, channels_last: bool
+    ) -> SegmentationInferenceModel:
+        return SegmentationInferenceModel(
+            network, channels_last=channels_last, tiling=_tiling(self.config)
         )
-        if self.binary:
-            return predictions
-        num_classes = len(data.index.classes)
-        assert predictions.called is not None
-        return replace(
+
+    def post_processor(
+        self, fitted: Mapping[str, Any], classes: Sequence[str]
+    ) -> SegmentationPostProcessor:
+        if self.is_binary:
+            classes = (classes[GOOD_LABEL], DEFECT)
+        return SegmentationPostProcessor.from_state_dict(fitted, classes=classes)
+
+    def metrics(
+        self, predictions: Predictions, data: InspectionDataModule, *, split: str
+    ) -> dict[str, Estimate]:
+        cache, index = data.dataset.cache, predictions.index
+        metrics = segmentation_metrics(
             predictions,
-            probabilities=image_probabilities(
-                foreground,
-                kinds,
-                score=predictions.score,
-                called=predictions.called,
-                threshold=decision.probability,
-                num_classes=num_classes,
-            ),
+            [cache.masks[number] for number in index],
+            cache.valid(index),
+            classes=data.index.classes,
+            seed=self.config.seed,
         )
-
-    def figures(
-        self, predictions: Mapping[str, Predictions], data: InspectionDataModule, config: DictConfig
-    ) -> dict[str, Figure]:
-        figures: dict[str, Figure] = {}
-        for stage, found in predictions.items():
-            cache = data.dataset.cache
-            measured = marking_figures(
-                found,
-                [cache.masks[number] for number in found.index],
-                cache.valid(found.index),
-                classes=data.index.classes,
-                seed=config.seed,
-            )
-            if stage == TEST and found.maps is not None:
-                measured |= pointing.figures(found.index, found.maps, data)
-            figures |= names.with_stage(measured, stage)
-        return figures
+        if split != TEST:
+            return metrics
+        assert predictions.anomaly_map is not None
+        return metrics | pointing_metrics(index, predictions.anomaly_map, data)
 
 
-def _fitted(checkpoint: Mapping[str, Any], *, where: str) -> dict[str, Any]:
-    """What `calibrate` kept. Raises RunError where it is missing."""
-    lacking = "does not say which pixels count, so no image can be judged"
-    return fitted_of(checkpoint, "decision", where=where, lacking=lacking)
+TASK = SegmentationTask
 
 
 def with_masks(index: DataIndex, *, on_bad_file: str) -> DataIndex:
@@ -244,7 +203,7 @@ def with_masks(index: DataIndex, *, on_bad_file: str) -> DataIndex:
     Images without a stage do not count. Raises DataError where masks are missing and images are not
     to be skipped, and where no defect has a mask.
     """
-    defects = [record for record in index.records if record.label != GOOD_LABEL and record.split]
+    defects = [record for record in index.samples if record.label != GOOD_LABEL and record.split]
     if not defects:
         raise DataError(
             f"{index.root}: none of its images shows a defect, and model=unet learns from those "
@@ -271,16 +230,16 @@ def with_masks(index: DataIndex, *, on_bad_file: str) -> DataIndex:
     left_out = set(without)
     return replace(
         index,
-        records=tuple(
+        samples=tuple(
             replace(record, split="") if record.path in left_out else record
-            for record in index.records
+            for record in index.samples
         ),
     )
 
 
 def _require_training(index: DataIndex, config: DictConfig) -> None:
     """Raise DataError where a defect is never shown in training, so that it could not be marked."""
-    shown = {record.label for record in index.records if record.split == TRAIN}
+    shown = {record.label for record in index.samples if record.split == TRAIN}
     absent = [
         name
         for label, name in enumerate(index.classes)
@@ -295,26 +254,12 @@ def _require_training(index: DataIndex, config: DictConfig) -> None:
 
 
 def _shows_defects(index: DataIndex) -> bool:
-    return any(record.split == TRAIN and record.label != GOOD_LABEL for record in index.records)
+    return any(record.split == TRAIN and record.label != GOOD_LABEL for record in index.samples)
 
 
 def _tiling(config: DictConfig) -> Tiling | None:
     """In use images are seen as in training at its end: in parts, or whole."""
-    window = shown_first(config)
-    if window is None or whole_from(config) is not None:
+    crops = crop_schedule(config)
+    if crops.size is None or crops.full_image_from is not None:
         return None
-    return Tiling(window, config.data.overlap)
-
-
-def overlap_of_images(marked: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> np.ndarray:
-    """Dice and IoU of what is marked, whichever defect, in each image: (N, 2); NaN without a mask.
-
-    Shapes: N of (H, W), nonzero where something is marked, and where there is a defect.
-    """
-    found = np.full((len(marked), 2), np.nan)
-    for row, (mask, truth) in enumerate(zip(marked, truths, strict=True)):
-        if truth.any():
-            both = int(np.sum((mask > 0) & (truth > 0)))
-            together = int(np.sum(mask > 0) + np.sum(truth > 0))
-            found[row] = 2 * both / together, both / (together - both)
-    return found
+    return Tiling(crops.size, OmegaConf.select(config, "data.tiling.overlap", default=0.5))

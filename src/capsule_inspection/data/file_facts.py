@@ -1,0 +1,75 @@
+"""What is known of files between runs, so that a warm start does not read them again.
+
+One file for each root, keyed by relative path, in gzipped JSON, whose checksum detects damage. It
+is a convenience: where it is damaged or of another version, all files are read again.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import logging
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from capsule_inspection.files import atomic_write
+from capsule_inspection.types import DataError
+
+_log = logging.getLogger(__name__)
+_VERSION = 3
+
+
+class FileFacts(NamedTuple):
+    """What is known of a file that was read in full, and its size and time of change then.
+
+    `is_empty` tells of masks whether they have no defect; it is None for images. `classes` are
+    the class indices of a mask that has a class for each pixel. `num_classes` is the number of
+    classes for which the facts hold, 0 where they hold for any.
+    """
+
+    size_bytes: int
+    modified_ns: int
+    sha256: str
+    width: int
+    height: int
+    is_empty: bool | None = None
+    classes: tuple[int, ...] = ()
+    num_classes: int = 0
+
+
+def facts_path(folder: Path, root: Path) -> Path:
+    """Where the facts of a root are kept."""
+    key = hashlib.sha256(os.fsencode(root.absolute())).hexdigest()[:16]
+    return folder / f"index-{key}.json.gz"
+
+
+def load_facts(path: Path) -> dict[str, FileFacts]:
+    """Facts by relative path; empty where there are none or, with a warning, where damaged."""
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as stream:
+            version, rows = json.load(stream)
+        if version != _VERSION:
+            raise ValueError(f"version {version}")
+        return {name: FileFacts(*known, tuple(classes), n) for name, *known, classes, n in rows}
+    except FileNotFoundError:
+        return {}
+    except (OSError, EOFError, zlib.error, ValueError, TypeError) as error:
+        _log.warning("%s: not usable (%s); all files are read again.", path, error)
+        return {}
+
+
+def save_facts(path: Path, facts: Mapping[str, FileFacts]) -> None:
+    """Write the facts; the file appears whole or not at all. Raises DataError where it cannot."""
+    rows = [(name, *known) for name, known in facts.items()]
+    try:
+        with atomic_write(path) as partial, gzip.open(partial, "wt", 1, encoding="utf-8") as stream:
+            stream.write(json.dumps([_VERSION, rows]))
+    except OSError as error:
+        raise DataError(
+            f"{path}: the index cannot be written ({error.strerror}). Free the disk, or set "
+            "data.cache_folder to a place that can be written to."
+        ) from error

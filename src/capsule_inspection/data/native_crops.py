@@ -1,0 +1,83 @@
+"""The size of a data set's crops at the images' own resolution, for tiling.
+
+One size for all, in which the largest part has room. It is measured once and kept, since every
+image must be decoded for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from capsule_inspection.data.cache import reporting
+from capsule_inspection.files import atomic_write_text
+from capsule_inspection.types import DataIndex
+
+if TYPE_CHECKING:
+    from capsule_inspection.data.roi import Roi
+
+_STEP_PX = 32
+"""Sizes are multiples of this, as networks halve them five times."""
+_VERSION = 1
+
+
+def find_native_size(
+    index: DataIndex, *, folder: Path, roi: Roi, margin: float
+) -> tuple[int, int] | None:
+    """Height and width that were measured earlier; None where there are none."""
+    path = _size_path(index, folder, roi, margin)
+    if not path.is_file():
+        return None
+    height, width = json.loads(path.read_text(encoding="utf-8"))
+    return height, width
+
+
+class CropMeasure:
+    """Measures the crop of each image; see `validation.Consumer`."""
+
+    def __init__(self, count: int, *, roi: Roi, margin: float) -> None:
+        self.roi, self.margin = roi, margin
+        self.sizes = np.zeros((count, 2))
+        self.has_part = np.zeros(count, bool)
+
+    def add(
+        self,
+        row: int,
+        image: np.ndarray,
+        foreground: np.ndarray | None,
+        mask: np.ndarray | None,
+    ) -> None:
+        """Keep height and width of the crop, and whether roi=auto found a part."""
+        # Here, so that a warm start does not import OpenCV.
+        from capsule_inspection.data.roi import box_around, explicit_box
+
+        box = explicit_box(self.roi)
+        if box is None and self.roi == "auto" and foreground is not None:
+            box = box_around(foreground, margin=self.margin)
+        self.has_part[row] = box is not None or self.roi == "none"
+        self.sizes[row] = (box.y1 - box.y0, box.x1 - box.x0) if box else image.shape[:2]
+
+    def finish(self, index: DataIndex, rows: Sequence[int], *, folder: Path) -> tuple[int, int]:
+        """Height and width of the largest crop of these rows, each up to a multiple of 32.
+
+        An image without a part does not count, unless there is none with a part.
+        """
+        sizes, has_part = self.sizes[rows], self.has_part[rows]
+        largest = (sizes[has_part] if has_part.any() else sizes).max(axis=0)
+        height, width = (-(-int(np.ceil(side)) // _STEP_PX) * _STEP_PX for side in largest)
+        path = _size_path(index, folder, self.roi, self.margin)
+        with reporting(path):
+            atomic_write_text(path, json.dumps([height, width]))
+        return height, width
+
+
+def _size_path(index: DataIndex, folder: Path, roi: Roi, margin: float) -> Path:
+    settings = [_VERSION, roi if isinstance(roi, str) else [*roi], margin]
+    hashes = sorted(sample.sha256 for sample in index.samples)
+    key = hashlib.sha256(json.dumps([settings, hashes]).encode()).hexdigest()
+    return folder / f"{key}.json"

@@ -1,0 +1,129 @@
+"""The pointing game: does a map's highest point lie on the defect?
+
+Source: Zhang et al. 2018, "Top-down neural attention by excitation backprop", section 4.1. Any map
+that is high on defects can play it, so it compares networks that are trained to localise with
+classifiers that are not. Differs: the tolerance is a fraction of the image's height, many highest
+points are settled by a rule, and the chance level stands beside the result. OpenCV is imported when
+called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from capsule_inspection.metrics import intervals, names
+from capsule_inspection.types import Estimate
+
+TOLERANCE = 0.04
+"""How far from the mask a hit may lie, as a fraction of the image's height.
+
+The paper allows 15 pixels, in images that are mostly 375 pixels high (PASCAL VOC).
+"""
+
+Pixel = tuple[int, int]
+"""Row and column."""
+
+
+def pointing_game_metrics(
+    maps: Iterable[np.ndarray],
+    masks: Iterable[np.ndarray],
+    valid: Iterable[np.ndarray],
+    foregrounds: Iterable[np.ndarray],
+    *,
+    class_names: Iterable[str],
+) -> dict[str, Estimate]:
+    """Fraction of the images whose highest point is a hit, in all and by class, and by chance.
+
+    Images whose mask has no valid pixel are left out; empty where none is left. Intervals are
+    Wilson's; chance has none, since it is computed and not measured. n is the number of images.
+    Shapes: N of (H, W) each, of one size for an image: maps finite, high on defects; masks nonzero
+    on defects; valid false on padding; foregrounds nonzero on the part; class_names N of str.
+    """
+    hits: dict[str, list[bool]] = {}
+    chances = []
+    images = zip(maps, masks, valid, foregrounds, class_names, strict=True)
+    for anomaly_map, mask, kept, part, name in images:
+        truth = (np.asarray(mask) != 0) & (np.asarray(kept) != 0)
+        if not truth.any():
+            continue
+        tolerance_px = tolerance_px_of(truth.shape[0])
+        hits.setdefault(name, []).append(
+            distance_to_defect_px(anomaly_map, truth, kept) <= tolerance_px
+        )
+        chances.append(chance_level(truth, kept, part, tolerance_px=tolerance_px))
+    if not chances:
+        return {}
+    every = [hit for of_class in hits.values() for hit in of_class]
+    chance = Estimate(float(np.mean(chances)), None, None, len(chances))
+    return {
+        names.POINTING_GAME: intervals.proportion(sum(every), len(every)),
+        names.POINTING_CHANCE: chance,
+        **{
+            names.class_metric(names.POINTING_GAME, name): intervals.proportion(
+                sum(of_class), len(of_class)
+            )
+            for name, of_class in hits.items()
+        },
+    }
+
+
+def tolerance_px_of(height_px: int) -> float:
+    """The tolerance in pixels, for images of this height, padding included."""
+    return TOLERANCE * height_px
+
+
+def find_peak(anomaly_map: np.ndarray, valid: np.ndarray | None = None) -> Pixel | None:
+    """The highest pixel of a map that is not padding; None where the map is constant.
+
+    Where several pixels are the highest (probabilities that are 1, the edge of an enlarged map),
+    the middle of the largest region of them: in 8-connection, the first where two are as large.
+    Shapes: anomaly_map (H, W); valid (H, W) bool.
+    """
+    import cv2
+
+    kept = np.ones(anomaly_map.shape, bool) if valid is None else np.asarray(valid) != 0
+    inside = anomaly_map[kept]
+    if not len(inside) or inside.max() == inside.min():
+        return None
+    highest = ((anomaly_map == inside.max()) & kept).astype(np.uint8)
+    _, regions, stats, _ = cv2.connectedComponentsWithStats(highest, connectivity=8)
+    largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    pixels = np.argwhere(regions == largest)
+    nearest = int(((pixels - pixels.mean(axis=0)) ** 2).sum(axis=1).argmin())
+    return int(pixels[nearest, 0]), int(pixels[nearest, 1])
+
+
+def distance_to_defect_px(
+    anomaly_map: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None
+) -> float:
+    """How far the peak lies from the defect, in pixels: 0 on it, infinite without a peak.
+
+    Shapes: as `find_peak`; truth (H, W), nonzero on the defect, at least one pixel.
+    """
+    peak = find_peak(anomaly_map, valid)
+    return float("inf") if peak is None else float(_distance_px(truth)[peak])
+
+
+def chance_level(
+    truth: np.ndarray, valid: np.ndarray, part: np.ndarray, *, tolerance_px: float
+) -> float:
+    """Fraction of the pixels on the part that would be a hit; of the whole image without a part.
+
+    Shapes: (H, W) each, nonzero on the defect, outside of padding, and on the part.
+    """
+    kept = np.asarray(valid) != 0
+    pixels = (np.asarray(part) != 0) & kept
+    if not pixels.any():
+        pixels = kept
+    return float((_distance_px(truth)[pixels] <= tolerance_px).mean())
+
+
+def _distance_px(truth: np.ndarray) -> np.ndarray:
+    """From each pixel to the nearest one of the defect, between their centres: (H, W) float32."""
+    import cv2
+
+    return cv2.distanceTransform(
+        (np.asarray(truth) == 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
+    )

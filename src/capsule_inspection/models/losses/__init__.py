@@ -1,0 +1,1 @@
+"""Losses of the three tasks, as weighted sums of terms; plain torch."""

@@ -1,0 +1,76 @@
+"""Numbers and lists as text, for pages, plots and the console."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from capsule_inspection.metrics import names
+from capsule_inspection.types import Estimate
+
+
+def format_fraction(value: float) -> str:
+    """Three decimals without the leading zero: `.909`."""
+    return f"{value:.3f}".removeprefix("0") if 0 <= value < 1 else f"{value:.3f}"
+
+
+def format_estimate(estimate: Estimate | None) -> str:
+    """`.909 (.816 to .958)`; a dash where there is none."""
+    if estimate is None:
+        return "–"
+    if estimate.ci_low is None or estimate.ci_high is None:
+        return format_fraction(estimate.value)
+    low, high = format_fraction(estimate.ci_low), format_fraction(estimate.ci_high)
+    return f"{format_fraction(estimate.value)} ({low} to {high})"
+
+
+def format_percent(value: float) -> str:
+    """A fraction in percent with two digits, which may be small: `0.034%`."""
+    return f"{100 * value:.2g}%" if value < 0.995 else f"{100 * value:.0f}%"
+
+
+def format_metric(name: str, value: float) -> str:
+    """A value of a metric: three decimals; in percent where any useful model is close to 0."""
+    return format_percent(value) if name == names.PIXEL_FPR else f"{value:.3f}"
+
+
+def format_rate(value: float) -> str:
+    """A target rate in percent: `5%`, `2.5%`."""
+    return f"{100 * value:.3g}%"
+
+
+def format_points(value: float) -> str:
+    """A difference of fractions in percentage points, with its sign."""
+    return f"{100 * value:+.1f}".replace("-", "−")
+
+
+def format_p_value(value: float | None) -> str:
+    """`< .001`, `= .035` or `not known`."""
+    if value is None:
+        return "not known"
+    digits = 4 if 0.0495 <= value < 0.05 else 3  # not “.050” for a value below .05
+    return "< .001" if value < 0.001 else f"= {value:.{digits}f}".replace("= 0.", "= .")
+
+
+def format_duration(seconds: float) -> str:
+    """A duration in seconds, minutes or hours."""
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def format_quantity(value: float) -> str:
+    """A large number with the unit k, M or G."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.3g}"
+
+
+def format_count(value: float) -> str:
+    """A number of images; with one decimal where it is a mean over seeds."""
+    return f"{value:.0f}" if abs(value - round(value)) < 1e-9 else f"{value:.1f}"
+
+
+def format_list(items: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

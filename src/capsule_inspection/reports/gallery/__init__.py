@@ -1,0 +1,1 @@
+"""The page of predictions, and a prediction as HTML."""

@@ -1,1 +1,0 @@
-"""The page of one run: what it answers, in which words, with which pictures."""

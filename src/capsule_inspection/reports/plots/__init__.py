@@ -1,0 +1,1 @@
+"""Plots from arrays and metrics; no module here reads a run folder."""

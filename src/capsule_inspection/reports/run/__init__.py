@@ -1,0 +1,1 @@
+"""One finished run: its files, plots and page."""

@@ -1,0 +1,188 @@
+"""Files of a run folder, read and validated: record, settings, metrics, epochs, predictions.
+
+pandas and yaml are imported when a file is read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from capsule_inspection.types import FORMAT_VERSION, Estimate, RunError, RunFiles
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PROBABILITY = "p_"
+"""Prefix of the columns of predictions.csv with class probabilities."""
+
+THRESHOLD = "threshold"
+"""Column of predictions.csv with the score above which an image is rejected; a record field too."""
+
+_TEXT_COLUMNS = ("path", "sha256", "split", "fold", "label", "predicted_label")
+_REQUIRED_COLUMNS = ("index", "split", "label", "predicted_label", "score")
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Read run.json. Raises RunError where it is missing, broken or of a later format."""
+    path = folder / RunFiles.RECORD
+    record = _read_json(path)
+    version = record.get("format_version")
+    if not isinstance(version, int):
+        raise RunError(f"{path}: expected an integer as format_version, found {version!r}.")
+    if version > FORMAT_VERSION:
+        raise RunError(
+            f"{path}: format_version is {version}, this version reads up to {FORMAT_VERSION}. "
+            "Update capsule-inspection."
+        )
+    return record
+
+
+def read_metrics(folder: Path) -> dict[str, Estimate]:
+    """Read metrics.json. Raises RunError where a metric is not as expected."""
+    path = folder / RunFiles.METRICS
+    return {key: _read_estimate(path, key, entry) for key, entry in _read_json(path).items()}
+
+
+def _read_estimate(path: Path, key: str, entry: object) -> Estimate:
+    try:
+        if not isinstance(entry, dict):
+            raise TypeError
+        low, high = (None if entry[end] is None else float(entry[end]) for end in ("low", "high"))
+        return Estimate(float(entry["value"]), low, high, int(entry["n"]))
+    except (KeyError, TypeError, ValueError):
+        raise RunError(
+            f"{path}: {key} must hold value, low, high and n as numbers, found {entry!r}."
+        ) from None
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read config.yaml as values by dotted key, empty where there is no file; lists stay lists.
+
+    Raises RunError where it cannot be read.
+    """
+    import yaml
+
+    if not path.exists():
+        return {}
+    try:
+        # The C loader is ten times as fast, and a comparison may read a hundred of these files.
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise RunError(f"{path}: cannot be read as YAML ({reason}).") from error
+    return dict(_flatten(content, ""))
+
+
+def _flatten(node: object, prefix: str) -> Iterator[tuple[str, Any]]:
+    if not isinstance(node, dict):
+        yield prefix, node
+        return
+    for key, value in node.items():
+        yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+
+
+def read_epochs(path: Path) -> pd.DataFrame:
+    """Read metrics.csv; empty where there is none. Raises RunError where it is not as expected."""
+    import pandas as pd
+
+    if not path.exists():
+        return pd.DataFrame()
+    try:
+        # An empty file is of a training that ended within its first epoch.
+        epochs = pd.read_csv(path) if path.stat().st_size else pd.DataFrame()
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read as a table ({error}).") from error
+    found = column_names(epochs)
+    texts = [name for name in found if not pd.api.types.is_numeric_dtype(epochs[name])]
+    if texts:
+        raise RunError(f"{path}: expected numbers only, found text in {', '.join(texts)}.")
+    if found and "epoch" not in found:
+        raise RunError(f"{path}: the column epoch is missing; it has {', '.join(found)}.")
+    return epochs
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """Read predictions.csv. Raises RunError where a column is missing or not as expected."""
+    import pandas as pd
+
+    try:
+        # Text first: a class may be called "007", "NA" or "true".
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except FileNotFoundError:
+        raise missing_file(path) from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read as a table ({error}).") from error
+    found = column_names(table)
+    absent = [name for name in _REQUIRED_COLUMNS if name not in found]
+    if absent:
+        raise RunError(f"{path}: columns missing: {', '.join(absent)}; it has {', '.join(found)}.")
+    for name in found:
+        if name not in _TEXT_COLUMNS:
+            table[name] = _parse_numbers(path, table[name])
+    return _with_integer_index(path, table)
+
+
+def column_names(table: pd.DataFrame) -> list[str]:
+    """Names of the columns as str."""
+    return [str(name) for name in table.columns]
+
+
+def _parse_numbers(path: Path, column: pd.Series) -> pd.Series:
+    """Empty cells become NaN."""
+    import pandas as pd
+
+    try:
+        numbers = [float(cell) if cell else math.nan for cell in column]
+    except ValueError as error:
+        raise RunError(f"{path}: column {column.name} must hold numbers ({error}).") from None
+    return pd.Series(numbers, index=column.index, dtype=np.float64)
+
+
+def _with_integer_index(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    if not np.isfinite(table["index"]).all():
+        raise RunError(f"{path}: column index has empty cells; the file seems cut short.")
+    return table.astype({"index": np.int64})
+
+
+def check_class_names(path: Path, predictions: pd.DataFrame, classes: tuple[str, ...]) -> None:
+    """Raises RunError where a label has no column of probabilities, or one is not finite."""
+    if not classes:
+        return
+    unknown = {*predictions["label"], *predictions["predicted_label"]} - set(classes)
+    if unknown:
+        raise RunError(
+            f"{path}: no column of probabilities for {', '.join(map(repr, sorted(unknown)))}; "
+            f"it has {', '.join(classes)}."
+        )
+    broken = [
+        name for name in classes if not all(map(math.isfinite, predictions[PROBABILITY + name]))
+    ]
+    if broken:
+        raise RunError(f"{path}: probabilities are missing or not finite for {', '.join(broken)}.")
+
+
+def missing_file(path: Path) -> RunError:
+    """The error for a file that every finished run has."""
+    return RunError(
+        f"{path}: missing, so {path.parent} is not a finished run. "
+        "Wait for it, or finish it with train.py resume=<run folder>."
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise missing_file(path) from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read as JSON ({error}).") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path}: expected an object, found {type(content).__name__}.")
+    return content

@@ -1,0 +1,143 @@
+"""Anomaly or explanation maps and masks of the test images of a run, read and validated.
+
+The arrays are described by `types.RunFiles`, MAPS and EXPLANATIONS. They are the largest files of a
+run, so they are read only when a plot needs them.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from capsule_inspection.types import RunError
+
+_ARRAYS = {"index": 1, "anomaly_map": 3, "masks": 3, "content_box": 2}
+"""Required arrays and their number of axes."""
+
+_PREDICTED_MASK = "predicted_mask"
+"""Array of segmentation runs, of the shape of the masks."""
+
+
+@dataclass(frozen=True)
+class RunMaps:
+    """Maps of T images, with padding; the methods return them without it.
+
+    Shapes: index (T,); anomaly_map, masks and predicted_mask (T, H, W), the last None where the run
+    predicts no masks; content_box (T, 4), x0, y0, x1, y1 of the area without padding.
+    """
+
+    index: np.ndarray
+    anomaly_map: np.ndarray
+    masks: np.ndarray
+    content_box: np.ndarray
+    predicted_mask: np.ndarray | None = None
+
+    def row_of(self, index: int) -> int | None:
+        """The row of an image; None where it has no map."""
+        return self._rows.get(index)
+
+    def map_of(self, row: int) -> np.ndarray:
+        """The map of one image: (h, w) float32."""
+        return self.anomaly_map[row][self._content_slices(row)].astype(np.float32)
+
+    def mask_of(self, row: int) -> np.ndarray:
+        """Whether each pixel of one image is a defect: (h, w) bool."""
+        return self.target_mask_of(row) != 0
+
+    def target_mask_of(self, row: int) -> np.ndarray:
+        """The true class of each pixel of one image, 0 for background: (h, w)."""
+        return self.masks[row][self._content_slices(row)]
+
+    def predicted_mask_of(self, row: int) -> np.ndarray | None:
+        """The predicted class of each pixel of one image, 0 for background: (h, w)."""
+        return (
+            None
+            if self.predicted_mask is None
+            else self.predicted_mask[row][self._content_slices(row)]
+        )
+
+    @property
+    def height_px(self) -> int:
+        """Height of the network's input, padding included."""
+        return int(self.anomaly_map.shape[1])
+
+    def relative_content_box(self, row: int) -> tuple[float, float, float, float]:
+        """The content box of one image as fractions of width and height."""
+        height, width = self.anomaly_map.shape[1:]
+        x0, y0, x1, y1 = self.content_box[row].tolist()
+        return x0 / width, y0 / height, x1 / width, y1 / height
+
+    def _content_slices(self, row: int) -> tuple[slice, slice]:
+        x0, y0, x1, y1 = self.content_box[row].tolist()
+        return slice(y0, y1), slice(x0, x1)
+
+    @cached_property
+    def _rows(self) -> dict[int, int]:
+        return {index: row for row, index in enumerate(self.index.tolist())}
+
+
+def read_maps(path: Path) -> RunMaps | None:
+    """Read the maps of a run; None where there is no file.
+
+    Raises RunError where it cannot be read, or its arrays are not as expected.
+    """
+    if not path.exists():
+        return None
+    try:
+        # Opened here, since numpy leaves a file open that turns out to be no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in (*_ARRAYS, _PREDICTED_MASK) if name in stored}
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise _error(path, f"cannot be read ({error})") from error
+    missing = [name for name in _ARRAYS if name not in arrays]
+    if missing:
+        raise _error(path, f"arrays missing: {', '.join(missing)}")
+    _check_shapes(path, arrays)
+    _check_values(path, arrays)
+    return RunMaps(**arrays)
+
+
+def _check_shapes(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    shapes = {name: array.shape for name, array in arrays.items()}
+    is_valid = (
+        all(len(shapes[name]) == axes for name, axes in _ARRAYS.items())
+        and len({shape[0] for shape in shapes.values() if shape}) == 1
+        and shapes["anomaly_map"]
+        == shapes["masks"]
+        == shapes.get(_PREDICTED_MASK, shapes["anomaly_map"])
+        and shapes["content_box"][1] == 4
+    )
+    if not is_valid:
+        found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise _error(
+            path,
+            "expected index (T,), anomaly_map, masks and predicted_mask (T, H, W) of one shape "
+            f"and content_box (T, 4), found {found}",
+        )
+
+
+def _check_values(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    for name in ("index", "masks", "content_box", _PREDICTED_MASK):
+        if name in arrays and not np.issubdtype(arrays[name].dtype, np.integer):
+            raise _error(path, f"expected integers in {name}, found {arrays[name].dtype}")
+    maps = arrays["anomaly_map"]
+    if not np.issubdtype(maps.dtype, np.floating) or not np.isfinite(maps).all():
+        raise _error(path, "expected finite numbers in anomaly_map")
+    if len(np.unique(arrays["index"])) != len(arrays["index"]):
+        raise _error(path, "an image has two rows")
+    height, width = maps.shape[1:]
+    x0, y0, x1, y1 = arrays["content_box"].T
+    if not ((x0 >= 0) & (x0 < x1) & (x1 <= width) & (y0 >= 0) & (y0 < y1) & (y1 <= height)).all():
+        raise _error(path, f"expected boxes within {width} x {height} in content_box")
+
+
+def _error(path: Path, reason: str) -> RunError:
+    return RunError(
+        f"{path}: {reason}. Evaluate the run again with evaluate.py run={path.parent}, or remove "
+        "this file: the report then goes without maps."
+    )

@@ -1,0 +1,275 @@
+"""A finished run folder: its record, settings, epochs, predictions and metrics.
+
+The files are described by `types.RunFiles`. They are validated once, when they are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from capsule_inspection.metrics.detection import DEFAULT_TARGET_FPR
+from capsule_inspection.metrics.mask_postprocessing import MaskPostProcessor
+from capsule_inspection.metrics.temperature import TemperatureScaling
+from capsule_inspection.metrics.thresholds import Threshold
+from capsule_inspection.reports.run.files import (
+    PROBABILITY,
+    THRESHOLD,
+    check_class_names,
+    column_names,
+    read_epochs,
+    read_metrics,
+    read_predictions,
+    read_record,
+    read_settings,
+)
+from capsule_inspection.reports.run.maps import RunMaps, read_maps
+from capsule_inspection.types import (
+    Estimate,
+    Predictions,
+    RunError,
+    RunFiles,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Stored = TypeVar("Stored")
+
+TARGET_FPR = "threshold.target_fpr"
+"""Key of config.yaml; every threshold rule has it, since `tpr_at_fpr` is measured at it."""
+
+MASK_POSTPROCESSING = "mask_postprocessing"
+"""Field of the record with the parameters that turn probability maps into masks."""
+
+TEMPERATURE_SCALING = "temperature_scaling"
+"""Field of the record with the scaling of the logits of a classifier."""
+
+TRAINING_OVERLAP, SELECTION_OVERLAP = "training_overlap", "selection_overlap"
+"""Fields of an evaluation: how many of its images were used to train, or to select the epoch or fit
+the post-processing."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of a run for the images of one split, and its decision between good and defect.
+
+    Shapes, all (N,): index int64; class_name str; is_defect and predicted_defect bool; score
+    float64, finite, high for defects. `threshold` is None where the scores do not decide.
+    """
+
+    index: np.ndarray
+    class_name: np.ndarray
+    is_defect: np.ndarray
+    predicted_defect: np.ndarray
+    score: np.ndarray
+    threshold: float | None
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The contents of a run folder.
+
+    `epochs` has a row for each epoch, NaN where nothing was measured, and is empty for an
+    evaluation. `predictions` has a row for each image of each predicted split. `classes` are in the
+    order of their class indices, and empty where there are no class probabilities. `settings` are
+    those of config.yaml by dotted key, and empty where there is none.
+    """
+
+    path: Path
+    record: Mapping[str, Any]
+    epochs: pd.DataFrame
+    predictions: pd.DataFrame
+    metrics: Mapping[str, Estimate]
+    classes: tuple[str, ...]
+    settings: Mapping[str, Any]
+
+    def stages(self) -> tuple[str, ...]:
+        """The splits with predictions, in the order of the file."""
+        return tuple(dict.fromkeys(self.predictions["split"]))
+
+    def rows_of(self, stage: str) -> pd.DataFrame:
+        """The predictions of one split."""
+        return self.predictions[self.predictions["split"] == stage]
+
+    def arrays_of(self, stage: str) -> Predictions:
+        """The predictions of one split as arrays.
+
+        Raises RunError where there are no class probabilities; `scores_of` works for every run.
+        """
+        if not self.classes:
+            raise RunError(f"{self.path}: this run has no class probabilities.")
+        rows = self.rows_of(stage)
+        columns = [PROBABILITY + name for name in self.classes]
+        return Predictions(
+            index=rows["index"].to_numpy(np.int64),
+            label=self._class_indices(rows["label"]),
+            probabilities=rows[columns].to_numpy(np.float64),
+            score=rows["score"].to_numpy(np.float64),
+            predicted_label=self._class_indices(rows["predicted_label"]),
+        )
+
+    def scores_of(self, stage: str) -> Scores:
+        """The scores of one split and the decisions, with or without class probabilities.
+
+        Raises RunError where a score is missing or the normal class is unknown.
+        """
+        rows = self.rows_of(stage)
+        score = rows["score"].to_numpy(np.float64)
+        if not np.isfinite(score).all():
+            raise RunError(
+                f"{self.path / RunFiles.PREDICTIONS}: {int((~np.isfinite(score)).sum())} of "
+                f"{len(score)} scores of {stage} are missing or not finite. Evaluate the run again."
+            )
+        class_name = rows["label"].to_numpy(dtype=str)
+        return Scores(
+            index=rows["index"].to_numpy(np.int64),
+            class_name=class_name,
+            is_defect=class_name != self.normal_class,
+            predicted_defect=rows["predicted_label"].to_numpy(dtype=str) != self.normal_class,
+            score=score,
+            threshold=_threshold_of(rows),
+        )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of all classes, the normal one first, also without class probabilities.
+
+        Raises RunError where neither predictions nor record name them.
+        """
+        data = self.record.get("data")
+        known = self.classes or tuple(data.get("classes", ()) if isinstance(data, dict) else ())
+        if not known:
+            raise RunError(
+                f"{self.path / RunFiles.RECORD}: expected data.classes, the normal one first; "
+                "found none, so good images cannot be told from defects."
+            )
+        return tuple(map(str, known))
+
+    @property
+    def normal_class(self) -> str:
+        """Name of the class without defects. Raises RunError where it is unknown."""
+        return self.class_names[0]
+
+    @property
+    def has_threshold(self) -> bool:
+        """Whether a threshold on the score decides, as in one-class training."""
+        is_one_class = not self.classes and not self.has_masks
+        return is_one_class and _threshold_of(self.predictions) is not None
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the run predicts masks, which decide the class of an image."""
+        return MASK_POSTPROCESSING in self.record
+
+    @property
+    def mask_postprocessor(self) -> MaskPostProcessor | None:
+        """The parameters of the masks; None where the record has none.
+
+        Raises RunError where they are not as expected.
+        """
+        return self._read_field(MASK_POSTPROCESSING, MaskPostProcessor.from_state_dict)
+
+    @property
+    def threshold(self) -> Threshold | None:
+        """The threshold and how it was set; None where the record has none.
+
+        Raises RunError where it is not as expected.
+        """
+        return self._read_field(THRESHOLD, Threshold.from_state_dict)
+
+    @property
+    def temperature_scaling(self) -> TemperatureScaling | None:
+        """The scaling of the logits of a classifier; None where the record has none.
+
+        Raises RunError where it is not as expected.
+        """
+        return self._read_field(TEMPERATURE_SCALING, TemperatureScaling.from_state_dict)
+
+    def _read_field(self, field: str, read: Callable[[Mapping[str, Any]], Stored]) -> Stored | None:
+        stored = self.record.get(field)
+        if stored is None:
+            return None
+        try:
+            return read(stored)
+        except TypeError as error:
+            raise RunError(
+                f"{self.path / RunFiles.RECORD}: {field} is not as expected ({error})."
+            ) from None
+
+    @property
+    def target_fpr(self) -> float | None:
+        """The false-positive rate at which `tpr_at_fpr` is measured; None where it is unknown."""
+        if self.has_masks:
+            return DEFAULT_TARGET_FPR
+        stored = self.record.get(THRESHOLD) or {}
+        target = self.settings.get(TARGET_FPR, stored.get("target_fpr"))
+        return None if target is None else float(target)
+
+    @cached_property
+    def maps(self) -> RunMaps | None:
+        """Anomaly maps and masks of the test images, read on first access; None where not kept.
+
+        Raises RunError where the file is damaged.
+        """
+        return read_maps(self.path / RunFiles.MAPS)
+
+    @cached_property
+    def explanations(self) -> RunMaps | None:
+        """Explanation maps of test images with a defect; None where not kept.
+
+        Raises RunError where the file is damaged.
+        """
+        return read_maps(self.path / RunFiles.EXPLANATIONS)
+
+    def image_path(self, index: int) -> Path:
+        """Path of the thumbnail of an image, which may not exist."""
+        return self.path / RunFiles.IMAGES / f"{index}.jpg"
+
+    def reconstruction_path(self, index: int) -> Path:
+        """Path of the thumbnail of the reconstruction of an image, which may not exist."""
+        return self.path / RunFiles.IMAGES / f"{index}_reconstruction.jpg"
+
+    def _class_indices(self, class_names: pd.Series) -> np.ndarray:
+        index_of = {name: index for index, name in enumerate(self.classes)}
+        return np.array([index_of[name] for name in class_names], dtype=np.int64)
+
+
+def _threshold_of(rows: pd.DataFrame) -> float | None:
+    if THRESHOLD not in rows:
+        return None
+    known = rows[THRESHOLD].dropna().to_numpy(np.float64)
+    return float(known[0]) if len(known) else None
+
+
+def read_run(folder: Path) -> RunFolder:
+    """Read the folder of a run or of an evaluation (which has no metrics.csv).
+
+    Raises RunError where the folder or one of its files is missing, unreadable or not as expected.
+    """
+    if not folder.is_dir():
+        raise RunError(
+            f"{folder}: no such run folder. Give the folder that holds {RunFiles.RECORD}."
+        )
+    record = read_record(folder)
+    predictions = read_predictions(folder / RunFiles.PREDICTIONS)
+    classes = tuple(
+        name.removeprefix(PROBABILITY)
+        for name in column_names(predictions)
+        if name.startswith(PROBABILITY)
+    )
+    check_class_names(folder / RunFiles.PREDICTIONS, predictions, classes)
+    return RunFolder(
+        path=folder,
+        record=record,
+        epochs=read_epochs(folder / RunFiles.EPOCHS),
+        predictions=predictions,
+        metrics=read_metrics(folder),
+        classes=classes,
+        settings=read_settings(folder / RunFiles.CONFIG),
+    )

@@ -1,0 +1,63 @@
+"""From the outputs of an inference model to a prediction: the only place that decides."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from capsule_inspection.metrics.mask_postprocessing import Region
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model predicts for one image, at the size of the crop.
+
+    `label` counts the classes of the post-processor, 0 for good. `score` is high for defects; above
+    `threshold` an image is rejected, None where the probabilities decide. Shapes: probabilities
+    (C,) float64, None where the model does not name defects; anomaly_map (H, W) float16, high on
+    defects, and predicted_mask (H, W) uint8, 0 or a class, None where a task has none.
+    """
+
+    label: int
+    score: float
+    threshold: float | None = None
+    probabilities: np.ndarray | None = None
+    anomaly_map: np.ndarray | None = None
+    predicted_mask: np.ndarray | None = None
+    regions: Sequence[Region] = ()
+
+
+class PostProcessor(ABC):
+    """Turns the outputs of one image into a `Prediction`; `classes` names its labels."""
+
+    classes: Sequence[str]
+
+    @abstractmethod
+    def __call__(self, outputs: Mapping[str, np.ndarray], *, valid: np.ndarray) -> Prediction:
+        """Decide on one image.
+
+        Shapes: outputs those of the task's inference model without the batch's axis; valid (H, W)
+        bool, false on padding.
+        """
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values from which `from_state_dict` builds an equal one."""
+
+    @classmethod
+    @abstractmethod
+    def from_state_dict(cls, state: Mapping[str, Any], *, classes: Sequence[str]) -> PostProcessor:
+        """Build one from `state_dict`. Raises KeyError or TypeError where the state is damaged."""
+
+
+def to_float16(values: np.ndarray) -> np.ndarray:
+    """Round a map to what a run folder stores.
+
+    By PyTorch: for values near 0 numpy takes two hundred times as long.
+    """
+    return torch.from_numpy(values).half().numpy()

@@ -1,0 +1,100 @@
+"""Compares finished runs: those of `compare.py`, and the jobs of a sweep at its end."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from capsule_inspection.config.sweeps import read_job
+from capsule_inspection.reports.comparison.console import print_comparison
+from capsule_inspection.reports.comparison.report import (
+    PAGE,
+    compare,
+    read_finished,
+    write_comparison,
+)
+from capsule_inspection.reports.run.run_folder import RunFolder
+from capsule_inspection.types import RunError, RunFiles, SweepFiles
+from capsule_inspection.workflows.record import FINISHED, require_empty_folder
+
+log = logging.getLogger(__name__)
+
+
+def compare_runs(config: DictConfig) -> None:
+    """Compare as `conf/compare.yaml` says, into Hydra's run folder.
+
+    Raises RunError where a run is unfinished or unreadable, or the output folder is in use; then
+    nothing but the log is written.
+    """
+    output = Path(HydraConfig.get().runtime.output_dir)
+    require_empty_folder(output)
+    runs, failures = _read_runs([name for name in dict.fromkeys(config.runs) if name])
+    comparison = compare(runs, reference=config.reference, failures=failures)
+    page = write_comparison(comparison, output)
+    print_comparison(comparison)
+    log.info("Comparison: %s", page)
+
+
+def report_sweep(folder: Path) -> None:
+    """Compare the finished jobs of a sweep, into its folder; a former report is replaced."""
+    runs, failures = read_jobs(folder)
+    if not runs:
+        log.warning("%s: no job has finished, so there is nothing to compare.", folder)
+        return
+    comparison = compare(runs, failures=failures)
+    with tempfile.TemporaryDirectory(prefix=".comparison.", dir=folder) as temporary:
+        write_comparison(comparison, Path(temporary) / SweepFiles.COMPARISON)
+        target = folder / SweepFiles.COMPARISON
+        if target.exists():
+            target.rename(Path(temporary) / "former")
+        (Path(temporary) / SweepFiles.COMPARISON).rename(target)
+    print_comparison(comparison)
+    log.info("Comparison: %s", folder / SweepFiles.COMPARISON / PAGE)
+
+
+def read_jobs(folder: Path) -> tuple[list[RunFolder], list[str]]:
+    """The finished runs of a folder in the order of their names, and why others are left out."""
+    runs, failures = [], []
+    for job in sorted(path for path in folder.iterdir() if _is_run(path)):
+        state = read_job(job)
+        try:
+            if state is not None and state.status != FINISHED:
+                raise RunError(f"{state.status}. {state.error or ''}".strip())
+            run = read_finished(job)
+            if run.record.get("status") != FINISHED:
+                raise RunError(f"{run.record.get('status')}. {run.record.get('error') or ''}")
+            runs.append(run)
+        except RunError as error:
+            failures.append(f"{job.name}: {error}".strip())
+    return runs, failures
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (RunFiles.RECORD, SweepFiles.JOB))
+
+
+def _read_runs(names: Sequence[str]) -> tuple[list[RunFolder], list[str]]:
+    """The named runs; of the folder of a sweep, those that are finished."""
+    if not names:
+        raise RunError("runs=[]: name at least one run folder, runs=[outputs/a,outputs/b].")
+    runs: list[RunFolder] = []
+    failures: list[str] = []
+    for folder in map(Path, names):
+        if folder.is_dir() and not (folder / RunFiles.RECORD).is_file():
+            found, left_out = read_jobs(folder)
+            if not found:
+                reasons = f" ({'; '.join(left_out)})" if left_out else ""
+                raise RunError(
+                    f"{folder}: expected a run folder with {RunFiles.RECORD}, or a sweep's folder "
+                    f"with finished runs in it; found neither{reasons}."
+                )
+            runs += found
+            failures += left_out
+        else:
+            runs.append(read_finished(folder))
+    return runs, failures

@@ -1,0 +1,399 @@
+"""Metrics, predictions and plots of a trained network, into a folder; and `evaluate.py`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from capsule_inspection.data import splits
+from capsule_inspection.data.cache import ImageCache
+from capsule_inspection.data.manifest import read_split, write_split_csv
+from capsule_inspection.data.module import EvaluationBatch, InspectionDataModule
+from capsule_inspection.inference.predictor import Predictor
+from capsule_inspection.metrics import names
+from capsule_inspection.reports.run.files import THRESHOLD, read_record
+from capsule_inspection.reports.run.run_folder import (
+    MASK_POSTPROCESSING,
+    SELECTION_OVERLAP,
+    TEMPERATURE_SCALING,
+    TRAINING_OVERLAP,
+)
+from capsule_inspection.tasks.adapter import get_task, require_finite
+from capsule_inspection.tasks.inference_model import IMAGE, VALID
+from capsule_inspection.tasks.post_processor import Prediction, to_float16
+from capsule_inspection.types import (
+    CALIBRATION,
+    FORMAT_VERSION,
+    FROM_RUN,
+    GOOD_LABEL,
+    TEST,
+    VAL,
+    ConfigurationError,
+    DataError,
+    DataIndex,
+    Estimate,
+    Explanations,
+    Predictions,
+    RunFiles,
+)
+from capsule_inspection.workflows import dataset, factory, hardware, run_files
+from capsule_inspection.workflows.load_run import load_run
+from capsule_inspection.workflows.record import (
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    RUNNING,
+    require_empty_folder,
+    write_record,
+)
+
+log = logging.getLogger(__name__)
+_COPIED = (
+    "task",
+    "model",
+    "seed",
+    "weights",
+    "corruption",
+    THRESHOLD,
+    MASK_POSTPROCESSING,
+    TEMPERATURE_SCALING,
+)
+"""Keys that the record of an evaluation copies from that of its run."""
+OPTIMISTIC = (
+    "Optimistic: with split=val_as_test the epoch, and what is fitted after training, was selected "
+    "on the very images that these metrics are measured on."
+)
+
+
+def final_splits(config: DictConfig, data: InspectionDataModule) -> dict[str, str]:
+    """Which split is reported as which: with split=val_as_test, validation also as test."""
+    splits_of = {VAL: VAL, **{split: split for split in get_task(config).extra_splits}}
+    if config.split.name == "val_as_test":
+        splits_of[TEST] = VAL
+    elif data.indices(TEST):
+        splits_of[TEST] = TEST
+    return splits_of
+
+
+def evaluate_splits(
+    folder: Path,
+    predictor: Predictor,
+    data: InspectionDataModule,
+    *,
+    splits_of: Mapping[str, str],
+    config: DictConfig,
+    own_images: bool = True,
+) -> dict[str, Estimate]:
+    """Predict each split and write metrics, predictions, thumbnails and plots into `folder`.
+
+    Splits whose images selected something after the training have no metrics, unless these are not
+    the run's own images.
+    """
+    from capsule_inspection.reports.run.page import write_run_page
+    from capsule_inspection.reports.run.plots import write_run_plots
+
+    task = get_task(config)
+    predictions = {
+        name: predict_split(predictor, data, split, details=name == TEST)
+        for name, split in splits_of.items()
+    }
+    without = task.selection_splits() if own_images else ()
+    metrics: dict[str, Estimate] = {}
+    for name, of_split in predictions.items():
+        if name not in without:
+            metrics |= names.with_stage(task.metrics(of_split, data, split=name), name)
+    run_files.write_predictions(
+        folder,
+        data.index,
+        predictions,
+        classes=predictor.post_processor.classes,
+        fold=config.split.get("fold"),
+    )
+    run_files.write_thumbnails(folder, data, predictions)
+    if TEST in predictions:
+        run_files.write_maps(folder, data, predictions[TEST])
+    run_files.write_figures(folder, metrics)
+    write_run_plots(folder)
+    write_run_page(folder)
+    return metrics
+
+
+def predict_split(
+    predictor: Predictor, data: InspectionDataModule, split: str, *, details: bool
+) -> Predictions:
+    """Predict the images of a split; with `details` reconstructions and explanations too.
+
+    Raises RunError where outputs are not finite.
+    """
+    found: list[Prediction] = []
+    indices, reconstructions, explained, explanations = [], [], [], []
+    for batch in data.evaluation_batches(split):
+        outputs = predictor.backend.run(batch.inputs)
+        require_finite(outputs)
+        found += [p for p in predictor.post_process(outputs, batch.inputs) if p is not None]
+        indices.append(batch.index)
+        if not details:
+            continue
+        reconstruction = predictor.backend.call("reconstruction", batch.inputs[IMAGE])
+        if reconstruction is not None:
+            reconstructions.append(reconstruction)
+        rows = _rows_with_mask(batch, data)
+        maps = None
+        if len(rows):
+            labels = data.labels[batch.index[rows]]
+            maps = predictor.backend.call("explain", batch.inputs[IMAGE][rows], labels)
+        if maps is not None:
+            explained.append(batch.index[rows])
+            explanations.append(to_float16(maps))
+    index = np.concatenate(indices)
+    return collect(
+        found,
+        index,
+        data,
+        reconstructions=np.concatenate(reconstructions) if reconstructions else None,
+        explanations=Explanations(np.concatenate(explained), np.concatenate(explanations))
+        if explained
+        else None,
+    )
+
+
+def _rows_with_mask(batch: EvaluationBatch, data: InspectionDataModule) -> np.ndarray:
+    """Rows of the defects with a visible mask."""
+    masks = data.dataset.cache.masks[batch.index]
+    has_mask = ((masks > 0) & (batch.inputs[VALID] > 0)).any((1, 2))
+    return np.flatnonzero(has_mask & (data.labels[batch.index] != GOOD_LABEL))
+
+
+def collect(
+    predictions: Sequence[Prediction],
+    index: np.ndarray,
+    data: InspectionDataModule,
+    *,
+    reconstructions: np.ndarray | None = None,
+    explanations: Explanations | None = None,
+) -> Predictions:
+    """Predictions of the images `index` (N,) as arrays."""
+
+    def stacked(name: str) -> np.ndarray | None:
+        values = [getattr(of_one, name) for of_one in predictions]
+        return None if values[0] is None else np.stack(values)
+
+    masks = stacked("predicted_mask")
+    truths = data.dataset.cache.masks[index]
+    return Predictions(
+        index=index,
+        label=data.labels[index],
+        probabilities=stacked("probabilities"),
+        score=np.array([of_one.score for of_one in predictions], np.float64),
+        threshold=predictions[0].threshold,
+        anomaly_map=stacked("anomaly_map"),
+        reconstruction=reconstructions,
+        predicted_label=np.array([of_one.label for of_one in predictions], np.int64),
+        predicted_mask=masks,
+        overlap=None if masks is None else overlap_of_images(masks, truths),
+        explanations=explanations,
+    )
+
+
+def overlap_of_images(masks: np.ndarray, truths: np.ndarray) -> np.ndarray:
+    """Dice and IoU of predicted and true mask, of any defect, (N, 2); NaN without a true mask.
+
+    Shapes: (N, H, W), nonzero on a defect.
+    """
+    found = np.full((len(masks), 2), np.nan)
+    for row, (mask, truth) in enumerate(zip(masks, truths, strict=True)):
+        if truth.any():
+            both = int(np.sum((mask > 0) & (truth > 0)))
+            together = int(np.sum(mask > 0) + np.sum(truth > 0))
+            found[row] = 2 * both / together, both / (together - both)
+    return found
+
+
+def tell(folder: Path, figures: Mapping[str, Estimate], *, optimistic: bool) -> None:
+    """Print the figures, and where to look."""
+    from rich.console import Console
+
+    from capsule_inspection.reports.run.console import metrics_table
+
+    stages = {key.partition("/")[0] for key in figures}
+    console = Console()
+    console.print(
+        metrics_table(figures, stage=TEST if TEST in stages else min(stages, default=TEST))
+    )
+    if optimistic:
+        log.warning(OPTIMISTIC)
+    log.info("Run folder: %s (report.html, figures/, predictions.csv, metrics.json)", folder)
+    log.info("Curves:     make tensorboard")
+
+
+def evaluate(config: DictConfig) -> None:
+    """Evaluate a run as `conf/evaluate.yaml` says.
+
+    Raises RunError where the run is unreadable or the output folder is in use, DataError where the
+    split has no such images.
+    """
+    run, output = Path(config.run), Path(HydraConfig.get().runtime.output_dir)
+    record = read_record(run)
+    _warn_unfinished(run, record)
+    require_empty_folder(output)
+    loaded = load_run(run)
+    stored = loaded.config
+    stored.data = _data_settings(config, stored)
+    index, cache = _find_images(config, stored, run, loaded.classes)
+    runtime = hardware.resolve_runtime(config.trainer)
+    hardware.apply_runtime(runtime, exact=runtime.precision == hardware.FLOAT32)
+    runtime = hardware.prepare_network(
+        runtime, loaded.network, channels_last=config.trainer.channels_last
+    )
+    predictor = loaded.predictor(runtime)
+    data = factory.build_data_module(stored, index, cache, loaded.network, runtime)
+    images = task_images(data, config.subset)
+    if not images:
+        raise DataError(
+            f"subset={config.subset}: the split has no {config.subset} images that the run's task "
+            "takes. Name another subset or split."
+        )
+    own_split = config.split.name == FROM_RUN
+    as_before = own_split and bool(record.get("optimistic"))
+    known = {
+        TRAINING_OVERLAP: _seen_images(images, loaded.checkpoint),
+        SELECTION_OVERLAP: 0 if own_split else _images_that_chose(images, run),
+    }
+    known["optimistic"] = as_before or any(known.values())
+    with _recorded(output, _write_inputs(output, record, config, data, known)):
+        figures = evaluate_splits(
+            output,
+            predictor,
+            data,
+            splits_of={config.subset: config.subset},
+            config=stored,
+            own_images=own_split or known[SELECTION_OVERLAP] == len(images),
+        )
+    if not figures:
+        log.warning(
+            "There are no figures: on these very images the run's threshold or decision was "
+            "chosen, so they would say what was chosen, and no more. Say subset=test."
+        )
+    tell(output, figures, optimistic=as_before)
+
+
+def _warn_unfinished(run: Path, record: Mapping[str, Any]) -> None:
+    if record.get("status") != FINISHED:
+        log.warning(
+            "run=%s: this run is not finished, its status is %s. Its best epoch so far is "
+            "evaluated, without what is fitted after training, such as a classifier's temperature. "
+            "Finish it with python train.py resume=%s",
+            run,
+            record.get("status"),
+            run,
+        )
+
+
+@contextmanager
+def _recorded(output: Path, values: dict[str, Any]) -> Iterator[None]:
+    """Writes into run.json how the block has ended."""
+    ended: dict[str, Any] = {"status": FAILED}
+    try:
+        yield
+        ended["status"] = FINISHED
+    except Exception as error:
+        ended["error"] = str(error)
+        raise
+    except BaseException:  # Ctrl-C, or a scheduler that takes the machine away
+        ended["status"] = INTERRUPTED
+        raise
+    finally:
+        write_record(output, values | ended)
+
+
+def _data_settings(config: DictConfig, stored: DictConfig) -> DictConfig:
+    """Settings of the data to evaluate on; crop and size are always the run's."""
+    if config.data.name == FROM_RUN:
+        return dataset.from_run(stored.data, config.data)
+    data = OmegaConf.to_container(config.data, resolve=False)
+    assert isinstance(data, dict)
+    own = ("image_size", "roi", "roi_margin", "tiling")
+    fixed = {key: stored.data[key] for key in own if key in stored.data}
+    return OmegaConf.create({**data, **fixed})
+
+
+def _find_images(
+    config: DictConfig, stored: DictConfig, run: Path, classes: tuple[str, ...]
+) -> tuple[DataIndex, ImageCache]:
+    further = get_task(stored).accepts_unknown_classes
+    index, cache = dataset.load_dataset(stored.data, classes=classes, further=further)
+    if config.split.name != FROM_RUN:
+        return dataset.assign_split(index, config.split), cache
+    if config.data.name != FROM_RUN:
+        raise ConfigurationError(
+            f"data={config.data.name} needs a split of its own: the run's is of its own images. "
+            "Say split=test_only to take every image that is found."
+        )
+    return splits.from_manifest(index, run / RunFiles.SPLIT), cache
+
+
+def task_images(data: InspectionDataModule, stage: str) -> set[str]:
+    """SHA-256 of the images of a stage."""
+    return {data.index.samples[number].sha256 for number in data.indices(stage)}
+
+
+def _seen_images(images: set[str], checkpoint: Mapping[str, Any]) -> int:
+    """How many images were seen in training; told where there are any."""
+    seen = images & set(checkpoint["training_hashes"])
+    if seen:
+        log.warning(
+            "%d of the %d images were seen in training: these figures are optimistic.",
+            len(seen),
+            len(images),
+        )
+    return len(seen)
+
+
+def _images_that_chose(images: set[str], run: Path) -> int:
+    """How many images set epoch, threshold or decision of the run; told where there are any."""
+    rows = read_split(run / RunFiles.SPLIT) if (run / RunFiles.SPLIT).is_file() else []
+    chose = {row.sha256 for row in rows if row.split in (VAL, CALIBRATION)}
+    if images & chose:
+        log.warning(
+            "%d of the %d images had a part in choosing the epoch, the threshold or the decision: "
+            "these figures are optimistic.",
+            len(images & chose),
+            len(images),
+        )
+    return len(images & chose)
+
+
+def _write_inputs(
+    output: Path,
+    record: dict[str, Any],
+    config: DictConfig,
+    data: InspectionDataModule,
+    facts: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What is known before the figures are; returns the record, which says running as yet."""
+    index = data.index
+    write_split_csv(index, output / RunFiles.SPLIT)
+    (output / RunFiles.CONFIG).write_text(OmegaConf.to_yaml(config), encoding="utf-8")
+    kept: dict[str, Any] = {key: record[key] for key in _COPIED if key in record}
+    own = config.data.name == FROM_RUN
+    stage = str(config.subset)
+    described = {
+        **record["data"],
+        "name": record["data"]["name"] if own else config.data.name,
+        "root": str(index.root),
+        "classes": list(index.classes),
+        "images": {stage: len(data.indices(stage))},
+    }
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    evaluated = {"format_version": FORMAT_VERSION, "status": RUNNING, "evaluated": now}
+    values = {**evaluated, **kept, **facts, "data": described, "run": str(config.run)}
+    write_record(output, values)
+    return values

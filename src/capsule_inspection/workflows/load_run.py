@@ -1,0 +1,204 @@
+"""A run folder, or an exported file, as a `Predictor`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig
+
+from capsule_inspection.config.existing_run import check_no_evaluation, load_stored
+from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
+from capsule_inspection.inference.exported import is_exported, open_exported
+from capsule_inspection.inference.metadata import ModelMetadata
+from capsule_inspection.inference.predictor import Predictor
+from capsule_inspection.inference.torch_backend import TorchBackend
+from capsule_inspection.models.base import Model
+from capsule_inspection.reports.run.files import read_record
+from capsule_inspection.tasks.adapter import get_task
+from capsule_inspection.types import ConfigurationError, RunError, RunFiles
+from capsule_inspection.workflows import factory, hardware
+from capsule_inspection.workflows.dataset import uses_tiling
+from capsule_inspection.workflows.hardware import RuntimeConfig
+from capsule_inspection.workflows.record import FINISHED
+
+
+class LoadedRun(NamedTuple):
+    """A run's settings, record and trained network; `fitted` see `tasks.adapter.Fitted`."""
+
+    folder: Path
+    config: DictConfig
+    record: Mapping[str, Any]
+    network: Model
+    checkpoint: Mapping[str, Any]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.record["data"]["classes"])
+
+    def predictor(self, runtime: RuntimeConfig) -> Predictor:
+        """The run on this machine. Raises RunError where its training was not finished."""
+        return build_predictor(
+            self.config,
+            self.network,
+            self.checkpoint["inspection"].get("fitted") or {},
+            classes=self.classes,
+            runtime=runtime,
+            where=self.folder / RunFiles.BEST,
+            ood=_read_ood(self.folder),
+            run=self._describe(),
+        )
+
+    def _describe(self) -> dict[str, Any]:
+        with (self.folder / RunFiles.BEST).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {
+            "name": self.folder.resolve().name,
+            "finished": self.record.get("finished"),
+            "seed": self.record.get("seed"),
+            "data": self.record["data"].get("name"),
+            "weights": (self.record.get("weights") or {}).get("source"),
+            "checkpoint_sha256": digest,
+        }
+
+
+def load_run(folder: Path) -> LoadedRun:
+    """Read a run of train.py; nothing that it holds is executed.
+
+    Raises RunError where a file is missing, damaged or of another version.
+    """
+    record = read_record(folder)
+    check_no_evaluation(folder, record)
+    config = load_stored(folder / RunFiles.CONFIG)
+    checkpoint = read_checkpoint(folder / RunFiles.BEST)
+    num_classes = len(record["data"]["classes"])
+    network = factory.build_model(config, num_classes=num_classes, weights="none").model
+    restore_network(network, checkpoint, path=folder / RunFiles.BEST)
+    return LoadedRun(folder, config, record, network, checkpoint)
+
+
+def require_finished(folder: Path) -> None:
+    """Raise RunError where a run is not finished."""
+    record = read_record(folder)
+    check_no_evaluation(folder, record)
+    status = record.get("status")
+    if status == FINISHED:
+        return
+    reason = f" ({record['error']})" if record.get("error") else ""
+    raise RunError(
+        f"run={folder}: this run is not finished, its status is {status}{reason}: its threshold "
+        f"and its metrics are not known. Finish it with python train.py resume={folder}"
+    )
+
+
+def build_predictor(
+    config: DictConfig,
+    network: Model,
+    fitted: Mapping[str, Any],
+    *,
+    classes: Sequence[str],
+    runtime: RuntimeConfig,
+    where: Path,
+    ood: Mapping[str, Any] | None = None,
+    run: Mapping[str, Any] | None = None,
+) -> Predictor:
+    """A trained network with its scoring and post-processor, on this machine.
+
+    `fitted` is `Fitted.state()`, `classes` are those of the training; `ood` and `run` see
+    `ModelMetadata`. Raises RunError, naming the checkpoint `where`, if its threshold is missing.
+    """
+    task = get_task(config)
+    try:
+        post_processor = task.post_processor(fitted.get("post_processor", {}), classes)
+    except (KeyError, TypeError) as error:
+        raise RunError(
+            f"{where}: this checkpoint has no threshold, so nothing can be called good or a "
+            "defect: its training was not finished. Finish it with python train.py "
+            "resume=<run folder>"
+        ) from error
+    height, width = config.data.image_size
+    roi = config.data.roi
+    metadata = ModelMetadata(
+        task=config.task.name,
+        model=config.model.name,
+        classes=tuple(post_processor.classes),
+        image_size=(height, width),
+        roi=roi if isinstance(roi, str) else tuple(float(edge) for edge in roi),
+        roi_margin=config.data.roi_margin,
+        enlarge=not uses_tiling(config.data),
+        max_pixels=config.data.max_pixels,
+        post_processing=post_processor.state_dict(),
+        ood=ood,
+        run=run or {},
+    )
+    model = task.inference_model(
+        network, fitted.get("model", {}), channels_last=runtime.channels_last
+    )
+    backend = TorchBackend(model, device=runtime.device, precision=runtime.precision)
+    return Predictor(metadata, backend)
+
+
+def choose_runtime(path: Path, trainer: DictConfig) -> RuntimeConfig:
+    """How a run or an exported file computes on this machine.
+
+    Raises ConfigurationError for what it cannot do.
+    """
+    if not _holds_export(path):
+        runtime = hardware.resolve_runtime(trainer)
+        if runtime.precision not in (hardware.FLOAT32, hardware.BF16_MIXED):
+            raise ConfigurationError(
+                f"trainer.precision={trainer.precision}: images are predicted in "
+                f"{hardware.FLOAT32} or {hardware.BF16_MIXED}. Name one of these."
+            )
+        return runtime
+    for key, can in (
+        ("accelerator", ("auto", "cpu")),
+        ("precision", ("auto", "32", hardware.FLOAT32)),
+    ):
+        if str(trainer[key]) not in can:
+            raise ConfigurationError(
+                f"trainer.{key}={trainer[key]}: an exported file computes on the processor, in "
+                "float32. Leave it out, or name the run itself."
+            )
+    settings = trainer.copy()
+    settings.accelerator, settings.precision = "cpu", hardware.FLOAT32
+    return hardware.resolve_runtime(settings)
+
+
+def load_predictor(
+    path: Path, runtime: RuntimeConfig, *, max_pixels: int | None = None
+) -> Predictor:
+    """A finished run or an exported file, ready to predict images.
+
+    `max_pixels` of an image are those of the training where it is None. Raises RunError where the
+    run or the file cannot be used.
+    """
+    hardware.apply_runtime(runtime, exact=runtime.precision == hardware.FLOAT32)
+    if _holds_export(path):
+        predictor = open_exported(path, threads=runtime.threads)
+    else:
+        require_finished(path)
+        predictor = load_run(path).predictor(runtime)
+    if max_pixels is None:
+        return predictor
+    return Predictor(replace(predictor.metadata, max_pixels=max_pixels), predictor.backend)
+
+
+def _holds_export(path: Path) -> bool:
+    """Whether to read a path as an exported file: every file, and folders with an exported one."""
+    return path.is_file() or is_exported(path)
+
+
+def _read_ood(folder: Path) -> dict[str, Any] | None:
+    """State of the detector of unusual images; None where it was not fitted."""
+    path = folder / RunFiles.OOD
+    if not path.is_file():
+        return None
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"{path}: cannot be read ({error}). Restore it, or remove it.") from error

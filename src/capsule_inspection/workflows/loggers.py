@@ -1,0 +1,225 @@
+"""Loggers of a training, and what TensorBoard shows beside the curves.
+
+Images, the configuration, precision-recall curves, and the final metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import lightning as L
+import numpy as np
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from capsule_inspection.data.module import InspectionDataModule
+from capsule_inspection.data.samplers import SampleRef
+from capsule_inspection.data.training_crops import num_epochs
+from capsule_inspection.models.base import denormalize
+from capsule_inspection.tasks.base import InspectionModule
+from capsule_inspection.types import TEST, VAL, ConfigurationError, Estimate, RunFiles
+
+_MAX_IMAGES = 16
+_MAX_MASK_EPOCHS = 10
+"""Epochs of a training whose predicted masks are shown."""
+
+
+class RunTensorBoardLogger(TensorBoardLogger):
+    """TensorBoard without the hparams.yaml beside it: config.yaml has the settings."""
+
+    def save(self) -> None:
+        pass
+
+
+def build_loggers(config: DictConfig, folder: Path, *, first_epoch: int) -> list[Logger]:
+    """TensorBoard in the run folder, and the logger that `logger` adds.
+
+    Events of epochs from `first_epoch` on belong to an interrupted attempt and are hidden.
+    """
+    purge = first_epoch if first_epoch > 0 else None
+    tensorboard = RunTensorBoardLogger(
+        folder.parent, name=folder.name, version="", default_hp_metric=False, purge_step=purge
+    )
+    if config.logger.extra is None:
+        return [tensorboard]
+    try:
+        return [tensorboard, instantiate(config.logger.extra)]
+    except Exception as error:
+        reason = " ".join(
+            str(error.__cause__ or error).split()
+        )  # Hydra wraps it in lines of its own
+        raise ConfigurationError(
+            f"logger: {config.logger.extra.get('_target_')} cannot be used ({reason}). Install it "
+            "with pip install -e '.[mlflow]' or '.[wandb]', or leave `logger` out."
+        ) from error
+
+
+def build_image_callbacks(
+    config: DictConfig, module: InspectionModule, data: InspectionDataModule
+) -> list[Callback]:
+    """Callbacks that show images in TensorBoard."""
+    callbacks: list[Callback] = [AugmentedImages(config, data)]
+    if isinstance(module, PredictsMasks):
+        every_epochs = max(1, num_epochs(config) // _MAX_MASK_EPOCHS)
+        callbacks.append(PredictedMasks(data, every_epochs=every_epochs))
+    return callbacks
+
+
+class AugmentedImages(Callback):
+    """Shows the configuration and the first batch of a training, augmented.
+
+    After the first step: importing TensorBoard takes time.
+    """
+
+    def __init__(self, config: DictConfig, data: InspectionDataModule) -> None:
+        self.config = config
+        self.normalisation = data.normalisation
+        self.classes = data.index.classes
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        if trainer.current_epoch == 0 and batch_idx == 0 and trainer.is_global_zero:
+            self._log(summary_writers(trainer.loggers), batch)
+
+    def _log(self, writers: Sequence[Any], batch: Any) -> None:
+        from torchvision.utils import make_grid
+
+        config = OmegaConf.to_yaml(self.config, resolve=True)
+        image = denormalize(batch["image"][:_MAX_IMAGES].cpu(), self.normalisation)
+        columns = max(1, round(4 * (image.shape[2] / image.shape[3]) ** 0.5))
+        grid = make_grid(image.clamp(0, 1), nrow=columns, padding=4, pad_value=1)
+        names = [self.classes[int(label)] for label in batch["label"][:_MAX_IMAGES]]
+        for writer in writers:
+            writer.add_text("configuration", f"```yaml\n{config}\n```", 0)
+            writer.add_image("train/augmented_images", grid, 0)
+            writer.add_text("train/augmented_images", ", ".join(names), 0)
+
+
+@runtime_checkable
+class PredictsMasks(Protocol):
+    """A LightningModule that predicts the class of each pixel. Shapes: masks (N, H, W)."""
+
+    def predict_masks(self, image: Tensor) -> Tensor: ...
+
+    def target_masks(self, mask: Tensor) -> Tensor: ...
+
+
+class PredictedMasks(Callback):
+    """Shows predicted masks of some validation images every few epochs; defects are outlined.
+
+    The first image of each class. With averaged weights it shows the masks of those.
+    """
+
+    def __init__(self, data: InspectionDataModule, *, every_epochs: int) -> None:
+        first = {int(data.labels[row]): row for row in reversed(data.indices(VAL))}
+        self.rows = [first[label] for label in sorted(first)][:_MAX_IMAGES]
+        self.data = data
+        self.every_epochs = every_epochs
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """After the first batch: at the end of the epoch the averaged weights are gone again."""
+        is_due = (trainer.current_epoch + 1) % self.every_epochs == 0
+        if batch_idx == 0 and is_due and trainer.is_global_zero and not trainer.sanity_checking:
+            self._log(trainer, pl_module)
+
+    def _log(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        from capsule_inspection.reports.plots.overlays import overlay
+
+        assert isinstance(module, PredictsMasks)
+        raw = self.data.dataset.__getitems__([SampleRef(row, 0) for row in self.rows])
+        on_device = {key: value.to(module.device) for key, value in raw.items()}
+        batch = self.data.transform(on_device, training=False, epoch=0)
+        predicted = module.predict_masks(batch["image"]).cpu().numpy()
+        target = module.target_masks(batch["mask"]).cpu().numpy()
+        drawn = [
+            overlay(image, mask, target=outline)
+            for image, mask, outline in zip(raw["image"].numpy(), predicted, target, strict=True)
+        ]
+        for writer in summary_writers(trainer.loggers):
+            writer.add_image(
+                "val/predicted_masks",
+                np.concatenate(drawn),
+                trainer.current_epoch,
+                dataformats="HWC",
+            )
+
+
+def summary_writers(loggers: Sequence[Logger]) -> list[Any]:
+    """The TensorBoard writers of loggers."""
+    return [logger.experiment for logger in loggers if isinstance(logger, TensorBoardLogger)]
+
+
+def log_results(
+    loggers: Sequence[Logger],
+    folder: Path,
+    *,
+    config: DictConfig,
+    metrics: Mapping[str, Estimate],
+    epoch: int,
+) -> None:
+    """Log the plots of the run folder, precision-recall curves and the final metrics."""
+    from PIL import Image
+
+    for writer in summary_writers(loggers):
+        for path in sorted((folder / RunFiles.PLOTS).glob("*.png")):
+            pixels = np.asarray(Image.open(path).convert("RGB"))
+            writer.add_image(f"results/{path.stem}", pixels, epoch, dataformats="HWC")
+        _log_curves(writer, folder, epoch)
+        _log_hparams(writer, config, metrics)
+        writer.flush()
+
+
+def _log_curves(writer: Any, folder: Path, epoch: int) -> None:
+    from capsule_inspection.reports.run.run_folder import read_run
+
+    run = read_run(folder)
+    if TEST not in run.stages() or not run.classes:
+        return
+    predictions = run.arrays_of(TEST)
+    assert predictions.probabilities is not None
+    for label, name in enumerate(run.classes):
+        writer.add_pr_curve(
+            f"test/{name}", predictions.label == label, predictions.probabilities[:, label], epoch
+        )
+
+
+def _log_hparams(writer: Any, config: DictConfig, metrics: Mapping[str, Estimate]) -> None:
+    """HPARAMS of this run; the writer's own `add_hparams` would make a second run for them."""
+    from torch.utils.tensorboard.summary import hparams
+
+    settings = _flat(OmegaConf.to_container(config, resolve=True))
+    values = {f"hparams/{key}": estimate.value for key, estimate in metrics.items()}
+    for summary in hparams(settings, values):
+        writer.file_writer.add_summary(summary)
+    for key, value in values.items():
+        writer.add_scalar(key, value, 0)
+
+
+def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Settings by their dotted names; lists as text, without those that are null."""
+    if not isinstance(node, dict):
+        plain = node if isinstance(node, bool | int | float | str) else str(node)
+        return {} if node is None else {prefix: plain}
+    flat: dict[str, Any] = {}
+    for key, value in node.items():
+        flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat

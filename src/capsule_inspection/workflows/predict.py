@@ -1,0 +1,186 @@
+"""`predict.py`: predictions for images, in a folder with a gallery."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from capsule_inspection.config.resolvers import safe_name
+from capsule_inspection.data.parallel import in_order
+from capsule_inspection.data.progress import progress_bar
+from capsule_inspection.inference import prediction_folder
+from capsule_inspection.inference.input_images import find_images
+from capsule_inspection.inference.prediction_folder import PredictionFolder, Row, absolute_path
+from capsule_inspection.inference.predictions import ERROR, PredictedImage, Visualization
+from capsule_inspection.inference.predictor import ALL, DEFECTS, Predictor
+from capsule_inspection.types import DataError
+
+log = logging.getLogger(__name__)
+_MAX_LISTED = 5
+_MAX_STEM = 60
+
+
+def predict(config: DictConfig) -> None:
+    """Predict as `conf/predict.yaml` says.
+
+    Raises RunError where the model or the output folder cannot be used, DataError where there are
+    no images, and, after all others are predicted, where some cannot be read.
+    """
+    paths = find_images(config.input)
+    # Here, since importing torch takes seconds: a wrong `input` is reported before.
+    from capsule_inspection.workflows import hardware
+    from capsule_inspection.workflows.load_run import choose_runtime, load_predictor
+
+    run = Path(config.run)
+    runtime = choose_runtime(run, config.trainer)
+    if config.trainer.threads == "auto" and len(paths) > 1:
+        runtime = replace(runtime, threads=backend_threads(runtime.threads))
+    predictor = load_predictor(run, runtime, max_pixels=config.max_pixels)
+    output = Path(HydraConfig.get().runtime.output_dir)
+    settings = _fixed_settings(predictor, config, precision=runtime.precision)
+    with PredictionFolder(output, made_by=settings) as results:
+        done = results.done()
+        missing = [path for path in paths if absolute_path(path) not in done]
+        log.info("Output folder: %s. After an interruption %s.", output, _how_to_resume(config))
+        if results.continues:
+            log.info("%s: %d images are predicted, %d remain.", output, len(done), len(missing))
+        workers = hardware.available_cores() if config.workers == "auto" else config.workers
+        stream = predictor.stream(
+            missing, batch_size=config.batch_size, workers=workers, explain=config.explain
+        )
+        with progress_bar("Predicting") as show:
+            rows = _build_rows(
+                output, stream, config.overlays, first=results.next_number(), workers=workers
+            )
+            for count, row in enumerate(rows, start=1):
+                results.add(row)
+                show(count, len(missing))
+        rows_in_order = results.finish([absolute_path(path) for path in paths])
+    _report(output, predictor, rows_in_order, config)
+
+
+def _how_to_resume(config: DictConfig) -> str:
+    if config.output:
+        return "run the same command again"
+    setting = shlex.quote(f"output={HydraConfig.get().runtime.output_dir}")
+    return f"run the command again with {setting}"
+
+
+def backend_threads(cores: int) -> int:
+    """Threads of the backend while other threads read images.
+
+    With all cores every layer waits for the threads that decode: on two cores a folder takes as
+    long or longer with the U-Net, and 0.89 of the time with ResNet18 (docs/experiments.md).
+    """
+    return max(1, cores // 2)
+
+
+def _fixed_settings(predictor: Predictor, config: DictConfig, *, precision: str) -> dict[str, Any]:
+    """What must be equal where predictions are resumed."""
+    metadata = predictor.metadata
+    return {
+        "model": metadata.model,
+        "checkpoint": metadata.run.get("checkpoint_sha256"),
+        "backend": predictor.backend.name,
+        "precision": precision,
+        "overlays": config.overlays,
+        "explain": config.explain,
+    }
+
+
+def _build_rows(
+    output: Path, stream: Iterator[PredictedImage], overlays: str, *, first: int, workers: int
+) -> Iterator[Row]:
+    """Rows of the predictions; their overlays are drawn and written by threads.
+
+    `file` is the absolute path of the image, `coloured` whether its overlay shows a heatmap or a
+    mask.
+    """
+
+    def build_row(numbered: tuple[int, PredictedImage]) -> Row:
+        number, predicted = numbered
+        prediction, drawn = predicted.prediction, predicted.visualization
+        file = absolute_path(Path(prediction.path))
+        row = {**prediction.as_row(), "file": file, **predicted.identity}
+        row |= {"overlay": None, "coloured": False}
+        is_drawn = overlays == ALL or (overlays == DEFECTS and prediction.is_defect)
+        if drawn is not None and is_drawn:
+            row["overlay"] = _write_overlay(output, drawn, Path(prediction.path).stem, number)
+            row["coloured"] = drawn.heatmap is not None or drawn.mask is not None
+        return row
+
+    return in_order(build_row, enumerate(stream, start=first), workers=workers)
+
+
+def _write_overlay(output: Path, drawn: Visualization, stem: str, number: int) -> str:
+    from capsule_inspection.reports.plots.prediction_overlay import draw_prediction, write_png
+
+    name = f"{prediction_folder.OVERLAYS}/{number:06d}_{safe_name(stem)[:_MAX_STEM]}.png"
+    write_png(output / name, draw_prediction(drawn.image, heat=drawn.heatmap, mask=drawn.mask))
+    return name
+
+
+def _report(output: Path, predictor: Predictor, rows: Sequence[Row], config: DictConfig) -> None:
+    """Write the gallery, log a summary. Raises DataError where images cannot be read."""
+    from capsule_inspection.reports.gallery.page import write_gallery
+
+    counts = _count(rows)
+    metadata = predictor.metadata
+    about = {
+        "title": f"{metadata.model}: {counts['images']} images",
+        "task": metadata.task,
+        "model": metadata.model,
+        "run": str(config.run),
+        "classes": list(metadata.classes),
+        "command": shlex.join(["python", *sys.argv]),
+        "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
+        "counts": counts,
+        "legend": any(row["overlay"] and row["coloured"] for row in rows),
+    }
+    page = write_gallery(output, rows, about=about)
+    log.info(
+        "%d images: %d with a defect, %d good, %d unlike the training images.",
+        counts["images"],
+        counts["defects"],
+        counts["good"],
+        counts["unlike"],
+    )
+    if predictor.ood_detector is None:
+        log.warning(
+            "This run has no out-of-distribution detector (too few training images), so no image "
+            "is reported as unlike the training images."
+        )
+    log.info("Gallery: %s", page)
+    tables = (output / name for name in (prediction_folder.TABLE, prediction_folder.ROWS))
+    log.info("Tables:  %s and %s", *tables)
+    failed = [row for row in rows if row["status"] == ERROR]
+    if failed:
+        listed = "; ".join(f"{row['path']}: {row['error']}" for row in failed[:_MAX_LISTED])
+        more = f"; and {len(failed) - _MAX_LISTED} more" if len(failed) > _MAX_LISTED else ""
+        raise DataError(
+            f"{len(failed)} of {len(rows)} images cannot be read, all others are predicted "
+            f"({listed}{more}). Repair them and {_how_to_resume(config)}: only these are read."
+        )
+
+
+def _count(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Number of images of each result."""
+    found = Counter(
+        "errors" if row["status"] == ERROR else "defects" if row["is_defect"] else "good"
+        for row in rows
+    )
+    return {
+        "images": len(rows),
+        **{key: found[key] for key in ("defects", "good", "errors")},
+        "unlike": sum(bool(row.get("ood_warnings")) for row in rows),
+    }

@@ -1,0 +1,453 @@
+"""One training from configuration to finished run folder; the same workflow for all tasks."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from capsule_inspection.config.existing_run import load_stored
+from capsule_inspection.data import splits, training_crops
+from capsule_inspection.data.cache import ImageCache
+from capsule_inspection.data.index import fingerprint
+from capsule_inspection.data.manifest import write_split_csv
+from capsule_inspection.data.module import InspectionDataModule
+from capsule_inspection.files import atomic_write_text, is_disk_full
+from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
+from capsule_inspection.inference.predictor import Predictor
+from capsule_inspection.inference.torch_backend import TorchBackend
+from capsule_inspection.reports.run.files import read_record
+from capsule_inspection.tasks.adapter import Fitted, get_task
+from capsule_inspection.tasks.base import InspectionModule
+from capsule_inspection.tasks.inference_model import InferenceModel
+from capsule_inspection.types import (
+    TEST,
+    TRAIN,
+    VAL,
+    DataError,
+    DataIndex,
+    RunError,
+    RunFiles,
+    WeightsRecord,
+)
+from capsule_inspection.workflows import (
+    dataset,
+    evaluate,
+    factory,
+    hardware,
+    loggers,
+    profiling,
+    resources,
+)
+from capsule_inspection.workflows.callbacks import (
+    EpochMetricsWriter,
+    InterruptHandler,
+    TrainingInterrupted,
+    build_callbacks,
+)
+from capsule_inspection.workflows.embeddings import embed_training_images
+from capsule_inspection.workflows.load_run import build_predictor
+from capsule_inspection.workflows.ood import fit_ood
+from capsule_inspection.workflows.pretrained import save_weights_with_card
+from capsule_inspection.workflows.record import (
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    RunRecord,
+    git_commit,
+    installed_versions,
+)
+from capsule_inspection.workflows.trainer import build_trainer, save_checkpoint
+
+log = logging.getLogger(__name__)
+
+
+_LIMITS = ("max_epochs", "max_steps", "max_time")
+"""Settings of the trainer that end a training."""
+
+
+@dataclass
+class Training:
+    """What a training consists of; `record` is None in all processes but the first."""
+
+    config: DictConfig
+    folder: Path
+    record: RunRecord | None
+    data: InspectionDataModule
+    task: InspectionModule
+    runtime: hardware.RuntimeConfig
+    epoch_metrics: EpochMetricsWriter
+    weights: WeightsRecord
+    """Where the network's first weights came from."""
+
+
+def train(config: DictConfig) -> float | None:
+    """Train as configured, in Hydra's run folder or the one to resume.
+
+    Returns the best value of the monitored figure (smoothed). Raises InspectionError for what the
+    user can mend; the run's record then says failed.
+    """
+    folder = Path(config.resume or HydraConfig.get().runtime.output_dir)
+    if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+        return _train_in(config, folder, None)
+    record = RunRecord.reopen(folder) if config.resume else _claim(config, folder)
+    status = FAILED
+    try:
+        best = _train_in(config, folder, record)
+        status = FINISHED
+    except (TrainingInterrupted, KeyboardInterrupt) as error:
+        status = INTERRUPTED
+        raise KeyboardInterrupt from error
+    except SystemExit:  # a scheduler takes the machine away
+        status = INTERRUPTED
+        raise
+    except Exception as error:
+        record.values["error"] = str(error)
+        if not is_disk_full(error):
+            raise
+        raise RunError(
+            f"{folder}: the disk is full ({error}). The last whole checkpoint is kept: make room, "
+            f"then go on with python train.py resume={folder}"
+        ) from error
+    finally:
+        record.close(status)
+    return best
+
+
+def _claim(config: DictConfig, folder: Path) -> RunRecord:
+    record = RunRecord.create(folder, seed=config.seed)
+    _write_config(config, folder)
+    return record
+
+
+def _write_config(config: DictConfig, folder: Path) -> None:
+    """Every setting; that this attempt is a resumed one is none of the run's."""
+    kept = config.copy()
+    kept.resume = None
+    atomic_write_text(folder / RunFiles.CONFIG, OmegaConf.to_yaml(kept, resolve=True))
+
+
+def _train_in(config: DictConfig, folder: Path, record: RunRecord | None) -> float | None:
+    with resources.gpu_of_job(torch.cuda.device_count()) as gpu:
+        return _train_on(config, folder, record, gpu)
+
+
+def _train_on(
+    config: DictConfig, folder: Path, record: RunRecord | None, gpu: int | None
+) -> float | None:
+    last = _checkpoint_to_resume(config, folder)
+    training = _prepare(config, folder, record, last, gpu=gpu)
+    interrupts = InterruptHandler()
+    # metrics.csv comes first: Lightning keeps the order of those that it calls after the module.
+    callbacks: list[Callback] = [
+        training.epoch_metrics,
+        *build_callbacks(config, training.task, folder),
+        *loggers.build_image_callbacks(config, training.task, training.data),
+        interrupts,
+    ]
+    trainer = build_trainer(
+        config,
+        training.runtime,
+        callbacks=callbacks,
+        loggers=loggers.build_loggers(config, folder, first_epoch=_finished_epochs(last)),
+    )
+    with interrupts.handle_signals():
+        interrupted = _run_trainer(trainer, training, last)
+    if not trainer.is_global_zero:
+        return None
+    best = _finish(training, trainer)
+    if interrupted:
+        log.info("Interrupted. To go on: python train.py resume=%s", folder)
+        raise TrainingInterrupted
+    return best
+
+
+def _checkpoint_to_resume(config: DictConfig, folder: Path) -> Path | None:
+    """The last checkpoint of a run that is resumed; None where training begins anew."""
+    path = folder / RunFiles.LAST
+    if not config.resume or not path.is_file():
+        return None
+    finished, most = _finished_epochs(path), config.trainer.max_epochs
+    has_limit = most is not None and most >= 0
+    is_whole = read_record(folder)["status"] == FINISHED and not _asks_for_more(config, folder)
+    if is_whole or (has_limit and finished > most):
+        more = 2 * max(finished, most if has_limit else 0)
+        raise RunError(
+            f"{folder}: all {finished} epochs of this run are done. For more of them, say so: "
+            f"python train.py resume={folder} task.epochs={more}"
+        )
+    return path
+
+
+def _asks_for_more(config: DictConfig, folder: Path) -> bool:
+    """Whether a resumed run is to end elsewhere than it was to end before."""
+    before = load_stored(folder / RunFiles.CONFIG).trainer
+    return any(config.trainer.get(limit) != before.get(limit) for limit in _LIMITS)
+
+
+def _finished_epochs(checkpoint: Path | None) -> int:
+    return 0 if checkpoint is None else int(read_checkpoint(checkpoint)["epoch"]) + 1
+
+
+def _prepare(
+    config: DictConfig,
+    folder: Path,
+    record: RunRecord | None,
+    last: Path | None,
+    *,
+    gpu: int | None = None,
+) -> Training:
+    """Data, network and task, with what is known of them in the record."""
+    profiling.reset_peak_memory()
+    runtime = hardware.resolve_runtime(config.trainer, gpu=gpu)
+    hardware.apply_runtime(runtime)
+    L.seed_everything(config.seed, verbose=False)
+    index, cache = _find_images(config, folder)
+    weights = None if last is None else _recorded_weights(folder)
+    choice = None if weights is None else "none"  # the checkpoint has them, trained
+    built = factory.build_model(config, num_classes=len(index.classes), weights=choice)
+    factory.refuse_training_images(built.weights, index)
+    runtime = hardware.prepare_network(
+        runtime, built.model, channels_last=config.trainer.channels_last
+    )
+    if (
+        training_crops.resolve_full_image_from(
+            config, has_pretrained_decoder=built.model.has_pretrained_decoder
+        )
+        and record is not None
+    ):
+        _write_config(config, folder)
+    data = factory.build_data_module(
+        config,
+        index,
+        cache,
+        built.model,
+        runtime,
+        batch_transform=get_task(config).batch_transform(index, cache),
+    )
+    task = factory.build_lightning_module(config, built.model, data)
+    first = built.weights
+    if last is not None:
+        checkpoint = read_checkpoint(last)
+        restore_network(task.network, checkpoint, path=last)
+        if weights is not None:
+            first = replace(
+                weights,
+                training_hashes=frozenset(checkpoint["training_hashes"]) - {*task.training_hashes},
+                selection_hashes=frozenset(checkpoint["selection_hashes"])
+                - {*task.selection_hashes},
+            )
+    task.training_hashes = sorted({*task.training_hashes, *first.training_hashes})
+    task.selection_hashes = sorted({*task.selection_hashes, *first.selection_hashes})
+    if record is not None:
+        _record_inputs(record, config, data, first, runtime)
+        if config.resume:  # it may have been given more epochs, or another place of the images
+            _write_config(config, folder)
+    return Training(
+        config,
+        folder,
+        record,
+        data,
+        task,
+        runtime,
+        EpochMetricsWriter(folder / RunFiles.EPOCHS, first_epoch=_finished_epochs(last)),
+        first,
+    )
+
+
+def _recorded_weights(folder: Path) -> WeightsRecord | None:
+    """Where a run's first weights came from, as run.json says; None where it does not."""
+    known = read_record(folder).get("weights")
+    if not known:
+        return None
+    return WeightsRecord(known["source"], known.get("path"), known.get("sha256"))
+
+
+def _find_images(config: DictConfig, folder: Path) -> tuple[DataIndex, ImageCache]:
+    """The images with their split; of a resumed run, the very split that it began with."""
+    index, cache = dataset.load_dataset(config.data)
+    if dataset.uses_tiling(config.data) and not config.resume:  # the size of crops is known now
+        _write_config(config, folder)
+    frozen = folder / RunFiles.SPLIT
+    if config.resume and frozen.is_file():
+        index = splits.from_manifest(index, frozen)
+    else:
+        index = get_task(config).assign_split(index)
+    for stage in (TRAIN, VAL):
+        if not any(record.split == stage for record in index.samples):
+            raise DataError(
+                f"split={config.split.name}: it has no {stage} images; both are needed."
+            )
+    if not (config.resume and frozen.is_file()):
+        write_split_csv(index, frozen)
+    return index, cache
+
+
+def _record_inputs(
+    record: RunRecord,
+    config: DictConfig,
+    data: InspectionDataModule,
+    weights: WeightsRecord,
+    runtime: hardware.RuntimeConfig,
+) -> None:
+    stages = (TRAIN, VAL, TEST, *get_task(config).extra_splits)
+    counts = {stage: len(data.indices(stage)) for stage in stages}
+    index = data.index
+    found = fingerprint(index)
+    known = record.values.get("data", {}).get("fingerprint", found)
+    if config.resume and known != found:
+        raise DataError(
+            f"{index.root}: the images are not those that this run began with. Restore them, or "
+            "start a new run."
+        )
+    record.update(
+        task=config.task.name,
+        model=config.model.name,
+        optimistic=config.split.name == "val_as_test",
+        git_commit=git_commit(Path(__file__).parent),
+        versions=installed_versions(),
+        hardware=hardware.describe_hardware(runtime),
+        data={
+            "name": config.data.name,
+            "root": str(index.root),
+            "classes": list(index.classes),
+            "images": counts,
+            "fingerprint": found,
+            "skipped": [asdict(file) for file in index.skipped],
+        },
+        weights={"source": weights.source, "path": weights.path, "sha256": weights.sha256},
+    )
+
+
+def _run_trainer(trainer: L.Trainer, training: Training, last: Path | None) -> bool:
+    """Fit, from a checkpoint where there is one; returns whether it was interrupted."""
+    try:
+        trainer.fit(training.task, datamodule=training.data, ckpt_path=last, weights_only=True)
+    except TrainingInterrupted:
+        return True
+    return False
+
+
+def _finish(training: Training, trainer: L.Trainer) -> float | None:
+    """Final figures of the best epoch, its pictures, and what the training cost."""
+    best_path = training.folder / RunFiles.BEST
+    if not best_path.is_file():
+        log.info("%s: no epoch was finished, so there are no figures.", training.folder)
+        return None
+    checkpoint = read_checkpoint(best_path)
+    restore_network(training.task.network, checkpoint, path=best_path)
+    best = monitored_value(training, int(checkpoint["epoch"]))
+    # From here on as predict.py computes, so that figures and thresholds are of what it will say.
+    runtime = hardware.without_mixed_precision(training.runtime)
+    hardware.apply_runtime(runtime, exact=True)
+    _record_cost(training, trainer, int(checkpoint["epoch"]), best, runtime)
+    predictor = _fit(training, checkpoint, best_path, runtime)
+    metrics = evaluate.evaluate_splits(
+        training.folder,
+        predictor,
+        training.data,
+        splits_of=evaluate.final_splits(training.config, training.data),
+        config=training.config,
+    )
+    loggers.log_results(
+        trainer.loggers,
+        training.folder,
+        config=training.config,
+        metrics=metrics,
+        epoch=trainer.current_epoch,
+    )
+    for logger in trainer.loggers:
+        logger.finalize("success")
+    evaluate.tell(training.folder, metrics, optimistic=training.config.split.name == "val_as_test")
+    if training.config.save_weights:
+        assert training.record is not None
+        save_weights_with_card(
+            training.folder,
+            training.task.network,
+            config=training.config,
+            data=training.data,
+            initial=training.weights,
+            record=training.record.values,
+            metrics=metrics,
+        )
+    return best
+
+
+def _fit(
+    training: Training, checkpoint: dict[str, Any], path: Path, runtime: hardware.RuntimeConfig
+) -> Predictor:
+    """Fit what the network does not learn, keep it in the checkpoint, and return the predictor."""
+    assert training.record is not None
+    fitted = fit_network(training, runtime)
+    if fitted is not None:
+        checkpoint["inspection"]["fitted"] = fitted.state()
+        save_checkpoint(checkpoint, path)
+        training.record.update(**fitted.record)
+    fit_ood(training.folder, training.data)
+    predictor = build_predictor(
+        training.config,
+        training.task.network,
+        fitted.state() if fitted is not None else {},
+        classes=training.data.index.classes,
+        runtime=runtime,
+        where=path,
+    )
+    embed_training_images(training.folder, training.data, predictor.backend)
+    return predictor
+
+
+def fit_network(training: Training, runtime: hardware.RuntimeConfig) -> Fitted | None:
+    """What the task fits to the trained network on this machine."""
+
+    def backend(model: InferenceModel) -> TorchBackend:
+        return TorchBackend(model, device=runtime.device, precision=runtime.precision)
+
+    return get_task(training.config).fit(training.task.network, training.data, backend)
+
+
+def monitored_value(training: Training, epoch: int) -> float | None:
+    """What the monitored figure, smoothed, was in an epoch."""
+    key = training.task.optimization.monitor_key
+    rows = {int(row["epoch"]): row for row in training.epoch_metrics.rows}
+    return float(rows[epoch][key]) if epoch in rows and rows[epoch].get(key) else None
+
+
+def _record_cost(
+    training: Training,
+    trainer: L.Trainer,
+    best_epoch: int,
+    best: float | None,
+    runtime: hardware.RuntimeConfig,
+) -> None:
+    assert training.record is not None
+    task, image_size = training.task, training.config.data.image_size
+    seconds = training.epoch_metrics.training_time_s
+    batches = int(trainer.num_training_batches)
+    images = sum(
+        training.data.num_used_samples(int(row["epoch"]), batches=batches)
+        for row in training.epoch_metrics.rows
+    )
+    training.record.update(
+        epochs=len(training.epoch_metrics.rows),
+        best_epoch=best_epoch,
+        monitor={"key": training.task.optimization.monitor_key, "value": best},
+        training_time_s=round(seconds, 3),
+        images_shown=images,
+        images_per_second=round(images / seconds, 2) if seconds > 0 else None,
+        peak_memory_bytes=profiling.peak_memory_bytes(),
+        network=profiling.profile_network(task.network, image_size, forward=task.inference_forward),
+        inference_ms_per_image=round(
+            profiling.measure_latency_ms(
+                task.network, image_size, runtime=runtime, forward=task.inference_forward
+            ),
+            3,
+        ),
+    )

@@ -1,0 +1,93 @@
+"""The synthetic data set is rendered once for its parameters, by one of several runs."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from capsule_inspection.data import synthetic_dataset
+from capsule_inspection.data.layouts import find_mvtec_samples
+from capsule_inspection.files import make_partial_dir
+from capsule_inspection.types import DataError
+
+RENDER = "capsule_inspection.synthetic.dataset.render_dataset"
+
+
+def ensure(folder: Path, **changed: Any) -> Path:
+    usual = {"seed": 3, "size_px": 64, "counts": {"good": 3, "crack": 1}, "workers": 0}
+    return synthetic_dataset.load_or_render_dataset(folder, **(usual | changed))
+
+
+@pytest.fixture
+def renderings(monkeypatch: pytest.MonkeyPatch, write_image: Callable[..., Path]) -> list[Path]:
+    """Folders rendered, by a stand-in that writes one image."""
+    rendered: list[Path] = []
+
+    def render_dataset(folder: Path, **settings: Any) -> None:
+        time.sleep(0.05)  # time enough for others to come in between
+        rendered.append(folder)
+        write_image(folder / "train/good/000.png", seed=settings["seed"])
+
+    monkeypatch.setattr(RENDER, render_dataset)
+    return rendered
+
+
+def test_what_is_rendered_has_the_mvtec_layout(tmp_path: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    found = find_mvtec_samples(ensure(tmp_path, progress=lambda *now: calls.append(now)))
+    assert found.classes == ("good", "crack")
+    assert len(found.samples) == 4
+    assert calls[-1] == (4, 4)
+
+
+def test_each_parameter_that_matters_has_a_folder_of_its_own_rendered_once(
+    tmp_path: Path, renderings: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        (first,) = set(pool.map(lambda _: ensure(tmp_path), range(4)))
+    assert ensure(tmp_path) == first
+    # Neither order nor zeros nor workers matter.
+    assert ensure(tmp_path, counts={"poke": 0, "crack": 1, "good": 3}, workers=2) == first
+    assert renderings == [first]
+    assert first.parent == tmp_path
+    assert first.name.startswith("capsule-4x64px-seed3-")
+    assert re.fullmatch(r"[A-Za-z0-9._-]+", first.name)  # needs no quotes
+    for change in ({"seed": 4}, {"size_px": 65}, {"counts": {"good": 2, "crack": 1}}):
+        ensure(tmp_path, **change)
+    monkeypatch.setattr(synthetic_dataset, "CAPSULE_VERSION", 99)
+    ensure(tmp_path)
+    assert len(set(renderings)) == len(renderings) == 5
+
+
+def test_a_rendering_that_was_killed_or_failed_is_begun_again(
+    tmp_path: Path, renderings: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RENDER, fail)
+        with pytest.raises(DataError, match=r"\(No space left on device\).*data\.root"):
+            ensure(tmp_path)
+    assert ensure(tmp_path) == renderings[0]
+    renderings[0].rename(tmp_path / "elsewhere")
+    left = make_partial_dir(renderings[0])
+    (left / "000.png").write_bytes(b"half")
+    assert ensure(tmp_path) == renderings[0]
+    assert not left.exists()
+
+
+def test_a_folder_that_cannot_be_made_and_an_unknown_class_are_errors(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"cannot be written.*data\.root"):
+        ensure(tmp_path / "file" / "data")
+    with pytest.raises(DataError, match=r"data\.counts: dent"):
+        ensure(tmp_path, counts={"good": 1, "dent": 1})

@@ -1,0 +1,129 @@
+"""The page of a run: self-contained and escaped, whatever is missing."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from sample_anomaly_runs import write_anomaly_run
+from sample_explanations import add_pointing_game, write_explanations
+from sample_runs import write_classification_run
+from sample_segmentation_runs import write_segmentation_run
+
+from capsule_inspection.metrics.registry import metric_description
+from capsule_inspection.reports.run.page import write_run_page
+from capsule_inspection.types import RunError
+
+pytestmark = pytest.mark.usefixtures("unrendered")
+
+
+def page_of(folder: Path) -> str:
+    path = write_run_page(folder)
+    assert path == folder / "report.html"
+    return path.read_text(encoding="utf-8")
+
+
+def text_of(page: str) -> str:
+    """The text of a page."""
+    return " ".join(re.sub(r"<[^>]*>", " ", page).split())
+
+
+def in_order(text: str, *parts: str) -> None:
+    assert [text.index(part) for part in parts] == sorted(text.index(part) for part in parts)
+
+
+def test_page_of_a_one_class_run_starts_with_the_summary_and_is_self_contained(anomaly_run):
+    page = page_of(anomaly_run)
+    text = text_of(page)
+
+    in_order(text, "Verdict:", "Metrics", "Training")
+    for name in ("auroc", "f1_max", "pixel_average_precision", "aupro"):
+        assert metric_description(name) in text
+    assert "just keep to 10%" in text
+    assert "The model learned to remove synthetic defects" in text
+    assert "python train.py model=autoencoder" in text
+    assert "Pooled over pixels" not in text
+    assert "calibration 20 Good images that set the threshold, and nothing else." in text
+    assert page.count("data:image/png;base64,") == len(list((anomaly_run / "figures").iterdir()))
+    assert "http" not in page
+    assert "<script" not in page
+    sources = re.findall(r"(?:src|href)=\"([^\"]{0,30})", page)
+    assert all(source.startswith("data:") for source in sources)
+
+    # Existing plots are not drawn again; a record may have hardly any fields.
+    (anomaly_run / "figures" / "pro.png").unlink()
+    record = {"format_version": 1, "data": {"classes": ["good"]}}
+    (anomaly_run / "run.json").write_text(json.dumps(record))
+    assert "task unknown" in text_of(page_of(anomaly_run))
+    assert not (anomaly_run / "figures" / "pro.png").exists()
+
+
+def test_text_from_files_is_escaped(tmp_path):
+    evil = "<script>alert(1)</script>"
+    folder = write_anomaly_run(
+        tmp_path / "a <b>run",
+        classes=("good", evil, "a & b"),
+        record={"model": evil, "command": ["train.py", evil], "hardware": {"device": evil}},
+    )
+    page = page_of(folder)
+
+    assert "<script" not in page
+    assert "<b>" not in page
+    assert page.count("&lt;script&gt;") > 5
+    assert "a &amp; b" in page
+
+
+def test_page_of_a_classification_has_what_it_has(tmp_path):
+    folder = write_classification_run(tmp_path / "run", wrong=[3, 50])
+    text = text_of(page_of(folder))
+
+    for expected in ("Confusion matrix, test images.", "The model learned from them.",
+                     "The most confident mistakes."):  # fmt: skip
+        assert expected in text
+    for absent in ("AUPRO", "on the defect", "highest point"):
+        assert absent not in text
+
+    write_explanations(folder, [44, 45, 46], hits=[44, 45])
+    add_pointing_game(folder, 2, 3, chance=0.1)
+    shutil.rmtree(folder / "figures")
+    text = text_of(page_of(folder))
+    for expected in ("The peak of the explanation map lay on the defect in 2 of 3 images",
+                 "highest point of the map on the defect 0.667",
+                 "the same for a point at random on the part 0.100 none: computed 3",
+                 "Explanation maps of images with a defect."):  # fmt: skip
+        assert expected in text
+
+
+def test_page_of_segmentation_starts_with_the_summary_and_explains_both_aggregations(
+    segmentation_run,
+):
+    page = page_of(segmentation_run)
+    text = text_of(page)
+
+    in_order(text, "Verdict:", "touches the defect", "Post-processing:",
+             "Pooled over pixels: ", "Overlap of predicted and target masks by class.",
+             "Training")  # fmt: skip
+    assert "Worst, median and best image: crack" in text
+    assert "yellow, which outlines the brightest" not in text
+    assert page.count("data:image/png;base64,") == len(
+        list((segmentation_run / "figures").iterdir())
+    )
+
+
+def test_binary_segmentation_has_a_page(tmp_path):
+    text = text_of(page_of(write_segmentation_run(tmp_path / "run", binary=True)))
+
+    assert "IoU of any defect, pooled over pixels" in text
+    assert "mean IoU of the defects" not in text
+    assert "Confusion matrix" not in text
+
+
+def test_run_without_any_prediction_is_refused(anomaly_run):
+    path = anomaly_run / "predictions.csv"
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+
+    with pytest.raises(RunError, match="there are no predictions"):
+        write_run_page(anomaly_run)

@@ -1,0 +1,242 @@
+"""What is read of a run, and what is refused: damaged files, and never unpickled ones."""
+
+import json
+
+import numpy as np
+import pytest
+from sample_explanations import write_explanations
+from sample_segmentation_runs import write_segmentation_run
+
+from capsule_inspection.metrics.detection import DEFAULT_TARGET_FPR
+from capsule_inspection.metrics.mask_postprocessing import MaskPostProcessor
+from capsule_inspection.reports.run.maps import read_maps
+from capsule_inspection.reports.run.run_folder import read_run
+from capsule_inspection.types import Estimate, RunError
+
+HEADER = "index,split,label,predicted_label,score"
+
+
+def test_run_folder_is_read_back_with_classes_in_index_order_and_empty_cells_nan(run_folder):
+    run = read_run(run_folder)
+
+    assert run.classes == ("good", "007", "膠囊 $x$")
+    assert run.record["status"] == "finished"
+    assert run.metrics["test/recall/007"] == Estimate(0.0, None, None, 2)
+    assert run.stages() == ("val", "test")
+    assert run.image_path(20).is_file()
+    assert np.isnan(run.epochs["val/loss"].to_numpy()).tolist() == [False, True, False, True]
+    assert run.predictions["dice"].isna().all()
+    assert not run.has_masks
+    assert run.mask_postprocessor is run.threshold is run.maps is run.explanations is None
+
+    predictions = run.arrays_of("test")
+    assert predictions.index.tolist() == [20, 21, 22, 23, 24, 25]
+    assert predictions.label.tolist() == [0, 0, 0, 1, 1, 2]
+    assert predictions.predicted_label.tolist() == [0, 0, 2, 0, 1, 2]
+    assert predictions.probabilities.sum(axis=1) == pytest.approx(np.ones(6))
+    assert predictions.score.dtype == np.float64
+
+    scores = run.scores_of("test")
+    assert not run.has_threshold
+    assert scores.threshold is None
+    assert scores.is_defect.tolist() == [False, False, False, True, True, True]
+    assert scores.predicted_defect.tolist() == [False, False, True, False, True, True]
+
+
+def test_class_called_na_stays_a_class_and_a_run_without_epochs_is_read(run_folder):
+    path = run_folder / "predictions.csv"
+    path.write_text(path.read_text("utf-8").replace("007", "NA"), "utf-8")
+    (run_folder / "metrics.csv").unlink()
+
+    run = read_run(run_folder)
+
+    assert run.predictions["label"].tolist().count("NA") == 4
+    assert len(run.epochs) == 0
+
+
+def test_run_without_probabilities_is_read(run_folder):
+    (run_folder / "predictions.csv").write_text(f"{HEADER}\n0,test,good,defect,0.5\n")
+
+    run = read_run(run_folder)
+
+    assert run.classes == ()
+    assert not run.has_threshold
+    with pytest.raises(RunError, match="has no class probabilities"):
+        run.arrays_of("test")
+    with pytest.raises(RunError, match=r"expected data\.classes"):
+        run.scores_of("test")
+
+
+def test_one_class_run_has_scores_and_decisions(anomaly_run):
+    run = read_run(anomaly_run)
+    scores = run.scores_of("test")
+
+    assert run.normal_class == "good"
+    assert run.has_threshold
+    assert not run.has_masks
+    assert run.stages() == ("val", "calibration", "test")
+    assert scores.threshold == 1.0
+    assert scores.is_defect.tolist() == [False] * 12 + [True] * 9
+    assert scores.predicted_defect.tolist() == [True] + [False] * 11 + [True] * 8 + [False]
+    assert set(scores.class_name) == {"good", "crack", "poke"}
+    assert len(run.scores_of("calibration").score) == 20
+    assert len(run.scores_of("train").score) == 0
+    threshold = run.threshold
+    assert (threshold.rule, threshold.good_images, threshold.required_images) == (
+        "conformal",
+        20,
+        9,
+    )
+
+
+def test_threshold_and_scores_that_are_not_as_expected_are_named(anomaly_run):
+    record = json.loads((anomaly_run / "run.json").read_text())
+    for stored in ({"value": 1.0}, [1, 2], {"value": 1.0, "rules": "sigma"}):
+        (anomaly_run / "run.json").write_text(json.dumps({**record, "threshold": stored}))
+        with pytest.raises(RunError, match="threshold is not as expected"):
+            _ = read_run(anomaly_run).threshold
+
+    path = anomaly_run / "predictions.csv"
+    path.write_text(path.read_text().replace(",1.2,", ",,"))
+    with pytest.raises(RunError, match="1 of 21 scores of test are missing"):
+        read_run(anomaly_run).scores_of("test")
+
+
+def test_segmentation_run_has_post_processing_and_no_score_threshold(tmp_path):
+    for binary in (False, True):
+        run = read_run(write_segmentation_run(tmp_path / f"{binary}", binary=binary))
+
+        assert run.has_masks
+        assert not run.has_threshold
+        assert run.mask_postprocessor == MaskPostProcessor(
+            0.5, 0.5, 5, good_images=2, defect_images=2
+        )
+        assert run.scores_of("test").threshold == 0.5
+        assert bool(run.classes) != binary
+        assert run.normal_class == "good"
+        assert run.target_fpr == DEFAULT_TARGET_FPR
+
+
+def test_explanations_do_not_make_a_run_one_with_maps(run_folder):
+    run = read_run(write_explanations(run_folder, [23]))
+
+    assert run.maps is None
+    assert np.array_equal(run.explanations.index, [23])
+
+
+def test_missing_folder_and_files_and_bytes_that_are_no_text_are_named(run_folder, tmp_path):
+    with pytest.raises(RunError, match="no such run folder"):
+        read_run(tmp_path / "nowhere")
+    for name in ("run.json", "metrics.json", "predictions.csv"):
+        kept = (run_folder / name).read_bytes()
+        (run_folder / name).write_bytes(b"\xff\xfe\x00\x81" * 20)
+        with pytest.raises(RunError, match=name):
+            read_run(run_folder)
+        (run_folder / name).unlink()
+        with pytest.raises(RunError, match=rf"{name}: missing.*resume="):
+            read_run(run_folder)
+        (run_folder / name).write_bytes(kept)
+    read_run(run_folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("run.json", "{", "cannot be read as JSON"),
+        ("run.json", "[]", "expected an object"),
+        ("run.json", "{}", "format_version, found None"),
+        ("run.json", '{"format_version": 99}', "Update capsule-inspection"),
+        ("metrics.json", '{"test/accuracy": 0.5}', "test/accuracy must hold value, low"),
+        ("metrics.json", '{"a": {"value": 1, "low": 0, "high": 1}}', "a must hold"),
+        ("metrics.csv", "epoch,val/loss\n0,high\n", "found text in val/loss"),
+        ("metrics.csv", "step\n0\n", "column epoch is missing"),
+        ("predictions.csv", "", "cannot be read as a table"),
+        ("predictions.csv", "index,label\n0,good\n",
+         "columns missing: split, predicted_label, score"),
+        ("predictions.csv", f"{HEADER},p_good\n0,test,good,bad,0.5,1\n",
+         "no column of probabilities for 'bad'; it has good"),
+        ("predictions.csv", f"{HEADER},p_good\n0,test,good,good,0.5\n", "not finite for good"),
+        ("predictions.csv", f"{HEADER},p_good\n0,test,good,good,a lot,1\n",
+         "column score must hold numbers"),
+        ("predictions.csv", f"{HEADER}\n,test,good,good,0.5\n", "index has empty cells"),
+    ],
+)  # fmt: skip
+def test_broken_file_is_named_with_what_is_wrong(run_folder, name, content, message):
+    (run_folder / name).write_text(content)
+
+    with pytest.raises(RunError, match=message) as raised:
+        read_run(run_folder)
+    assert str(run_folder / name) in str(raised.value)
+
+
+# --- maps
+
+
+def arrays(**changed) -> dict[str, np.ndarray]:
+    whole = {
+        "index": np.array([7, 3]),
+        "anomaly_map": np.arange(2 * 4 * 6, dtype=np.float16).reshape(2, 4, 6),
+        "masks": np.ones((2, 4, 6), np.uint8),
+        "content_box": np.array([[0, 0, 6, 4], [2, 1, 6, 3]], np.int32),
+    }
+    return {name: array for name, array in {**whole, **changed}.items() if array is not None}
+
+
+def test_maps_and_masks_are_returned_without_padding(tmp_path):
+    path = tmp_path / "maps.npz"
+    assert read_maps(path) is None
+    np.savez_compressed(path, **arrays())
+    maps = read_maps(path)
+    assert maps.predicted_mask is None
+    assert maps.predicted_mask_of(0) is None
+
+    masks = np.arange(48, dtype=np.uint8).reshape(2, 4, 6)
+    np.savez(path, **arrays(masks=masks, predicted_mask=masks + np.uint8(1)))
+    maps = read_maps(path)
+    row = maps.row_of(3)
+    assert maps.map_of(row).tolist() == [[32, 33, 34, 35], [38, 39, 40, 41]]
+    assert maps.map_of(row).dtype == np.float32
+    assert maps.mask_of(row).shape == (2, 4)
+    assert maps.target_mask_of(row).tolist() == [[32, 33, 34, 35], [38, 39, 40, 41]]
+    assert maps.predicted_mask_of(row).tolist() == [[33, 34, 35, 36], [39, 40, 41, 42]]
+    assert maps.relative_content_box(row) == (2 / 6, 1 / 4, 1.0, 3 / 4)
+    assert maps.row_of(8) is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"masks": None}, "arrays missing: masks"),
+        ({"masks": np.ones((2, 4, 5), np.uint8)}, r"masks \(2, 4, 5\)"),
+        ({"predicted_mask": np.ones((2, 4, 5), np.uint8)}, r"predicted_mask \(2, 4, 5\)"),
+        ({"predicted_mask": np.ones((1, 4, 6), np.uint8)}, r"predicted_mask \(1, 4, 6\)"),
+        ({"predicted_mask": np.uint8(1)}, r"predicted_mask \(\)"),
+        ({"predicted_mask": np.ones((2, 4, 6))}, "integers in predicted_mask"),
+        ({"index": np.array([1, 2, 3])}, r"index \(3,\)"),
+        ({"content_box": np.zeros((2, 3), np.int32)}, r"content_box \(2, 3\)"),
+        ({"index": np.array([1.0, 2.0])}, "integers in index"),
+        ({"index": np.array([7, 7])}, "two rows"),
+        ({"anomaly_map": np.full((2, 4, 6), np.nan, np.float16)}, "finite numbers in anomaly_map"),
+        ({"content_box": np.array([[0, 0, 7, 4]] * 2, np.int32)}, "boxes within 6 x 4"),
+        ({"content_box": np.array([[3, 0, 3, 4]] * 2, np.int32)}, "boxes within 6 x 4"),
+        ({"index": np.array([{}, {}], dtype=object)}, "cannot be read"),  # never unpickled
+    ],
+)
+def test_arrays_that_do_not_fit_are_named(tmp_path, changed, message):
+    path = tmp_path / "maps.npz"
+    np.savez(path, **arrays(**changed))
+
+    with pytest.raises(RunError, match=message) as raised:
+        read_maps(path)
+    assert str(path) in str(raised.value)
+    assert "evaluate.py" in str(raised.value)
+
+
+def test_damaged_maps_are_named_when_they_are_needed_and_not_before(anomaly_run):
+    path = anomaly_run / "maps.npz"
+    whole = path.read_bytes()
+    for damage in (b"", b"no archive", whole[: len(whole) // 2]):
+        path.write_bytes(damage)
+        run = read_run(anomaly_run)
+        with pytest.raises(RunError, match=r"maps\.npz: cannot be read"):
+            _ = run.maps
