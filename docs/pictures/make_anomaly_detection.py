@@ -19,7 +19,10 @@ from capsule_inspection.synthetic.nsa import render_nsa_patch
 from capsule_inspection.synthetic.scene import render_capsule
 
 HERE = Path(__file__).parent
-COPIED = {"examples.png": "anomaly_detection_examples.png", "scores.png": "anomaly_detection_scores.png"}
+COPIED = {
+    "examples.png": "anomaly_detection_examples.png",
+    "scores.png": "anomaly_detection_scores.png",
+}
 SIZE_PX = 500
 BLUE = (86, 180, 233)
 

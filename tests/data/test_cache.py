@@ -18,7 +18,7 @@ from PIL import Image
 
 from capsule_inspection.data import validation
 from capsule_inspection.data.cache import CacheWriter, ImageCache
-from capsule_inspection.data.crop import resize_crop, crop_classes, crop_mask
+from capsule_inspection.data.crop import crop_classes, crop_mask, resize_crop
 from capsule_inspection.data.layouts import FoundSamples
 from capsule_inspection.data.roi import Box
 from capsule_inspection.types import ConfigurationError, DataError

@@ -382,7 +382,7 @@ def test_values_of_a_mask_that_do_not_tell_what_they_mean_are_refused(
 def test_a_palette_with_black_behind_a_colour_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", indexed(STRIPES, NO_BLACK))
     reason = "a palette with black as number 1 and a colour as number 0, so that the background"
-    check_mask_is_refused(path, f"{reason} cannot be told")
+    check_mask_is_refused(path, f"{reason} is not known")
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".webp"])

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from capsule_inspection.data.layouts import FoundSamples, find_folder_samples, find_mvtec_samples, with_classes
+from capsule_inspection.data.layouts import (
+    FoundSamples,
+    find_folder_samples,
+    find_mvtec_samples,
+    with_classes,
+)
 from capsule_inspection.types import DataError
 
 WriteImage = Callable[..., Path]
@@ -74,9 +79,11 @@ def test_masks_have_any_suffix_and_those_named_mask_go_first(
     last = folder / "000_mask.png"
     for name in ("000_mask.BMP", "000.tif", "000_mask.jpeg"):
         last = last.rename(folder / name)
-        assert masks_of(find_mvtec_samples(mvtec))["test/poke/000.png"] == f"ground_truth/poke/{name}"
+        masks = masks_of(find_mvtec_samples(mvtec))
+        assert masks["test/poke/000.png"] == f"ground_truth/poke/{name}"
     write_mask(folder / "000.png")
-    assert masks_of(find_mvtec_samples(mvtec))["test/poke/000.png"] == "ground_truth/poke/000_mask.jpeg"
+    masks = masks_of(find_mvtec_samples(mvtec))
+    assert masks["test/poke/000.png"] == "ground_truth/poke/000_mask.jpeg"
 
 
 def test_hidden_system_and_other_files_are_passed_over(mvtec: Path) -> None:

@@ -12,10 +12,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capsule_inspection.data.image_io import decode_mask, read_content, read_image
-from capsule_inspection.data.roi import Box, Crop, crop_box, explicit_box, find_box, fit_aspect
+from capsule_inspection.data.roi import (
+    Box,
+    Crop,
+    box_around,
+    crop_box,
+    explicit_box,
+    find_foreground,
+    fit_aspect,
+)
 from capsule_inspection.data.roi import find_foreground as find
 from capsule_inspection.synthetic.scene import render_capsule
 from capsule_inspection.types import ConfigurationError
+
+
+def find_box(image: np.ndarray, *, margin: float) -> Box | None:
+    foreground = find_foreground(image)
+    return None if foreground is None else box_around(foreground, margin=margin)
 
 
 def background(*, level: int = 210, size_px: int = 160) -> np.ndarray:

@@ -48,7 +48,9 @@ def description(task: str, **values: object) -> ModelMetadata:
     return replace(plain, **values)
 
 
-def segmented(*, num_defects: int = 2, ood_warnings: tuple[str, ...] = (), **values: object) -> PredictedImage:
+def segmented(
+    *, num_defects: int = 2, ood_warnings: tuple[str, ...] = (), **values: object
+) -> PredictedImage:
     """The answer where a region is of the last kind, and another lies on padding."""
     foreground = np.zeros(SIZE, np.float32)
     foreground[2:6, 10:20] = 0.9
@@ -99,7 +101,9 @@ def test_a_network_that_names_no_defects_calls_all_of_them_defect() -> None:
 
 
 def test_rows_hold_plain_values_alone() -> None:
-    rows = [of.answer.as_row() for of in (segmented(ood_warnings=("dark",)), unreadable("b", "damaged"))]
+    rows = [
+        of.answer.as_row() for of in (segmented(ood_warnings=("dark",)), unreadable("b", "damaged"))
+    ]
     for row in rows:
         assert json.loads(json.dumps(row)) == json.loads(json.dumps(row, default=str))
     assert rows[0]["regions"][0]["class"] == "poke"

@@ -11,7 +11,10 @@ from small import Cli
 
 
 def two_runs(folder: Path) -> str:
-    runs = [write_classification_run(folder / name, model=name, wrong=range(n)) for n, name in enumerate("ab", 2)]
+    runs = [
+        write_classification_run(folder / name, model=name, wrong=range(n))
+        for n, name in enumerate("ab", 2)
+    ]
     return f"runs=[{','.join(map(str, runs))}]"
 
 
@@ -26,7 +29,9 @@ def test_runs_compare_alike_where_they_are_moved_or_named_by_their_folder(
     assert {"comparison.html", "comparison.md", "comparison.csv", "figures"} <= written
 
     sweep = shutil.move(tmp_path / ODD_NAME, tmp_path / "sweep")
-    write_classification_run(sweep / "c", model="c", record={"status": "failed", "error": "why not"})
+    write_classification_run(
+        sweep / "c", model="c", record={"status": "failed", "error": "why not"}
+    )
     result = cli("compare", f"runs=[{sweep}]", f"output={tmp_path / 'y'}")
     assert result.status == 0, result.err
     assert "c: failed. why not" in (tmp_path / "y" / "comparison.html").read_text()
@@ -54,7 +59,9 @@ def test_a_run_that_cannot_be_read_is_named_and_nothing_is_written(
 
 
 def test_a_sweep_without_finished_runs_says_why(cli: Cli, tmp_path: Path) -> None:
-    write_classification_run(tmp_path / "sweep" / "a", record={"status": "failed", "error": "why not"})
+    write_classification_run(
+        tmp_path / "sweep" / "a", record={"status": "failed", "error": "why not"}
+    )
     result = cli("compare", f"runs=[{tmp_path / 'sweep'}]", f"output={tmp_path / 'out'}")
     check_error(result, "found neither (a: failed. why not)")
 

@@ -13,8 +13,9 @@ from PIL import Image
 from quick import QUICK, SIZE_PX, draw_mask, noise
 
 from capsule_inspection.data.cache import ImageCache
+from capsule_inspection.data.splits import assign_split
 from capsule_inspection.types import DataIndex
-from capsule_inspection.workflows.dataset import assign_split, load_dataset
+from capsule_inspection.workflows.dataset import load_dataset
 
 CLASSES = ("ok", "crack", "poke")
 ROTATED = (3 * SIZE_PX // 2, SIZE_PX)

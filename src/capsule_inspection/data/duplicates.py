@@ -1,8 +1,8 @@
-"""Near-duplicates: one photograph saved again, shifted by some pixels or resized.
+"""Near-duplicates: one image saved again, shifted by some pixels or resized.
 
-Each image's nearest neighbours in the standard view of comparison.py are proposed, and compared
-there pixel by pixel. Nothing is chained: each image of a group resembles the group's first one
-itself. The groups are kept in a file, and used by splits.py.
+The nearest neighbours of each thumbnail are proposed, and compared pixel by pixel in
+similarity.py. Nothing is chained: each image of a group resembles the group's first one itself.
+The groups are kept in a file, and used by splits.py.
 """
 
 from __future__ import annotations

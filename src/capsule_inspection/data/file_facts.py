@@ -54,7 +54,8 @@ def load_facts(path: Path) -> dict[str, FileFacts]:
             version, rows = json.load(stream)
         if version != _VERSION:
             raise ValueError(f"version {version}")
-        return {name: FileFacts(*known, tuple(classes), n) for name, *known, classes, n in rows}
+        facts = {name: FileFacts(*known) for name, *known in rows}
+        return {name: known._replace(classes=tuple(known.classes)) for name, known in facts.items()}
     except FileNotFoundError:
         return {}
     except (OSError, EOFError, zlib.error, ValueError, TypeError) as error:

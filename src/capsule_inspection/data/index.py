@@ -19,7 +19,7 @@ from capsule_inspection.data.parallel import Progress, in_order
 from capsule_inspection.data.validation import Consumer, SampleReader
 from capsule_inspection.types import DataError, DataIndex, Sample, SkippedFile
 
-# Samples that a thread takes at once: few enough to share 262 large images evenly, enough to make
+# Samples that a thread takes at once: few enough to divide 262 large images evenly, enough to make
 # the pool's own cost small with 30,000 small ones.
 _CHUNK = 16
 _SHOWN = 20

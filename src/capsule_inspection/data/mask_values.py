@@ -48,7 +48,7 @@ class MaskPixels(NamedTuple):
 
 
 def is_lossy(image: ImageFile) -> bool:
-    """Whether saving may have changed values; of WebP files it cannot be told."""
+    """Whether saving may have changed values; of WebP files this is unknown."""
     return isinstance(image, JpegImageFile | WebPImageFile)
 
 
@@ -120,7 +120,7 @@ def _check_palette(path: Path, levels: np.ndarray, indices: np.ndarray) -> None:
         raise MaskValuesError(
             path,
             f"has a palette with black as number {indices[black].max()} and a colour as number 0, "
-            f"so that the background cannot be told; {_REMEDY}",
+            f"so that the background is not known; {_REMEDY}",
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import lightning as L
 import numpy as np
@@ -74,7 +74,8 @@ class BatchSettings:
     """Replaces `sampling` where a batch transform adds defects."""
 
 
-class EvaluationBatch(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class EvaluationBatch:
     """Images to predict: index (N,) int64 into the data index, inputs see `InferenceModel`."""
 
     index: np.ndarray

@@ -68,17 +68,11 @@ def find_foreground(image: np.ndarray) -> np.ndarray | None:
     return (full >= 0.5).astype(np.uint8)
 
 
-def find_box(image: np.ndarray, *, margin: float) -> Box | None:
-    """Box around the foreground, `margin` of its longer side wider on each side.
-
-    Shape: image (H, W, 3) uint8 RGB. None where `find_foreground` finds no object.
-    """
-    foreground = find_foreground(image)
-    return None if foreground is None else box_around(foreground, margin=margin)
-
-
 def box_around(foreground: np.ndarray, *, margin: float) -> Box:
-    """As `find_box`, for a foreground that is known: (H, W) uint8, not empty."""
+    """Box around a foreground, `margin` of its longer side wider on each side.
+
+    Shape: foreground (H, W) uint8, not empty.
+    """
     x, y, width, height = cv2.boundingRect(foreground)
     room = margin * max(width, height)
     return Box(x - room, y - room, x + width + room, y + height + room)

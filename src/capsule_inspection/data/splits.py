@@ -18,6 +18,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from omegaconf import DictConfig
+
 from capsule_inspection.data.layouts import relative_posix
 from capsule_inspection.data.manifest import read_split
 from capsule_inspection.types import (
@@ -50,6 +52,33 @@ class _Group:
     @property
     def is_good(self) -> bool:
         return set(self.labels) == {GOOD_LABEL}
+
+
+def assign_split(index: DataIndex, split: DictConfig) -> DataIndex:
+    """The index with its images assigned to splits, as `conf/split` configures.
+
+    Raises DataError where the images do not allow it.
+    """
+    if split.name not in ("manifest", "test_only") and any(row.split for row in index.samples):
+        log.warning(
+            "the manifest's column split is not used: split=%s assigns the images anew. To use "
+            "it, set split=manifest split.path=<the manifest>.",
+            split.name,
+        )
+    if split.name == "holdout":
+        train = 1 - split.val - split.test
+        fractions = {TRAIN: train, VAL: split.val, TEST: split.test}
+        return holdout(index, fractions=fractions, seed=split.seed)
+    if split.name in ("kfold", "one_class"):
+        by_fold = kfold if split.name == "kfold" else one_class
+        return by_fold(
+            index, folds=split.folds, fold=split.fold, val_fraction=split.val, seed=split.seed
+        )
+    if split.name == "val_as_test":
+        return val_as_test(index, seed=split.seed)
+    if split.name == "test_only":
+        return test_only(index)
+    return from_manifest(index, Path(split.path))
 
 
 def holdout(index: DataIndex, *, fractions: Mapping[str, float], seed: int) -> DataIndex:

@@ -80,8 +80,8 @@ class SampleReader:
             except BadFileError as error:
                 reason = f"mask {found.mask}: {error.reason}{self._class_hint(error)}"
                 return SkippedFile(found.path, reason)
-            if reason := self._contradiction(found, label=label, mask=mask):
-                return SkippedFile(found.path, reason)
+            if contradiction := self._contradiction(found, label=label, mask=mask):
+                return SkippedFile(found.path, contradiction)
         if label == GOOD_LABEL:
             mask, mask_pixels = None, None
         if pixels is not None and self.consumers:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from capsule_inspection.data import dataset, splits
+from capsule_inspection.data import dataset
 from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.data.dataset import DatasetConfig
 from capsule_inspection.data.layouts import (
@@ -113,30 +113,3 @@ def _find_samples(data: DictConfig) -> FoundSamples:
         return find_folder_samples(Path(data.root), good_class=data.good_class, masks=masks)
     base = Path(data.root) if data.root else None
     return find_manifest_samples(Path(data.path), root=base, good_class=data.good_class)
-
-
-def assign_split(index: DataIndex, split: DictConfig) -> DataIndex:
-    """The index with the stages that a split gives to its images."""
-    if split.name not in ("manifest", "test_only") and any(row.split for row in index.samples):
-        log.warning(
-            "the manifest's column split is not used: split=%s arranges the images anew. To use "
-            "it, say split=manifest split.path=<the manifest>.",
-            split.name,
-        )
-    if split.name == "holdout":
-        train = 1 - split.val - split.test
-        fractions = {"train": train, "val": split.val, "test": split.test}
-        return splits.holdout(index, fractions=fractions, seed=split.seed)
-    if split.name == "kfold":
-        return splits.kfold(
-            index, folds=split.folds, fold=split.fold, val_fraction=split.val, seed=split.seed
-        )
-    if split.name == "one_class":
-        return splits.one_class(
-            index, folds=split.folds, fold=split.fold, val_fraction=split.val, seed=split.seed
-        )
-    if split.name == "val_as_test":
-        return splits.val_as_test(index, seed=split.seed)
-    if split.name == "test_only":
-        return splits.test_only(index)
-    return splits.from_manifest(index, Path(split.path))

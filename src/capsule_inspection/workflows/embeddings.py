@@ -25,11 +25,12 @@ def embed_training_images(folder: Path, data: InspectionDataModule, backend: Bac
     """Write embeddings.npz: embedding and thumbnail of each training image, of many a selection."""
     chosen = evenly_spaced(data.indices(TRAIN), MAX_IMAGES)
     images = data.dataset.cache.images
-    vectors = [
-        backend.call("embedding", images[chosen[first : first + _BATCH_SIZE]])
-        for first in range(0, len(chosen), _BATCH_SIZE)
-    ]
-    if not vectors or vectors[0] is None:
+    vectors = []
+    for first in range(0, len(chosen), _BATCH_SIZE):
+        embedded = backend.call("embedding", images[chosen[first : first + _BATCH_SIZE]])
+        assert embedded is not None  # the network of a run, not an exported file
+        vectors.append(embedded)
+    if not vectors:
         return
     samples = [data.index.samples[number] for number in chosen]
     embeddings = TrainingEmbeddings(

@@ -331,7 +331,7 @@ def _find_images(
     further = get_task(stored).accepts_unknown_classes
     index, cache = dataset.load_dataset(stored.data, classes=classes, further=further)
     if config.split.name != FROM_RUN:
-        return dataset.assign_split(index, config.split), cache
+        return splits.assign_split(index, config.split), cache
     if config.data.name != FROM_RUN:
         raise ConfigurationError(
             f"data={config.data.name} needs a split of its own: the run's is of its own images. "

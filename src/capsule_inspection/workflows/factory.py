@@ -29,9 +29,7 @@ from capsule_inspection.types import (
 from capsule_inspection.workflows.hardware import RuntimeConfig
 
 
-def build_model(
-    config: DictConfig, *, num_classes: int, weights: str | None = None
-) -> BuiltModel:
+def build_model(config: DictConfig, *, num_classes: int, weights: str | None = None) -> BuiltModel:
     """The configured network. `weights` replaces `model.weights`, for one that is loaded later."""
     settings = dict(OmegaConf.to_container(config.model, resolve=True))  # type: ignore[arg-type]
     if weights is not None:

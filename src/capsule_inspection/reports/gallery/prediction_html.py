@@ -63,4 +63,4 @@ def _format_name(class_name: object) -> str:
 
 
 def _headline(css_class: str, text: str) -> str:
-    return f'<p class="verdict {css_class}">{escape(text)}</p>'
+    return f'<p class="headline {css_class}">{escape(text)}</p>'

@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from capsule_inspection.data import splits
 from capsule_inspection.data.augmentation import AugmentationSettings
 from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.data.corruption import SYNTHETIC_DEFECTS, Corruption
 from capsule_inspection.data.defect_bank import SyntheticDefectBank
 from capsule_inspection.data.defect_sources import open_bank
 from capsule_inspection.data.module import BatchSettings, InspectionDataModule
+from capsule_inspection.data.splits import assign_split, hold_out_good
 from capsule_inspection.data.training_crops import crop_schedule, full_image_batch_size
 from capsule_inspection.metrics import thresholds
 from capsule_inspection.metrics.detection import anomaly_metrics
@@ -55,7 +55,6 @@ from capsule_inspection.types import (
     Estimate,
     Predictions,
 )
-from capsule_inspection.workflows.dataset import assign_split
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +73,7 @@ class AnomalyDetectionTask(Task):
 
     def assign_split(self, index: DataIndex) -> DataIndex:
         config = self.config
-        index = splits.hold_out_good(
+        index = hold_out_good(
             assign_split(index, config.split),
             split=CALIBRATION,
             fraction=config.task.calibration_fraction,

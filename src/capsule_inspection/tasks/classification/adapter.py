@@ -21,7 +21,7 @@ from capsule_inspection.data.defect_sources import (
 )
 from capsule_inspection.data.module import BatchSettings, InspectionDataModule
 from capsule_inspection.data.samplers import MixtureWeights
-from capsule_inspection.data.splits import subsample_defects
+from capsule_inspection.data.splits import assign_split, subsample_defects
 from capsule_inspection.data.training_crops import FULL_IMAGES
 from capsule_inspection.metrics.classification import classification_metrics
 from capsule_inspection.metrics.temperature import TemperatureScaling
@@ -51,7 +51,6 @@ from capsule_inspection.types import (
     Estimate,
     Predictions,
 )
-from capsule_inspection.workflows.dataset import assign_split
 
 log = logging.getLogger(__name__)
 _MIN_PROBABILITY = 1e-300

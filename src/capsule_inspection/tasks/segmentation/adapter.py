@@ -25,7 +25,7 @@ from capsule_inspection.data.defect_sources import (
 )
 from capsule_inspection.data.module import BatchSettings, InspectionDataModule
 from capsule_inspection.data.samplers import MixtureWeights
-from capsule_inspection.data.splits import subsample_defects
+from capsule_inspection.data.splits import assign_split, subsample_defects
 from capsule_inspection.data.training_crops import (
     crop_schedule,
     full_image_batch_size,
@@ -54,7 +54,6 @@ from capsule_inspection.types import (
     Estimate,
     Predictions,
 )
-from capsule_inspection.workflows.dataset import assign_split
 
 log = logging.getLogger(__name__)
 _SHOWN = 5

@@ -69,10 +69,9 @@ class GoodOrDefectTask(Task):
     def metrics(
         self, predictions: Predictions, data: InspectionDataModule, *, split: str
     ) -> dict[str, Estimate]:
-        assert predictions.called is not None
         return anomaly_metrics(
             predictions.label != GOOD_LABEL,
-            predictions.called != GOOD_LABEL,
+            predictions.predicted_label != GOOD_LABEL,
             predictions.score,
             class_names=np.array(data.index.classes)[predictions.label],
             target_fpr=0.05,
