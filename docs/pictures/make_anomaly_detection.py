@@ -1,4 +1,4 @@
-"""Makes the pictures of docs/anomaly_detection.md from a run on drawn capsules.
+"""Makes the pictures of docs/anomaly_detection.md from a run on synthetic capsules.
 
 Run: python docs/pictures/make_anomaly_detection.py outputs/anomaly_detection/autoencoder/<time>
 """
@@ -27,15 +27,15 @@ SIZE_PX = 500
 BLUE = (86, 180, 233)
 
 
-def painted_sheet() -> None:
-    """Drawn capsules with one painted defect of each kind and a natural patch, outlined."""
+def draw_synthetic_defects() -> None:
+    """Capsules with one synthetic defect of each type and an NSA patch, outlined."""
     rng = np.random.default_rng(4)
     other = render_capsule(rng, size_px=SIZE_PX)
     images, captions = [], []
-    for kind in (*DEFECT_TYPES, "natural patch"):
+    for defect_type in (*DEFECT_TYPES, "patch of another image (NSA)"):
         scene = render_capsule(rng, size_px=SIZE_PX)
-        if kind in DEFECT_TYPES:
-            made = render_defect(scene.image, scene.foreground, kind, rng)
+        if defect_type in DEFECT_TYPES:
+            made = render_defect(scene.image, scene.foreground, defect_type, rng)
         else:
             made = render_nsa_patch(
                 scene.image, scene.foreground, other.image, other.foreground, rng
@@ -48,12 +48,12 @@ def painted_sheet() -> None:
         )
         cv2.drawContours(image, outline, -1, BLUE, 1)
         images.append(image)
-        captions.append(kind)
+        captions.append(defect_type)
     save(image_grid(images, captions), HERE / "synthetic_defects.png")
 
 
 def main(run: Path) -> None:
-    painted_sheet()
+    draw_synthetic_defects()
     for name, target in COPIED.items():
         picture = Image.open(run / "figures" / name).convert("RGB")
         picture.thumbnail((1200, 1200))

@@ -1,8 +1,8 @@
 """Makes the picture of docs/pretraining.md: accuracy over the number of real defects to learn from.
 
-The figures lie beside it in pretraining.csv, one row a run; runs that you have can take their place.
+The counts are in pretraining.csv, a row for each class of a run; finished runs can replace them.
 Run: python docs/pictures/make_pretraining.py
-     python docs/pictures/make_pretraining.py outputs/sweeps/<time>/*     # figures of these runs first
+     python docs/pictures/make_pretraining.py outputs/sweeps/<time>/*     # uses these runs
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ LOOKS = {
     "synthetic": (style.BLUE, "s"),
     "imagenet": (style.GREEN, "D"),
 }
-"""Of first weights, in the order of the legend; the longest trainings are hollow."""
-_BESIDE = 1.15
-"""The longest trainings stand a little to the right of the others."""
+"""Of initial weights, in the order of the legend; the longest trainings are hollow."""
+_OFFSET = 1.15
+"""Offset of the longest trainings to the right."""
 GOOD = "good"
 
 
 def rows_of(run: Path) -> list[dict[str, object]]:
-    """Of each class: how many test images it has, and how many were named right."""
+    """Of each class: the number of test images, and of those with the right prediction."""
     record, config = read_record(run), load_stored(run / RunFiles.CONFIG)
     split = pd.read_csv(run / RunFiles.SPLIT)
-    shown = (split["split"] == TRAIN) & (split["class"] != GOOD)
-    answers = pd.read_csv(run / RunFiles.PREDICTIONS)
-    answers = answers[answers["split"] == TEST]
+    used = (split["split"] == TRAIN) & (split["class"] != GOOD)
+    predictions = pd.read_csv(run / RunFiles.PREDICTIONS)
+    predictions = predictions[predictions["split"] == TEST]
     common = {
         "model": config.model.name,
         "weights": record["weights"]["source"],
-        "share": config.data.defect_fraction,
+        "fraction": config.data.defect_fraction,
         "fold": config.split.get("fold", 0),
         "seed": config.seed,
         "epochs": config.task.epochs,
-        "real_defects": int(shown.sum()),
+        "real_defects": int(used.sum()),
     }
     return [
         {
@@ -58,7 +58,7 @@ def rows_of(run: Path) -> list[dict[str, object]]:
             "images": len(of_class),
             "right": int((of_class["predicted_label"] == label).sum()),
         }
-        for label, of_class in answers.groupby("label")
+        for label, of_class in predictions.groupby("label")
     ]
 
 
@@ -70,12 +70,12 @@ def draw(table: pd.DataFrame) -> Figure:
     for weights, (colour, marker) in LOOKS.items():
         for epochs, found in table[table["weights"] == weights].groupby("epochs"):
             full = epochs == table["epochs"].max()
-            look = {"color": colour, "marker": marker, "mfc": "white" if full else colour}
-            look["label"] = f"{weights}, {epochs} epochs"
-            _line(accuracy, balanced, found, look, beside=_BESIDE if full else 1.0)
+            style_of = {"color": colour, "marker": marker, "mfc": "white" if full else colour}
+            style_of["label"] = f"{weights}, {epochs} epochs"
+            _line(accuracy, balanced, found, style_of, offset=_OFFSET if full else 1.0)
     for axes, title in ((accuracy, "accuracy, 6 classes"), (balanced, "balanced accuracy")):
         axes.set_title(title)
-        axes.set_xlabel("real images with a defect to learn from")
+        axes.set_xlabel("real training images with a defect")
         axes.set_xscale("symlog", linthresh=5)
         counts = sorted({round(float(n)) for n in _defects(table)})
         axes.set_xticks(counts, [str(n) for n in counts])
@@ -85,29 +85,31 @@ def draw(table: pd.DataFrame) -> Figure:
     accuracy.axhline(always_good, color=style.BLACK, linestyle=":", linewidth=1)
     accuracy.annotate("always good", (counts[0], always_good - 0.06), fontsize=9)
     figure.legend(
-        *balanced.get_legend_handles_labels(), title="first weights", loc="outside right upper"
+        *balanced.get_legend_handles_labels(), title="initial weights", loc="outside right upper"
     )
     return figure
 
 
 def _defects(table: pd.DataFrame) -> pd.Series:
-    """Of each share: defects to learn from, mean over folds."""
-    return table.groupby("share")["real_defects"].mean()
+    """Training images with a defect for each fraction, mean over folds."""
+    return table.groupby("fraction")["real_defects"].mean()
 
 
 def _line(
     accuracy: Axes,
     balanced: Axes,
     found: pd.DataFrame,
-    look: Mapping[str, Any],
+    style_of: Mapping[str, Any],
     *,
-    beside: float,
+    offset: float,
 ) -> None:
     counts = _defects(found)
     for axes, is_balanced in ((accuracy, False), (balanced, True)):
         points = []
-        for share in counts.index:
-            of_class = found[found["share"] == share].groupby("label")[["right", "images"]].sum()
+        for fraction in counts.index:
+            of_class = (
+                found[found["fraction"] == fraction].groupby("label")[["right", "images"]].sum()
+            )
             right, images = of_class["right"].to_numpy(), of_class["images"].to_numpy()
             points.append(
                 intervals.mean_of_proportions(right, images)
@@ -117,11 +119,11 @@ def _line(
         values = [point.value for point in points]
         below = [point.value - (point.ci_low or 0.0) for point in points]
         above = [(point.ci_high or 1.0) - point.value for point in points]
-        axes.errorbar(beside * counts.to_numpy(), values, [below, above], capsize=3, **look)
+        axes.errorbar(offset * counts.to_numpy(), values, [below, above], capsize=3, **style_of)
 
 
 def main(runs: list[str]) -> None:
-    """Take the figures of finished runs into the table, if any are named, and draw."""
+    """Read the finished runs into the table, if there are any, and draw."""
     if runs:
         folders = [Path(run) for run in runs if (Path(run) / RunFiles.METRICS).is_file()]
         rows = [row for folder in folders for row in rows_of(folder)]

@@ -1,6 +1,6 @@
-"""Makes the pictures of docs/segmentation.md, from drawn capsules alone; no run is needed.
+"""Makes the pictures of docs/segmentation.md, from synthetic capsules; no run is needed.
 
-Boxes, scores, maps and heat maps are illustrations made from the masks, not the answers of a model.
+Boxes, scores, maps and heat maps are illustrations made from the masks, not predictions of a model.
 Run: python docs/pictures/make_segmentation.py
 """
 
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from PIL import Image
 
-from capsule_inspection.data.crop import resize_crop, crop_mask
+from capsule_inspection.data.crop import crop_mask, resize_crop
 from capsule_inspection.data.roi import Box, box_around, fit_aspect
 from capsule_inspection.reports.plots import style
 from capsule_inspection.synthetic.defects import DEFECT_TYPES, SyntheticDefect, render_defect
@@ -26,8 +26,8 @@ from capsule_inspection.synthetic.scene import Scene, render_capsule
 HERE = Path(__file__).parent
 SIZE_PX = 800
 VIEW_PX = (256, 720)
-"""Height and width of what is shown of a capsule."""
-CROP_PX, WINDOW_PX = (192, 512), (96, 160)
+"""Height and width of the view of a capsule."""
+CROP_PX, TRAINING_CROP_PX = (192, 512), (96, 160)
 """As in conf/task/segmentation.yaml."""
 CROP_MARGIN, VIEW_MARGIN = 0.05, 0.015
 
@@ -38,21 +38,21 @@ COLOURS = {
     "scratch": style.PURPLE,
     "squeeze": style.BLUE,
 }
-"""Of the eight by Okabe and Ito those that are seen on orange as well as on black."""
+"""Of the eight by Okabe and Ito those that are visible on orange as well as on black."""
 OBJECT_COLOURS = (style.YELLOW, style.PURPLE, style.ORANGE)
 
 CAPSULE_SEED = 10
-SHOWN = (("crack", 42, 0.97), ("crack", 39, 0.91), ("poke", 35, 0.88))
-"""Kind, seed and made-up score of what is painted on the capsule of the first picture."""
+DEFECTS = (("crack", 42, 0.97), ("crack", 39, 0.91), ("poke", 35, 0.88))
+"""Type, seed and invented score of the synthetic defects in the first picture."""
 EXAMPLE_SEEDS = {"crack": 2, "faulty_imprint": 3, "poke": 6, "scratch": 4, "squeeze": 2}
 GOOD_SEED = 5
-IMAGES_A_CLASS = 60
+IMAGES_PER_CLASS = 60
 SIZES = {
-    "photograph": (style.BLACK, "o"),
+    "image": (style.BLACK, "o"),
     "crop around the part": (style.VERMILION, "s"),
-    "window around the defect": (style.BLUE, "D"),
+    "training crop around the defect": (style.BLUE, "D"),
 }
-"""What a network may be shown, and how it looks in the chart."""
+"""Possible inputs of a network, with colour and marker in the chart."""
 SIZES_SEED = (2, 0, 8)
 
 
@@ -63,7 +63,7 @@ def box_of(foreground: np.ndarray, image_size: tuple[int, int], margin: float) -
 
 
 def view(image: np.ndarray, foreground: np.ndarray) -> np.ndarray:
-    """What is shown of an image or a mask."""
+    """The view of an image or a mask."""
     box = box_of(foreground, VIEW_PX, VIEW_MARGIN)
     if image.ndim == 2:
         return crop_mask(image, box=box, image_size=VIEW_PX)
@@ -103,32 +103,32 @@ def label(axes: Axes, mask: np.ndarray, text: str, colour: str) -> None:
     drawn.set_path_effects([patheffects.withStroke(linewidth=3, foreground="black")])
 
 
-# Picture 1: one capsule, as five tasks answer it.
+# Picture 1: one capsule, and the outputs of five tasks.
 
 
-def spoilt_capsule() -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
-    """View of a capsule with the defects of SHOWN, a mask for each, and the foreground."""
+def capsule_with_defects() -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+    """View of a capsule with the defects of DEFECTS, a mask for each, and the foreground."""
     scene = render_capsule(np.random.default_rng(CAPSULE_SEED), size_px=SIZE_PX)
     image, masks = scene.image, []
-    for kind, seed, _ in SHOWN:
-        made = render_defect(image, scene.foreground, kind, np.random.default_rng(seed))
+    for defect_type, seed, _ in DEFECTS:
+        made = render_defect(image, scene.foreground, defect_type, np.random.default_rng(seed))
         image = made.image
         masks.append(view(made.mask, scene.foreground))
     return view(image, scene.foreground), masks, view(scene.foreground, scene.foreground)
 
 
 @style.styled
-def answers() -> Figure:
-    image, masks, foreground = spoilt_capsule()
+def tasks() -> Figure:
+    image, masks, foreground = capsule_with_defects()
     figure = style.new_figure(10.0, 6.3)
     axes = figure.subplots(3, 2).flat
     panel(axes[0], image, "the image")
     draw_classes(axes[1], image, masks)
     draw_boxes(axes[2], image, masks)
     draw_objects(axes[3], image, masks)
-    panel(axes[4], image, "anomaly map: how unlike good ones, without a class")
+    panel(axes[4], image, "anomaly map: a score for each pixel, no class")
     axes[4].imshow(anomaly_illustration(masks, foreground), cmap="inferno", vmin=0, vmax=1)
-    panel(axes[5], image, "explanation: why a classifier says “crack”")
+    panel(axes[5], image, "explanation: what supports the class “crack”")
     heat = explanation_illustration(np.max(masks[:2], axis=0))
     axes[5].imshow(heat, cmap="inferno", alpha=0.15 + 0.6 * np.sqrt(heat), vmin=0, vmax=1)
     return figure
@@ -136,30 +136,31 @@ def answers() -> Figure:
 
 def draw_classes(axes: Axes, image: np.ndarray, masks: Sequence[np.ndarray]) -> None:
     """One mask with a class for each pixel, and what the colours mean."""
-    for (kind, _, _), mask in zip(SHOWN, masks, strict=True):
-        image = tinted(image, mask, COLOURS[kind])
+    for (defect_type, _, _), mask in zip(DEFECTS, masks, strict=True):
+        image = tinted(image, mask, COLOURS[defect_type])
     panel(axes, image, "semantic segmentation: a class for each pixel")
     patches = [
-        Patch(color=COLOURS[kind], label=kind) for kind in dict.fromkeys(k for k, *_ in SHOWN)
+        Patch(color=COLOURS[defect_type], label=defect_type)
+        for defect_type in dict.fromkeys(k for k, *_ in DEFECTS)
     ]
     axes.legend(handles=patches, loc=(0.14, 0.06), labelcolor="white", ncols=2)
 
 
 def draw_boxes(axes: Axes, image: np.ndarray, masks: Sequence[np.ndarray]) -> None:
     panel(axes, image, "object detection: a box with class and score")
-    for (kind, _, score), mask in zip(SHOWN, masks, strict=True):
+    for (defect_type, _, score), mask in zip(DEFECTS, masks, strict=True):
         x, y, width, height = cv2.boundingRect(mask)
-        place, colour = (x - 4, y - 4), COLOURS[kind]
+        place, colour = (x - 4, y - 4), COLOURS[defect_type]
         axes.add_patch(Rectangle(place, width + 8, height + 8, fill=False, ec=colour, lw=2))
-        label(axes, mask, f"{kind} {score:.2f}", colour)
+        label(axes, mask, f"{defect_type} {score:.2f}", colour)
 
 
 def draw_objects(axes: Axes, image: np.ndarray, masks: Sequence[np.ndarray]) -> None:
     """Each object in a colour of its own; a number tells those of a class apart."""
     names: list[str] = []
-    for (kind, _, _), mask, colour in zip(SHOWN, masks, OBJECT_COLOURS, strict=True):
+    for (defect_type, _, _), mask, colour in zip(DEFECTS, masks, OBJECT_COLOURS, strict=True):
         image = tinted(image, mask, colour)
-        names.append(f"{kind} {1 + sum(name.startswith(kind) for name in names)}")
+        names.append(f"{defect_type} {1 + sum(name.startswith(defect_type) for name in names)}")
     panel(axes, image, "instance segmentation: a mask for each object")
     for name, mask, colour in zip(names, masks, OBJECT_COLOURS, strict=True):
         label(axes, mask, name, colour)
@@ -188,13 +189,13 @@ def explanation_illustration(mask: np.ndarray) -> np.ndarray:
 # Picture 2: the classes and their masks.
 
 
-def example(kind: str, seed: int) -> tuple[Scene, SyntheticDefect]:
-    """A drawn capsule with a defect of a kind, or "good"."""
+def example(defect_type: str, seed: int) -> tuple[Scene, SyntheticDefect]:
+    """A synthetic capsule with a defect of a type, or "good"."""
     rng = np.random.default_rng([seed, 77])
     scene = render_capsule(rng, size_px=SIZE_PX)
-    if kind == "good":
+    if defect_type == "good":
         return scene, SyntheticDefect(scene.image, np.zeros(scene.foreground.shape, np.uint8))
-    return scene, render_defect(scene.image, scene.foreground, kind, rng)
+    return scene, render_defect(scene.image, scene.foreground, defect_type, rng)
 
 
 @style.styled
@@ -202,14 +203,14 @@ def defects() -> Figure:
     """A row for each class: the image, its mask, and the place of the defect enlarged."""
     figure = style.new_figure(8.2, 8.5)
     grid = figure.subplots(6, 3, width_ratios=[VIEW_PX[1], VIEW_PX[1], VIEW_PX[0]])
-    for row, kind in zip(grid, ("good", *DEFECT_TYPES), strict=True):
-        scene, made = example(kind, EXAMPLE_SEEDS.get(kind, GOOD_SEED))
+    for row, defect_type in zip(grid, ("good", *DEFECT_TYPES), strict=True):
+        scene, made = example(defect_type, EXAMPLE_SEEDS.get(defect_type, GOOD_SEED))
         image, mask = view(made.image, scene.foreground), view(made.mask, scene.foreground)
-        panel(row[0], image, kind)
-        painted = tinted(image, mask, COLOURS[kind]) if mask.any() else image
-        panel(row[1], painted, "mask" if mask.any() else "mask: empty")
+        panel(row[0], image, defect_type)
+        overlay = tinted(image, mask, COLOURS[defect_type]) if mask.any() else image
+        panel(row[1], overlay, "mask" if mask.any() else "mask: empty")
         panel(row[2], more_contrast(image[enlarged(mask)]), "enlarged*")
-    patches = [Patch(color=colour, label=kind) for kind, colour in COLOURS.items()]
+    patches = [Patch(color=colour, label=defect_type) for defect_type, colour in COLOURS.items()]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(patches))
     return figure
 
@@ -232,53 +233,59 @@ def enlarged(mask: np.ndarray) -> tuple[slice, slice]:
 # Picture 3: how little of an image is defect.
 
 
-def three_sizes(kind: str, rng: np.random.Generator) -> dict[str, SyntheticDefect]:
-    """A drawn defect as a photograph, in the crop, and in a window around a point of it."""
+def three_sizes(defect_type: str, rng: np.random.Generator) -> dict[str, SyntheticDefect]:
+    """A synthetic defect in the image, in the crop, and in a training crop around it."""
     scene = render_capsule(rng, size_px=SIZE_PX)
-    made = render_defect(scene.image, scene.foreground, kind, rng)
+    made = render_defect(scene.image, scene.foreground, defect_type, rng)
     box = box_of(scene.foreground, CROP_PX, CROP_MARGIN)
     image = resize_crop(made.image, box=box, image_size=CROP_PX)[0]
     mask = crop_mask(made.mask, box=box, image_size=CROP_PX)
-    window = window_around(mask, rng)
-    seen = (made, SyntheticDefect(image, mask), SyntheticDefect(image[window], mask[window]))
-    return dict(zip(SIZES, seen, strict=True))
+    training_crop = training_crop_around(mask, rng)
+    views = (
+        made,
+        SyntheticDefect(image, mask),
+        SyntheticDefect(image[training_crop], mask[training_crop]),
+    )
+    return dict(zip(SIZES, views, strict=True))
 
 
-def window_around(mask: np.ndarray, rng: np.random.Generator) -> tuple[slice, slice]:
-    """Rows and columns of a window around a random pixel of the defect, within the image."""
+def training_crop_around(mask: np.ndarray, rng: np.random.Generator) -> tuple[slice, slice]:
+    """Rows and columns of a training crop around a random pixel of the defect."""
     rows, columns = np.nonzero(mask)
     chosen = rng.integers(len(rows))
-    top = int(np.clip(rows[chosen] - WINDOW_PX[0] // 2, 0, CROP_PX[0] - WINDOW_PX[0]))
-    left = int(np.clip(columns[chosen] - WINDOW_PX[1] // 2, 0, CROP_PX[1] - WINDOW_PX[1]))
-    return slice(top, top + WINDOW_PX[0]), slice(left, left + WINDOW_PX[1])
+    top = int(np.clip(rows[chosen] - TRAINING_CROP_PX[0] // 2, 0, CROP_PX[0] - TRAINING_CROP_PX[0]))
+    left = int(
+        np.clip(columns[chosen] - TRAINING_CROP_PX[1] // 2, 0, CROP_PX[1] - TRAINING_CROP_PX[1])
+    )
+    return slice(top, top + TRAINING_CROP_PX[0]), slice(left, left + TRAINING_CROP_PX[1])
 
 
-def shares_of(kind: str) -> dict[str, np.ndarray]:
-    """Share of defect pixels in IMAGES_A_CLASS drawn images, for each of SIZES: (N,)."""
-    seeds = ([number, DEFECT_TYPES.index(kind), 5] for number in range(IMAGES_A_CLASS))
-    drawn = [three_sizes(kind, np.random.default_rng(seed)) for seed in seeds]
-    return {size: np.array([seen[size].mask.mean() for seen in drawn]) for size in SIZES}
+def fractions_of(defect_type: str) -> dict[str, np.ndarray]:
+    """Fraction of defect pixels in IMAGES_PER_CLASS images, for each of SIZES: (N,)."""
+    seeds = ([number, DEFECT_TYPES.index(defect_type), 5] for number in range(IMAGES_PER_CLASS))
+    drawn = [three_sizes(defect_type, np.random.default_rng(seed)) for seed in seeds]
+    return {size: np.array([views[size].mask.mean() for views in drawn]) for size in SIZES}
 
 
 @style.styled
-def defect_pixels(shares: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """Above a defect as it is seen at three sizes; below the shares of all classes."""
+def defect_pixels(fractions: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+    """Above a defect at three sizes; below the fractions of all classes."""
     figure = style.new_figure(9.0, 6.4)
     above, below = figure.subfigures(2, 1, height_ratios=[1.0, 1.6])
-    seen = three_sizes("crack", np.random.default_rng(SIZES_SEED))
-    ratios = [seen[size].mask.shape[1] / seen[size].mask.shape[0] for size in SIZES]
+    views = three_sizes("crack", np.random.default_rng(SIZES_SEED))
+    ratios = [views[size].mask.shape[1] / views[size].mask.shape[0] for size in SIZES]
     for axes, size in zip(above.subplots(1, 3, width_ratios=ratios), SIZES, strict=True):
-        image, mask = seen[size].image, seen[size].mask
+        image, mask = views[size].image, views[size].mask
         line_px = max(1, round(mask.shape[0] / 200))
         panel(axes, tinted(image, mask, COLOURS["crack"], line_px=line_px), size)
         axes.set_xlabel(f"{mask.mean():.1%} is defect", labelpad=4)
-    draw_shares(below.subplots(), shares)
+    draw_fractions(below.subplots(), fractions)
     return figure
 
 
-def draw_shares(axes: Axes, shares: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    """Median of each class, and the range of the middle 80 of 100 images."""
-    for row, of_sizes in enumerate(shares.values()):
+def draw_fractions(axes: Axes, fractions: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Median of each class, and its 10th to 90th percentile."""
+    for row, of_sizes in enumerate(fractions.values()):
         for step, (size, (colour, marker)) in enumerate(SIZES.items()):
             low, median, high = np.quantile(of_sizes[size], [0.1, 0.5, 0.9])
             y = row + 0.25 * (step - 1)
@@ -289,21 +296,21 @@ def draw_shares(axes: Axes, shares: Mapping[str, Mapping[str, np.ndarray]]) -> N
     axes.set_xscale("log")
     axes.set_xlim(0.001, 1)
     axes.set_xticks([0.001, 0.01, 0.1, 1], ["0.1%", "1%", "10%", "100%"])
-    axes.set_yticks(range(len(shares)), list(shares))
-    axes.set_ylim(len(shares) - 0.5, -0.5)
+    axes.set_yticks(range(len(fractions)), list(fractions))
+    axes.set_ylim(len(fractions) - 0.5, -0.5)
     axes.set_xlabel(
-        f"share of the pixels that is defect: median of {IMAGES_A_CLASS} drawn images, "
-        "bar: the middle 80 of 100"
+        f"fraction of defect pixels: median of {IMAGES_PER_CLASS} synthetic images, "
+        "bar: 10th to 90th percentile"
     )
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
 
 
 def main() -> None:
     cv2.setNumThreads(1)
-    save_small(answers(), "segmentation_tasks.png")
+    save_small(tasks(), "segmentation_tasks.png")
     save_small(defects(), "segmentation_classes.png")
-    shares = {kind: shares_of(kind) for kind in DEFECT_TYPES}
-    save_small(defect_pixels(shares), "segmentation_defect_pixels.png")
+    fractions = {defect_type: fractions_of(defect_type) for defect_type in DEFECT_TYPES}
+    save_small(defect_pixels(fractions), "segmentation_defect_pixels.png")
 
 
 if __name__ == "__main__":

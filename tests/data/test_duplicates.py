@@ -155,6 +155,19 @@ def test_report_and_off_leave_the_index_as_it_is(
         load(found, folder, near_duplicates="group")
 
 
+def test_bad_files_are_left_out_wherever_they_are(
+    tmp_path: Path, capsules: list[np.ndarray]
+) -> None:
+    found = write_images(tmp_path / "images", [*capsules, saved_again(capsules[3], 80), *capsules])
+    for name in ("000.png", *(f"{number:03d}.png" for number in range(9, 17))):
+        (found.root / name).write_bytes(b"")
+    folder = tmp_path / "cache"
+    index, _ = load(found, folder, near_duplicates="report", on_bad_file="skip")
+    assert len(index) == CAPSULES
+    (group,) = find_groups(index, folder=folder / "duplicates") or ()
+    assert {index.samples[row].path for row in group} == {"003.png", "008.png"}
+
+
 def test_second_search_reads_no_image_unless_the_result_is_damaged(
     tmp_path: Path, capsules: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,8 @@ def make_network(*, width: int = 3) -> nn.Sequential:
 
 def save(path: Path, network: nn.Module) -> Path:
     state = {f"network.{key}": value for key, value in network.state_dict().items()}
-    torch.save({"state_dict": state, "inspection": {}, "epoch": 1, "training_hashes": []}, path)
+    checkpoint = {"state_dict": state, "inspection": {}, "epoch": 1}
+    torch.save({**checkpoint, "training_hashes": [], "selection_hashes": []}, path)
     return path
 
 

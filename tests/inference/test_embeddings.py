@@ -1,4 +1,4 @@
-"""Training images that look most like another."""
+"""Training images with the most similar embeddings."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ KNOWN = TrainingEmbeddings(
 )
 
 
-def test_an_image_of_the_training_is_its_own_nearest_neighbour() -> None:
+def test_a_training_image_is_most_similar_to_itself() -> None:
     for row in range(3):
         first, *others = KNOWN.nearest(KNOWN.vectors[row], 2)
         assert (first.path, first.class_name) == (KNOWN.paths[row], KNOWN.class_names[row])
-        assert first.likeness == pytest.approx(1, abs=1e-4)
+        assert first.similarity == pytest.approx(1, abs=1e-4)
         assert np.array_equal(first.picture, KNOWN.pictures[row])
         assert len(others) == 1
-        assert others[0].likeness < first.likeness
+        assert others[0].similarity < first.similarity
 
 
-def test_large_numbers_count_no_more_than_small_ones() -> None:
-    likest = KNOWN.nearest(np.array([4, 0, 0], np.float32), 3)
-    assert likest[0].path == "b.png"  # by its first entry, though the second is 400 away
+def test_entries_of_a_large_scale_weigh_no_more_than_small_ones() -> None:
+    most_similar = KNOWN.nearest(np.array([4, 0, 0], np.float32), 3)
+    assert most_similar[0].path == "b.png"  # by its first entry, though the second is 400 away
 
 
-def test_they_are_the_same_after_a_file_and_a_damaged_one_is_refused(tmp_path: Path) -> None:
+def test_embeddings_are_equal_after_a_file_and_a_damaged_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "embeddings.npz"
     save_embeddings(path, KNOWN)
     read = load_embeddings(path)
@@ -45,5 +45,5 @@ def test_they_are_the_same_after_a_file_and_a_damaged_one_is_refused(tmp_path: P
     assert np.array_equal(read.pictures, KNOWN.pictures)
     assert (read.paths, read.class_names) == (KNOWN.paths, KNOWN.class_names)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(RunError, match=r"neighbours\.npz: cannot be read"):
+    with pytest.raises(RunError, match=r"embeddings\.npz: cannot be read"):
         load_embeddings(path)

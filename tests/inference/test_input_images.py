@@ -1,4 +1,4 @@
-"""Which files `input=` means."""
+"""Which files `input=` names."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_linked_folders_are_searched_once_and_circles_end(tmp_path: Path) -> Non
     assert found == ["a/1.png", "b/2.png"]
 
 
-def test_a_folder_that_cannot_be_read_is_told(
+def test_a_folder_that_cannot_be_read_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     paths = touch(tmp_path, "a/1.png", "b/2.png")
@@ -55,7 +55,7 @@ def test_a_folder_that_cannot_be_read_is_told(
     assert f"{tmp_path / 'b'}: left out, the folder cannot be read (Perm" in caplog.text
 
 
-def test_pictures_of_predictions_are_no_input(tmp_path: Path) -> None:
+def test_overlays_of_predictions_are_no_input(tmp_path: Path) -> None:
     images = touch(tmp_path, "1.png", "result of line 3/2.png")
     touch(tmp_path, "result/prediction.json", "result/overlays/000000_1.png")
     for given in ("", "**/*.png"):
@@ -78,12 +78,12 @@ def test_a_single_file_is_taken_whatever_it_is_and_a_pattern_finds_no_folders(
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ("", r"expected photographs \(\.bmp.*found 1 other files"),
+        ("", r"expected images \(\.bmp.*found 1 other files"),
         ("*.png", "no file is found by this pattern"),
         ("photos", "there is no such file or folder"),
     ],
 )
-def test_where_nothing_is_found_it_says_what_was_expected(
+def test_the_error_where_nothing_is_found_names_what_was_expected(
     tmp_path: Path, given: str, reason: str
 ) -> None:
     touch(tmp_path, "notes.txt")

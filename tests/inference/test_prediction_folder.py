@@ -12,7 +12,12 @@ from typing import Any
 import pytest
 from quick import rows_of
 
-from capsule_inspection.inference.prediction_folder import ROWS, Results, identity, whole_path
+from capsule_inspection.inference.prediction_folder import (
+    ROWS,
+    PredictionFolder,
+    absolute_path,
+    identity,
+)
 from capsule_inspection.types import RunError
 
 MADE_BY = {"model": "resnet18", "checkpoint": "abc"}
@@ -23,8 +28,8 @@ def output(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def opened(output: Path, **changed: str) -> Results:
-    return Results(output, made_by={**MADE_BY, **changed})
+def opened(output: Path, **changed: str) -> PredictionFolder:
+    return PredictionFolder(output, made_by={**MADE_BY, **changed})
 
 
 def images(folder: Path, *names: str) -> list[Path]:
@@ -35,6 +40,7 @@ def images(folder: Path, *names: str) -> list[Path]:
 
 def row_of(path: Path, **values: Any) -> dict[str, Any]:
     row = {"path": str(path), "status": "ok", "predicted_label": "good", "is_defect": False}
+    row["file"] = absolute_path(path)
     return {**row, "score": 0.125, **identity(path), **values}
 
 
@@ -79,16 +85,16 @@ def test_images_are_known_from_every_working_directory(
     first, second = images(tmp_path, "a", "b")
     monkeypatch.chdir(tmp_path)
     with opened(Path("out")) as results:
-        results.add({**row_of(Path("b")), "file": whole_path(Path("b"))})
-        results.add(row_of(Path("a")))  # as in older versions
+        results.add(row_of(Path("b")))
+        results.add(row_of(Path("a")))
         assert list(results.done()) == [str(second), str(first)]
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
     second.write_bytes(b"another image")
     with opened(Path("../out")) as results:
         assert [row["path"] for row in results.done().values()] == ["a"]
-        results.add({**row_of(Path("../b")), "file": whole_path(Path("../b"))})
-        rows = results.finish([whole_path(Path("../b"))])
+        results.add(row_of(Path("../b")))
+        rows = results.finish([absolute_path(Path("../b"))])
     assert [row["path"] for row in rows] == ["../b", "a"]
 
 
@@ -134,7 +140,7 @@ def test_predictions_of_another_model_or_version_and_other_files_are_refused_and
     check_free(output)
     for name, content, message in (
         ("report.txt", "report.txt", r"found 1 files, such as report\.txt"),
-        ("prediction.json", '{"format_version": 99}', "made by a newer version"),
+        ("prediction.json", '{"format_version": 99}', "expected predictions of format 1, found 99"),
     ):
         (folder := tmp_path / f"with {name}").mkdir()
         (folder / name).write_text(content, encoding="utf-8")
@@ -161,7 +167,7 @@ def test_the_table_has_a_column_for_each_class_and_the_order_of_the_images(
     assert [row["path"] for row in rows] == [str(first), str(second)]
     assert rows[0]["p_poke"] == "0.75"
     assert rows[0]["is_defect"] == "false"
-    assert rows[0]["marked_px"] == "24"
+    assert rows[0]["mask_px"] == "24"
     assert json.loads(rows[0]["regions"]) == [region, region]
     assert rows[0]["ood_warnings"] == "640x480 pixels; dark"
     assert rows[1]["error"] == 'cut "short", sadly'

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from agreement import check_agreement, evaluate, predict_test_images, rows_of_test
-from built import Compose, calibrate, preparing
+from built import Compose, fit, preparing
 from omegaconf import OmegaConf
 from quick import QUICK, check_error, draw_mvtec, metrics_of, move_images, record_of, rows_of
 from small import Cli
@@ -40,12 +40,12 @@ def test_how_sure_it_may_be_is_fitted_kept_and_evaluated(
 ) -> None:
     record, path = record_of(finished), finished / "checkpoints" / "best.ckpt"
     checkpoint = torch.load(path, weights_only=True)
-    scaling = checkpoint["inspection"]["fitted"]["temperature_scaling"]
+    scaling = checkpoint["inspection"]["fitted"]["model"]
     assert record["temperature_scaling"] == scaling
     assert scaling["images"] == record["data"]["images"]["val"]
     assert scaling["temperature"] > 0
     assert scaling["temperature"] != 1
-    del checkpoint["inspection"]["fitted"]  # as in runs of before
+    del checkpoint["inspection"]["fitted"]  # as in a run that was not finished
     torch.save(checkpoint, path)
     evaluate(cli, finished, tmp_path / "unscaled")
     rows = zip(rows_of(tmp_path / "unscaled"), rows_of_test(finished), strict=True)
@@ -65,7 +65,7 @@ def test_a_network_may_speak_for_itself_but_must_be_shown_every_class(
     places = [f"data.root={finished_home / 'bottle'}", f"data.cache_folder={tmp_path / 'cache'}"]
     prepare = preparing(compose, tmp_path / "ready", *QUICK, "data=mvtec", *places)
     made = prepare("task.temperature_scaling=false")
-    assert calibrate(made) == made.task.fitted == {}
+    assert fit(made) is None
     with pytest.raises(DataError, match="crack, poke have no training image"):
         prepare("data.defect_fraction=0")
 

@@ -17,7 +17,7 @@ from agreement import (
     predict_test_images,
     rows_of_test,
 )
-from built import Compose, Prepare, calibrate, drawn_in, judge, preparing
+from built import Compose, Prepare, drawn_in, evaluate_made, preparing
 from omegaconf import OmegaConf
 from quick import (
     QUICK_DATA,
@@ -41,11 +41,10 @@ from capsule_inspection.types import (
     ConfigurationError,
     DataError,
     InspectionError,
-    RunError,
     WeightsError,
 )
 from capsule_inspection.workflows import app, hardware
-from capsule_inspection.workflows.load_run import load_predictor, open_run
+from capsule_inspection.workflows.load_run import load_predictor
 
 HALF = 1e-3
 """Foreground probabilities are kept in half precision, which has eleven bits."""
@@ -93,8 +92,8 @@ def test_half_of_the_images_are_shown_where_whole_ones_take_the_place_of_windows
     record = record_of(unet_home / "run")
     batches, last = divmod(record["data"]["images"]["train"], 8)
     in_windows, whole = 8 * batches + last, 4 * batches + (max(1, round(last / 2)) if last else 0)
-    assert record["images_shown"] == in_windows + whole
-    seconds = record["images_shown"] / record["images_per_second"]
+    assert record["training_samples"] == in_windows + whole
+    seconds = record["training_samples"] / record["images_per_second"]
     assert seconds == pytest.approx(record["training_time_s"], rel=1e-2)
 
 
@@ -177,8 +176,7 @@ def decide_in_the_middle(run: Path) -> None:
     middle = len(scores) // 2
     path = run / "checkpoints" / "best.ckpt"
     checkpoint = torch.load(path, weights_only=True)
-    decision = checkpoint["inspection"]["fitted"]["decision"]
-    decision |= dict.fromkeys(
+    checkpoint["inspection"]["fitted"]["post_processor"] |= dict.fromkeys(
         ("low_threshold", "high_threshold"), (scores[middle - 1] + scores[middle]) / 2
     )
     torch.save(checkpoint, path)
@@ -189,15 +187,15 @@ def check_regions(predicted: Path, evaluated: Path, predictor: Predictor) -> Non
     with np.load(evaluated / "maps.npz") as maps:
         marks = dict(zip(maps["index"].tolist(), maps["predicted_mask"], strict=True))
     for found, row in zip(rows_of(predicted), rows_of(evaluated), strict=True):
-        prepared = predictor.read(Path(found["path"])).prepared
-        assert prepared is not None
+        image = predictor.read(Path(found["path"])).image
+        assert image is not None
         marked = marks[int(row["index"])]
         parts, _ = ndimage.label(marked > 0, np.ones((3, 3)))
         expected = []
         for number, (rows, columns) in enumerate(ndimage.find_objects(parts), start=1):
-            name = predictor.description.classes[marked[parts == number][0]]
-            area_px = round(np.count_nonzero(parts == number) * prepared.source_px_per_px)
-            box = prepared.to_source((columns.start, rows.start, columns.stop, rows.stop))
+            name = predictor.metadata.classes[marked[parts == number][0]]
+            area_px = round(np.count_nonzero(parts == number) * image.source_px_per_px)
+            box = image.to_source((columns.start, rows.start, columns.stop, rows.stop))
             expected.append((name, area_px, *box))
         regions = json.loads(found["regions"] or "[]")
         assert sorted((r["class"], r["area_px"], *r["box"]) for r in regions) == sorted(expected)
@@ -236,19 +234,20 @@ def test_other_images_have_figures_in_which_defects_without_a_mask_do_not_count_
     assert "val/pixel_auroc" not in figures
 
 
-def test_a_checkpoint_without_a_decision_is_refused(unet_run: Path) -> None:
+def test_a_checkpoint_without_thresholds_is_refused(
+    cli: Cli, unet_run: Path, tmp_path: Path
+) -> None:
     path = unet_run / "checkpoints" / "best.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     del checkpoint["inspection"]["fitted"]
     torch.save(checkpoint, path)
-    with pytest.raises(RunError, match=r"best\.ckpt.*which pixels count.*resume="):
-        open_run(unet_run)
+    result = cli("evaluate", f"run={unet_run}", f"output={tmp_path / 'again'}")
+    check_error(result, "best.ckpt", "has no threshold", "python train.py resume=")
 
 
 def test_binary_networks_call_every_defect_a_defect(prepare: Prepare) -> None:
     made = prepare("model.classes=binary")
-    calibrate(made)
-    assert "test/iou_global/defect" in judge(made)
+    assert "test/iou_global/defect" in evaluate_made(made)
     rows = rows_of(made.folder)
     assert {row["predicted_label"] for row in rows} <= {"good", "defect"}
     assert not any(name.startswith("p_") for name in rows[0])

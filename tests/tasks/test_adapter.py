@@ -37,8 +37,10 @@ def test_an_added_task_trains_evaluates_predicts_and_compares(
     data, run = draw_mvtec(tmp_path / "bottle"), tmp_path / "run"
     settings = ("task=good_or_defect", f"hydra.searchpath=[file://{EXAMPLE / 'conf'}]")
     places = (f"data.root={data}", f"data.cache_folder={tmp_path / 'cache'}")
-    result = cli("train", *QUICK, "data=mvtec", *places, *settings, f"hydra.run.dir={run}")
-    assert result.status == 0, result.err
+    for name in ("run", "other"):
+        own = (f"hydra.run.dir={tmp_path / name}", f"seed={len(name)}")
+        result = cli("train", *QUICK, "data=mvtec", *places, *settings, *own)
+        assert result.status == 0, result.err
     assert record_of(run)["task"] == "good_or_defect"
     assert {"test/auroc", "test/false_negative_rate"} <= set(metrics_of(run))
     assert {row["predicted_label"] for row in rows_of(run)} <= {"good", "defect"}
@@ -49,7 +51,16 @@ def test_an_added_task_trains_evaluates_predicts_and_compares(
     output = tmp_path / "predicted"
     result = cli("predict", f"run={run}", f"input={data / 'test'}", f"output={output}")
     assert result.status == 0, result.err
-    scores = {Path(row["path"]).name: float(row["score"]) for row in rows_of(run)}
-    for row in rows_of(output):
-        name = Path(row["path"]).name
-        assert float(row["score"]) == pytest.approx(scores.get(name, float(row["score"])), abs=1e-6)
+    scores = {data / row["path"]: float(row["score"]) for row in rows_of(run)}
+    found = {Path(row["path"]): float(row["score"]) for row in rows_of(output)}
+    both = scores.keys() & found.keys()
+    assert both
+    assert [found[path] for path in both] == pytest.approx([scores[p] for p in both], abs=1e-6)
+    assert "The model predicts whether an image shows a defect" in (
+        output / "index.html"
+    ).read_text(encoding="utf-8")
+
+    result = cli("compare", f"runs=[{run},{tmp_path / 'other'}]", f"output={tmp_path / 'compared'}")
+    assert result.status == 0, result.err
+    table = rows_of(tmp_path / "compared", "comparison.csv")
+    assert [float(row["auroc"]) for row in table]

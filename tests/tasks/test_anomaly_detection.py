@@ -17,8 +17,8 @@ from capsule_inspection.tasks.anomaly_detection.inference_model import (
 )
 from capsule_inspection.tasks.anomaly_detection.lightning_module import (
     AnomalyDetectionModule,
-    EpochMeans,
 )
+from capsule_inspection.tasks.base import EpochMeans
 from capsule_inspection.types import Batch
 
 SETTINGS = dataclasses.replace(PLAIN_MAP, normalise=True, foreground=True)
@@ -64,19 +64,22 @@ def test_a_step_minimises_reconstruction_and_head_as_weighted() -> None:
     with torch.no_grad():
         total = float(task.training_step(batch, 0))
         plain.training_step(batch, 0)
-    figures = task.train_figures.finish("train")
+    figures = task.train_means.compute_and_reset("train")
     expected = figures["train/reconstruction"] + 2.0 * figures["train/segmentation"]
     assert total == pytest.approx(expected, rel=1e-5)
     assert figures["train/loss"] == pytest.approx(total, rel=1e-5)
-    assert set(plain.train_figures.finish("train")) == {"train/loss", "train/reconstruction"}
+    assert set(plain.train_means.compute_and_reset("train")) == {
+        "train/loss",
+        "train/reconstruction",
+    }
 
 
 def test_means_of_an_epoch_are_over_its_images() -> None:
-    means = EpochMeans(("reconstruction",))
+    means = EpochMeans("loss", "reconstruction")
     for value, count in ((1.0, 3), (5.0, 1)):
         loss = torch.tensor(value)
         means.update({"loss": loss, "reconstruction": 2 * loss}, count=count)
-    assert means.finish("val") == {"val/loss": 2.0, "val/reconstruction": 4.0}
+    assert means.compute_and_reset("val") == {"val/loss": 2.0, "val/reconstruction": 4.0}
 
 
 def run(

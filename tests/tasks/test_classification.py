@@ -16,7 +16,7 @@ from capsule_inspection.metrics.temperature import TemperatureScaling
 from capsule_inspection.models.explanation import explain
 from capsule_inspection.models.factory import build_custom_resnet, build_timm
 from capsule_inspection.models.losses.classification import ClassificationLoss
-from capsule_inspection.tasks.classification.adapter import decision_offset, natural_counts
+from capsule_inspection.tasks.classification.adapter import logit_offset, natural_counts
 from capsule_inspection.tasks.classification.inference_model import ClassificationInferenceModel
 from capsule_inspection.tasks.classification.lightning_module import ClassificationModule, MaskLoss
 from capsule_inspection.tasks.optimization import EMAMetric, plateau_schedule
@@ -111,7 +111,7 @@ def test_the_mask_loss_is_of_each_position_and_zero_for_images_without_a_mask() 
 
 
 @pytest.mark.parametrize(
-    ("kept", "share", "shown", "expected"),
+    ("counts", "kept", "presented", "expected"),
     [
         ([6, 2, 2], 1.0, None, [6, 2, 2]),
         # Defects that were left out change no prior.
@@ -122,13 +122,13 @@ def test_the_mask_loss_is_of_each_position_and_zero_for_images_without_a_mask() 
     ],
 )
 def test_natural_counts_are_those_before_defects_were_left_out(
-    kept: list[int], share: float, shown: list[float] | None, expected: list[int]
+    counts: list[int], kept: float, presented: list[float] | None, expected: list[int]
 ) -> None:
-    assert natural_counts(kept, share=share, shown=shown) == expected
+    assert natural_counts(counts, kept=kept, presented=presented) == expected
 
 
 @pytest.mark.parametrize(
-    ("sampling", "shown", "seen"),
+    ("sampling", "presented", "learnt"),
     [
         ("natural", None, [0.5, 0.3, 0.2]),
         ("balanced", None, [1.0, 1.0, 1.0]),
@@ -136,9 +136,9 @@ def test_natural_counts_are_those_before_defects_were_left_out(
     ],
 )
 def test_the_offset_is_the_training_prior_against_the_desired_one(
-    sampling: str, shown: list[float] | None, seen: list[float]
+    sampling: str, presented: list[float] | None, learnt: list[float]
 ) -> None:
-    found = decision_offset([5, 3, 2], sampling=sampling, tau=0.25, shown=shown)
+    found = logit_offset([5, 3, 2], sampling=sampling, tau=0.25, presented=presented)
     aimed = [math.log(count / 10) for count in (5, 3, 2)]
-    expected = [math.log(s) - 0.75 * a for s, a in zip(seen, aimed, strict=True)]
+    expected = [math.log(s) - 0.75 * a for s, a in zip(learnt, aimed, strict=True)]
     assert found.tolist() == pytest.approx(expected)

@@ -26,7 +26,10 @@ from capsule_inspection.tasks.segmentation.inference_model import (
     SegmentationInferenceModel,
     class_probabilities,
 )
-from capsule_inspection.tasks.segmentation.lightning_module import SegmentationModule, overlaps
+from capsule_inspection.tasks.segmentation.lightning_module import (
+    SegmentationModule,
+    overlap_metrics,
+)
 from capsule_inspection.types import (
     Batch,
     ConfigurationError,
@@ -104,10 +107,10 @@ def make_batch() -> Batch:
     )
 
 
-def test_overlaps_are_those_of_a_confusion_computed_by_hand() -> None:
+def test_overlap_metrics_are_those_of_a_confusion_matrix_computed_by_hand() -> None:
     # Rows are what pixels are: the background, a crack, a poke; columns what they are called.
     pixels = torch.tensor([[80.0, 4.0, 1.0], [3.0, 5.0, 2.0], [1.0, 0.0, 4.0]])
-    found = overlaps(pixels)
+    found = overlap_metrics(pixels)
     # Called a defect: 16 pixels; one: 15; both: 11, which of them does not matter.
     assert found["binary_dice"] == pytest.approx(2 * 11 / (16 + 15))
     # Crack: 5 of 5 + 4 + 5; poke: 4 of 4 + 3 + 1.
@@ -115,8 +118,8 @@ def test_overlaps_are_those_of_a_confusion_computed_by_hand() -> None:
 
     # There is no poke, but 6 pixels are called one: the mean is over the defects that are there.
     pixels = torch.tensor([[90.0, 0.0, 6.0], [0.0, 4.0, 0.0], [0.0, 0.0, 0.0]])
-    assert overlaps(pixels)["mean_iou"] == 1.0
-    assert overlaps(pixels)["binary_dice"] == pytest.approx(2 * 4 / (10 + 4))
+    assert overlap_metrics(pixels)["mean_iou"] == 1.0
+    assert overlap_metrics(pixels)["binary_dice"] == pytest.approx(2 * 4 / (10 + 4))
     for ends, value in (
         ([[9.0, 0.0], [0.0, 0.0]], 0.0),
         ([[5.0, 4.0], [0.0, 0.0]], 0.0),
@@ -124,13 +127,13 @@ def test_overlaps_are_those_of_a_confusion_computed_by_hand() -> None:
         ([[5.0, 0.0], [0.0, 4.0]], 1.0),
         ([[0.0, 0.0], [0.0, 9.0]], 1.0),
     ):
-        assert overlaps(torch.tensor(ends)) == {"binary_dice": value, "mean_iou": value}
+        assert overlap_metrics(torch.tensor(ends)) == {"binary_dice": value, "mean_iou": value}
 
 
-def test_overlaps_agree_with_torchmetrics() -> None:
+def test_overlap_metrics_agree_with_torchmetrics() -> None:
     generator = torch.Generator().manual_seed(2)
     called, is_so = torch.randint(0, 4, (2, 3, 16, 24), generator=generator)
-    found = overlaps(multiclass_confusion_matrix(called, is_so, 4).double())
+    found = overlap_metrics(multiclass_confusion_matrix(called, is_so, 4).double())
     dice = binary_f1_score((called > 0).int(), (is_so > 0).int())
     assert found["binary_dice"] == pytest.approx(float(dice))
     iou = multiclass_jaccard_index(called, is_so, 4, average="none")[1:].mean()
@@ -152,7 +155,7 @@ def test_a_step_minimises_the_loss_of_the_mask_and_a_validation_has_the_same(
     torch.testing.assert_close(loss, expected)
     assert float(task.train_loss.compute()) == pytest.approx(float(expected))
     assert float(task.val_loss.compute()) == pytest.approx(float(expected), rel=1e-4)
-    assert task.val_pixels.compute().shape == (num_classes, num_classes)
+    assert task.val_confusion.compute().shape == (num_classes, num_classes)
 
 
 def test_the_mean_loss_of_an_epoch_is_over_its_images() -> None:
@@ -176,7 +179,7 @@ def test_pixels_of_a_validation_are_counted_by_what_they_are_and_are_called() ->
     expected[3, 0] = 40
     expected[0, 1] = 2 * 20
     expected[0, 0] = 3 * 16 * 24 - 110
-    assert torch.equal(task.val_pixels.compute(), expected)
+    assert torch.equal(task.val_confusion.compute(), expected)
 
 
 def test_outputs_are_the_probability_of_any_defect_and_of_each_class() -> None:

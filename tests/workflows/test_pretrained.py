@@ -42,7 +42,7 @@ RECORD: dict[str, Any] = {
     "command": ["/somewhere/train.py", "model=custom_resnet", "data.root=my data"],
     "data": {"images": {"train": 1, "val": 1, "test": 1}, "fingerprint": "f"},
     "best_epoch": 1,
-    "images_shown": 12,
+    "training_samples": 12,
     "versions": {"torch": "2.11"},
 }
 
@@ -129,7 +129,7 @@ def test_the_card_describes_the_weights(tmp_path: Path) -> None:
     assert card.command == "python train.py model=custom_resnet 'data.root=my data'"
     assert card.classes == ("good", "crack", "poke")
     assert card.metrics == {key: asdict(value) for key, value in METRICS.items()}
-    assert card.training["images_shown"] == 12
+    assert card.training["training_samples"] == 12
     assert card.training["best_epoch"] == 1
     assert card.training["initial_weights"] == "random"
     assert card.data["seed"] == 1000

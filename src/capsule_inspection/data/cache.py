@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from capsule_inspection.data.preprocessing import PreprocessConfig, crop_image
+from capsule_inspection.data.validation import DecodedSample
 from capsule_inspection.types import DataError, DataIndex
 
 log = logging.getLogger(__name__)
@@ -121,25 +122,21 @@ class CacheWriter:
         self._file.close()
         self.partial.unlink(missing_ok=True)
 
-    def add(
-        self,
-        row: int,
-        image: np.ndarray,
-        foreground: np.ndarray | None,
-        mask: np.ndarray | None,
-    ) -> None:
-        """Preprocess an image and its mask; see `validation.Consumer`."""
+    def add(self, decoded: DecodedSample) -> None:
+        """Preprocess an image and its mask."""
         # Here, so that a warm start does not import OpenCV.
         from capsule_inspection.data.crop import crop_classes
 
-        prepared = crop_image(image, foreground, self.config)
+        prepared = crop_image(decoded.image, decoded.foreground, self.config)
         values = np.zeros((), self.dtype)
         values["image"], values["foreground"] = prepared.image, prepared.foreground
         values["box"], values["content_box"] = prepared.box, prepared.content_box
         values["roi_found"] = prepared.roi_found
-        if mask is not None:
-            values["mask"] = crop_classes(mask, box=prepared.box, image_size=self.config.image_size)
-        self._write(row, values.tobytes())
+        if decoded.mask is not None:
+            values["mask"] = crop_classes(
+                decoded.mask, box=prepared.box, image_size=self.config.image_size
+            )
+        self._write(decoded.row, values.tobytes())
 
     def finish(self, index: DataIndex, rows: Sequence[int]) -> ImageCache:
         """Keep these rows, in ascending order, as the cache of an index, and open it."""

@@ -22,6 +22,7 @@ import numpy as np
 
 from capsule_inspection.data.cache import reporting
 from capsule_inspection.data.parallel import Progress, in_order
+from capsule_inspection.data.validation import DecodedSample
 from capsule_inspection.files import atomic_write_text
 from capsule_inspection.types import DataError, DataIndex
 
@@ -79,19 +80,13 @@ class ThumbnailWriter:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def add(
-        self,
-        row: int,
-        image: np.ndarray,
-        foreground: np.ndarray | None,
-        mask: np.ndarray | None,
-    ) -> None:
+    def add(self, decoded: DecodedSample) -> None:
         """Keep the thumbnail of an image."""
         from capsule_inspection.data.similarity import make_thumbnail
 
-        thumbnail = make_thumbnail(image, foreground)
+        thumbnail = make_thumbnail(decoded.image, decoded.foreground)
         with self._lock, reporting(self.folder):
-            self._file.seek(row * thumbnail.nbytes)
+            self._file.seek(decoded.row * thumbnail.nbytes)
             self._file.write(thumbnail.tobytes())
 
     def finish(
@@ -106,9 +101,9 @@ class ThumbnailWriter:
         distinct = _distinct(index)
         groups: list[Group] = []
         if len(distinct) > 1:
-            with reporting(self.folder):
-                self._file.flush()
             shape = (self.count, *THUMBNAIL_SIZE)
+            with reporting(self.folder):
+                self._file.truncate(math.prod(shape))  # the last ones may be bad files
             thumbnails = np.memmap(self._file, np.uint8, mode="r", shape=shape)
             chosen = [rows[number] for number in distinct]
             found = _search(thumbnails, chosen, workers=workers, progress=progress)

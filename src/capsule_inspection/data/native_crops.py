@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from capsule_inspection.data.cache import reporting
+from capsule_inspection.data.validation import DecodedSample
 from capsule_inspection.files import atomic_write_text
 from capsule_inspection.types import DataIndex
 
@@ -45,22 +46,17 @@ class CropMeasure:
         self.sizes = np.zeros((count, 2))
         self.has_part = np.zeros(count, bool)
 
-    def add(
-        self,
-        row: int,
-        image: np.ndarray,
-        foreground: np.ndarray | None,
-        mask: np.ndarray | None,
-    ) -> None:
+    def add(self, decoded: DecodedSample) -> None:
         """Keep height and width of the crop, and whether roi=auto found a part."""
         # Here, so that a warm start does not import OpenCV.
         from capsule_inspection.data.roi import box_around, explicit_box
 
         box = explicit_box(self.roi)
-        if box is None and self.roi == "auto" and foreground is not None:
-            box = box_around(foreground, margin=self.margin)
-        self.has_part[row] = box is not None or self.roi == "none"
-        self.sizes[row] = (box.y1 - box.y0, box.x1 - box.x0) if box else image.shape[:2]
+        if box is None and self.roi == "auto" and decoded.foreground is not None:
+            box = box_around(decoded.foreground, margin=self.margin)
+        self.has_part[decoded.row] = box is not None or self.roi == "none"
+        height, width = decoded.image.shape[:2]
+        self.sizes[decoded.row] = (box.y1 - box.y0, box.x1 - box.x0) if box else (height, width)
 
     def finish(self, index: DataIndex, rows: Sequence[int], *, folder: Path) -> tuple[int, int]:
         """Height and width of the largest crop of these rows, each up to a multiple of 32.

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -26,22 +26,23 @@ _GROUP_LENGTH = 16
 _SHOWN = 12
 
 
+class DecodedSample(NamedTuple):
+    """Pixels of a sample; `row` is the position among the found samples.
+
+    Shapes: image (H, W, 3) uint8; foreground (H, W) uint8, None where no part is found; mask
+    (H, W) uint8 of class indices, None where the sample has none.
+    """
+
+    row: int
+    image: np.ndarray
+    foreground: np.ndarray | None
+    mask: np.ndarray | None
+
+
 class Consumer(Protocol):
-    """Makes something of each decoded image; called from several threads."""
+    """Makes something of each decoded sample; called from several threads."""
 
-    def add(
-        self,
-        row: int,
-        image: np.ndarray,
-        foreground: np.ndarray | None,
-        mask: np.ndarray | None,
-    ) -> None:
-        """Take an image and its mask; `row` is the position among the found samples.
-
-        Shapes: image (H, W, 3) uint8; foreground (H, W) uint8, None where no part is found; mask
-        (H, W) uint8 of class indices, None where the sample has none.
-        """
-        ...
+    def add(self, decoded: DecodedSample) -> None: ...
 
 
 @dataclass
@@ -92,9 +93,9 @@ class SampleReader:
         # Here, so that a warm start does not import OpenCV.
         from capsule_inspection.data.roi import find_foreground
 
-        foreground = find_foreground(image)
+        decoded = DecodedSample(row, image, find_foreground(image), mask)
         for consumer in self.consumers:
-            consumer.add(row, image, foreground, mask)
+            consumer.add(decoded)
 
     def _needs_mask(self, name: str, label: int) -> bool:
         """Good images need no mask file."""

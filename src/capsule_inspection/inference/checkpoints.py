@@ -17,7 +17,7 @@ from torch import nn
 from capsule_inspection.types import RunError
 
 PREFIX = "network."
-KEYS = {"state_dict", "inspection", "epoch", "training_hashes"}
+KEYS = {"state_dict", "inspection", "epoch", "training_hashes", "selection_hashes"}
 # What torch.load raises for damaged or foreign files; a broken archive is a RuntimeError.
 _DAMAGE = (
     pickle.UnpicklingError,

@@ -130,7 +130,8 @@ def visualize(prediction: Prediction, image: np.ndarray) -> Visualization:
     if mask is not None or found is None or prediction.threshold is None:
         return Visualization(image, mask=mask)
     scale = max(2 * prediction.threshold, 1e-12)
-    return Visualization(image, heatmap=np.clip(found / scale, 0, 1).astype(np.float32))
+    # A small scale is zero in float16.
+    return Visualization(image, heatmap=np.clip(found.astype(np.float32) / scale, 0, 1))
 
 
 def unreadable(path: str, reason: str) -> PredictedImage:

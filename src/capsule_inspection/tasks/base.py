@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning as L
 from torch import Tensor, nn
+from torchmetrics import MeanMetric, Metric
 
 from capsule_inspection.models.base import Model
 from capsule_inspection.tasks.optimization import EMAMetric, OptimizationConfig, parameter_groups
@@ -108,6 +109,11 @@ class InspectionModule(L.LightningModule):
         if self.plateau is not None and self.trainer.training:
             self.plateau.step(average)
 
+    def log_training(self, metrics: dict[str, float]) -> None:
+        """Log the metrics of an epoch of training, and the learning rate."""
+        rate = {"optimizer/learning_rate": self.learning_rate()}
+        self.log_epoch({**metrics, **rate}, prog_bar=("train/loss",))
+
     def log_epoch(self, metrics: dict[str, float], *, prog_bar: tuple[str, ...] = ()) -> None:
         """Log the metrics of an epoch against the number of the epoch."""
         for key, value in metrics.items():
@@ -130,3 +136,28 @@ class InspectionModule(L.LightningModule):
         state = checkpoint["inspection"]
         self.monitor_average.load_state_dict(state["monitor_average"])
         self._plateau_state = state.get("plateau")
+
+
+class EpochMeans(nn.Module):
+    """Means of losses over the images of an epoch, over all processes."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self.means = nn.ModuleDict({name: MeanMetric() for name in names})
+
+    def update(self, losses: dict[str, Tensor], *, count: int) -> None:
+        """Add a batch of `count` images: scalars, each a mean over them."""
+        for name, loss in losses.items():
+            self.means[name].update(loss.detach(), weight=count)  # type: ignore[operator]
+
+    def compute_and_reset(self, split: str) -> dict[str, float]:
+        """Means by key, `<split>/<name>`."""
+        return {f"{split}/{name}": compute_and_reset(mean) for name, mean in self.means.items()}
+
+
+def compute_and_reset(metric: nn.Module) -> float:
+    """The value of a scalar metric over an epoch, which then begins anew."""
+    assert isinstance(metric, Metric)
+    value = float(metric.compute())
+    metric.reset()
+    return value

@@ -1,1 +1,1 @@
-"""Configuration to objects, then fit, evaluate, record: where the rooms are put together."""
+"""The commands: they build objects from a configuration, run them, and record what happens."""

@@ -160,8 +160,8 @@ def build_predict(
                 similar = [] if vectors is None else embeddings.nearest(vectors[0], count)
         captioned = [(of.picture, f"{of.class_name}, {of.similarity:.0%} alike") for of in similar]
         row = {**predicted.prediction.as_row(), "path": Path(upload).name}
-        details = details_html(row, task=predictor.metadata.task)
-        return headline_html(row) + details, _draw_overlay(predicted.visualization), captioned
+        text = headline_html(row) + details_html(row)
+        return text, _draw_overlay(predicted.visualization), captioned
 
     return predict
 

@@ -18,6 +18,7 @@ from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.data.manifest import read_split, write_split_csv
 from capsule_inspection.data.module import EvaluationBatch, InspectionDataModule
 from capsule_inspection.inference.predictor import Predictor
+from capsule_inspection.inference.torch_backend import TorchBackend
 from capsule_inspection.metrics import names
 from capsule_inspection.reports.run.files import THRESHOLD, read_record
 from capsule_inspection.reports.run.run_folder import (
@@ -120,7 +121,7 @@ def evaluate_splits(
     run_files.write_thumbnails(folder, data, predictions)
     if TEST in predictions:
         run_files.write_maps(folder, data, predictions[TEST])
-    run_files.write_figures(folder, metrics)
+    run_files.write_metrics(folder, metrics)
     write_run_plots(folder)
     write_run_page(folder)
     return metrics
@@ -135,22 +136,27 @@ def predict_split(
     """
     found: list[Prediction] = []
     indices, reconstructions, explained, explanations = [], [], [], []
+    backend = predictor.backend
+    can_explain = isinstance(backend, TorchBackend) and hasattr(backend.model, "explain")
     for batch in data.evaluation_batches(split):
-        outputs = predictor.backend.run(batch.inputs)
+        outputs = backend.run(batch.inputs)
         require_finite(outputs)
         found += [p for p in predictor.post_process(outputs, batch.inputs) if p is not None]
         indices.append(batch.index)
         if not details:
             continue
-        reconstruction = predictor.backend.call("reconstruction", batch.inputs[IMAGE])
+        reconstruction = backend.call("reconstruction", batch.inputs[IMAGE])
         if reconstruction is not None:
             reconstructions.append(reconstruction)
         rows = _rows_with_mask(batch, data)
-        maps = None
-        if len(rows):
-            labels = data.labels[batch.index[rows]]
-            maps = predictor.backend.call("explain", batch.inputs[IMAGE][rows], labels)
-        if maps is not None:
+        if not can_explain or not len(rows):
+            continue
+        labels = data.labels[batch.index[rows]]
+        maps = backend.call("explain", batch.inputs[IMAGE][rows], labels)
+        if maps is None:
+            log.info("Explanations are not available: this network has no feature map to explain.")
+            can_explain = False
+        else:
             explained.append(batch.index[rows])
             explanations.append(to_float16(maps))
     index = np.concatenate(indices)
@@ -217,17 +223,15 @@ def overlap_of_images(masks: np.ndarray, truths: np.ndarray) -> np.ndarray:
     return found
 
 
-def tell(folder: Path, figures: Mapping[str, Estimate], *, optimistic: bool) -> None:
-    """Print the figures, and where to look."""
+def print_metrics(folder: Path, metrics: Mapping[str, Estimate], *, optimistic: bool) -> None:
+    """Print the metrics, and the files to look at."""
     from rich.console import Console
 
     from capsule_inspection.reports.run.console import metrics_table
 
-    stages = {key.partition("/")[0] for key in figures}
-    console = Console()
-    console.print(
-        metrics_table(figures, stage=TEST if TEST in stages else min(stages, default=TEST))
-    )
+    present = {key.partition("/")[0] for key in metrics}
+    split = TEST if TEST in present else min(present, default=TEST)
+    Console().print(metrics_table(metrics, stage=split))
     if optimistic:
         log.warning(OPTIMISTIC)
     log.info("Run folder: %s (report.html, figures/, predictions.csv, metrics.json)", folder)
@@ -255,34 +259,34 @@ def evaluate(config: DictConfig) -> None:
     )
     predictor = loaded.predictor(runtime)
     data = factory.build_data_module(stored, index, cache, loaded.network, runtime)
-    images = task_images(data, config.subset)
+    images = hashes_of_split(data, config.subset)
     if not images:
         raise DataError(
             f"subset={config.subset}: the split has no {config.subset} images that the run's task "
-            "takes. Name another subset or split."
+            "uses. Choose another subset or split."
         )
     own_split = config.split.name == FROM_RUN
-    as_before = own_split and bool(record.get("optimistic"))
-    known = {
-        TRAINING_OVERLAP: _seen_images(images, loaded.checkpoint),
-        SELECTION_OVERLAP: 0 if own_split else _images_that_chose(images, run),
+    was_optimistic = own_split and bool(record.get("optimistic"))
+    overlaps = {
+        TRAINING_OVERLAP: _training_overlap(images, loaded.checkpoint),
+        SELECTION_OVERLAP: 0 if own_split else _selection_overlap(images, run),
     }
-    known["optimistic"] = as_before or any(known.values())
-    with _recorded(output, _write_inputs(output, record, config, data, known)):
-        figures = evaluate_splits(
+    overlaps["optimistic"] = was_optimistic or any(overlaps.values())
+    with _recorded(output, _write_inputs(output, record, config, data, overlaps)):
+        metrics = evaluate_splits(
             output,
             predictor,
             data,
             splits_of={config.subset: config.subset},
             config=stored,
-            own_images=own_split or known[SELECTION_OVERLAP] == len(images),
+            own_images=own_split or overlaps[SELECTION_OVERLAP] == len(images),
         )
-    if not figures:
+    if not metrics:
         log.warning(
-            "There are no figures: on these very images the run's threshold or decision was "
-            "chosen, so they would say what was chosen, and no more. Say subset=test."
+            "There are no metrics: the run's threshold was fitted on these very images. Use "
+            "subset=test."
         )
-    tell(output, figures, optimistic=as_before)
+    print_metrics(output, metrics, optimistic=was_optimistic)
 
 
 def _warn_unfinished(run: Path, record: Mapping[str, Any]) -> None:
@@ -299,7 +303,7 @@ def _warn_unfinished(run: Path, record: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _recorded(output: Path, values: dict[str, Any]) -> Iterator[None]:
-    """Writes into run.json how the block has ended."""
+    """Record in run.json how the block ends."""
     ended: dict[str, Any] = {"status": FAILED}
     try:
         yield
@@ -334,41 +338,41 @@ def _find_images(
         return splits.assign_split(index, config.split), cache
     if config.data.name != FROM_RUN:
         raise ConfigurationError(
-            f"data={config.data.name} needs a split of its own: the run's is of its own images. "
-            "Say split=test_only to take every image that is found."
+            f"data={config.data.name}: the run's split is of its own images, not of these. "
+            "Use split=test_only for every image that is found."
         )
     return splits.from_manifest(index, run / RunFiles.SPLIT), cache
 
 
-def task_images(data: InspectionDataModule, stage: str) -> set[str]:
-    """SHA-256 of the images of a stage."""
-    return {data.index.samples[number].sha256 for number in data.indices(stage)}
+def hashes_of_split(data: InspectionDataModule, split: str) -> set[str]:
+    """SHA-256 of the images of a split that the task uses."""
+    return {data.index.samples[number].sha256 for number in data.indices(split)}
 
 
-def _seen_images(images: set[str], checkpoint: Mapping[str, Any]) -> int:
-    """How many images were seen in training; told where there are any."""
-    seen = images & set(checkpoint["training_hashes"])
-    if seen:
+def _training_overlap(images: set[str], checkpoint: Mapping[str, Any]) -> int:
+    """Number of images that the run was trained on; warns where there are any."""
+    overlap = len(images & set(checkpoint["training_hashes"]))
+    if overlap:
         log.warning(
-            "%d of the %d images were seen in training: these figures are optimistic.",
-            len(seen),
+            "%d of the %d images were used in training: these metrics are optimistic.",
+            overlap,
             len(images),
         )
-    return len(seen)
+    return overlap
 
 
-def _images_that_chose(images: set[str], run: Path) -> int:
-    """How many images set epoch, threshold or decision of the run; told where there are any."""
+def _selection_overlap(images: set[str], run: Path) -> int:
+    """Number of images that selected the epoch or a threshold; warns where there are any."""
     rows = read_split(run / RunFiles.SPLIT) if (run / RunFiles.SPLIT).is_file() else []
-    chose = {row.sha256 for row in rows if row.split in (VAL, CALIBRATION)}
-    if images & chose:
+    overlap = len(images & {row.sha256 for row in rows if row.split in (VAL, CALIBRATION)})
+    if overlap:
         log.warning(
-            "%d of the %d images had a part in choosing the epoch, the threshold or the decision: "
-            "these figures are optimistic.",
-            len(images & chose),
+            "%d of the %d images were used to select the epoch or a threshold: these metrics are "
+            "optimistic.",
+            overlap,
             len(images),
         )
-    return len(images & chose)
+    return overlap
 
 
 def _write_inputs(
@@ -376,24 +380,23 @@ def _write_inputs(
     record: dict[str, Any],
     config: DictConfig,
     data: InspectionDataModule,
-    facts: Mapping[str, Any],
+    overlaps: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What is known before the figures are; returns the record, which says running as yet."""
+    """Write split, configuration and record, whose status is running; returns the record."""
     index = data.index
     write_split_csv(index, output / RunFiles.SPLIT)
     (output / RunFiles.CONFIG).write_text(OmegaConf.to_yaml(config), encoding="utf-8")
-    kept: dict[str, Any] = {key: record[key] for key in _COPIED if key in record}
+    copied: dict[str, Any] = {key: record[key] for key in _COPIED if key in record}
     own = config.data.name == FROM_RUN
-    stage = str(config.subset)
     described = {
         **record["data"],
         "name": record["data"]["name"] if own else config.data.name,
         "root": str(index.root),
         "classes": list(index.classes),
-        "images": {stage: len(data.indices(stage))},
+        "images": {config.subset: len(data.indices(config.subset))},
     }
     now = datetime.now(UTC).isoformat(timespec="seconds")
     evaluated = {"format_version": FORMAT_VERSION, "status": RUNNING, "evaluated": now}
-    values = {**evaluated, **kept, **facts, "data": described, "run": str(config.run)}
+    values = {**evaluated, **copied, **overlaps, "data": described, "run": str(config.run)}
     write_record(output, values)
     return values

@@ -167,6 +167,6 @@ def _describe_training(
     return {
         "task": config.task.name,
         "initial_weights": initial.source,
-        "images_shown": record["images_shown"],
+        "training_samples": record["training_samples"],
         **{key: record[key] for key in keys},
     }

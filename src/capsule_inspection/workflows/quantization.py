@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from capsule_inspection.data.module import InspectionDataModule
-from capsule_inspection.inference.formats.base import quiet
 from capsule_inspection.inference.predictor import Predictor
 from capsule_inspection.metrics import names
 from capsule_inspection.metrics.registry import LOWER_IS_BETTER
@@ -54,8 +53,7 @@ def measure(
     predictions = [
         predict_split(predictor, data, split, details=False) for predictor in (reference, quantized)
     ]
-    with quiet():  # explanations are not computed here, and not missed
-        before, after = (task.metrics(of_model, data, split=split) for of_model in predictions)
+    before, after = (task.metrics(of_model, data, split=split) for of_model in predictions)
     changed = int(np.sum(predictions[0].predicted_label != predictions[1].predicted_label))
     count = len(predictions[0].index)
     log.info("int8 on the %d images of %s: %d predictions changed.", count, split, changed)

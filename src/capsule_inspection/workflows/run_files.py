@@ -81,9 +81,9 @@ def _overlap_columns(predictions: Predictions, row: int) -> list[str]:
     return ["" if np.isnan(value) else f"{value:.6g}" for value in predictions.overlap[row]]
 
 
-def write_figures(folder: Path, figures: Mapping[str, Estimate]) -> None:
+def write_metrics(folder: Path, metrics: Mapping[str, Estimate]) -> None:
     """metrics.json."""
-    values = {key: figure.as_dict() for key, figure in figures.items()}
+    values = {key: estimate.as_dict() for key, estimate in metrics.items()}
     atomic_write_text(folder / RunFiles.METRICS, json.dumps(values, indent=2) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""One training from configuration to finished run folder; the same workflow for all tasks."""
+"""`train.py`: from a configuration to a finished run folder, for all tasks."""
 
 from __future__ import annotations
 
@@ -86,22 +86,22 @@ class Training:
     runtime: hardware.RuntimeConfig
     epoch_metrics: EpochMetricsWriter
     weights: WeightsRecord
-    """Where the network's first weights came from."""
+    """Source of the initial weights."""
 
 
 def train(config: DictConfig) -> float | None:
     """Train as configured, in Hydra's run folder or the one to resume.
 
-    Returns the best value of the monitored figure (smoothed). Raises InspectionError for what the
-    user can mend; the run's record then says failed.
+    Returns the best value of the smoothed monitored metric. Raises InspectionError for what the
+    user can mend; the status in run.json is then failed.
     """
     folder = Path(config.resume or HydraConfig.get().runtime.output_dir)
     if int(os.environ.get("LOCAL_RANK", "0")) > 0:
-        return _train_in(config, folder, None)
-    record = RunRecord.reopen(folder) if config.resume else _claim(config, folder)
+        return _train_on_gpu_of_job(config, folder, None)
+    record = RunRecord.reopen(folder) if config.resume else _create_record(config, folder)
     status = FAILED
     try:
-        best = _train_in(config, folder, record)
+        best = _train_on_gpu_of_job(config, folder, record)
         status = FINISHED
     except (TrainingInterrupted, KeyboardInterrupt) as error:
         status = INTERRUPTED
@@ -122,20 +122,22 @@ def train(config: DictConfig) -> float | None:
     return best
 
 
-def _claim(config: DictConfig, folder: Path) -> RunRecord:
+def _create_record(config: DictConfig, folder: Path) -> RunRecord:
     record = RunRecord.create(folder, seed=config.seed)
     _write_config(config, folder)
     return record
 
 
 def _write_config(config: DictConfig, folder: Path) -> None:
-    """Every setting; that this attempt is a resumed one is none of the run's."""
+    """Write every setting but `resume`, which belongs to this attempt."""
     kept = config.copy()
     kept.resume = None
     atomic_write_text(folder / RunFiles.CONFIG, OmegaConf.to_yaml(kept, resolve=True))
 
 
-def _train_in(config: DictConfig, folder: Path, record: RunRecord | None) -> float | None:
+def _train_on_gpu_of_job(
+    config: DictConfig, folder: Path, record: RunRecord | None
+) -> float | None:
     with resources.gpu_of_job(torch.cuda.device_count()) as gpu:
         return _train_on(config, folder, record, gpu)
 
@@ -177,18 +179,18 @@ def _checkpoint_to_resume(config: DictConfig, folder: Path) -> Path | None:
         return None
     finished, most = _finished_epochs(path), config.trainer.max_epochs
     has_limit = most is not None and most >= 0
-    is_whole = read_record(folder)["status"] == FINISHED and not _asks_for_more(config, folder)
+    is_whole = read_record(folder)["status"] == FINISHED and not _has_new_limit(config, folder)
     if is_whole or (has_limit and finished > most):
         more = 2 * max(finished, most if has_limit else 0)
         raise RunError(
-            f"{folder}: all {finished} epochs of this run are done. For more of them, say so: "
+            f"{folder}: all {finished} epochs of this run are done. For more of them: "
             f"python train.py resume={folder} task.epochs={more}"
         )
     return path
 
 
-def _asks_for_more(config: DictConfig, folder: Path) -> bool:
-    """Whether a resumed run is to end elsewhere than it was to end before."""
+def _has_new_limit(config: DictConfig, folder: Path) -> bool:
+    """Whether a resumed run has another limit of epochs, steps or time than before."""
     before = load_stored(folder / RunFiles.CONFIG).trainer
     return any(config.trainer.get(limit) != before.get(limit) for limit in _LIMITS)
 
@@ -205,7 +207,7 @@ def _prepare(
     *,
     gpu: int | None = None,
 ) -> Training:
-    """Data, network and task, with what is known of them in the record."""
+    """Build data, network and LightningModule, and record them."""
     profiling.reset_peak_memory()
     runtime = hardware.resolve_runtime(config.trainer, gpu=gpu)
     hardware.apply_runtime(runtime)
@@ -249,7 +251,7 @@ def _prepare(
     task.selection_hashes = sorted({*task.selection_hashes, *first.selection_hashes})
     if record is not None:
         _record_inputs(record, config, data, first, runtime)
-        if config.resume:  # it may have been given more epochs, or another place of the images
+        if config.resume:  # more epochs, or images that have moved
             _write_config(config, folder)
     return Training(
         config,
@@ -264,7 +266,7 @@ def _prepare(
 
 
 def _recorded_weights(folder: Path) -> WeightsRecord | None:
-    """Where a run's first weights came from, as run.json says; None where it does not."""
+    """The initial weights that run.json records; None where it records none."""
     known = read_record(folder).get("weights")
     if not known:
         return None
@@ -272,7 +274,7 @@ def _recorded_weights(folder: Path) -> WeightsRecord | None:
 
 
 def _find_images(config: DictConfig, folder: Path) -> tuple[DataIndex, ImageCache]:
-    """The images with their split; of a resumed run, the very split that it began with."""
+    """The images with their split, which a resumed run reads from its folder."""
     index, cache = dataset.load_dataset(config.data)
     if dataset.uses_tiling(config.data) and not config.resume:  # the size of crops is known now
         _write_config(config, folder)
@@ -302,10 +304,10 @@ def _record_inputs(
     counts = {stage: len(data.indices(stage)) for stage in stages}
     index = data.index
     found = fingerprint(index)
-    known = record.values.get("data", {}).get("fingerprint", found)
-    if config.resume and known != found:
+    recorded = record.values.get("data", {}).get("fingerprint", found)
+    if config.resume and recorded != found:
         raise DataError(
-            f"{index.root}: the images are not those that this run began with. Restore them, or "
+            f"{index.root}: the images have changed since this run began. Restore them, or "
             "start a new run."
         )
     record.update(
@@ -337,15 +339,15 @@ def _run_trainer(trainer: L.Trainer, training: Training, last: Path | None) -> b
 
 
 def _finish(training: Training, trainer: L.Trainer) -> float | None:
-    """Final figures of the best epoch, its pictures, and what the training cost."""
+    """Fit, evaluate and record the best epoch; returns its monitored metric."""
     best_path = training.folder / RunFiles.BEST
     if not best_path.is_file():
-        log.info("%s: no epoch was finished, so there are no figures.", training.folder)
+        log.info("%s: no epoch was finished, so there are no metrics.", training.folder)
         return None
     checkpoint = read_checkpoint(best_path)
     restore_network(training.task.network, checkpoint, path=best_path)
     best = monitored_value(training, int(checkpoint["epoch"]))
-    # From here on as predict.py computes, so that figures and thresholds are of what it will say.
+    # From here on as predict.py computes, so that metrics and thresholds apply to its predictions.
     runtime = hardware.without_mixed_precision(training.runtime)
     hardware.apply_runtime(runtime, exact=True)
     _record_cost(training, trainer, int(checkpoint["epoch"]), best, runtime)
@@ -366,7 +368,8 @@ def _finish(training: Training, trainer: L.Trainer) -> float | None:
     )
     for logger in trainer.loggers:
         logger.finalize("success")
-    evaluate.tell(training.folder, metrics, optimistic=training.config.split.name == "val_as_test")
+    is_optimistic = training.config.split.name == "val_as_test"
+    evaluate.print_metrics(training.folder, metrics, optimistic=is_optimistic)
     if training.config.save_weights:
         assert training.record is not None
         save_weights_with_card(
@@ -414,7 +417,7 @@ def fit_network(training: Training, runtime: hardware.RuntimeConfig) -> Fitted |
 
 
 def monitored_value(training: Training, epoch: int) -> float | None:
-    """What the monitored figure, smoothed, was in an epoch."""
+    """The smoothed monitored metric of an epoch."""
     key = training.task.optimization.monitor_key
     rows = {int(row["epoch"]): row for row in training.epoch_metrics.rows}
     return float(rows[epoch][key]) if epoch in rows and rows[epoch].get(key) else None
@@ -431,7 +434,7 @@ def _record_cost(
     task, image_size = training.task, training.config.data.image_size
     seconds = training.epoch_metrics.training_time_s
     batches = int(trainer.num_training_batches)
-    images = sum(
+    samples = sum(
         training.data.num_used_samples(int(row["epoch"]), batches=batches)
         for row in training.epoch_metrics.rows
     )
@@ -440,8 +443,8 @@ def _record_cost(
         best_epoch=best_epoch,
         monitor={"key": training.task.optimization.monitor_key, "value": best},
         training_time_s=round(seconds, 3),
-        images_shown=images,
-        images_per_second=round(images / seconds, 2) if seconds > 0 else None,
+        training_samples=samples,
+        images_per_second=round(samples / seconds, 2) if seconds > 0 else None,
         peak_memory_bytes=profiling.peak_memory_bytes(),
         network=profiling.profile_network(task.network, image_size, forward=task.inference_forward),
         inference_ms_per_image=round(

@@ -175,13 +175,13 @@ def test_headline_has_the_predicted_class():
 
 
 def test_details_have_warnings_probabilities_and_regions():
-    text = details_html(one(ood_warnings=["it is blurred"]), task="classification")
+    text = details_html(one(ood_warnings=["it is blurred"]))
     parts = ["may be wrong", "it is blurred", "faulty imprint</td><td>75.0%", "good</td><td>25.0%"]
     assert sorted(parts, key=text.index) == parts
     assert "a.png, 100x50 pixels" in text
 
     region = {"class": "poke", "area_px": 12, "box": [1, 2, 3, 4], "probability": 0.9}
-    text = details_html(one(threshold=0.5, regions=[region]), task="segmentation")
+    text = details_html(one(threshold=0.5, regions=[region]))
     assert "region: poke</td><td>12 pixels from (1, 2) to (3, 4), probability 90%" in text
     assert "a defect above the threshold 0.5" in text
 
@@ -190,6 +190,6 @@ def test_texts_from_files_do_no_harm():
     harm = "<img src=x onerror=alert(1)>"
     for values in ({"path": harm}, {"predicted_label": harm}, {"ood_warnings": [harm]},
                    {"status": "error", "error": harm, "path": harm}):  # fmt: skip
-        whole = headline_html(one(**values)) + details_html(one(**values), task="classification")
+        whole = headline_html(one(**values)) + details_html(one(**values))
         assert "<img" not in whole
         assert "&lt;img" in whole

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from capsule_inspection.files import atomic_write
-from capsule_inspection.reports.gallery.text import TASKS, summarize, warn
+from capsule_inspection.reports.gallery.text import OTHER_TASK, TASKS, summarize, warn
 from capsule_inspection.reports.html import EmbeddedImage, environment
 from capsule_inspection.reports.plots.overlays import colours_of
 from capsule_inspection.reports.plots.prediction_overlay import encode_png, heat_legend
@@ -84,12 +84,12 @@ class _Lines:
 
 
 def _content(about: Mapping[str, Any]) -> dict[str, Any]:
-    texts, classes, counts = TASKS[about["task"]], list(about["classes"]), about["counts"]
+    texts = TASKS.get(about["task"], OTHER_TASK)
+    classes, counts = list(about["classes"]), about["counts"]
     colours = _class_colours(classes) if texts.shows_class_colours else {}
     settings = {
         "classes": classes,
         "colours": colours,
-        "showsProbabilities": texts.shows_probabilities,
         "scoreOrder": texts.score_order,
         "maxScore": texts.max_score,
     }

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from capsule_inspection.reports.gallery.text import TASKS, TaskTexts
-
 _MAX_REGIONS = 6
 
 
@@ -24,7 +22,7 @@ def headline_html(row: Mapping[str, Any]) -> str:
     return _headline("bad", "Defect" if name == "defect" else f"Defect: {name}")
 
 
-def details_html(row: Mapping[str, Any], *, task: str) -> str:
+def details_html(row: Mapping[str, Any]) -> str:
     """Score, regions or probabilities, and warnings."""
     if row["status"] == "error":
         return f"<p>{escape(str(row['path']))}: {escape(str(row['error']))}.</p>"
@@ -36,14 +34,15 @@ def details_html(row: Mapping[str, Any], *, task: str) -> str:
         )
     cells = "".join(
         f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>"
-        for name, value in _list_facts(row, TASKS[task])
+        for name, value in _list_facts(row)
     )
     return f'{warnings}<table class="facts">{cells}</table>'
 
 
-def _list_facts(row: Mapping[str, Any], texts: TaskTexts) -> list[tuple[str, str]]:
+def _list_facts(row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Name and value; where there is no threshold, the probabilities decide."""
     facts = [("image", f"{row['path']}, {row['width']}x{row['height']} pixels")]
-    if not texts.shows_probabilities:
+    if row["threshold"] is not None:
         facts.append(
             ("score", f"{row['score']:.3g}, a defect above the threshold {row['threshold']:.3g}")
         )
@@ -52,7 +51,7 @@ def _list_facts(row: Mapping[str, Any], texts: TaskTexts) -> list[tuple[str, str
         position = f"{region['area_px']} pixels from ({x0}, {y0}) to ({x1}, {y1})"
         probability = f"probability {region['probability']:.0%}"
         facts.append((f"region: {_format_name(region['class'])}", f"{position}, {probability}"))
-    if row["probabilities"] and texts.shows_probabilities:
+    if row["probabilities"] and row["threshold"] is None:
         by_probability = sorted(row["probabilities"].items(), key=lambda item: -item[1])
         facts += [(_format_name(name), f"{value:.1%}") for name, value in by_probability]
     return facts

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TaskTexts:
-    """What a task's predictions hold, and how to read them.
+    """How to read a task's predictions.
 
-    `shows_probabilities`: the class probabilities decide, not a score with a threshold.
     `shows_class_colours`: overlays show masks in class colours, not heat. `max_score` is the
     highest possible score, None where there is none.
     """
@@ -18,7 +17,6 @@ class TaskTexts:
     predictions: str
     overlays: str
     score_order: str
-    shows_probabilities: bool = False
     shows_class_colours: bool = False
     max_score: float | None = None
 
@@ -35,7 +33,6 @@ TASKS = {
             "the model looked, and are no outline of a defect."
         ),
         score_order="any defect, most probable first",
-        shows_probabilities=True,
     ),
     "anomaly_detection": TaskTexts(
         predictions=(
@@ -57,6 +54,12 @@ TASKS = {
         max_score=1.0,
     ),
 }
+OTHER_TASK = TaskTexts(
+    predictions="The model predicts whether an image shows a defect; the score is high for those.",
+    overlays="Bright regions of an overlay contributed most to the prediction.",
+    score_order="score, highest first",
+)
+"""The texts of a task that has none of its own."""
 
 
 def summarize(counts: Mapping[str, int]) -> str:

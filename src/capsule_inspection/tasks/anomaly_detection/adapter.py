@@ -231,7 +231,7 @@ def _fit_threshold(backend: Backend, data: InspectionDataModule, rule: DictConfi
         )
         return thresholds.f1_threshold(is_defect, score)
     if rule.name == thresholds.SIGMA:
-        return thresholds.sigma_threshold(score, rule.sigmas)
+        return thresholds.sigma_threshold(score, rule.num_std)
     threshold = thresholds.conformal_threshold(score, rule.target_fpr)
     if not threshold.enough:
         log.warning(
@@ -258,7 +258,7 @@ def _require_images(index: DataIndex, config: DictConfig) -> None:
             raise DataError(
                 f"split={config.split.name}: {counts[stage, True]} good images in {stage}; an "
                 f"autoencoder with threshold={rule} needs at least {least} there. Add good images, "
-                "or change the shares of split and task.calibration_fraction."
+                "or change the fractions of split and task.calibration_fraction."
             )
     if rule == thresholds.F1 and not counts[VAL, False]:
         raise DataError(

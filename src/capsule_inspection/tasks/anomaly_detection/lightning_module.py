@@ -7,11 +7,10 @@ one, learns to find what is corrupted. models/anomaly_map.py computes map and sc
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
 
 from capsule_inspection.models.autoencoder import Reconstruction
 from capsule_inspection.models.base import Model
-from capsule_inspection.tasks.base import InspectionModule
+from capsule_inspection.tasks.base import EpochMeans, InspectionModule
 from capsule_inspection.tasks.inference_model import disable_autocast
 from capsule_inspection.tasks.optimization import OptimizationConfig
 from capsule_inspection.types import Batch
@@ -41,19 +40,19 @@ class AnomalyDetectionModule(InspectionModule):
         self.head_weight = head_weight
         has_head = getattr(network, "head", None) is not None
         parts = (RECONSTRUCTION, SEGMENTATION) if has_head else (RECONSTRUCTION,)
-        self.train_figures = EpochMeans(parts)
-        self.val_figures = EpochMeans(parts)
+        self.train_means = EpochMeans("loss", *parts)
+        self.val_means = EpochMeans("loss", *parts)
 
     def forward(self, image: Tensor) -> Reconstruction:
         return self.network(image)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self._step(batch, self.train_figures)
+        return self._step(batch, self.train_means)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._step(batch, self.val_figures)
+        self._step(batch, self.val_means)
 
-    def _step(self, batch: Batch, figures: EpochMeans) -> Tensor:
+    def _step(self, batch: Batch, means: EpochMeans) -> Tensor:
         output: Reconstruction = self.network(batch["image"])
         with disable_autocast(batch["image"]):
             parts = {RECONSTRUCTION: self.loss(output.image, batch["target"], batch["mask"])}
@@ -61,37 +60,11 @@ class AnomalyDetectionModule(InspectionModule):
             if output.logits is not None:
                 parts[SEGMENTATION] = self.head_loss(output.logits, batch["mask"])
                 total = total + self.head_weight * parts[SEGMENTATION]
-        figures.update({"loss": total, **parts}, count=len(batch["image"]))
+        means.update({"loss": total, **parts}, count=len(batch["image"]))
         return total
 
     def on_train_epoch_end(self) -> None:
-        rate = {"optimizer/learning_rate": self.learning_rate()}
-        self.log_epoch({**self.train_figures.finish("train"), **rate}, prog_bar=("train/loss",))
+        self.log_training(self.train_means.compute_and_reset("train"))
 
     def on_validation_epoch_end(self) -> None:
-        self.log_validation(self.val_figures.finish("val"))
-
-
-class EpochMeans(nn.Module):
-    """Means of losses over the images of an epoch, over all processes."""
-
-    def __init__(self, parts: tuple[str, ...]) -> None:
-        super().__init__()
-        for name in ("loss", *parts):
-            self.add_module(name, MeanMetric())
-
-    def update(self, losses: dict[str, Tensor], *, count: int) -> None:
-        """Take in a batch of `count` images: scalars, each a mean over them."""
-        for name, loss in losses.items():
-            mean = self.get_submodule(name)
-            assert isinstance(mean, MeanMetric)
-            mean.update(loss.detach(), weight=count)
-
-    def finish(self, stage: str) -> dict[str, float]:
-        """Values by key, and a new beginning."""
-        values: dict[str, float] = {}
-        for name, mean in self.named_children():
-            assert isinstance(mean, MeanMetric)
-            values[f"{stage}/{name}"] = float(mean.compute())
-            mean.reset()
-        return values
+        self.log_validation(self.val_means.compute_and_reset("val"))

@@ -43,8 +43,6 @@ from capsule_inspection.tasks.classification.post_processor import (
 from capsule_inspection.tasks.inference_model import Backend, InferenceModel
 from capsule_inspection.tasks.optimization import build_optimization
 from capsule_inspection.types import (
-    GOOD_LABEL,
-    TEST,
     TRAIN,
     VAL,
     DataIndex,
@@ -117,14 +115,17 @@ class ClassificationTask(Task):
 
     def lightning_module(self, network: Model, data: InspectionDataModule) -> ClassificationModule:
         config, task = self.config, self.config.task
-        counts, shown = data.class_counts(TRAIN), _shown_counts(data)
-        natural = natural_counts(counts, share=config.data.defect_fraction, shown=shown)
+        counts, presented = data.class_counts(TRAIN), _presented_counts(data)
+        natural = natural_counts(counts, kept=config.data.defect_fraction, presented=presented)
         loss = ClassificationLoss(
             name=task.loss,
-            class_weights=class_weights(counts if shown is None else shown, task.class_weights),
+            class_weights=class_weights(presented or counts, task.class_weights),
             label_smoothing=task.label_smoothing,
-            log_prior=decision_offset(
-                natural, sampling=task.sampling, tau=task.logit_adjustment, shown=shown
+            log_prior=logit_offset(
+                natural,
+                sampling=task.sampling,
+                tau=task.logit_adjustment,
+                presented=presented,
             ),
             gamma=task.focal_gamma,
         )
@@ -177,36 +178,35 @@ class ClassificationTask(Task):
             seed=self.config.seed,
         )
         explained = predictions.explanations
-        if explained is not None:
-            return metrics | pointing_metrics(explained.index, explained.maps, data)
-        defects = predictions.index[predictions.label != GOOD_LABEL]
-        if split == TEST and np.any(data.dataset.cache.masks[defects]):
-            log.info("Explanations are not available: this network has no feature map to explain.")
-        return metrics
+        if explained is None:
+            return metrics
+        return metrics | pointing_metrics(explained.index, explained.maps, data)
 
 
 TASK = ClassificationTask
 
 
 def _class_weights_of_prior(data: InspectionDataModule, config: DictConfig) -> np.ndarray:
-    """How much a validation image of each class counts: as in the prior that decisions aim at."""
-    counts = data.class_counts(TRAIN)
-    natural = natural_counts(counts, share=config.data.defect_fraction, shown=_shown_counts(data))
+    """Weight of a validation image of each class, by the prior that `logit_adjustment` aims at."""
+    natural = natural_counts(
+        data.class_counts(TRAIN),
+        kept=config.data.defect_fraction,
+        presented=_presented_counts(data),
+    )
     return np.maximum(natural, 1.0) ** -config.task.logit_adjustment
 
 
-def _shown_counts(data: InspectionDataModule) -> list[float] | None:
-    """Images of each class among as many as training has, where it mixes; else None.
+def _presented_counts(data: InspectionDataModule) -> list[float] | None:
+    """Images of each class in an epoch with added defects, at least 1; None without any.
 
-    A class that is never shown counts as one image.
+    Scaled to as many images as the training split has.
     """
     augmentation, weights = data.batch_transform, data.mixture
     if weights is None or not isinstance(augmentation, DefectAugmentation):
         return None
     counts = data.class_counts(TRAIN)
-    return [
-        max(1.0, sum(counts) * share) for share in augmentation.class_frequencies(weights, counts)
-    ]
+    frequencies = augmentation.class_frequencies(weights, counts)
+    return [max(1.0, sum(counts) * frequency) for frequency in frequencies]
 
 
 def _mask_loss(config: DictConfig, data: InspectionDataModule) -> MaskLoss | None:
@@ -214,7 +214,7 @@ def _mask_loss(config: DictConfig, data: InspectionDataModule) -> MaskLoss | Non
     if config.model.mask_loss_weight == 0:
         return None
     if data.batch_transform is None and not np.any(data.dataset.cache.masks[data.indices(TRAIN)]):
-        log.info("No training image has a mask: labels alone teach.")
+        log.info("No training image has a mask: the model is trained on labels only.")
         return None
     num_classes = len(data.index.classes)
     loss = SegmentationLoss(
@@ -227,33 +227,37 @@ def _mask_loss(config: DictConfig, data: InspectionDataModule) -> MaskLoss | Non
 
 
 def natural_counts(
-    counts: Sequence[int], *, share: float, shown: Sequence[float] | None
+    counts: Sequence[int], *, kept: float, presented: Sequence[float] | None
 ) -> list[float]:
-    """How many images of each class there would be if no `share` of the defects had been kept.
+    """Images of each class before only a fraction `kept` of the defects was kept.
 
-    Those that a mixture shows without having one count as one. Where no defect was kept, nobody
-    knows, and it is as they are `shown`.
+    With added defects a class has at least one image. Where no defect was kept their number is
+    unknown, and the counts are those that training is `presented`.
     """
-    if share == 0 and shown is not None:
-        return [*shown]
+    if kept == 0 and presented is not None:
+        return [*presented]
     good, *defects = counts
-    least = 0 if shown is None else 1
-    return [max(good, least), *[max(count / max(share, 1e-9), least) for count in defects]]
+    minimum = 0 if presented is None else 1
+    return [max(good, minimum), *[max(count / max(kept, 1e-9), minimum) for count in defects]]
 
 
-def decision_offset(
-    counts: Sequence[float], *, sampling: str, tau: float, shown: Sequence[float] | None = None
+def logit_offset(
+    counts: Sequence[float],
+    *,
+    sampling: str,
+    tau: float,
+    presented: Sequence[float] | None = None,
 ) -> torch.Tensor:
-    """What is added to the logits in training, so that decisions suit a prior of one's choice.
+    """Offset of the logits in training that makes decisions suit a chosen prior, (C,).
 
-    Without it the network learns the frequencies that it is shown: the natural ones, equal ones
-    with balanced sampling, or those that a mixture has `shown`. The prior it shall decide by is
+    Without it a network learns the class frequencies that it is presented: the natural ones of
+    `counts`, equal ones with balanced sampling, or those of added defects. The chosen prior is
     natural ** (1 - tau): tau 0 aims at accuracy, 1 at balanced accuracy. With natural sampling this
-    is Menon et al. 2021 exactly.
+    is logit adjustment (Menon et al. 2021).
     """
     natural = log_prior(counts)
-    if shown is not None:
-        seen = log_prior(shown)
+    if presented is not None:
+        learnt = log_prior(presented)
     else:
-        seen = natural if sampling == "natural" else torch.zeros_like(natural)
-    return seen - (1 - tau) * natural
+        learnt = natural if sampling == "natural" else torch.zeros_like(natural)
+    return learnt - (1 - tau) * natural

@@ -106,7 +106,7 @@ class SegmentationTask(Task):
         """Raises DataError where training would show nothing of a class that is to be named."""
         config = self.config
         labels = defect_labels(index)
-        if self.is_binary:  # which kind it is does not matter
+        if self.is_binary:  # all defects are of one class
             labels = {**dict.fromkeys((*DEFECT_TYPES, NSA), 1), **labels}
         bank = open_training_bank(config.data, index, cache, labels)
         needs_sources = config.data.copy_paste or (config.data.synthetic_defects and bank is None)
@@ -119,7 +119,7 @@ class SegmentationTask(Task):
         )
         if not self.is_binary:
             require_all_classes(index, config, added={GOOD_LABEL, *augmentation.added_classes()})
-        elif not augmentation.added_classes() and not _shows_defects(index):
+        elif not augmentation.added_classes() and not _has_defects(index):
             raise DataError(
                 f"split={config.split.name} data.defect_fraction={config.data.defect_fraction:g}: "
                 "no training image shows a defect, and none is added, so there is nothing to "
@@ -237,27 +237,27 @@ def with_masks(index: DataIndex, *, on_bad_file: str) -> DataIndex:
 
 
 def _require_training(index: DataIndex, config: DictConfig) -> None:
-    """Raise DataError where a defect is never shown in training, so that it could not be marked."""
-    shown = {record.label for record in index.samples if record.split == TRAIN}
+    """Raise DataError where the training split lacks a defect class."""
+    present = {sample.label for sample in index.samples if sample.split == TRAIN}
     absent = [
         name
         for label, name in enumerate(index.classes)
-        if label != GOOD_LABEL and label not in shown
+        if label != GOOD_LABEL and label not in present
     ]
     if absent:
         raise DataError(
             f"split={config.split.name}: no image of {', '.join(absent)} is in train, so it could "
-            "never be marked. Choose another split, or say model.classes=binary, which needs no "
-            "names."
+            "never be predicted. Choose another split, or set model.classes=binary, which needs no "
+            "classes."
         )
 
 
-def _shows_defects(index: DataIndex) -> bool:
+def _has_defects(index: DataIndex) -> bool:
     return any(record.split == TRAIN and record.label != GOOD_LABEL for record in index.samples)
 
 
 def _tiling(config: DictConfig) -> Tiling | None:
-    """In use images are seen as in training at its end: in parts, or whole."""
+    """Inference as at the end of training: tile by tile, or on whole images."""
     crops = crop_schedule(config)
     if crops.size is None or crops.full_image_from is not None:
         return None

@@ -12,21 +12,21 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from capsule_inspection.metrics.names import BINARY_DICE, MEAN_IOU
 from capsule_inspection.models.base import Model
 from capsule_inspection.models.tiling import Tiling
-from capsule_inspection.tasks.base import InspectionModule
+from capsule_inspection.tasks.base import InspectionModule, compute_and_reset
 from capsule_inspection.tasks.inference_model import disable_autocast
 from capsule_inspection.tasks.optimization import OptimizationConfig
 from capsule_inspection.tasks.segmentation.inference_model import class_probabilities
 from capsule_inspection.types import Batch
 
-_LEAST = 1e-7
-"""Probability below which a logarithm is not asked for."""
+_MIN_PROBABILITY = 1e-7
+"""Lower bound of a probability whose logarithm is taken."""
 
 
 class SegmentationModule(InspectionModule):
     """`network` maps images (N, 3, H, W) to logits (N, C, H, W), class 0 the background.
 
-    `loss` takes logits and mask. With two classes every defect is the one class. With a `tiling`
-    images are seen in tiles, but in training.
+    `loss` takes logits and mask. With two classes every defect is of the one class. With a
+    `tiling` validation computes images tile by tile.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class SegmentationModule(InspectionModule):
         self.tiling = tiling
         self.num_classes = num_classes
         self.train_loss, self.val_loss = MeanMetric(), MeanMetric()
-        self.val_pixels = MulticlassConfusionMatrix(num_classes)
+        self.val_confusion = MulticlassConfusionMatrix(num_classes)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.network(image)
@@ -59,9 +59,9 @@ class SegmentationModule(InspectionModule):
         probabilities = class_probabilities(self.network, batch["image"], self.tiling)
         mask = self.target_masks(batch["mask"])
         with disable_autocast(batch["image"]):
-            logits = probabilities.clamp_min(_LEAST).log()
+            logits = probabilities.clamp_min(_MIN_PROBABILITY).log()
             self.val_loss.update(self.loss(logits, mask), weight=len(logits))
-        self.val_pixels.update(probabilities.argmax(1), mask)
+        self.val_confusion.update(probabilities.argmax(1), mask)
 
     @property
     def inference_forward(self) -> Callable[[Tensor], Any]:
@@ -78,32 +78,27 @@ class SegmentationModule(InspectionModule):
         return mask.clamp(max=1) if self.num_classes == 2 else mask
 
     def on_train_epoch_end(self) -> None:
-        figures = {"train/loss": float(self.train_loss.compute())}
-        self.train_loss.reset()
-        rate = {"optimizer/learning_rate": self.learning_rate()}
-        self.log_epoch({**figures, **rate}, prog_bar=("train/loss",))
+        self.log_training({"train/loss": compute_and_reset(self.train_loss)})
 
     def on_validation_epoch_end(self) -> None:
-        figures = {"val/loss": float(self.val_loss.compute())}
-        overlap = overlaps(self.val_pixels.compute().cpu().double())
-        self.val_loss.reset()
-        self.val_pixels.reset()
-        self.log_validation(figures | {f"val/{name}": value for name, value in overlap.items()})
+        overlap = overlap_metrics(self.val_confusion.compute().cpu().double())
+        self.val_confusion.reset()
+        loss = {"val/loss": compute_and_reset(self.val_loss)}
+        self.log_validation(loss | {f"val/{name}": value for name, value in overlap.items()})
 
 
-def overlaps(pixels: Tensor) -> dict[str, float]:
-    """Dice of the foreground and mean IoU of the defects, over all pixels of an epoch.
+def overlap_metrics(confusion: Tensor) -> dict[str, float]:
+    """Dice of any defect and mean IoU of the defects, over all pixels of an epoch.
 
-    Shapes: pixels (C, C), of each true class (row) what it was called. 0 where there is no defect
-    to be found.
+    Shapes: confusion (C, C), true classes in rows, predicted ones in columns. 0 without defects.
     """
-    found, wanted = pixels[:, 1:].sum(), pixels[1:].sum()
-    both = pixels[1:, 1:].sum()
-    right = pixels.diagonal()[1:]
-    union = (pixels.sum(0) + pixels.sum(1))[1:] - right
-    present = pixels.sum(1)[1:] > 0
-    iou = (right / union.clamp(min=1))[present]
+    predicted, true = confusion[:, 1:].sum(), confusion[1:].sum()
+    both = confusion[1:, 1:].sum()
+    correct = confusion.diagonal()[1:]
+    union = (confusion.sum(0) + confusion.sum(1))[1:] - correct
+    present = confusion.sum(1)[1:] > 0
+    iou = (correct / union.clamp(min=1))[present]
     return {
-        BINARY_DICE: float(2 * both / (found + wanted).clamp(min=1)),
+        BINARY_DICE: float(2 * both / (predicted + true).clamp(min=1)),
         MEAN_IOU: float(iou.mean()) if len(iou) else 0.0,
     }

@@ -1,6 +1,9 @@
 // Numbers and texts of a row. Nothing here touches the page.
-const { classes, colours, showsProbabilities, scoreOrder, maxScore } = JSON.parse(document.getElementById("settings").textContent);
+const { classes, colours, scoreOrder, maxScore } = JSON.parse(document.getElementById("settings").textContent);
 const rows = JSON.parse(document.getElementById("rows").textContent);
+
+// Without a threshold the class probabilities decide.
+const showsProbabilities = rows.some((row) => row.probabilities !== null && row.threshold === null);
 
 const collator = new Intl.Collator(undefined, { numeric: true });
 

@@ -17,8 +17,7 @@ from agreement import (
     predict_test_images,
     rows_of_test,
 )
-from built import Compose, Prepare, calibrate, drawn_in, judge, preparing
-from capsule_inspection.workflows.kinds import kind_of
+from built import Compose, Prepare, drawn_in, evaluate_made, fit, preparing
 from quick import (
     AUTOENCODER,
     QUICK_DATA,
@@ -92,7 +91,7 @@ def test_each_good_image_has_one_purpose_and_calibration_alone_sets_the_threshol
     scores = [float(row["score"]) for row in rows if row["split"] == "calibration"]
     expected = conformal_threshold(np.array(scores), 0.05).value
     assert stored["value"] == pytest.approx(expected, rel=1e-6)
-    assert checkpoint["inspection"]["fitted"]["threshold"] == stored
+    assert checkpoint["inspection"]["fitted"]["post_processor"] == stored
     for row in rows:
         called = float(row["score"]) > stored["value"] * (1 + 1e-9)
         assert row["predicted_label"] == ("defect" if called else "good")
@@ -197,18 +196,20 @@ def test_each_rule_takes_its_threshold_from_its_own_images(
     prepare: Prepare, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = prepare("threshold=sigma", "threshold.num_std=2")
-    threshold, kind = calibrate(made)["threshold"], kind_of(made.config)
-    made.data.predict_stage = CALIBRATION
-    scores = kind.predict(made.task, made.data, CALIBRATION, runtime=made.runtime).score
+    evaluate_made(made)
+    rows = rows_of(made.folder)
+    scores = [float(row["score"]) for row in rows if row["split"] == CALIBRATION]
     assert len(scores) == 3
     expected = np.mean(scores) + 2 * np.std(scores, ddof=1)
-    assert threshold["value"] == pytest.approx(expected, rel=1e-6)
+    assert float(rows[0]["threshold"]) == pytest.approx(expected, rel=1e-6)
 
     made = prepare("split=holdout", "threshold=f1")
-    threshold = calibrate(made)["threshold"]
+    fitted = fit(made)
+    assert fitted is not None
+    threshold = fitted.record["threshold"]
     assert "no longer an inspection that has seen good images only" in caplog.text
     assert (threshold["rule"], threshold["defect_images"]) == ("f1", 5)
-    assert {key.partition("/")[0] for key in judge(made)} == {"test"}  # val chose
+    assert {key.partition("/")[0] for key in evaluate_made(made)} == {"test"}  # val selected
     with pytest.raises(DataError, match=r"threshold=f1 needs good and defect .*split=holdout"):
         prepare("threshold=f1")
 
@@ -216,9 +217,11 @@ def test_each_rule_takes_its_threshold_from_its_own_images(
 @pytest.mark.parametrize("corruption", ["none", "noise"])
 def test_without_a_head_the_residual_is_the_map(prepare: Prepare, corruption: str) -> None:
     made = prepare(f"model.corruption={corruption}")
-    assert calibrate(made)["corruption"] == corruption
-    assert made.task.fitted["spread"].shape == (2, 32, 96)
-    assert "test/auroc" in judge(made)
+    fitted = fit(made)
+    assert fitted is not None
+    assert fitted.record["corruption"] == corruption
+    assert fitted.model["residual_std"].shape == (2, 32, 96)
+    assert "test/auroc" in evaluate_made(made)
 
 
 def test_a_training_that_steps_limit_begins_with_crops_too(prepare: Prepare) -> None:
