@@ -1,4 +1,4 @@
-"""What a run says, against what evaluate.py, predict.py and a resumed training say."""
+"""Predictions of a run against those of evaluate.py, predict.py and a resumed training."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import DictConfig, OmegaConf
 from quick import metrics_of, record_of, rows_of
-from small import CommandResult, Cli
+from small import Cli, CommandResult
 
+from capsule_inspection.tasks.adapter import get_task
 from capsule_inspection.tasks.base import InspectionModule
+from capsule_inspection.workflows import factory, hardware
 from capsule_inspection.workflows.callbacks import TrainingInterrupted
 
 DEVICE = ("trainer=cpu", "trainer.threads=1", "trainer.precision=32-true")
@@ -18,12 +21,12 @@ Rows = list[dict[str, str]]
 
 
 def rows_of_test(run: Path) -> Rows:
-    """What a run says of its test images."""
+    """The rows of a run's test images."""
     return [row for row in rows_of(run) if row["split"] == "test"]
 
 
 def figures_of_test(run: Path) -> dict[str, Any]:
-    """The figures of a run's test images."""
+    """The metrics of a run's test images."""
     return {key: value for key, value in metrics_of(run).items() if key.startswith("test/")}
 
 
@@ -35,30 +38,36 @@ def evaluate(cli: Cli, run: Path, output: Path, *settings: str) -> CommandResult
 
 
 def predict_test_images(cli: Cli, run: Path, output: Path) -> CommandResult:
-    """The same by predict.py, as images that it knows nothing of."""
+    """The same by predict.py, from a table of paths, in the batches and layout of evaluate.py."""
+    config = OmegaConf.load(run / "config.yaml")
+    assert isinstance(config, DictConfig)
+    network = factory.build_model(config, num_classes=6, weights="none").model
+    channels_last = hardware.supports_channels_last(network)
+    batches = get_task(config).batch_settings(channels_last=channels_last)
     root = Path(record_of(run)["data"]["root"])
     table = output.with_name(f"{output.name} images.csv")
     with table.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(
             [["path"], *([str(root / r["path"])] for r in rows_of_test(run))]
         )
-    settings = ("batch_size=2", "workers=1", *DEVICE)
+    settings = (
+        f"batch_size={batches.eval_batch_size or batches.batch_size}",
+        f"trainer.channels_last={channels_last}",
+        "workers=1",
+        *DEVICE,
+    )
     result = cli("predict", f"run={run}", f"input={table}", f"output={output}", *settings)
     assert result.status == 0, result.err
     return result
 
 
-def check_agreement(predicted: Path, evaluated: Path, *, tolerance: float = 1e-6) -> None:
-    """The same images in the same order, called the same, and every number within a tolerance."""
+def check_agreement(predicted: Path, evaluated: Path) -> None:
+    """The same images in the same order, with equal labels and numbers to the last digit."""
     found, expected = rows_of(predicted), rows_of(evaluated)
     assert [Path(row["path"]).name for row in found] == [Path(r["path"]).name for r in expected]
-    assert [row["predicted_label"] for row in found] == [row["predicted_label"] for row in expected]
-    for column in ("score", "threshold", *(name for name in expected[0] if name[:2] == "p_")):
-        assert _numbers(found, column) == pytest.approx(_numbers(expected, column), abs=tolerance)
-
-
-def _numbers(rows: Rows, column: str) -> list[float | None]:
-    return [float(row[column]) if row[column] else None for row in rows]
+    probabilities = [name for name in expected[0] if name[:2] == "p_"]
+    for column in ("predicted_label", "score", "threshold", *probabilities):
+        assert [row[column] for row in found] == [row[column] for row in expected], column
 
 
 def check_resumed(
@@ -66,15 +75,15 @@ def check_resumed(
 ) -> list[tuple[int, ...]]:
     """A training cut short in its second epoch is resumed to the last digit of a `whole` run.
 
-    Returns the sizes of the batches that taught, one for each step that was kept.
+    Returns the sizes of the training batches, one for each step that was kept.
     """
-    seen: list[tuple[int, ...]] = []
+    sizes: list[tuple[int, ...]] = []
     original = task.training_step
 
     def step(self: InspectionModule, batch: Any, batch_idx: int) -> Any:
         if self.current_epoch == 1 and not resumed:
             raise TrainingInterrupted
-        seen.append(tuple(batch["image"].shape[2:]))
+        sizes.append(tuple(batch["image"].shape[2:]))
         return original(self, batch, batch_idx)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -89,4 +98,4 @@ def check_resumed(
         assert result.status == 0, result.err
     assert metrics_of(run) == metrics_of(whole)
     assert rows_of(run) == rows_of(whole)
-    return seen
+    return sizes

@@ -59,7 +59,7 @@ def test_regions_are_in_the_pixels_of_the_image() -> None:
     assert (found.width, found.height) == (100, 60)
 
 
-@pytest.mark.parametrize(("label", "name"), enumerate(CLASSES))
+@pytest.mark.parametrize(("label", "name"), list(enumerate(CLASSES)))
 def test_classes_have_their_names_and_all_but_good_are_defects(label: int, name: str) -> None:
     prediction = Prediction(label, 0.5, probabilities=np.array([0.2, 0.5, 0.3]))
     found = placed(prediction, "dark").prediction
@@ -116,7 +116,5 @@ def test_rows_hold_plain_values_alone() -> None:
     assert rows[0]["probabilities"] == {"good": 0.25, "crack": 0.125, "poke": 0.625}
     assert rows[0].keys() == rows[1].keys()
     assert (rows[1]["path"], rows[1]["status"], rows[1]["error"]) == ("b.png", ERROR, "damaged")
-    assert {value for key, value in rows[1].items() if key in ("score", "predicted_label")} == {
-        None
-    }
+    assert rows[1]["score"] is rows[1]["predicted_label"] is None
     assert unreadable("b.png", "damaged").visualization is None

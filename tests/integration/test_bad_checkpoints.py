@@ -18,7 +18,7 @@ import torch
 from filelock import FileLock
 from omegaconf import OmegaConf
 from quick import QUICK, check_error, content, draw, draw_mvtec, record_of, rows_of, temporary_files
-from small import REPOSITORY, CommandResult, Cli
+from small import REPOSITORY, Cli, CommandResult
 
 from capsule_inspection.inference.checkpoints import read_checkpoint
 from capsule_inspection.types import DataError, RunError
@@ -50,7 +50,7 @@ def widen(run: Path) -> None:
     OmegaConf.save(config, run / "config.yaml")
 
 
-def spoil(path: Path) -> None:
+def damage(path: Path) -> None:
     path.write_bytes(b'{"a: [\xff')
 
 
@@ -69,15 +69,15 @@ OTHER = "data=mvtec data.root={root}"
 EVALUATIONS: dict[str, tuple[Prepare, str, int, str]] = {
     "code": (lambda run, root: lay_trap(run / BEST), "", 1, f"{BEST}; more than tensors"),
     "another model": (lambda run, root: widen(run), "", 1, f"{BEST}; of another model"),
-    "a damaged record": (lambda run, root: spoil(run / "run.json"), "", 1, "{run}/run.json"),
-    "a damaged split": (lambda run, root: spoil(run / "split.csv"), "", 1, "{run}/split.csv"),
+    "a damaged record": (lambda run, root: damage(run / "run.json"), "", 1, "{run}/run.json"),
+    "a damaged split": (lambda run, root: damage(run / "split.csv"), "", 1, "{run}/split.csv"),
     "an unknown class": (
         lambda run, root: draw_mvtec(root, counts={"good": 3, "dent": 3}, first_seed=100),
         f"{OTHER} split=test_only",
         1,
         "{root}; dent; good, crack, poke",
     ),
-    "a stage without images": (
+    "a subset without images": (
         lambda run, root: draw_mvtec(root, first_seed=100),
         f"{OTHER} split=test_only subset=val",
         1,
@@ -101,7 +101,7 @@ RESUMES: dict[str, tuple[Prepare, str, int, str]] = {
     "code": (lambda run, root: lay_trap(run / LAST), "", 1, f"{LAST}; more than tensors"),
     "another model": (lambda run, root: widen(run), "", 1, f"{LAST}; of another model"),
     "a damaged configuration": (
-        lambda run, root: spoil(run / "config.yaml"), "", 1, "{run}/config.yaml",
+        lambda run, root: damage(run / "config.yaml"), "", 1, "{run}/config.yaml",
     ),
     "no record": (lambda run, root: (run / "run.json").unlink(), "", 1, "{run}; run.json"),
     "an image changed": (
@@ -199,7 +199,7 @@ def test_a_killed_run_is_evaluated_at_its_best_epoch_also_on_test_images_alone(
     ("error", "ended", "status"),
     [(DataError("broken"), "failed", 1), (KeyboardInterrupt(), "interrupted", 130)],
 )
-def test_the_record_of_an_evaluation_that_was_not_finished_tells_it(
+def test_the_record_of_an_evaluation_has_how_it_ended(
     cli: Cli,
     finished: Path,
     tmp_path: Path,
@@ -211,7 +211,7 @@ def test_the_record_of_an_evaluation_that_was_not_finished_tells_it(
     def refuse(*given: object, **named: object) -> None:
         raise error
 
-    monkeypatch.setattr(evaluate, "evaluate_stages", refuse)
+    monkeypatch.setattr(evaluate, "evaluate_splits", refuse)
     result = cli("evaluate", f"run={finished}", f"output={tmp_path / 'out'}")
     assert result.status == status
     record = record_of(tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Weights that may not be used; how files and hubs are read is in tests/networks."""
+"""Weights that may not be used; how files and hubs are read is in tests/models."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_pickle_with_code_is_refused_and_not_executed(
     assert not (run / "checkpoints").exists()
 
 
-def test_weights_that_have_seen_the_test_images_are_refused(
+def test_weights_trained_on_the_test_images_are_refused(
     compose: Compose, finished_home: Path, tmp_path: Path
 ) -> None:
     before = content(finished_home / "run")
@@ -67,15 +67,15 @@ def test_weights_that_have_seen_the_test_images_are_refused(
     assert content(finished_home / "run") == before
 
 
-def test_no_image_that_judges_may_have_taught_whichever_part_it_is_in() -> None:
-    parts = ("train", "val", "calibration", "test")
-    rows = tuple(Sample(f"{x}.png", 0, None, x, 9, 9, 9, 9, "", x) for x in parts)
+def test_no_evaluated_image_may_be_a_training_image_of_the_weights() -> None:
+    splits = ("train", "val", "calibration", "test")
+    rows = tuple(Sample(f"{x}.png", 0, None, x, 9, 9, 9, 9, "", x) for x in splits)
     index = DataIndex(Path(), ("good",), rows)
     known = WeightsRecord("file", "/w", training_hashes=frozenset({"train", "of elsewhere"}))
     factory.refuse_training_images(known, index)
-    for part in parts[1:]:
-        with pytest.raises(WeightsError, match=rf"on 1 images.*such as {part}\.png"):
-            record = WeightsRecord("file", "/w", training_hashes=frozenset({part}))
+    for split in splits[1:]:
+        record = WeightsRecord("file", "/w", training_hashes=frozenset({split}))
+        with pytest.raises(WeightsError, match=rf"on 1 images.*such as {split}\.png"):
             factory.refuse_training_images(record, index)
 
 
@@ -88,7 +88,7 @@ def test_no_image_that_judges_may_have_taught_whichever_part_it_is_in() -> None:
         (("model=custom_resnet", "model.weights=imagnet"), "imagenet"),
     ],
 )
-def test_what_a_library_does_not_have_is_told_in_our_own_words(
+def test_a_model_that_a_library_does_not_have_is_an_error_with_suggestions(
     compose: Compose, settings: tuple[str, ...], expected: str
 ) -> None:
     config = compose("train", *QUICK_DATA, *settings)

@@ -16,17 +16,19 @@ import torch
 from built import Compose
 from PIL import Image
 from quick import ODD_NAME, check_error, content, draw, record_of, rows_of, temporary_files
-from small import CommandResult, Cli
+from small import Cli, CommandResult
 
 from capsule_inspection.config import checks
 from capsule_inspection.inference import prediction_folder, predictor
 from capsule_inspection.inference.predictor import Predictor
 from capsule_inspection.inference.torch_backend import TorchBackend
 from capsule_inspection.types import ConfigurationError, RunError
-from capsule_inspection.workflows.load_run import choose, open_predictor, open_run
-from capsule_inspection.workflows.predict import rows_of as rows_of_stream
+from capsule_inspection.workflows import hardware
+from capsule_inspection.workflows.load_run import choose_runtime, load_predictor
+from capsule_inspection.workflows.predict import _build_rows
 
 CPU = ("batch_size=2", "trainer=cpu", "trainer.threads=1", "workers=1")
+RUNTIME = hardware.RuntimeConfig("cpu", hardware.FLOAT32, channels_last=False, threads=1)
 
 
 @pytest.fixture
@@ -42,13 +44,13 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def opened(compose: Compose, finished_home: Path) -> Callable[..., Predictor]:
-    """The finished run as predict.py opens it: `opened("explain=all")`."""
+def loaded(compose: Compose, finished_home: Path) -> Callable[..., Predictor]:
+    """The finished run as predict.py loads it: `loaded("trainer.precision=bf16")`."""
 
     def call(*settings: str) -> Predictor:
         run = finished_home / "run"
         config = compose("predict", f"run={run}", "input=x", *CPU, *settings)
-        return open_predictor(run, choose(run, config.trainer), explain=config.explain)
+        return load_predictor(run, choose_runtime(run, config.trainer))
 
     return call
 
@@ -61,50 +63,50 @@ def without_log(output: Path) -> dict[str, bytes]:
     return {name: found for name, found in content(output).items() if name != "predict.log"}
 
 
-def test_a_folder_becomes_tables_pictures_and_a_gallery_and_goes_on_where_it_was_cut_short(
+def test_a_folder_becomes_tables_overlays_and_a_gallery_and_resumes_after_an_interruption(
     cli: Cli, finished: Path, photos: Path
 ) -> None:
-    output, pictures = photos / "result", sorted(str(path) for path in photos.iterdir())
+    output, images = photos / "result", sorted(str(path) for path in photos.iterdir())
     result = predict(cli, finished, photos, output, "explain=all")
     assert result.status == 0, result.err
     assert "6 images: " in result.out
     text = (output / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     found = [json.loads(line) for line in text]
-    assert [row["path"] for row in found] == pictures
+    assert [row["path"] for row in found] == images
     for row in found:
         with Image.open(output / row["overlay"]) as overlay:
             assert overlay.size == (32, 32)
     (large,) = (row for row in found if row["path"].endswith("large.png"))
-    assert any("50x30" in remark for remark in large["ood_warnings"])
+    assert any("50x30" in warning for warning in large["ood_warnings"])
     assert (large["width"], large["height"]) == (50, 30)
     page = (output / "index.html").read_text(encoding="utf-8")
     assert "<img src=x onerror" not in page
-    assert "Bright places in a picture" in page
+    assert "heat from low to high" in page
     record = json.loads((output / "prediction.json").read_text("utf-8"))
     assert (record["status"], record["precision"]) == ("finished", "32-true")
     assert not temporary_files(output)
 
-    whole = rows_of(output)
+    complete = rows_of(output)
     kept = [line for line in text if "3.png" not in line]
     (output / "predictions.jsonl").write_text("\n".join([*kept, '{"path": "cut sh']), "utf-8")
     (output / "predictions.csv").unlink()
     result = predict(cli, finished, photos, output, "explain=all")
-    assert "5 images are predicted, 1 remain" in result.out  # its own pictures are none of them
+    assert "5 images are predicted, 1 remain" in result.out  # its own overlays are none of them
     names = ("path", "status", "predicted_label", "is_defect", "ood_warnings")
-    for row, other in zip(rows_of(output), whole, strict=True):
+    for row, other in zip(rows_of(output), complete, strict=True):
         assert [row[name] for name in names] == [other[name] for name in names]
         for name in ("score", "p_good", "p_crack", "p_poke"):  # other batches round otherwise
             assert float(row[name]) == pytest.approx(float(other[name]), abs=1e-6)
 
     before = without_log(output)
     result = predict(cli, finished, photos, output, "explain=all", "overlays=defects")
-    check_error(result, "overlays=all", "overlays=defects is asked for now")
+    check_error(result, "overlays=all", "overlays=defects is set now")
     path = finished / "checkpoints" / "best.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     checkpoint["state_dict"]["network.head.bias"][0] += 1
     torch.save(checkpoint, path)
     result = predict(cli, finished, photos, output, "explain=all")
-    check_error(result, "were made with checkpoint=", "name another folder")
+    check_error(result, "were made with checkpoint=", "Name another folder")
     assert without_log(output) == before
 
 
@@ -139,19 +141,19 @@ def test_files_that_cannot_be_read_are_rows_and_alone_are_read_again(
     assert [row["status"] for row in rows_of(folder)] == ["ok", "ok", "ok", "error", "ok"]
 
 
-def test_a_full_disk_is_told_in_one_message(
+def test_a_full_disk_is_one_error_message(
     cli: Cli, finished_home: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*given: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(prediction_folder.Results, "add", refuse)
+    monkeypatch.setattr(prediction_folder.PredictionFolder, "add", refuse)
     result = predict(cli, finished_home / "run", photos, tmp_path / "out")
     check_error(result, "the disk is full ([Errno 28] No space left on device)", "Free some space")
 
 
-def test_an_image_that_changes_while_it_is_read_is_not_what_was_answered(
-    opened: Callable[..., Predictor], photos: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_image_that_changes_while_it_is_read_has_its_earlier_identity(
+    loaded: Callable[..., Predictor], photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, read = photos / "2.png", predictor.read_image
 
@@ -160,14 +162,14 @@ def test_an_image_that_changes_while_it_is_read_is_not_what_was_answered(
         draw(path, seed=7, size_px=44)
         return pixels
 
-    assert opened().read(path).identity == prediction_folder.identity(path)
+    assert loaded().read(path).identity == prediction_folder.identity(path)
     monkeypatch.setattr(predictor, "read_image", read_and_change)
-    (answered,) = opened().stream([path], batch_size=2, workers=1)
-    assert answered.identity != prediction_folder.identity(path)
+    (predicted,) = loaded().stream([path], batch_size=2, workers=1)
+    assert predicted.identity != prediction_folder.identity(path)
 
 
-def test_only_pictures_that_show_where_the_model_looks_are_called_coloured(
-    opened: Callable[..., Predictor],
+def test_only_overlays_with_an_explanation_are_coloured(
+    loaded: Callable[..., Predictor],
     photos: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -176,28 +178,30 @@ def test_only_pictures_that_show_where_the_model_looks_are_called_coloured(
     (tmp_path / "overlays").mkdir()
     paths = [photos / f"{number}.png" for number in range(4)]
 
-    def coloured(setting: str) -> set[bool]:
-        stream = opened(setting).stream(paths, batch_size=2, workers=1)
-        rows = list(rows_of_stream(tmp_path, stream, "all", first=0, workers=1))
+    used = loaded()
+
+    def coloured(explain: str) -> set[bool]:
+        stream = used.stream(paths, batch_size=2, workers=1, explain=explain)
+        rows = list(_build_rows(tmp_path, stream, "all", first=0, workers=1))
         assert all((tmp_path / row["overlay"]).is_file() for row in rows)
         return {row["coloured"] for row in rows}
 
-    assert coloured("explain=all") == {True}
-    assert coloured("explain=none") == {False}
-    monkeypatch.setattr(TorchBackend, "explain", lambda *given: None)  # as exported files do
+    assert coloured("all") == {True}
+    assert coloured("none") == {False}
+    monkeypatch.setattr(TorchBackend, "call", lambda *given: None)  # as exported files do
     caplog.set_level("INFO")
-    assert coloured("explain=all") == {False}
-    assert caplog.text.count("Where the model looks is not shown") == 1
+    assert coloured("all") == {False}
+    assert caplog.text.count("Explanations are not available") == 1
 
 
-def test_what_is_computed_has_the_precision_of_the_setting(
-    opened: Callable[..., Predictor], photos: Path
+def test_predictions_are_computed_in_the_precision_of_the_setting(
+    loaded: Callable[..., Predictor], photos: Path
 ) -> None:
     scores = []
     for precision in ("bf16", "32"):
-        found = opened(f"trainer.precision={precision}")
-        (answered,) = found.stream([photos / "0.png"], batch_size=1, workers=1)
-        scores.append(answered.answer.score)
+        used = loaded(f"trainer.precision={precision}")
+        (predicted,) = used.stream([photos / "0.png"], batch_size=1, workers=1)
+        scores.append(predicted.prediction.score)
     assert scores[0] != scores[1]
     assert scores[0] == pytest.approx(scores[1], abs=0.05)
     assert torch.get_float32_matmul_precision() == "highest"
@@ -210,15 +214,15 @@ def test_a_run_that_is_not_finished_or_has_no_checkpoint_is_refused(finished: Pa
         (finished / "run.json").write_text(json.dumps(changed), encoding="utf-8")
         expected = rf"not finished, its status is {status}.*train\.py resume="
         with pytest.raises(RunError, match=expected):
-            open_run(finished)
+            load_predictor(finished, RUNTIME)
     (finished / "run.json").write_text(json.dumps(record), encoding="utf-8")
     (finished / "checkpoints" / "best.ckpt").unlink()
     with pytest.raises(RunError, match=r"best\.ckpt.*there is no such checkpoint"):
-        open_run(finished)
+        load_predictor(finished, RUNTIME)
 
 
-class Harm:
-    """Would write a file if it were ever unpickled."""
+class Trap:
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -232,10 +236,10 @@ def test_a_checkpoint_that_carries_code_is_refused_and_not_run(
 ) -> None:
     path = finished / "checkpoints" / "best.ckpt"
     checkpoint = torch.load(path, weights_only=True)
-    torch.save({**checkpoint, "extra": Harm(tmp_path / "harmed")}, path)
+    torch.save({**checkpoint, "extra": Trap(tmp_path / "executed")}, path)
     result = predict(cli, finished, photos, tmp_path / "out")
     check_error(result, "more than tensors and plain values")
-    assert not (tmp_path / "harmed").exists()
+    assert not (tmp_path / "executed").exists()
 
 
 def test_an_empty_folder_is_refused_before_the_model_is_read(
@@ -244,10 +248,10 @@ def test_an_empty_folder_is_refused_before_the_model_is_read(
     (tmp_path / "photos").mkdir()
     (finished / "checkpoints" / "best.ckpt").write_bytes(b"x")
     result = predict(cli, finished, tmp_path / "photos", tmp_path / "out")
-    check_error(result, "expected photographs")
+    check_error(result, "expected images")
 
 
-def test_settings_that_cannot_be_meant_are_refused(
+def test_invalid_settings_are_refused(
     cli: Cli, compose: Compose, finished_home: Path, tmp_path: Path
 ) -> None:
     run = finished_home / "run"

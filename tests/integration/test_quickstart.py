@@ -1,4 +1,4 @@
-"""experiment=quickstart: brought weights, masks, painted and pasted defects, on small images."""
+"""experiment=quickstart: bundled weights, masks, synthetic and pasted defects, small images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from small import SMALL, Cli
 
 
 @pytest.mark.slow
-def test_its_run_begins_with_the_brought_weights_and_is_evaluated_and_predicted_alike(
+def test_quickstart_starts_from_bundled_weights_and_is_evaluated_and_predicted_alike(
     cli: Cli, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"

@@ -161,7 +161,7 @@ def check_predictions(cli: Cli, compose: Compose, run: Path, folder: Path) -> Pr
     scores = [row["score"] for row in rows_of(folder / "evaluated")]
     assert scores == [row["score"] for row in rows_of_test(run)]
     predict_test_images(cli, run, folder / "predicted")
-    check_agreement(folder / "predicted", folder / "evaluated", tolerance=HALF)
+    check_agreement(folder / "predicted", folder / "evaluated")
     is_good = {row["predicted_label"] == "good" for row in rows_of(folder / "predicted")}
     assert is_good == {True, False}
     config = compose("app", f"run={run}", "trainer=cpu", "trainer.threads=1")

@@ -1,4 +1,4 @@
-"""Predictions of an evaluation as arrays: overlap with masks, and the pointing game."""
+"""Predictions of an evaluation as arrays: explanations, overlap with masks, pointing game."""
 
 from __future__ import annotations
 
@@ -8,13 +8,25 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
+from small_inference_models import (
+    ANOMALY_DETECTION,
+    CLASSIFICATION,
+    HEIGHT,
+    SEGMENTATION,
+    WIDTH,
+    build_images,
+    build_inference_model,
+    build_metadata,
+)
 
+from capsule_inspection.data.module import EvaluationBatch
+from capsule_inspection.inference.predictor import Predictor, stack
+from capsule_inspection.inference.torch_backend import TorchBackend
 from capsule_inspection.metrics import intervals
 from capsule_inspection.tasks.adapter import pointing_metrics
-from capsule_inspection.tasks.classification.adapter import ClassificationTask
+from capsule_inspection.tasks.classification.inference_model import ClassificationInferenceModel
 from capsule_inspection.types import TEST, Estimate, Predictions
-from capsule_inspection.workflows.evaluate import overlap_of_images
+from capsule_inspection.workflows.evaluate import overlap_of_images, predict_split
 
 PEAK = (10, 1)
 
@@ -57,17 +69,84 @@ def test_maps_are_compared_with_the_masks_of_their_images() -> None:
     assert pointing_metrics(np.arange(4), np.ones((4, 25, 4)), data_of(masks_of())) == {}
 
 
-@pytest.mark.parametrize(("masked", "is_told"), [((1,), True), ((), False), ((0,), False)])
-def test_a_network_without_explanations_is_reported_where_masks_are_known(
-    masked: tuple[int, ...], is_told: bool, caplog: pytest.LogCaptureFixture
+def predict_images(masks: np.ndarray, *, details: bool, task: str = CLASSIFICATION) -> Predictions:
+    """Predictions of images 0 to 3 by a small model; the part is the whole crop."""
+    backend = TorchBackend(build_inference_model(task), device="cpu", precision="32-true")
+    images = [read.image for read in build_images(4) if read.image is not None]
+    data = data_of(masks)
+    data.evaluation_batches = lambda split: [
+        EvaluationBatch(np.array(rows), stack([images[row] for row in rows]))
+        for rows in ([0, 1], [2, 3])
+    ]
+    return predict_split(Predictor(build_metadata(task), backend), data, TEST, details=details)
+
+
+def crop_masks(*numbers: int) -> np.ndarray:
+    masks = np.zeros((4, HEIGHT, WIDTH), np.uint8)
+    masks[list(numbers), 10:20, 10:20] = 1
+    return masks
+
+
+def test_only_defects_with_a_mask_are_explained_and_only_with_details() -> None:
+    found = predict_images(crop_masks(0, 1, 3), details=True).explanations
+    assert found is not None
+    assert found.index.tolist() == [1, 3]
+    assert found.maps.shape == (2, HEIGHT, WIDTH)
+    assert predict_images(crop_masks(1), details=False).explanations is None
+
+
+@pytest.mark.parametrize(
+    ("masked", "details", "task", "is_logged"),
+    [
+        ((1, 3), True, CLASSIFICATION, True),
+        ((1, 3), False, CLASSIFICATION, False),
+        ((), True, CLASSIFICATION, False),
+        ((0,), True, CLASSIFICATION, False),
+        ((1, 3), True, ANOMALY_DETECTION, False),
+    ],
+    ids=["missed", "without details", "without masks", "a good image", "another task"],
+)
+def test_missing_explanations_are_reported_once_where_they_would_be_compared_with_masks(
+    masked: tuple[int, ...],
+    details: bool,
+    task: str,
+    is_logged: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    probabilities = np.full((4, 3), 1 / 3)
-    label = np.array([0, 1, 2, 2])
-    predictions = Predictions(np.arange(4), label, probabilities, np.ones(4), label)
-    task = ClassificationTask(OmegaConf.create({"seed": 0}))
+    monkeypatch.setattr(ClassificationInferenceModel, "explain", lambda *given: None)
     caplog.set_level(logging.INFO)
-    task.metrics(predictions, data_of(masks_of(*masked)), split=TEST)
-    assert ("Explanations are not available" in caplog.text) is is_told
+    assert predict_images(crop_masks(*masked), details=details, task=task).explanations is None
+    assert caplog.text.count("Explanations are not available") == is_logged
+
+
+def test_reconstructions_are_details_of_anomaly_detection() -> None:
+    found = predict_images(crop_masks(), details=True, task=ANOMALY_DETECTION)
+    assert found.reconstruction is not None
+    assert found.reconstruction.shape == (4, HEIGHT, WIDTH, 3)
+    found = predict_images(crop_masks(), details=False, task=ANOMALY_DETECTION)
+    assert found.reconstruction is None
+
+
+def test_arrays_of_an_evaluation_are_the_predictions_of_its_images() -> None:
+    found = predict_images(crop_masks(1), details=True, task=SEGMENTATION)
+    backend = TorchBackend(build_inference_model(SEGMENTATION), device="cpu", precision="32-true")
+    predictor = Predictor(build_metadata(SEGMENTATION), backend)
+    images = [read.image for read in build_images(4) if read.image is not None]
+    expected = [
+        of_one
+        for rows in ([0, 1], [2, 3])
+        for of_one in predictor.predict_arrays(stack([images[row] for row in rows]))
+        if of_one is not None
+    ]
+    assert found.index.tolist() == [0, 1, 2, 3]
+    assert found.label.tolist() == [0, 1, 2, 2]
+    assert found.predicted_label.tolist() == [of_one.label for of_one in expected]
+    assert found.score.tolist() == [of_one.score for of_one in expected]
+    assert found.threshold == expected[0].threshold
+    for name in ("probabilities", "anomaly_map", "predicted_mask"):
+        of_each = [getattr(of_one, name) for of_one in expected]
+        assert np.array_equal(getattr(found, name), np.stack(of_each)), name
 
 
 def test_overlap_of_an_image_is_that_of_any_defect_and_unknown_without_a_mask() -> None:

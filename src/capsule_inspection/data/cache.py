@@ -13,13 +13,13 @@ import json
 import logging
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from capsule_inspection.data.cache_folder import report_write_errors
 from capsule_inspection.data.preprocessing import PreprocessConfig, crop_image
 from capsule_inspection.data.validation import DecodedSample
 from capsule_inspection.types import DataError, DataIndex
@@ -96,21 +96,21 @@ def find_cache(index: DataIndex, *, folder: Path, config: PreprocessConfig) -> I
 
 
 class CacheWriter:
-    """A cache in the making; takes its rows in any order, from several threads.
+    """Writes a cache; several threads add its rows, in any order.
 
     A context manager: the unfinished file is removed at the end. One writer at a time may use a
-    `folder` and `name`; see `locked`.
+    `folder` and `name`; see `hold_lock`.
     """
 
     def __init__(self, folder: Path, name: str, *, config: PreprocessConfig, count: int) -> None:
-        """Reserve `count` rows. Raises DataError where there is no room for them."""
+        """Reserve `count` rows. Raises DataError where the disk is too full."""
         self.folder, self.config, self.count = folder, config, count
         self.dtype = _row_type(config)
-        # NumPy pads a header so that it has room for any number of rows.
+        # NumPy pads the header, so its length does not depend on the number of rows.
         self._start = len(_header(self.dtype, count))
         self.partial = folder / f"{name}.partial"
         self._lock = threading.Lock()
-        with reporting(self.partial):
+        with report_write_errors(self.partial):
             folder.mkdir(parents=True, exist_ok=True)
             self._check_space()
             self._file = self.partial.open("w+b")
@@ -141,7 +141,7 @@ class CacheWriter:
     def finish(self, index: DataIndex, rows: Sequence[int]) -> ImageCache:
         """Keep these rows, in ascending order, as the cache of an index, and open it."""
         path = _cache_path(index, self.folder, self.config)
-        with reporting(path):
+        with report_write_errors(path):
             for new, row in enumerate(rows):
                 if new != row:
                     self._write(new, self._read(row))
@@ -168,7 +168,7 @@ class CacheWriter:
 
     def _write(self, row: int, content: bytes) -> None:
         """Through the file, not through a map: a full disk is an error, not a signal."""
-        with self._lock, reporting(self.partial):
+        with self._lock, report_write_errors(self.partial):
             self._file.seek(self._offset(row))
             self._file.write(content)
 
@@ -209,38 +209,3 @@ def _cache_path(index: DataIndex, folder: Path, config: PreprocessConfig) -> Pat
         "images": [[sample.sha256, sample.label, sample.mask_sha256] for sample in index.samples],
     }
     return folder / f"{hashlib.sha256(json.dumps(content).encode()).hexdigest()}.npy"
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file that is to be written, whose folder is made where it is missing.
-
-    Waits, with a message, while another process holds it. Raises DataError, naming
-    data.cache_folder, where the folder cannot be written.
-    """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(path.with_suffix(".lock"))
-    with reporting(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            log.info("another run writes %s; waiting for it.", path)
-            lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def reporting(path: Path) -> Iterator[None]:
-    """Turn an OSError of a file in the cache's folder into a DataError with the remedy."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be written ({error.strerror or error}). "
-            "Make room, or choose another folder with data.cache_folder."
-        ) from error

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from capsule_inspection.data.cache import CacheWriter, ImageCache, find_cache, locked
+from capsule_inspection.data.cache import CacheWriter, ImageCache, find_cache
+from capsule_inspection.data.cache_folder import hold_lock
 from capsule_inspection.data.duplicates import (
     Group,
     ThumbnailWriter,
@@ -27,7 +28,7 @@ from capsule_inspection.data.file_facts import FileFacts, facts_path, load_facts
 from capsule_inspection.data.image_io import MAX_PIXELS
 from capsule_inspection.data.index import validate_samples
 from capsule_inspection.data.layouts import FoundSamples
-from capsule_inspection.data.native_crops import CropMeasure, find_native_size
+from capsule_inspection.data.native_size import NativeSizeMeasure, find_native_size
 from capsule_inspection.data.parallel import keep_freed_memory
 from capsule_inspection.data.preprocessing import PreprocessConfig
 from capsule_inspection.data.progress import progress_bar
@@ -97,7 +98,7 @@ def load_dataset(
     loader = _Loader(found, config, check_size or (lambda size: None))
     stored = loader.find()
     if not stored.is_complete:
-        with locked(facts_path(config.cache_folder / "index", found.root)):
+        with hold_lock(facts_path(config.cache_folder / "index", found.root)):
             # Another process may have read them meanwhile; what is verified now stays verified.
             loader.config = replace(config, verify="fast") if stored.index else config
             stored = loader.find()
@@ -138,7 +139,7 @@ class _Loader:
                 folder = config.cache_folder / "duplicates"
                 thumbnails = stack.enter_context(ThumbnailWriter(folder, count))
             if stored.image_size is None:
-                crops = CropMeasure(count, roi=config.roi, margin=config.margin)
+                crops = NativeSizeMeasure(count, roi=config.roi, margin=config.margin)
             elif stored.cache is None:
                 rows = stack.enter_context(self._cache_writer(stored.image_size))
             index = self._validate([made for made in (rows, thumbnails, crops) if made])

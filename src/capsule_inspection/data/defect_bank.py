@@ -19,9 +19,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from capsule_inspection.data.cache import locked, reporting
+from capsule_inspection.data.cache_folder import hold_lock, report_write_errors
 from capsule_inspection.data.defect_rendering import GoodImages, SynthesisConfig, render_patches
-from capsule_inspection.data.parallel import Progress
+from capsule_inspection.data.progress import Progress
 from capsule_inspection.files import atomic_write, remove_partial
 from capsule_inspection.synthetic import DEFECT_VERSION
 from capsule_inspection.types import DataError
@@ -140,7 +140,7 @@ def load_or_render(
     slots = len(good.rows) * config.variants
     bank = _load(path, slots=slots)
     if bank is None:
-        with locked(path):
+        with hold_lock(path):
             bank = _load(path, slots=slots)
             if bank is None:
                 _write(path, good, config, workers=workers, progress=progress)
@@ -188,9 +188,9 @@ def _write(
     progress: Progress | None,
 ) -> None:
     """Render into a temporary file, which gets its name when it is complete."""
-    with reporting(path):
+    with report_write_errors(path):
         remove_partial(path)
-    with reporting(path), atomic_write(path) as part, part.open("wb") as file:
+    with report_write_errors(path), atomic_write(path) as part, part.open("wb") as file:
         table = np.zeros(len(good.rows) * config.variants, _SLOT)
         np.save(file, table)  # its place; filled in when all is rendered
         patches = render_patches(good, config, workers=workers)

@@ -20,8 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from capsule_inspection.data.cache import reporting
-from capsule_inspection.data.parallel import Progress, in_order
+from capsule_inspection.data.cache_folder import report_write_errors
+from capsule_inspection.data.parallel import in_order
+from capsule_inspection.data.progress import Progress
 from capsule_inspection.data.validation import DecodedSample
 from capsule_inspection.files import atomic_write_text
 from capsule_inspection.types import DataError, DataIndex
@@ -70,7 +71,7 @@ class ThumbnailWriter:
     def __init__(self, folder: Path, count: int) -> None:
         self.folder, self.count = folder, count
         self._lock = threading.Lock()
-        with reporting(folder):
+        with report_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed in __exit__)
 
@@ -85,7 +86,7 @@ class ThumbnailWriter:
         from capsule_inspection.data.similarity import make_thumbnail
 
         thumbnail = make_thumbnail(decoded.image, decoded.foreground)
-        with self._lock, reporting(self.folder):
+        with self._lock, report_write_errors(self.folder):
             self._file.seek(decoded.row * thumbnail.nbytes)
             self._file.write(thumbnail.tobytes())
 
@@ -102,7 +103,7 @@ class ThumbnailWriter:
         groups: list[Group] = []
         if len(distinct) > 1:
             shape = (self.count, *THUMBNAIL_SIZE)
-            with reporting(self.folder):
+            with report_write_errors(self.folder):
                 self._file.truncate(math.prod(shape))  # the last ones may be bad files
             thumbnails = np.memmap(self._file, np.uint8, mode="r", shape=shape)
             chosen = [rows[number] for number in distinct]

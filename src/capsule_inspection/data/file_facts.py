@@ -1,7 +1,7 @@
-"""What is known of files between runs, so that a warm start does not read them again.
+"""Hash, size and validity of the files of a data set, so that a warm start does not read them.
 
-One file for each root, keyed by relative path, in gzipped JSON, whose checksum detects damage. It
-is a convenience: where it is damaged or of another version, all files are read again.
+One gzipped JSON for each root, keyed by relative path; gzip's checksum detects damage. Where it is
+damaged or of another version, all files are read again.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from capsule_inspection.data.cache_folder import report_write_errors
 from capsule_inspection.files import atomic_write
-from capsule_inspection.types import DataError
 
 _log = logging.getLogger(__name__)
 _VERSION = 3
 
 
 class FileFacts(NamedTuple):
-    """What is known of a file that was read in full, and its size and time of change then.
+    """Facts about a file from the last time that it was read in full.
 
-    `is_empty` tells of masks whether they have no defect; it is None for images. `classes` are
-    the class indices of a mask that has a class for each pixel. `num_classes` is the number of
-    classes for which the facts hold, 0 where they hold for any.
+    `is_empty` is true for masks without a defect, and None for images. `classes` are the class
+    indices of a mask that has a class for each pixel. `num_classes` is the number of classes for
+    which the facts hold, 0 where they hold for any.
     """
 
     size_bytes: int
@@ -42,7 +42,7 @@ class FileFacts(NamedTuple):
 
 
 def facts_path(folder: Path, root: Path) -> Path:
-    """Where the facts of a root are kept."""
+    """The file with the facts of a root."""
     key = hashlib.sha256(os.fsencode(root.absolute())).hexdigest()[:16]
     return folder / f"index-{key}.json.gz"
 
@@ -64,13 +64,11 @@ def load_facts(path: Path) -> dict[str, FileFacts]:
 
 
 def save_facts(path: Path, facts: Mapping[str, FileFacts]) -> None:
-    """Write the facts; the file appears whole or not at all. Raises DataError where it cannot."""
+    """Write the facts atomically. Raises DataError where this fails."""
     rows = [(name, *known) for name, known in facts.items()]
-    try:
-        with atomic_write(path) as partial, gzip.open(partial, "wt", 1, encoding="utf-8") as stream:
-            stream.write(json.dumps([_VERSION, rows]))
-    except OSError as error:
-        raise DataError(
-            f"{path}: the index cannot be written ({error.strerror}). Free the disk, or set "
-            "data.cache_folder to a place that can be written to."
-        ) from error
+    with (
+        report_write_errors(path),
+        atomic_write(path) as partial,
+        gzip.open(partial, "wt", 1, encoding="utf-8") as stream,
+    ):
+        stream.write(json.dumps([_VERSION, rows]))

@@ -19,9 +19,6 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _LARGEST_THRESHOLD = 2**25
 """Constants of mallopt(3), and the largest value that every version of glibc takes."""
 
-Progress = Callable[[int, int], None]
-"""Called with how many images are done and how many there are."""
-
 
 def in_order(
     function: Callable[[Item], Result], items: Iterable[Item], *, workers: int

@@ -6,14 +6,17 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+Progress = Callable[[int, int], None]
+"""Shows progress; its arguments are the numbers of finished and of all items."""
+
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar, called with (done, total), that appears with the first call."""
-    from rich.progress import Progress, TaskID
+def progress_bar(title: str) -> Iterator[Progress]:
+    """A progress bar that appears with the first call."""
+    from rich import progress
 
-    bar = Progress(transient=True, disable=not sys.stdout.isatty())
-    tasks: list[TaskID] = []
+    bar = progress.Progress(transient=True, disable=not sys.stdout.isatty())
+    tasks: list[progress.TaskID] = []
 
     def show(done: int, total: int) -> None:
         if not tasks:

@@ -118,7 +118,9 @@ class AnomalyDetectionTask(Task):
     def lightning_module(
         self, network: Model, data: InspectionDataModule
     ) -> AnomalyDetectionModule:
+        """Raises ConfigurationError where the anomaly map needs what the network lacks."""
         task = self.config.task
+        self.inference_model(network, {}, channels_last=data.settings.channels_last)
         return AnomalyDetectionModule(
             network,
             loss=ReconstructionLoss(dict(task.loss_weights), data.normalisation),

@@ -1,6 +1,6 @@
 """The size of a data set's crops at the images' own resolution, for tiling.
 
-One size for all, in which the largest part has room. It is measured once and kept, since every
+All crops have one size, which fits the largest part. It is measured once and stored, since every
 image must be decoded for it.
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from capsule_inspection.data.cache import reporting
+from capsule_inspection.data.cache_folder import report_write_errors
 from capsule_inspection.data.validation import DecodedSample
 from capsule_inspection.files import atomic_write_text
 from capsule_inspection.types import DataIndex
@@ -30,7 +30,7 @@ _VERSION = 1
 def find_native_size(
     index: DataIndex, *, folder: Path, roi: Roi, margin: float
 ) -> tuple[int, int] | None:
-    """Height and width that were measured earlier; None where there are none."""
+    """The stored height and width; None where none are stored."""
     path = _size_path(index, folder, roi, margin)
     if not path.is_file():
         return None
@@ -38,7 +38,7 @@ def find_native_size(
     return height, width
 
 
-class CropMeasure:
+class NativeSizeMeasure:
     """Measures the crop of each image; see `validation.Consumer`."""
 
     def __init__(self, count: int, *, roi: Roi, margin: float) -> None:
@@ -67,7 +67,7 @@ class CropMeasure:
         largest = (sizes[has_part] if has_part.any() else sizes).max(axis=0)
         height, width = (-(-int(np.ceil(side)) // _STEP_PX) * _STEP_PX for side in largest)
         path = _size_path(index, folder, self.roi, self.margin)
-        with reporting(path):
+        with report_write_errors(path):
             atomic_write_text(path, json.dumps([height, width]))
         return height, width
 

@@ -16,7 +16,7 @@ from capsule_inspection.data import dataset, validation
 from capsule_inspection.data.dataset import DatasetConfig, load_dataset
 from capsule_inspection.data.image_io import read_image
 from capsule_inspection.data.layouts import FoundSamples
-from capsule_inspection.data.native_crops import find_native_size
+from capsule_inspection.data.native_size import find_native_size
 from capsule_inspection.types import ConfigurationError
 
 
@@ -81,7 +81,7 @@ def test_what_was_measured_is_kept_and_read_without_a_lock(
     first = size_of(found, tmp_path, workers=3)
     monkeypatch.setattr(validation, "decode_image", None)
     with monkeypatch.context() as patch:
-        patch.setattr(dataset, "locked", None)  # as from a folder that is only read
+        patch.setattr(dataset, "hold_lock", None)  # as from a folder that is only read
         assert size_of(found, tmp_path) == first
     index, _ = load(found, tmp_path, image_size=None, enlarge=False)
     settings: dict[str, Any] = {"folder": tmp_path / "native", "roi": "auto", "margin": 0.05}
