@@ -43,7 +43,7 @@ bench: $(STAMP) ## speed and memory, as ratios; nothing else should run meanwhil
 tensorboard: $(STAMP) ## browse the curves of all runs
 	$(VENV)/bin/tensorboard --logdir outputs $(ARGS)
 
-app: $(STAMP) ## a local page to drop photographs on; ARGS="run=..." names the run
+app: $(STAMP) ## a local page to drop images on; ARGS="run=..." names the run
 	$(PYTHON) app.py $(ARGS)
 
 clean: ## remove the environment, drawn data and caches; runs in outputs/ stay

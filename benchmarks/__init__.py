@@ -1,1 +1,1 @@
-"""Speed and memory of the program, as ratios; `make bench`, see README.md in this folder."""
+"""Benchmarks of speed and memory; `make bench`, see README.md in this folder."""

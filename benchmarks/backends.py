@@ -1,7 +1,7 @@
-"""Exported models against PyTorch: ResNet18, one image at a time.
+"""Exported models compared to PyTorch: ResNet18, one image at a time.
 
-Random weights, which take as long as trained ones. Crops are in memory, so that the backend alone
-is timed; each has the cores that this process may use.
+The weights are random. Preprocessed images are in memory, so that only the backend is timed; each
+has all cores of this process.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import our_training, predictors
-from benchmarks.figures import Row, interleave, ratios
+from benchmarks import predictors, training
+from benchmarks.measurements import Measurement, interleave, ratios
 from benchmarks.sizes import Sizes
 from capsule_inspection.inference.exported import get_format
 from capsule_inspection.inference.predictor import Predictor
@@ -24,23 +24,23 @@ from capsule_inspection.types import EXPORT_SUFFIXES
 from capsule_inspection.workflows.hardware import available_cores
 
 TARGET = 1.5
-"""How much faster than PyTorch at least one backend should be."""
+"""Speedup over PyTorch that at least one backend reaches."""
 _CALIBRATION = 16
 
 
-def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
-    """Milliseconds of each backend, and how much faster it is."""
-    parts = our_training.prepare([*our_training.overrides(sizes), "trainer=cpu"])
-    predictor = predictors.predictor_of(parts)
-    images = [predictor.read(path).image for path in predictors.photographs(parts, _CALIBRATION)]
-    crops = [{IMAGE: image.image[None]} for image in images if image is not None]
+def measure(sizes: Sizes, *, rounds: int) -> list[Measurement]:
+    """Measure milliseconds and speedup of each backend."""
+    parts = training.build_parts([*training.label_overrides(sizes), "trainer=cpu"])
+    predictor = predictors.build_predictor(parts)
+    images = [predictor.read(path).image for path in predictors.image_files(parts, _CALIBRATION)]
+    inputs = [{IMAGE: image.image[None]} for image in images if image is not None]
     with tempfile.TemporaryDirectory() as folder:
-        backends = {"torch": predictor.backend, **_export(predictor, crops, Path(folder))}
+        backends = {"torch": predictor.backend, **_export(predictor, inputs, Path(folder))}
         seconds = interleave(
-            {name: _timed(backend, crops) for name, backend in backends.items()}, rounds=rounds
+            {name: _timed(backend, inputs) for name, backend in backends.items()}, rounds=rounds
         )
     rows = [
-        Row(f"resnet18, one crop: {name}", tuple(1000 * value for value in of), "ms")
+        Measurement(f"resnet18, one image: {name}", tuple(1000 * value for value in of), "ms")
         for name, of in seconds.items()
     ]
     speedups = {name: ratios(seconds["torch"], of) for name, of in seconds.items()}
@@ -48,9 +48,9 @@ def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
     best = max(EXPORT_SUFFIXES, key=lambda name: float(np.median(speedups[name])))
     for name, samples in speedups.items():
         target = TARGET if name == best else None
-        rows.append(Row(f"torch / {name}", samples, target=target, at_least=True))
+        rows.append(Measurement(f"torch / {name}", samples, target=target, at_least=True))
     rows += [
-        Row(f"{name} / {name} int8", ratios(seconds[name], seconds[f"{name} int8"]))
+        Measurement(f"{name} / {name} int8", ratios(seconds[name], seconds[f"{name} int8"]))
         for name in EXPORT_SUFFIXES
         if f"{name} int8" in seconds
     ]
@@ -58,7 +58,7 @@ def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
 
 
 def _export(
-    predictor: Predictor, crops: Sequence[Mapping[str, np.ndarray]], folder: Path
+    predictor: Predictor, inputs: Sequence[Mapping[str, np.ndarray]], folder: Path
 ) -> dict[str, Backend]:
     model = copy.deepcopy(predictor.backend.model).eval()
     model.make_exportable()
@@ -69,16 +69,16 @@ def _export(
         backends[name] = export_format.open(path, threads=available_cores())
         if export_format.int8_packages is not None:
             quantized = folder / f"{name}_int8{suffix}"
-            export_format.quantize(path, quantized, predictor.metadata, crops)
+            export_format.quantize(path, quantized, predictor.metadata, inputs)
             backends[f"{name} int8"] = export_format.open(quantized, threads=available_cores())
     return backends
 
 
-def _timed(backend: Backend, crops: Sequence[Mapping[str, np.ndarray]]) -> Callable[[], float]:
+def _timed(backend: Backend, inputs: Sequence[Mapping[str, np.ndarray]]) -> Callable[[], float]:
     def run() -> float:
         began = time.perf_counter()
-        for crop in crops:
-            backend.run(crop)
-        return (time.perf_counter() - began) / len(crops)
+        for one in inputs:
+            backend.run(one)
+        return (time.perf_counter() - began) / len(inputs)
 
     return run

@@ -1,7 +1,7 @@
-"""A data set that is new: validated, hashed, cached and searched for near-duplicates.
+"""Time to validate, hash, cache and search a new data set for near-duplicates.
 
-Against a plain loop that only decodes each image once with Pillow, with as many threads. What
-is left of the difference is finding the part, cropping, resizing and comparing.
+Compared to a plain loop that only decodes each image once with Pillow, with as many threads. The
+difference is finding the part, cropping, resizing and comparing.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.altered_copies import ensure_copies
-from benchmarks.figures import Row, interleave, ratios
+from benchmarks.image_copies import ensure_image_copies
+from benchmarks.measurements import Measurement, interleave, ratios
 from benchmarks.processes import run_python
 from benchmarks.sizes import REPOSITORY, Sizes
 from capsule_inspection.workflows.hardware import available_cores
@@ -26,31 +26,33 @@ WIDTH = 224
 TARGET = 2.5
 
 
-def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
-    """Milliseconds an image, cold and warm, and the ratio to decoding alone."""
+def measure(sizes: Sizes, *, rounds: int) -> list[Measurement]:
+    """Measure milliseconds per image, cold and warm, and the ratio to decoding alone."""
     count = sizes.cold_start_images
-    root = ensure_copies(count, drawn=sizes.cold_start_drawn, size_px=sizes.size_px)
+    root = ensure_image_copies(count, rendered=sizes.cold_start_rendered, size_px=sizes.size_px)
     warm: list[float] = []
 
-    def start() -> float:
+    def load() -> float:
         with tempfile.TemporaryDirectory() as cache:
             cold, again = (
-                json.loads(_run("growth_worker", str(root), cache, str(WIDTH))) for _ in range(2)
+                json.loads(_run("dataset_worker", str(root), cache, str(WIDTH))) for _ in range(2)
             )
         warm.append(again["find"] + again["load"])
         return float(cold["find"] + cold["load"])
 
     seconds = interleave(
-        {"ours": start, "plain": lambda: float(_run("cold_start", str(root)))},
+        {"load": load, "plain": lambda: float(_run("cold_start", str(root)))},
         rounds=rounds,
         warm_up=False,
     )
     title = f"of {count:,} images of {sizes.size_px} x {sizes.size_px}"
     return [
-        Row(f"cold start {title}", _per_image(seconds["ours"], count), "ms an image"),
-        Row("decoding alone", _per_image(seconds["plain"], count), "ms an image"),
-        Row("cold start : decoding", ratios(seconds["ours"], seconds["plain"]), target=TARGET),
-        Row(f"warm start {title}", _per_image(warm, count), "ms an image"),
+        Measurement(f"cold start {title}", _per_image(seconds["load"], count), "ms per image"),
+        Measurement("decoding alone", _per_image(seconds["plain"], count), "ms per image"),
+        Measurement(
+            "cold start / decoding", ratios(seconds["load"], seconds["plain"]), target=TARGET
+        ),
+        Measurement(f"warm start {title}", _per_image(warm, count), "ms per image"),
     ]
 
 

@@ -1,8 +1,6 @@
-"""Forward and backward passes of networks with depthwise convolutions, with and without our own.
+"""Forward and backward pass in bfloat16, with depthwise convolutions in float32 and without.
 
-In bfloat16, without an optimizer's step, which is the same for both.
-
-On a CPU without bfloat16 in hardware runs train in float32, and there is nothing to measure.
+Skipped on a CPU without bfloat16 in hardware, where runs train in float32.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from collections.abc import Callable
 import timm
 import torch
 
-from benchmarks.figures import Row, interleave, ratios
+from benchmarks.measurements import Measurement, interleave, ratios
 from benchmarks.sizes import Sizes
 from capsule_inspection.models.layers import convert_depthwise_to_float32
 from capsule_inspection.workflows.hardware import supports_bf16
@@ -22,23 +20,28 @@ NETWORKS = ("efficientnet_b0", "mobilenetv3_small_100")
 TARGET = 0.8
 
 
-def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
-    """A row for each network: our step by the plain one, channels-last."""
-    rows = []
+def measure(sizes: Sizes, *, rounds: int) -> list[Measurement]:
+    """Measure the ratio of both for each network, channels-last."""
+    found = []
     for name in NETWORKS:
-        figure = f"step with depthwise in float32 / all in bfloat16, {name}"
+        metric = f"step with depthwise in float32 / all in bfloat16, {name}"
         if not supports_bf16("cpu"):
-            rows.append(Row(figure, (), target=TARGET, note="no bfloat16 in hardware"))
+            found.append(Measurement(metric, (), target=TARGET, note="no bfloat16 in hardware"))
             continue
-        steps = {"ours": _step(name, sizes, ours=True), "plain": _step(name, sizes, ours=False)}
+        steps = {
+            "float32": _step(name, sizes, float32=True),
+            "plain": _step(name, sizes, float32=False),
+        }
         seconds = interleave(steps, rounds=rounds)
-        rows.append(Row(figure, ratios(seconds["ours"], seconds["plain"]), target=TARGET))
-    return rows
+        found.append(
+            Measurement(metric, ratios(seconds["float32"], seconds["plain"]), target=TARGET)
+        )
+    return found
 
 
-def _step(name: str, sizes: Sizes, *, ours: bool) -> Callable[[], float]:
+def _step(name: str, sizes: Sizes, *, float32: bool) -> Callable[[], float]:
     network = timm.create_model(name, num_classes=6)
-    if ours:
+    if float32:
         convert_depthwise_to_float32(network)
     network.to(memory_format=torch.channels_last)
     image = torch.rand(sizes.batch_size, 3, *sizes.image_size)

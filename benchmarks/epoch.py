@@ -1,12 +1,12 @@
-"""An epoch of ours against one of the plain loop, on the same files."""
+"""Time of an epoch, compared to the plain loop on the same files."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
 
-from benchmarks import our_training
-from benchmarks.figures import Row, interleave, ratios
+from benchmarks import training
+from benchmarks.measurements import Measurement, interleave, ratios
 from benchmarks.plain_loop import PlainTraining
 from benchmarks.sizes import Sizes
 from capsule_inspection.types import TRAIN, VAL
@@ -15,11 +15,11 @@ from capsule_inspection.workflows import hardware
 TARGET = 0.38
 
 
-def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
-    """Rows for the training batches alone, and for whole epochs of both."""
-    arguments = [*our_training.overrides(sizes), "trainer=cpu"]
-    parts = our_training.prepare(arguments)
-    files = our_training.trained_and_validated(parts)
+def measure(sizes: Sizes, *, rounds: int) -> list[Measurement]:
+    """Measure training batches, and epochs with validation."""
+    arguments = [*training.label_overrides(sizes), "trainer=cpu"]
+    parts = training.build_parts(arguments)
+    files = {stage: training.labelled_files(parts, stage) for stage in (TRAIN, VAL)}
     plain = PlainTraining(
         train=files[TRAIN],
         val=files[VAL],
@@ -27,34 +27,34 @@ def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
         image_size=sizes.image_size,
         batch_size=sizes.batch_size,
     )
-    whole: dict[str, list[float]] = {"ours": [], "plain": []}
+    whole: dict[str, list[float]] = {"training": [], "plain": []}
 
-    def ours() -> float:
+    def train_epoch() -> float:
         with tempfile.TemporaryDirectory() as folder:
-            times = our_training.time_epochs(arguments, Path(folder, "run"))
-        whole["ours"].append(times.whole)
+            times = training.time_epochs(arguments, Path(folder, "run"))
+        whole["training"].append(times.whole)
         return times.training
 
-    def theirs() -> float:
+    def plain_epoch() -> float:
         training, with_validation = plain.time_epoch()
         whole["plain"].append(with_validation)
         return training
 
-    seconds = interleave({"ours": ours, "plain": theirs}, rounds=rounds)
+    seconds = interleave({"training": train_epoch, "plain": plain_epoch}, rounds=rounds)
     bf16 = "" if hardware.supports_bf16("cpu") else ", no bf16 here: float32"
     note = f"{len(files[TRAIN])} images{bf16}"
-    counted = {name: values[-rounds:] for name, values in whole.items()}
+    timed = {name: values[-rounds:] for name, values in whole.items()}
     return [
-        Row(
+        Measurement(
             "training epoch / plain loop",
-            ratios(seconds["ours"], seconds["plain"]),
+            ratios(seconds["training"], seconds["plain"]),
             target=TARGET,
             note=note,
         ),
-        Row(
+        Measurement(
             "training epoch with validation and checkpoints / plain loop with validation",
-            ratios(counted["ours"], counted["plain"]),
+            ratios(timed["training"], timed["plain"]),
         ),
-        Row("training epoch", tuple(seconds["ours"]), "s"),
-        Row("training epoch of the plain loop", tuple(seconds["plain"]), "s"),
+        Measurement("training epoch", tuple(seconds["training"]), "s"),
+        Measurement("training epoch of the plain loop", tuple(seconds["plain"]), "s"),
     ]

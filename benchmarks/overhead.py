@@ -1,61 +1,56 @@
-"""What data, augmentation and the trainer cost above the bare optimizer steps."""
+"""Cost of data loading, augmentation and the trainer on top of the bare optimizer steps."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
 
-from benchmarks import our_training
-from benchmarks.bare_steps import BareSteps, augmented_batches
-from benchmarks.figures import Row, interleave, ratios
+from benchmarks import training
+from benchmarks.measurements import Measurement, interleave, ratios
+from benchmarks.optimizer_steps import OptimizerSteps, augmented_batches
 from benchmarks.sizes import Sizes
 
 TARGET = 1.08
 
 
-def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
-    """Rows for the training batches (the target's), and for the whole epoch; of each task."""
+def measure(sizes: Sizes, *, rounds: int) -> list[Measurement]:
+    """Measure training batches and whole epochs of each task."""
+    overrides = {
+        "resnet18": training.label_overrides(sizes),
+        "resnet18 with masks": training.mask_overrides(sizes),
+        "autoencoder": training.autoencoder_overrides(sizes),
+        "unet": training.segmentation_overrides(sizes),
+    }
     return [
-        *_rows([*our_training.overrides(sizes), "trainer=cpu"], "", rounds=rounds),
-        *_rows(
-            [*our_training.mask_overrides(sizes), "trainer=cpu"],
-            "resnet18 with masks: ",
-            rounds=rounds,
-        ),
-        *_rows(
-            [*our_training.one_class_overrides(sizes), "trainer=cpu"],
-            "autoencoder: ",
-            rounds=rounds,
-        ),
-        *_rows(
-            [*our_training.segmentation_overrides(sizes), "trainer=cpu"], "unet: ", rounds=rounds
-        ),
+        measurement
+        for name, given in overrides.items()
+        for measurement in _measure_task([*given, "trainer=cpu"], name, rounds=rounds)
     ]
 
 
-def _rows(arguments: list[str], of: str, *, rounds: int) -> list[Row]:
-    parts = our_training.prepare(arguments)
-    bare = BareSteps(parts, augmented_batches(parts))
+def _measure_task(arguments: list[str], name: str, *, rounds: int) -> list[Measurement]:
+    parts = training.build_parts(arguments)
+    steps = OptimizerSteps(parts, augmented_batches(parts))
     whole: list[float] = []
 
-    def ours() -> float:
+    def train_epoch() -> float:
         with tempfile.TemporaryDirectory() as folder:
-            times = our_training.time_epochs(arguments, Path(folder, "run"))
+            times = training.time_epochs(arguments, Path(folder, "run"))
         whole.append(times.whole)
         return times.training
 
-    seconds = interleave({"ours": ours, "bare": bare.time_epoch}, rounds=rounds)
+    seconds = interleave({"training": train_epoch, "steps": steps.time_epoch}, rounds=rounds)
     return [
-        Row(
-            f"{of}training batches of an epoch / bare steps",
-            ratios(seconds["ours"], seconds["bare"]),
+        Measurement(
+            f"{name}: training batches of an epoch / optimizer steps",
+            ratios(seconds["training"], seconds["steps"]),
             target=TARGET,
             note="without validation and checkpoints",
         ),
-        Row(
-            f"{of}whole epoch / bare steps",
-            ratios(whole[-rounds:], seconds["bare"]),
-            note="with validation, figures and both checkpoints",
+        Measurement(
+            f"{name}: whole epoch / optimizer steps",
+            ratios(whole[-rounds:], seconds["steps"]),
+            note="with validation, metrics and both checkpoints",
         ),
-        Row(f"{of}bare steps of an epoch", tuple(seconds["bare"]), "s"),
+        Measurement(f"{name}: optimizer steps of an epoch", tuple(seconds["steps"]), "s"),
     ]

@@ -1,8 +1,8 @@
-"""Photographs through trained models: a single one, and a folder, against what cannot be saved.
+"""Prediction of a single image and of a folder, compared to the lower bound of their time.
 
-The U-Net: from the file of a photograph to marked regions, against the network's passes alone.
-Both models: a folder of photographs to rows and pictures, against the larger of decoding alone and
-the passes alone, which overlap. ResNet18: the time that one photograph takes.
+U-Net: from an image file to regions, compared to the forward passes alone. U-Net and ResNet18: from
+a folder of images to rows and overlays, compared to the larger of decoding alone and the forward
+passes alone, which overlap. ResNet18: the latency of one image.
 """
 
 from __future__ import annotations
@@ -10,143 +10,144 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from capsule_inspection.inference.engines import IMAGE
 
-from benchmarks import our_training, predictors
-from benchmarks.figures import Row, interleave, ratios
-from benchmarks.our_training import Parts
+from benchmarks import predictors, training
+from benchmarks.measurements import Measurement, interleave, ratios
 from benchmarks.sizes import Sizes
+from benchmarks.training import TrainingParts
 from capsule_inspection.data.image_io import read_image
 from capsule_inspection.data.parallel import in_order
-from capsule_inspection.inference.metadata import CLASSIFICATION
 from capsule_inspection.inference.prediction_folder import OVERLAYS
-from capsule_inspection.inference.predictor import ALL, Predictor, Read
+from capsule_inspection.inference.predictions import PredictedImage
+from capsule_inspection.inference.predictor import ALL, NONE, Predictor, stack
 from capsule_inspection.workflows.hardware import available_cores
-from capsule_inspection.workflows.predict import network_threads, rows_of
+from capsule_inspection.workflows.predict import backend_threads, build_rows
 
-ONE_TARGET, FOLDER_TARGET = 1.3, 1.15
+SINGLE_TARGET, FOLDER_TARGET = 1.3, 1.15
 BATCH_SIZE = 8
-_PHOTOGRAPHS = 12
+_SINGLE_IMAGES = 12
 
 
-def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
-    """Rows for the U-Net and for ResNet18."""
-    unet = our_training.prepare([*our_training.segmentation_overrides(sizes), "trainer=cpu"])
-    random = ("model=resnet18", "model.weights=none")
-    resnet18 = our_training.prepare([*random, *our_training.data_overrides(sizes), "trainer=cpu"])
+def measure(sizes: Sizes, *, rounds: int) -> list[Measurement]:
+    """Measure the U-Net and ResNet18."""
+    unet = training.build_parts([*training.segmentation_overrides(sizes), "trainer=cpu"])
+    resnet18 = training.build_parts(
+        ["model=resnet18", "model.weights=none", *training.data_overrides(sizes), "trainer=cpu"]
+    )
     return [
-        *_one_by_one(unet, sizes, rounds=rounds),
-        *_folder(unet, sizes, rounds=rounds),
-        *_folder(resnet18, sizes, rounds=rounds),
+        *_measure_single_images(unet, sizes, rounds=rounds),
+        *_measure_folder(unet, sizes, rounds=rounds),
+        *_measure_folder(resnet18, sizes, rounds=rounds),
     ]
 
 
-def _one_by_one(parts: Parts, sizes: Sizes, *, rounds: int) -> list[Row]:
-    """As predict.py does it: in float32."""
-    predictor = predictors.predictor_of(parts)
-    paths = predictors.photographs(parts, _PHOTOGRAPHS)
-    crops = [_crop(read) for read in map(predictor.read, paths)]
+def _measure_single_images(parts: TrainingParts, sizes: Sizes, *, rounds: int) -> list[Measurement]:
+    predictor = predictors.build_predictor(parts)
+    paths = predictors.image_files(parts, _SINGLE_IMAGES)
+    inputs = _preprocess(predictor, paths, batch_size=1)
     seconds = interleave(
         {
-            "ours": _timed(lambda: [predictor.answer([predictor.read(path)]) for path in paths]),
-            "passes": _timed(lambda: [predictor.engine.run({IMAGE: crop}) for crop in crops]),
+            "predict": _timed(lambda: [_predict_file(predictor, path) for path in paths]),
+            "passes": _timed(lambda: [predictor.backend.run(batch) for batch in inputs]),
         },
         rounds=rounds,
     )
-    each = {name: tuple(value / len(paths) for value in of) for name, of in seconds.items()}
-    size = f"{sizes.size_px}x{sizes.size_px}"
+    per_image = {name: tuple(value / len(paths) for value in of) for name, of in seconds.items()}
+    name = f"unet: file of {sizes.size_px}x{sizes.size_px} to regions"
     return [
-        Row(
-            f"unet: file of {size} to regions / passes, float32",
-            ratios(*each.values()),
-            target=ONE_TARGET,
-        ),
-        Row(f"unet: file of {size} to regions, float32", each["ours"], "s"),
-        Row("unet: passes of one photograph, float32", each["passes"], "s"),
+        Measurement(f"{name} / forward passes", ratios(*seconds.values()), target=SINGLE_TARGET),
+        Measurement(name, per_image["predict"], "s"),
+        Measurement("unet: forward passes of an image", per_image["passes"], "s"),
     ]
 
 
-def _folder(parts: Parts, sizes: Sizes, *, rounds: int) -> list[Row]:
-    """As predict.py does it by default: in float32, with a picture for each photograph."""
-    predictor = predictors.predictor_of(parts)
-    paths = predictors.photographs(parts, sizes.predicted_images)
+def _measure_folder(parts: TrainingParts, sizes: Sizes, *, rounds: int) -> list[Measurement]:
+    predictor = predictors.build_predictor(parts)
+    paths = predictors.image_files(parts, sizes.predicted_images)
     cores = available_cores()
-    reads = [predictor.read(path) for path in paths]
-    batches = [
-        predictor.stacked(reads[first : first + BATCH_SIZE])
-        for first in range(0, len(reads), BATCH_SIZE)
-    ]
-    work = {
-        "ours": _timed(lambda: _predict(predictor, paths, workers=cores)),
+    inputs = _preprocess(predictor, paths, batch_size=BATCH_SIZE)
+    is_classifier = parts.config.task.name == "classification"
+    functions = {
+        "predict": _timed(lambda: _predict_folder(predictor, paths)),
         "decoding": _timed(lambda: list(in_order(read_image, paths, workers=cores))),
-        "passes": _timed(lambda: [predictor.engine.run(batch) for batch in batches]),
+        "passes": _timed(lambda: [predictor.backend.run(batch) for batch in inputs]),
     }
-    classifies = parts.config.task.name == CLASSIFICATION
-    if classifies:
-        explaining = Predictor(predictor.description, predictor.engine, explain=ALL)
-        work["explained"] = _timed(lambda: _predict(explaining, paths, workers=cores))
-    seconds = interleave(work, rounds=rounds)
-    larger = [max(pair) for pair in zip(seconds["decoding"], seconds["passes"], strict=True)]
-    ratio = ratios(seconds["ours"], larger)
+    if is_classifier:
+        functions["explain"] = _timed(lambda: _predict_folder(predictor, paths, explain=ALL))
+    seconds = interleave(functions, rounds=rounds)
+    bound = [max(pair) for pair in zip(seconds["decoding"], seconds["passes"], strict=True)]
+    per_image = {name: tuple(value / len(paths) for value in of) for name, of in seconds.items()}
     model = parts.config.model.name
-    what = f"{model}: folder of {len(paths)} PNG of {sizes.size_px}x{sizes.size_px}"
-    each = {name: tuple(value / len(paths) for value in of) for name, of in seconds.items()}
-    rows = [
-        Row(f"{what} / the larger of decoding and passes", ratio, target=FOLDER_TARGET),
-        Row(f"{model}: a photograph of the folder", each["ours"], "s"),
-        Row(f"{model}: decoding alone", each["decoding"], "s"),
-        Row(f"{model}: passes alone", each["passes"], "s"),
-    ]
-    if not classifies:
-        return rows
-    explained = Row(
-        f"{model}: a photograph of the folder, each with an explanation", each["explained"], "s"
-    )
-    return [*rows, explained, *_latency(predictor, paths)]
-
-
-def _latency(predictor: Predictor, paths: Sequence[Path]) -> list[Row]:
-    """One photograph after the other through the loaded predictor, from its file to its answer."""
-    predictor.answer([predictor.read(paths[0])])
-    seconds = [
-        _timed(lambda path=path: predictor.answer([predictor.read(path)]))() for path in paths
-    ]
-    return [
-        Row("resnet18: one photograph, median", (predictors.percentile(seconds, 0.5),), "s"),
-        Row(
-            "resnet18: one photograph, 99th percentile",
-            (predictors.percentile(seconds, 0.99),),
-            "s",
+    measurements = [
+        Measurement(
+            f"{model}: folder of {len(paths)} PNG of {sizes.size_px}x{sizes.size_px} "
+            "/ larger of decoding and forward passes",
+            ratios(seconds["predict"], bound),
+            target=FOLDER_TARGET,
         ),
+        Measurement(f"{model}: an image of the folder", per_image["predict"], "s"),
+        Measurement(f"{model}: decoding alone", per_image["decoding"], "s"),
+        Measurement(f"{model}: forward passes alone", per_image["passes"], "s"),
+    ]
+    if not is_classifier:
+        return measurements
+    explained = f"{model}: an image of the folder, with explanation"
+    return [
+        *measurements,
+        Measurement(explained, per_image["explain"], "s"),
+        *_measure_latency(predictor, paths),
     ]
 
 
-def _predict(predictor: Predictor, paths: Sequence[Path], *, workers: int) -> int:
-    """As predict.py does it: the network leaves cores to the threads that read."""
-    torch.set_num_threads(network_threads(workers))
+def _measure_latency(predictor: Predictor, paths: Sequence[Path]) -> list[Measurement]:
+    """Time of one image after the other, from its file to its prediction."""
+    _predict_file(predictor, paths[0])  # warm-up
+    seconds = [_timed(partial(_predict_file, predictor, path))() for path in paths]
+    return [
+        Measurement(f"resnet18: latency, {name}", (float(np.quantile(seconds, level)),), "s")
+        for name, level in (("median", 0.5), ("99th percentile", 0.99))
+    ]
+
+
+def _predict_file(predictor: Predictor, path: Path) -> PredictedImage:
+    return predictor.predict([predictor.read(path)])[0]
+
+
+def _preprocess(
+    predictor: Predictor, paths: Sequence[Path], *, batch_size: int
+) -> list[dict[str, np.ndarray]]:
+    images = [image for path in paths if (image := predictor.read(path).image) is not None]
+    assert len(images) == len(paths)
+    return [
+        stack(images[first : first + batch_size]) for first in range(0, len(images), batch_size)
+    ]
+
+
+def _predict_folder(predictor: Predictor, paths: Sequence[Path], *, explain: str = NONE) -> int:
+    """Number of rows; the backend leaves cores to the threads that read, as in predict.py."""
+    workers = available_cores()
+    torch.set_num_threads(backend_threads(workers))
     try:
         with tempfile.TemporaryDirectory() as folder:
             output = Path(folder)
             (output / OVERLAYS).mkdir()
-            stream = predictor.stream(paths, batch_size=BATCH_SIZE, workers=workers)
-            return sum(1 for _ in rows_of(output, stream, "all", first=0, workers=workers))
+            stream = predictor.stream(
+                paths, batch_size=BATCH_SIZE, workers=workers, explain=explain
+            )
+            return sum(1 for _ in build_rows(output, stream, "all", first=0, workers=workers))
     finally:
         torch.set_num_threads(workers)
 
 
-def _crop(read: Read) -> np.ndarray:
-    assert read.prepared is not None
-    return read.prepared.image[None]
-
-
-def _timed(work: Callable[[], object]) -> Callable[[], float]:
+def _timed(function: Callable[[], object]) -> Callable[[], float]:
     def run() -> float:
         began = time.perf_counter()
-        work()
+        function()
         return time.perf_counter() - began
 
     return run

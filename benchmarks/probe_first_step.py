@@ -14,7 +14,7 @@ run = entry.run
 
 
 def run_watched(action: Callable[[Any], object], **settings: Any) -> int:
-    """As `entry.run`; torch is told of the hook when train.py would import it anyway."""
+    """As `entry.run`; registers the hook where train.py imports torch anyway."""
 
     def watched(config: Any) -> object:
         from torch.optim.optimizer import register_optimizer_step_post_hook

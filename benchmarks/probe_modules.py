@@ -1,4 +1,4 @@
-"""Runs a script with its arguments and prints last how many slow libraries it has imported."""
+"""Runs a script with its arguments and prints last the number of slow libraries that it imports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs train.py with a sweep; prints the seconds from each job's end to the next first step."""
+"""Runs a sweep of train.py; prints the seconds from the end of each job to the next first step."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from capsule_inspection.config import entry
 run = entry.run
 
 
-class Watch:
-    """The task function, with a look at the clock behind each job and at the next first step."""
+class GapTimer:
+    """The task function; measures the time from the end of a job to the next first step."""
 
     def __init__(self, action: Callable[[Any], object]) -> None:
         self.action = action
@@ -35,17 +35,17 @@ class Watch:
             self.ended = time.perf_counter()
 
     def step(self) -> None:
-        """Called behind each optimizer step; counts the first of each job but the first."""
+        """Called after each optimizer step; records the first step of each further job."""
         if self.ended is not None:
             self.gaps_s.append(time.perf_counter() - self.ended)
             self.ended = None
 
 
 def run_watched(action: Callable[[Any], object], **settings: Any) -> int:
-    """As `entry.run`, without the report, and with the gaps at the end."""
-    watch = Watch(action)
-    status = run(watch, **{**settings, "after_sweep": None})
-    print(json.dumps(watch.gaps_s))
+    """As `entry.run`, without the report; prints the gaps last."""
+    timer = GapTimer(action)
+    status = run(timer, **{**settings, "after_sweep": None})
+    print(json.dumps(timer.gaps_s))
     sys.exit(status)
 
 

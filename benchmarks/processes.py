@@ -1,4 +1,4 @@
-"""Commands run as a user would: how long they took, and how much memory."""
+"""Runs commands as a user does, and measures their time and memory."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from pathlib import Path
 from typing import IO
 
 _POLL_S = 0.1
-_SHOWN = 2000
+_MAX_SHOWN = 2000
 
 
 @dataclass(frozen=True)
-class Finished:
-    """What a command cost; `cpu_s` and `peak_bytes` include the processes it started.
+class ProcessResult:
+    """Cost and output of a command; `cpu_s` and `peak_bytes` include its child processes.
 
-    `peak_bytes` is of the largest one of them, `together_bytes` the largest sum that was seen.
+    `peak_bytes` is of the largest process, `total_peak_bytes` the largest sum over all processes.
     """
 
     seconds: float
     cpu_s: float
     peak_bytes: int
-    together_bytes: int
+    total_peak_bytes: int
     out: str
 
 
 def run_python(
     *arguments: str, folder: Path, status: int = 0, watch_memory: bool = False
-) -> Finished:
+) -> ProcessResult:
     """Run this Python with `arguments` in `folder`.
 
-    Raises RuntimeError with the end of what was printed where it ends with another status.
+    Raises RuntimeError with the end of its output where it ends with another status.
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         began = time.perf_counter()
@@ -47,20 +47,20 @@ def run_python(
             stdout=out,
             stderr=err,
         )
-        watch = _Watch(process.pid) if watch_memory else None
+        watch = _MemoryWatch(process.pid) if watch_memory else None
         _, ended, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(ended)
-        together = watch.finish() if watch else 0
-        printed, complaint = _read(out), _read(err)
+        total = watch.finish() if watch else 0
+        printed, errors = _read(out), _read(err)
     if process.returncode != status:
         raise RuntimeError(
             f"{' '.join(arguments)}: expected exit status {status}, found {process.returncode}:\n"
-            f"{(printed + complaint)[-_SHOWN:]}"
+            f"{(printed + errors)[-_MAX_SHOWN:]}"
         )
     unit = 1 if sys.platform == "darwin" else 1024
-    return Finished(
-        seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit, together, printed
+    return ProcessResult(
+        seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit, total, printed
     )
 
 
@@ -77,14 +77,14 @@ def status_bytes(name: str, pid: int | str = "self") -> int:
     raise LookupError(f"/proc/{pid}/status has no {name}; this needs Linux 4.5 or newer.")
 
 
-class _Watch:
-    """Largest sum of resident memory of a process and its children, looked at now and then."""
+class _MemoryWatch:
+    """Largest sum of resident memory of a process and its children, polled."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._largest = 0
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._poll_memory, daemon=True)
         self._thread.start()
 
     def finish(self) -> int:
@@ -92,7 +92,7 @@ class _Watch:
         self._thread.join()
         return self._largest
 
-    def _look(self) -> None:
+    def _poll_memory(self) -> None:
         while not self._ended.wait(_POLL_S):
             self._largest = max(self._largest, resident_bytes(self._pid))
 
@@ -107,9 +107,9 @@ def resident_bytes(pid: int) -> int:
     except psutil.Error:
         return 0
     total = 0
-    for member in family:
+    for process in family:
         try:
-            total += member.memory_info().rss
-        except psutil.Error:  # it ended meanwhile
+            total += process.memory_info().rss
+        except psutil.Error:  # it has ended meanwhile
             continue
     return total

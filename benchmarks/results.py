@@ -1,4 +1,4 @@
-"""What the machine is, and the file that keeps what was measured on it."""
+"""Description of the machine, and the file of its results."""
 
 from __future__ import annotations
 
@@ -11,33 +11,35 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import Row, is_met
+from benchmarks.measurements import Measurement, is_met
 from benchmarks.sizes import REPOSITORY, WORK_FOLDER
 from capsule_inspection.files import atomic_write_text
 from capsule_inspection.workflows import hardware
 from capsule_inspection.workflows.record import git_commit, installed_versions
 
 
-def file_of_today() -> Path:
+def results_path() -> Path:
     """outputs/benchmarks/<date>_<machine>.json; results of one day are appended to it."""
     name = re.sub(r"[^A-Za-z0-9-]+", "-", platform.node()).strip("-") or "machine"
     return WORK_FOLDER / f"{datetime.now(UTC):%Y-%m-%d}_{name}.json"
 
 
-def append(file: Path, subject: str, rows: Sequence[Row], *, quick: bool) -> None:
-    """Add the rows of a subject to the file, with what they were measured on."""
+def append_results(
+    file: Path, subject: str, measurements: Sequence[Measurement], *, quick: bool
+) -> None:
+    """Add the measurements of a subject to the file, with the machine and versions."""
     entries = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
     entry = {
         "subject": subject,
         "measured": datetime.now(UTC).isoformat(timespec="seconds"),
         "quick": quick,
-        "machine": facts(),
-        "rows": [{**asdict(row), "value": row.value, "met": is_met(row)} for row in rows],
+        "machine": describe_environment(),
+        "rows": [{**asdict(one), "value": one.value, "met": is_met(one)} for one in measurements],
     }
     atomic_write_text(file, json.dumps([*entries, entry], indent=1) + "\n")
 
 
-def facts() -> dict[str, Any]:
+def describe_environment() -> dict[str, Any]:
     """Hardware and versions, as plain values."""
     runtime = hardware.RuntimeConfig("cpu", "32-true", True, hardware.available_cores())
     described = hardware.describe_hardware(runtime)
@@ -51,8 +53,8 @@ def facts() -> dict[str, Any]:
 
 
 def describe_machine() -> str:
-    """One line for people."""
-    found = facts()
+    """The machine in one line."""
+    found = describe_environment()
     bf16 = "in hardware" if found["bf16"] else "not in hardware: trained in float32"
     gpus = ", ".join(found["gpus"]) or "none"
     return (

@@ -1,4 +1,4 @@
-"""How large everything is: the sizes that the targets are for, and those of a smoke run."""
+"""Sizes of all benchmarks: those of the targets, and those of a smoke run."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ WORK_FOLDER = REPOSITORY / "outputs" / "benchmarks"
 
 @dataclass(frozen=True)
 class Sizes:
-    """`counts` are images of each kind, of `size_px`; four fifths of them are trained on."""
+    """`counts` are synthetic images of each class, of `size_px`; four fifths are for training."""
 
     counts: dict[str, int]
     size_px: int
     image_size: tuple[int, int]
     batch_size: int
     product_sizes: tuple[int, ...]
-    growth: tuple[int, ...]
-    growth_drawn: int
+    scaling: tuple[int, ...]
+    scaling_rendered: int
     cold_start_images: int
-    cold_start_drawn: int
+    cold_start_rendered: int
     gpu_images: int
     gpu_batch_size: int
     report_runs: tuple[int, int, int] = (50, 100, 200)
     report_images: int = 300
-    localisation_images: int = 150
-    localisation_size_px: int = 512
+    localization_images: int = 150
+    localization_size_px: int = 512
     predicted_images: int = 96
-    one_class_overrides: tuple[str, ...] = ()
+    autoencoder_overrides: tuple[str, ...] = ()
     mask_overrides: tuple[str, ...] = ()
     segmentation_overrides: tuple[str, ...] = ()
     memory_overrides: tuple[str, ...] = ()
@@ -49,10 +49,10 @@ FULL = Sizes(
     image_size=(224, 224),
     batch_size=32,
     product_sizes=(2048, 3072, 4096),
-    growth=(300, 3_000, 30_000),
-    growth_drawn=300,
+    scaling=(300, 3_000, 30_000),
+    scaling_rendered=300,
     cold_start_images=3_000,
-    cold_start_drawn=60,
+    cold_start_rendered=60,
     gpu_images=12_800,
     gpu_batch_size=256,
 )
@@ -62,18 +62,18 @@ QUICK = Sizes(
     image_size=(64, 64),
     batch_size=8,
     product_sizes=(256, 512),
-    growth=(30, 100, 300),
+    scaling=(30, 100, 300),
     report_runs=(5, 10, 20),
     report_images=60,
-    localisation_images=8,
-    localisation_size_px=64,
+    localization_images=8,
+    localization_size_px=64,
     predicted_images=10,
-    growth_drawn=30,
+    scaling_rendered=30,
     cold_start_images=30,
-    cold_start_drawn=15,
+    cold_start_rendered=15,
     gpu_images=200,
     gpu_batch_size=32,
-    one_class_overrides=(
+    autoencoder_overrides=(
         "task.image_size=[64,176]",
         "task.crop_size=[32,64]",
         "task.batch_size=8",

@@ -1,4 +1,4 @@
-"""How soon the command line answers, where nothing is trained."""
+"""Response time of the command line where nothing is trained."""
 
 from __future__ import annotations
 
@@ -7,55 +7,55 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks.figures import Row, interleave, ratios
+from benchmarks.measurements import Measurement, interleave, ratios
 from benchmarks.processes import run_python
 from benchmarks.sizes import REPOSITORY, Sizes
 
 TARGET_S = 1.5
 PROBE = Path(__file__).with_name("probe_modules.py")
 LIBRARIES = ("-c", "import hydra, omegaconf")
-QUESTIONS = {
+COMMANDS = {
     "--help": (("--help",), 0),
     "--cfg job": (("--cfg", "job"), 0),
     "mistyped option": (("task.epoch=3",), 2),
 }
-"""Arguments of train.py, and the exit status that they should end with."""
+"""Arguments of train.py and their exit status."""
 
 
-def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
-    """Rows for each question: seconds, the ratio to importing Hydra, and whether torch is there."""
+def measure(sizes: Sizes, *, rounds: int) -> list[Measurement]:
+    """Measure seconds, the ratio to importing Hydra, and the imports of torch, of each command."""
     train = str(REPOSITORY / "train.py")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 
-        def ask(*command: str, status: int = 0) -> float:
-            return run_python(*command, folder=folder, status=status).seconds
+        def run(*arguments: str, status: int = 0) -> float:
+            return run_python(*arguments, folder=folder, status=status).seconds
 
         measurements: dict[str, Callable[[], float]] = {
-            question: partial(ask, train, *arguments, status=status)
-            for question, (arguments, status) in QUESTIONS.items()
+            command: partial(run, train, *arguments, status=status)
+            for command, (arguments, status) in COMMANDS.items()
         }
-        measurements["libraries"] = partial(ask, *LIBRARIES)
+        measurements["libraries"] = partial(run, *LIBRARIES)
         seconds = interleave(measurements, rounds=rounds)
-        has_torch = {
-            question: imports_torch(train, *arguments, folder=folder)
-            for question, (arguments, _) in QUESTIONS.items()
+        slow_imports = {
+            command: count_slow_imports(train, *arguments, folder=folder)
+            for command, (arguments, _) in COMMANDS.items()
         }
-    rows = []
-    for question in QUESTIONS:
-        over = ratios(seconds[question], seconds["libraries"])
-        rows += [
-            Row(f"train.py {question}", tuple(seconds[question]), "s", target=TARGET_S),
-            Row(f"train.py {question} / import hydra, omegaconf", over),
-            Row(
-                f"train.py {question}: imports of torch, lightning, timm, torchvision",
-                (float(has_torch[question]),),
+    found = []
+    for command in COMMANDS:
+        ratio = ratios(seconds[command], seconds["libraries"])
+        found += [
+            Measurement(f"train.py {command}", tuple(seconds[command]), "s", target=TARGET_S),
+            Measurement(f"train.py {command} / import hydra, omegaconf", ratio),
+            Measurement(
+                f"train.py {command}: imports of torch, lightning, timm, torchvision",
+                (float(slow_imports[command]),),
                 target=0,
             ),
         ]
-    return rows
+    return found
 
 
-def imports_torch(*command: str, folder: Path) -> int:
-    """How many of the slow libraries a command imports."""
-    return int(run_python(str(PROBE), *command, folder=folder).out.splitlines()[-1])
+def count_slow_imports(*arguments: str, folder: Path) -> int:
+    """Number of slow libraries that a command imports."""
+    return int(run_python(str(PROBE), *arguments, folder=folder).out.splitlines()[-1])

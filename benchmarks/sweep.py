@@ -1,4 +1,4 @@
-"""What a job of a sweep costs beside its training: from one's end to the next one's first step."""
+"""Overhead of a sweep: time from the end of a job to the first step of the next."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 import tempfile
 from pathlib import Path
 
-from benchmarks import our_training
-from benchmarks.figures import Row
+from benchmarks import training
+from benchmarks.measurements import Measurement
 from benchmarks.processes import run_python
 from benchmarks.sizes import REPOSITORY, Sizes
 
@@ -16,15 +16,15 @@ JOBS = 4
 PROBE = Path(__file__).with_name("probe_sweep.py")
 
 
-def measure(sizes: Sizes, *, rounds: int) -> list[Row]:
-    """Rows for the default network and for ResNet18; the largest gap of each sweep."""
+def measure(sizes: Sizes, *, rounds: int) -> list[Measurement]:
+    """Measure the largest gap of a sweep of the default network, and of ResNet18."""
     trainings = {
-        "default model": our_training.data_overrides(sizes),
-        "resnet18": our_training.overrides(sizes),
+        "default model": training.data_overrides(sizes),
+        "resnet18": training.label_overrides(sizes),
     }
     return [
-        Row(
-            f"end of a job to the next one's first step, {name}",
+        Measurement(
+            f"end of a job to the first step of the next, {name}",
             tuple(_largest_gap(overrides) for _ in range(rounds)),
             "s",
             target=TARGET_S,

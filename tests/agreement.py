@@ -25,13 +25,13 @@ def rows_of_test(run: Path) -> Rows:
     return [row for row in rows_of(run) if row["split"] == "test"]
 
 
-def figures_of_test(run: Path) -> dict[str, Any]:
+def metrics_of_test(run: Path) -> dict[str, Any]:
     """The metrics of a run's test images."""
     return {key: value for key, value in metrics_of(run).items() if key.startswith("test/")}
 
 
 def evaluate(cli: Cli, run: Path, output: Path, *settings: str) -> CommandResult:
-    """The test images of a run, or what the settings name, by evaluate.py."""
+    """Run evaluate.py on the test images of a run, or on those of the settings."""
     result = cli("evaluate", f"run={run}", f"output={output}", *DEVICE, *settings)
     assert result.status == 0, result.err
     return result
@@ -73,7 +73,7 @@ def check_agreement(predicted: Path, evaluated: Path) -> None:
 def check_resumed(
     cli: Cli, task: type[InspectionModule], whole: Path, run: Path, *settings: str
 ) -> list[tuple[int, ...]]:
-    """A training cut short in its second epoch is resumed to the last digit of a `whole` run.
+    """Check that a training interrupted in its second epoch resumes to the metrics of `whole`.
 
     Returns the sizes of the training batches, one for each step that was kept.
     """

@@ -1,4 +1,4 @@
-"""Arithmetic of the benchmarks, and what the plain loop reads; nothing is timed here."""
+"""Arithmetic of the benchmarks, and the images of the plain loop; nothing is timed here."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from small import REPOSITORY, SMALL, SMALL_NETWORK
 from small_tasks import optimization
 
 from benchmarks import results
-from benchmarks.altered_copies import write_copies
-from benchmarks.bare_steps import loss_of
-from benchmarks.figures import Row, interleave, is_met, line, ratios
-from benchmarks.first_weights import main
-from benchmarks.growth import memory_rows, time_rows
+from benchmarks.dataset_scaling import memory_measurements, time_measurements
+from benchmarks.image_copies import write_copies
+from benchmarks.initial_weights import main
+from benchmarks.measurements import Measurement, format_line, interleave, is_met, ratios
+from benchmarks.optimizer_steps import compute_loss
 from benchmarks.plain_loop import MEAN, STD, FolderImages, make_loader
 from benchmarks.run import SUBJECTS, parse
-from capsule_inspection.models.classifier import build_custom_resnet
+from capsule_inspection.models.factory import build_custom_resnet
 from capsule_inspection.tasks.classification.lightning_module import ClassificationModule, MaskLoss
 from capsule_inspection.types import Batch
 
 
-def test_measurements_alternate_without_the_warm_up_and_ratios_are_of_each_round() -> None:
+def test_functions_alternate_after_the_warm_up_and_ratios_are_of_each_round() -> None:
     order: list[str] = []
 
-    def note(name: str) -> float:
+    def record(name: str) -> float:
         order.append(name)
         return float(len(order))
 
-    values = interleave({"a": lambda: note("a"), "b": lambda: note("b")}, rounds=2)
+    values = interleave({"a": lambda: record("a"), "b": lambda: record("b")}, rounds=2)
     assert order == ["a", "b"] * 3
     assert values == {"a": [3.0, 5.0], "b": [4.0, 6.0]}
     assert ratios([1.0, 9.0], [2.0, 3.0]) == (0.5, 3.0)
@@ -41,38 +41,40 @@ def test_measurements_alternate_without_the_warm_up_and_ratios_are_of_each_round
         ratios([1.0], [1.0, 2.0])
 
 
-def test_the_median_over_rounds_is_held_against_the_target() -> None:
+def test_the_median_over_rounds_is_compared_to_the_target() -> None:
     samples = (0.3, 0.35, 9.0)
-    assert Row("x", samples).value == 0.35
-    assert is_met(Row("x", samples, target=0.38)) is True
-    assert is_met(Row("x", samples, target=0.34)) is False
-    assert is_met(Row("x", samples, target=0.38, at_least=True)) is False
-    assert is_met(Row("x", samples)) is None
-    assert is_met(Row("x", (), target=0.38)) is None
-    row = Row("epoch", (0.3, 0.35, 0.4), target=0.38, note="no bf16")
-    assert line(row) == "epoch | 0.35 (0.3 to 0.4, 3 rounds); no bf16 | at most 0.38 | yes"
-    fast = Row("gpu", (7000.0,), "images/s", target=8000, at_least=True)
-    assert line(fast) == "gpu | 7,000 images/s | at least 8,000 images/s | NO"
-    assert line(Row("gpu", (), note="no GPU")) == "gpu | skipped: no GPU | - | -"
+    assert Measurement("x", samples).value == 0.35
+    assert is_met(Measurement("x", samples, target=0.38)) is True
+    assert is_met(Measurement("x", samples, target=0.34)) is False
+    assert is_met(Measurement("x", samples, target=0.38, at_least=True)) is False
+    assert is_met(Measurement("x", samples)) is None
+    assert is_met(Measurement("x", (), target=0.38)) is None
+    row = Measurement("epoch", (0.3, 0.35, 0.4), target=0.38, note="no bf16")
+    assert format_line(row) == "epoch | 0.35 (0.3 to 0.4, 3 rounds); no bf16 | at most 0.38 | yes"
+    fast = Measurement("gpu", (7000.0,), "images/s", target=8000, at_least=True)
+    assert format_line(fast) == "gpu | 7,000 images/s | at least 8,000 images/s | NO"
+    assert format_line(Measurement("gpu", (), note="no GPU")) == "gpu | skipped: no GPU | - | -"
 
 
-def test_growth_compares_the_time_of_an_image_between_the_two_largest_numbers() -> None:
-    *_, last = time_rows("index", {300: [9.0], 30_000: [3.0], 3_000: [2.0]})
+def test_scaling_compares_the_time_of_an_image_between_the_two_largest_numbers() -> None:
+    *_, last = time_measurements("index", {300: [9.0], 30_000: [3.0], 3_000: [2.0]})
     assert last.samples == (1.5,)
-    assert last.figure == "index, 30,000 : 3,000 an image"
+    assert last.metric == "index, 30,000 : 3,000 images, per image"
     starts = {
         count: [{"images": count, "end_bytes": 1e6 + 1024 * count, "peak_bytes": 4096 * count}]
         for count in (300, 3_000, 30_000)
     }
-    end, peak = memory_rows("cold", starts)
+    end, peak = memory_measurements("cold", starts)
     assert end.samples == pytest.approx((1.0,))
     assert peak.samples == pytest.approx((4.0,))
 
 
 def test_results_of_one_day_are_appended(tmp_path: Path) -> None:
     file = tmp_path / "benchmarks" / "today.json"
-    results.append(file, "epoch", [Row("a", (1.0, 2.0, 4.0), target=3.0)], quick=True)
-    results.append(file, "memory", [Row("b", ())], quick=False)
+    results.append_results(
+        file, "epoch", [Measurement("a", (1.0, 2.0, 4.0), target=3.0)], quick=True
+    )
+    results.append_results(file, "memory", [Measurement("b", ())], quick=False)
     first, second = json.loads(file.read_text())
     assert (first["subject"], first["quick"], second["subject"]) == ("epoch", True, "memory")
     assert first["rows"][0]["value"] == 2.0
@@ -104,7 +106,7 @@ def test_the_plain_loop_reads_each_file_once_and_normalises_it(tmp_path: Path) -
     torch.testing.assert_close(image, expected[:, None, None].expand(3, 4, 6))
 
 
-def test_altered_copies_differ_and_keep_their_masks(tmp_path: Path) -> None:
+def test_image_copies_differ_and_keep_their_masks(tmp_path: Path) -> None:
     source, folder = tmp_path / "source", tmp_path / "copies"
     for name in ("train/good/000.png", "test/crack/000.png", "ground_truth/crack/000_mask.png"):
         (source / name).parent.mkdir(parents=True)
@@ -117,11 +119,11 @@ def test_altered_copies_differ_and_keep_their_masks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mask_weight", [0.0, 2.0])
-def test_bare_steps_minimise_what_a_classifiers_training_minimises(mask_weight: float) -> None:
+def test_optimizer_steps_minimise_the_loss_of_the_training_step(mask_weight: float) -> None:
     size, criterion = (32, 48), torch.nn.CrossEntropyLoss()
     network = {"depths": [1, 1], "width": 8, "image_size": size, "mask_loss_weight": mask_weight}
     task = ClassificationModule(
-        build_custom_resnet(num_classes=3, weights="none", **network).network,
+        build_custom_resnet(num_classes=3, weights="none", **network).model,
         loss=criterion,
         num_classes=3,
         optimization=optimization(),
@@ -137,7 +139,7 @@ def test_bare_steps_minimise_what_a_classifiers_training_minimises(mask_weight: 
         valid=mask == mask,
         label_weight=torch.tensor([[0.7, 0.0, 0.3], [0.0, 0.0, 1.0]]),
     )
-    torch.testing.assert_close(loss_of(task, batch), task.training_step(batch, 0))
+    torch.testing.assert_close(compute_loss(task, batch), task.training_step(batch, 0))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,7 @@ def test_bare_steps_minimise_what_a_classifiers_training_minimises(mask_weight: 
         *(pytest.param(name, marks=pytest.mark.slow) for name in ("segmenter", "binary")),
     ],
 )
-def test_first_weights_are_measured_on_all_images_without_training(
+def test_initial_weights_are_measured_on_all_images_without_training(
     network: str, drawn_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     segmenter = ["model=unet", "model.weights=none"]
@@ -159,14 +161,14 @@ def test_first_weights_are_measured_on_all_images_without_training(
     folders = [f"data.{key}={drawn_folder / key}" for key in ("root", "cache_folder")]
     assert main([*SMALL, *settings, *folders]) == 0
     printed = capsys.readouterr().out
-    assert "first weights: random" in printed
-    assert "AUROC, good against defect: 0." in printed
+    assert "initial weights: random" in printed
+    assert "AUROC, good vs. defect: 0." in printed
     assert "n=45" in printed  # every image, whatever the split would have made of it
-    named = re.search(r"defects named right: 0\.\d+ \(.*\), n=25", printed)
-    assert bool(named) == ("defects named right" in printed) == (network != "binary")
+    found = re.search(r"accuracy on defects: 0\.\d+ \(.*\), n=25", printed)
+    assert bool(found) == ("accuracy on defects" in printed) == (network != "binary")
 
 
-def test_what_has_no_first_weights_to_measure_is_refused_in_one_line(
+def test_a_run_without_measurable_initial_weights_is_refused_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     missing = [*SMALL[2:], *SMALL_NETWORK, "data=mvtec", f"data.root={tmp_path / 'nowhere'}"]

@@ -16,7 +16,7 @@ import pytest
 from image_folders import found_in, load
 from PIL import Image
 
-from capsule_inspection.data import validation
+from capsule_inspection.data import sample_reader
 from capsule_inspection.data.cache import CacheWriter, ImageCache
 from capsule_inspection.data.crop import crop_classes, crop_mask, resize_crop
 from capsule_inspection.data.layouts import FoundSamples
@@ -217,7 +217,7 @@ def test_no_room_for_the_cache_is_a_data_error_and_leaves_nothing(
     assert not leftovers(tmp_path / "cache")
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 9, 1))
-    monkeypatch.setattr(validation, "decode_image", None)
+    monkeypatch.setattr(sample_reader, "decode_image", None)
     with pytest.raises(DataError, match="are free"):  # noticed before anything is decoded
         build(found, tmp_path / "cache", on_bad_file="skip")
 

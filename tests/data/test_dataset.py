@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from image_folders import load
 
-from capsule_inspection.data import validation
+from capsule_inspection.data import sample_reader
 from capsule_inspection.data.layouts import find_mvtec_samples
 from capsule_inspection.types import DataError
 
@@ -40,13 +40,13 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         monkeypatch.setattr(module, name, counted)
 
     for name in ("read_content", "decode_image", "decode_mask"):
-        count(validation, name)
+        count(sample_reader, name)
 
     def sha256(content: bytes) -> Any:
         counts["sha256"] += 1
         return hashlib.sha256(content)
 
-    monkeypatch.setattr(validation, "hashlib", SimpleNamespace(sha256=sha256))
+    monkeypatch.setattr(sample_reader, "hashlib", SimpleNamespace(sha256=sha256))
     return counts
 
 
@@ -118,7 +118,7 @@ def _load_and_wait(root: Path, folder: Path, started: Any) -> None:
         started.set()
         time.sleep(600)
 
-    validation._sample = wait  # type: ignore[assignment]
+    sample_reader._sample = wait  # type: ignore[assignment]
     load(find_mvtec_samples(root), folder, **ALL)
 
 
@@ -144,13 +144,13 @@ def test_a_killed_pass_leaves_nothing_and_the_next_one_succeeds(
 
 def _load_and_count(root: Path, folder: Path, start: Any, results: Any) -> None:
     counts: Counter[str] = Counter()
-    decode = validation.decode_image
+    decode = sample_reader.decode_image
 
     def counted(*arguments: Any, **options: Any) -> np.ndarray:
         counts["decoded"] += 1
         return decode(*arguments, **options)
 
-    validation.decode_image = counted  # type: ignore[assignment]
+    sample_reader.decode_image = counted  # type: ignore[assignment]
     start.wait()
     _, cache = load(find_mvtec_samples(root), folder, **ALL)
     results.put((counts["decoded"], int(cache.images.sum())))

@@ -48,6 +48,8 @@ def build(good: Good, folder: Path, **other: Any) -> SyntheticDefectBank:
     found, rows, sources, names = (
         chosen.pop(key) for key in ("roi_found", "rows", "sources", "names")
     )
+    found = np.ones(len(good[0]), bool) if found is None else found
+    names = names or [f"row {row}" for row in range(len(good[0]))]
     images = GoodImages(*good, found, sorted(rows), sorted(sources), names)
     return load_or_render(images, chosen.pop("config"), folder=folder, **chosen)
 
@@ -206,13 +208,13 @@ def test_a_damaged_file_is_made_anew_with_a_warning(
 def test_a_file_for_a_folder_and_a_full_disk_are_data_errors_and_leave_nothing(
     good: Good, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_space(*_: object) -> None:
+    def no_space(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"data\.cache_folder"):
         build(good, tmp_path / "file")
-    monkeypatch.setattr(defect_bank, "_fill_in", no_space)
+    monkeypatch.setattr(defect_bank, "render_patches", no_space)
     with pytest.raises(DataError, match=r"No space left.*data\.cache_folder"):
         build(good, tmp_path / "cache")
     assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"]

@@ -13,7 +13,7 @@ import pytest
 from image_folders import found_in, load
 from PIL import Image
 
-from capsule_inspection.data import duplicates, validation
+from capsule_inspection.data import duplicates, sample_reader
 from capsule_inspection.data.duplicates import Group, find_groups
 from capsule_inspection.data.image_io import read_image
 from capsule_inspection.data.layouts import FoundSamples
@@ -179,7 +179,7 @@ def test_second_search_reads_no_image_unless_the_result_is_damaged(
         (kept,) = (folder / "duplicates").glob("*.json")
         kept.write_text(damage)
         assert groups_of(found, folder) == first
-    monkeypatch.setattr(validation, "read_content", None)
+    monkeypatch.setattr(sample_reader, "read_content", None)
     assert groups_of(found, folder) == first
 
 

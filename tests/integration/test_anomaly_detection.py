@@ -13,7 +13,7 @@ from agreement import (
     check_agreement,
     check_resumed,
     evaluate,
-    figures_of_test,
+    metrics_of_test,
     predict_test_images,
     rows_of_test,
 )
@@ -110,7 +110,7 @@ def test_run_evaluation_prediction_and_page_agree(
     run, evaluated = autoencoder_home / "run", tmp_path / "evaluated"
     evaluate(cli, run, evaluated)
     assert rows_of(evaluated) == rows_of_test(run)
-    assert metrics_of(evaluated) == figures_of_test(run)
+    assert metrics_of(evaluated) == metrics_of_test(run)
     with np.load(run / "maps.npz") as first, np.load(evaluated / "maps.npz") as second:
         assert np.array_equal(first["anomaly_map"], second["anomaly_map"])
     predict_test_images(cli, run, tmp_path / "predicted")
@@ -128,7 +128,7 @@ def test_run_evaluation_prediction_and_page_agree(
         assert overlay is not None
 
 
-def test_it_judges_kinds_of_defects_that_it_has_never_heard_of_and_that_have_no_masks(
+def test_unknown_defect_types_without_masks_are_evaluated(
     cli: Cli, autoencoder_home: Path, tmp_path: Path
 ) -> None:
     other, output = tmp_path / "other", tmp_path / "judged"
@@ -162,25 +162,25 @@ def test_a_checkpoint_without_its_threshold_is_refused(
     check_error(result, "best.ckpt", "has no threshold", "python train.py resume=")
 
 
-def test_a_resumed_training_sees_windows_then_whole_images_and_ends_as_an_undisturbed_one(
+def test_a_resumed_training_uses_crops_then_full_images_and_ends_as_an_undisturbed_one(
     cli: Cli, autoencoder_home: Path, tmp_path: Path
 ) -> None:
     settings = (*SMALL, *AUTOENCODER)
     whole = autoencoder_home / "run"
-    seen = check_resumed(cli, AnomalyDetectionModule, whole, tmp_path / "again", *settings)
-    first = seen.index((32, 96))
-    assert 0 < first < len(seen)
-    assert seen == [(32, 48)] * first + [(32, 96)] * (len(seen) - first)
+    sizes = check_resumed(cli, AnomalyDetectionModule, whole, tmp_path / "again", *settings)
+    first = sizes.index((32, 96))
+    assert 0 < first < len(sizes)
+    assert sizes == [(32, 48)] * first + [(32, 96)] * (len(sizes) - first)
 
 
 @pytest.mark.parametrize("split", ["holdout", "kfold"])
-def test_on_a_split_of_classifiers_good_images_teach_and_all_are_tested(
+def test_on_a_split_of_classifiers_only_good_images_train_and_all_are_tested(
     prepare: Prepare, split: str
 ) -> None:
     made = prepare(f"split={split}")
     data = made.data
     good = set(np.flatnonzero(data.labels == 0).tolist())
-    of_split = {stage: set(np.flatnonzero(data.stages == stage).tolist()) for stage in (TRAIN, VAL)}
+    of_split = {split: set(np.flatnonzero(data.splits == split).tolist()) for split in (TRAIN, VAL)}
     assert of_split[TRAIN] - good
     assert of_split[VAL] - good
     drawn = {draw.row for draw in data.train_dataloader().sampler}  # type: ignore[attr-defined]
@@ -188,7 +188,7 @@ def test_on_a_split_of_classifiers_good_images_teach_and_all_are_tested(
     assert made.task.training_hashes == sorted(data.index.samples[row].sha256 for row in drawn)
     assert set(data.indices(VAL)) == of_split[VAL] & good
     assert set(data.indices(CALIBRATION, every_label=True)) <= good
-    assert data.indices(TEST) == np.flatnonzero(data.stages == TEST).tolist()
+    assert data.indices(TEST) == np.flatnonzero(data.splits == TEST).tolist()
     assert set(data.labels[data.indices(TEST)]) == {0, 1, 2, 3, 4, 5}
 
 
@@ -207,7 +207,7 @@ def test_each_rule_takes_its_threshold_from_its_own_images(
     fitted = fit(made)
     assert fitted is not None
     threshold = fitted.record["threshold"]
-    assert "no longer an inspection that has seen good images only" in caplog.text
+    assert "no longer fitted on good images only" in caplog.text
     assert (threshold["rule"], threshold["defect_images"]) == ("f1", 5)
     assert {key.partition("/")[0] for key in evaluate_made(made)} == {"test"}  # val selected
     with pytest.raises(DataError, match=r"threshold=f1 needs good and defect .*split=holdout"):

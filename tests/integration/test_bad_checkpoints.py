@@ -108,7 +108,7 @@ RESUMES: dict[str, tuple[Prepare, str, int, str]] = {
         lambda run, root: move(run, root, also="000.png"),
         "data.root={root}",
         1,
-        "{root}: the images are not those that this run began with",
+        "{root}: the images have changed since this run began",
     ),
     "an image too many": (
         lambda run, root: move(run, root, also="aaa_000.png"),
@@ -167,7 +167,7 @@ def test_no_run_is_overwritten_whatever_its_status_nor_resumed_twice_at_once(
     for status in ("failed", "interrupted", "running", "finished"):
         set_status(finished, status)
         before = content(finished)
-        with pytest.raises(RunError, match="there is a run in this folder already"):
+        with pytest.raises(RunError, match="this folder has a run already"):
             RunRecord.create(finished, seed=0)
         check_untouched(finished, before)
     result = cli("train", f"hydra.run.dir={finished}")

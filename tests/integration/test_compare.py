@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from sample_runs import write_classification_run
 from quick import ODD_NAME, check_error
+from sample_runs import write_classification_run
 from small import Cli
 
 

@@ -86,7 +86,7 @@ def test_other_images_of_the_same_classes_are_all_test_images(
     assert len(found) == 5
     assert {row["split"] for row in found} == {"test"}
     assert "p_poke" in found[0]
-    assert "1 of the 5 images were seen in training" in result.out
+    assert "1 of the 5 images were used in training" in result.out
     record = record_of(output)
     assert record["optimistic"] is True
     assert record["training_overlap"] == 1

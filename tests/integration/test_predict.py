@@ -25,7 +25,7 @@ from capsule_inspection.inference.torch_backend import TorchBackend
 from capsule_inspection.types import ConfigurationError, RunError
 from capsule_inspection.workflows import hardware
 from capsule_inspection.workflows.load_run import choose_runtime, load_predictor
-from capsule_inspection.workflows.predict import _build_rows
+from capsule_inspection.workflows.predict import build_rows
 
 CPU = ("batch_size=2", "trainer=cpu", "trainer.threads=1", "workers=1")
 RUNTIME = hardware.RuntimeConfig("cpu", hardware.FLOAT32, channels_last=False, threads=1)
@@ -182,7 +182,7 @@ def test_only_overlays_with_an_explanation_are_coloured(
 
     def coloured(explain: str) -> set[bool]:
         stream = used.stream(paths, batch_size=2, workers=1, explain=explain)
-        rows = list(_build_rows(tmp_path, stream, "all", first=0, workers=1))
+        rows = list(build_rows(tmp_path, stream, "all", first=0, workers=1))
         assert all((tmp_path / row["overlay"]).is_file() for row in rows)
         return {row["coloured"] for row in rows}
 

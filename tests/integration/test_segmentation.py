@@ -1,4 +1,4 @@
-"""Segmentation: what is learnt from, what a run holds and says, and what is refused."""
+"""Segmentation: training data, run folder, predictions, and refused settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agreement import (
     check_agreement,
     check_resumed,
     evaluate,
-    figures_of_test,
+    metrics_of_test,
     predict_test_images,
     rows_of_test,
 )
@@ -46,8 +46,6 @@ from capsule_inspection.types import (
 from capsule_inspection.workflows import app, hardware
 from capsule_inspection.workflows.load_run import load_predictor
 
-HALF = 1e-3
-"""Foreground probabilities are kept in half precision, which has eleven bits."""
 NOTHING_SHOWN = ("data.defect_fraction=0", "data.synthetic_defects=0", "data.copy_paste=0")
 
 
@@ -64,7 +62,7 @@ def noise(tmp_path: Path) -> tuple[str, ...]:
     return (*QUICK_DATA, *UNET, *own)
 
 
-def test_a_run_holds_marked_pixels_a_decision_figures_and_a_page(unet_home: Path) -> None:
+def test_a_run_holds_masks_thresholds_metrics_and_a_page(unet_home: Path) -> None:
     run = unet_home / "run"
     rows = rows_of(run)
     assert {row["split"] for row in rows} == {"val", "test"}
@@ -86,7 +84,7 @@ def test_a_run_holds_marked_pixels_a_decision_figures_and_a_page(unet_home: Path
     assert (run / "figures" / "examples.png").is_file()
 
 
-def test_half_of_the_images_are_shown_where_whole_ones_take_the_place_of_windows(
+def test_half_as_many_images_are_shown_where_full_images_replace_crops(
     unet_home: Path,
 ) -> None:
     record = record_of(unet_home / "run")
@@ -97,7 +95,7 @@ def test_half_of_the_images_are_shown_where_whole_ones_take_the_place_of_windows
     assert seconds == pytest.approx(record["training_time_s"], rel=1e-2)
 
 
-def test_what_is_called_and_scored_follows_from_the_maps_and_the_decision(unet_home: Path) -> None:
+def test_labels_and_scores_follow_from_the_maps_and_the_thresholds(unet_home: Path) -> None:
     run = unet_home / "run"
     decision = MaskPostProcessor.from_state_dict(record_of(run)["mask_postprocessing"])
     test = {int(row["index"]): row for row in rows_of_test(run)}
@@ -116,8 +114,8 @@ def test_a_resumed_training_ends_as_an_undisturbed_one(
     cli: Cli, unet_home: Path, tmp_path: Path
 ) -> None:
     whole = unet_home / "run"
-    seen = check_resumed(cli, SegmentationModule, whole, tmp_path / "again", *SMALL, *UNET)
-    assert set(seen) == {(32, 48), (32, 96)}
+    sizes = check_resumed(cli, SegmentationModule, whole, tmp_path / "again", *SMALL, *UNET)
+    assert set(sizes) == {(32, 48), (32, 96)}
 
 
 def test_run_evaluation_prediction_and_page_agree(
@@ -125,7 +123,7 @@ def test_run_evaluation_prediction_and_page_agree(
 ) -> None:
     evaluate(cli, unet_run, tmp_path / "before")
     assert rows_of(tmp_path / "before") == rows_of_test(unet_run)
-    assert metrics_of(tmp_path / "before") == figures_of_test(unet_run)
+    assert metrics_of(tmp_path / "before") == metrics_of_test(unet_run)
     predictor = check_predictions(cli, compose, unet_run, tmp_path)
     predict = app.build_predict(predictor, None, count=0)
     for row in rows_of(tmp_path / "predicted"):
@@ -155,8 +153,8 @@ def test_tiles_keep_the_images_resolution_and_are_evaluated_and_predicted_alike(
 
 
 def check_predictions(cli: Cli, compose: Compose, run: Path, folder: Path) -> Predictor:
-    """Images are answered as evaluate.py does, by a decision that finds some defects."""
-    decide_in_the_middle(run)
+    """Check predict.py against evaluate.py, with thresholds that find some defects."""
+    set_median_thresholds(run)
     evaluate(cli, run, folder / "evaluated")
     scores = [row["score"] for row in rows_of(folder / "evaluated")]
     assert scores == [row["score"] for row in rows_of_test(run)]
@@ -170,8 +168,8 @@ def check_predictions(cli: Cli, compose: Compose, run: Path, folder: Path) -> Pr
     return predictor
 
 
-def decide_in_the_middle(run: Path) -> None:
-    """Let a run that has learnt little call half of its images a defect."""
+def set_median_thresholds(run: Path) -> None:
+    """Let a run of little training predict half of its images as defects."""
     scores = sorted({float(row["score"]) for row in rows_of_test(run)})
     middle = len(scores) // 2
     path = run / "checkpoints" / "best.ckpt"
@@ -183,7 +181,7 @@ def decide_in_the_middle(run: Path) -> None:
 
 
 def check_regions(predicted: Path, evaluated: Path, predictor: Predictor) -> None:
-    """Regions of predicted images are those of evaluate's marks, in the images' own pixels."""
+    """Check that regions are those of evaluate.py's masks, in pixels of the image."""
     with np.load(evaluated / "maps.npz") as maps:
         marks = dict(zip(maps["index"].tolist(), maps["predicted_mask"], strict=True))
     for found, row in zip(rows_of(predicted), rows_of(evaluated), strict=True):
@@ -209,23 +207,23 @@ def draw_folder(root: Path, defect: str, count: int) -> Path:
     return root
 
 
-def test_validation_images_chose_the_decision_so_their_figures_are_not_told(
+def test_validation_images_selected_the_thresholds_so_they_have_no_metrics(
     cli: Cli, unet_home: Path, tmp_path: Path
 ) -> None:
     result = evaluate(cli, unet_home / "run", tmp_path / "again", "subset=val")
     assert metrics_of(tmp_path / "again") == {}
     assert rows_of(tmp_path / "again")
-    assert "There are no figures: on these very images the run's threshold or" in result.out
+    assert "There are no metrics: the run's threshold was fitted on these very images" in result.out
 
 
-def test_other_images_have_figures_in_which_defects_without_a_mask_do_not_count_as_good(
+def test_other_images_have_metrics_in_which_defects_without_a_mask_do_not_count_as_good(
     cli: Cli, unet_home: Path, tmp_path: Path
 ) -> None:
     root, output = draw_folder(tmp_path / "parts", "crack", 10), tmp_path / "again"
     data = ["data=folder", f"data.root={root}", f"data.cache_folder={tmp_path / 'cache'}"]
     settings = [*data, "split=holdout", "subset=val"]
     result = evaluate(cli, unet_home / "run", output, *settings)
-    assert "There are no figures" not in result.out
+    assert "There are no metrics" not in result.out
     figures, labels = metrics_of(output), [row["label"] for row in rows_of(output)]
     assert set(labels) == {"good", "crack"}
     assert figures["val/accuracy"]["n"] == len(labels)
@@ -245,7 +243,7 @@ def test_a_checkpoint_without_thresholds_is_refused(
     check_error(result, "best.ckpt", "has no threshold", "python train.py resume=")
 
 
-def test_binary_networks_call_every_defect_a_defect(prepare: Prepare) -> None:
+def test_binary_networks_predict_one_class_of_defects(prepare: Prepare) -> None:
     made = prepare("model.classes=binary")
     assert "test/iou_global/defect" in evaluate_made(made)
     rows = rows_of(made.folder)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from quick import QUICK, QUICK_DATA, check_error, content, metrics_of, record_of
-from small import CommandResult, Cli
+from small import Cli, CommandResult
 
 from capsule_inspection.types import RunError
 from capsule_inspection.workflows import train

@@ -21,7 +21,7 @@ from capsule_inspection.data import splits
 from capsule_inspection.models.custom_resnet import Bottleneck
 from capsule_inspection.models.losses.classification import class_weights, log_prior
 from capsule_inspection.tasks import optimization
-from capsule_inspection.workflows import factory, train
+from capsule_inspection.workflows import train
 from capsule_inspection.workflows.callbacks import build_callbacks
 from capsule_inspection.workflows.trainer import build_trainer
 
@@ -155,7 +155,7 @@ def test_the_same_seed_gives_the_same_to_the_last_bit_also_where_the_cache_was_d
         assert (run / name).read_bytes() == (finished_home / "run" / name).read_bytes(), name
     first, second = weights_in(run, LAST), weights_in(finished_home / "run", LAST)
     assert all(torch.equal(first[key], second[key]) for key in first.keys() | second.keys())
-    assert "it is built again" in (run / "train.log").read_text(encoding="utf-8")
+    assert "all files are read again" in (run / "train.log").read_text(encoding="utf-8")
     decoded = [path for path in remembered if path.parts[0] == "decoded"]
     assert any((cache / path).read_bytes() == (shared / path).read_bytes() for path in decoded)
     assert not temporary_files(cache)
@@ -208,14 +208,14 @@ def rows_cut_out(of: SimpleNamespace) -> set[tuple[int, ...]]:
 ARRIVED: dict[str, Callable[[Any], bool]] = {
     "task.sampling=natural": lambda of: of.data.settings.sampling == "natural",
     "task.logit_adjustment=1.0": lambda of: torch.allclose(
-        of.task.loss.log_prior, log_prior(of.data.class_counts())
+        of.task.loss.logit_offset, log_prior(of.data.class_counts())
     ),
     "task.label_smoothing=0.1": lambda of: of.task.loss.label_smoothing == 0.1,
     "task.loss=focal": lambda of: of.task.loss.gamma == 2,
     "task.class_weights=effective": lambda of: torch.allclose(
         of.task.loss.class_weights, class_weights(of.data.class_counts(), "effective")
     ),
-    "task.mixup=0.4": lambda of: of.data.settings.mixup == 0.4 and of.data.mix is not None,
+    "task.mixup=0.4": lambda of: of.data.settings.mixup == 0.4 and of.data.mixup is not None,
     "callbacks=none": lambda of: not callbacks(of, EarlyStopping, EMAWeightAveraging),
     "callbacks=no_ema": lambda of: not callbacks(of, EMAWeightAveraging),
     "callbacks.early_stopping.patience=1": lambda of: callbacks(of, EarlyStopping)[0].patience == 1,
@@ -247,7 +247,7 @@ ARRIVED: dict[str, Callable[[Any], bool]] = {
     "data.roi=none": lambda of: rows_cut_out(of) == {(0, 40)},
     "data.roi=[10,4,30,36]": lambda of: rows_cut_out(of) == {(4, 36)},
     "data.augmentation.noise=0.05": lambda of: of.data.settings.augmentation.noise == 0.05,
-    "model.pool=avgmax": lambda of: of.task.network.backbone.own_pool.kind == "avgmax",
+    "model.pool=avgmax": lambda of: of.task.network.backbone.own_pool.pool_type == "fastavgmax",
     "model.block=bottleneck": lambda of: any(
         isinstance(module, Bottleneck) for module in of.task.network.modules()
     ),

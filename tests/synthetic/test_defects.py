@@ -8,7 +8,6 @@ import pytest
 
 from capsule_inspection.synthetic.defects import DEFECT_TYPES, render_defect
 from capsule_inspection.synthetic.scene import Scene, render_capsule
-from capsule_inspection.types import DataError
 
 SIZE_PX = 400
 
@@ -78,8 +77,6 @@ def test_any_size_aspect_direction_and_shape_works(defect_type: str) -> None:
         assert defect.image.shape == pixels.shape
         assert defect.mask.shape == part.shape
         assert defect.mask.any()
-    with pytest.raises(DataError, match="foreground is empty"):
-        render_defect(image, np.zeros_like(foreground), defect_type, np.random.default_rng(0))
 
 
 def test_defects_scale_with_the_foreground() -> None:
@@ -92,9 +89,5 @@ def test_defects_scale_with_the_foreground() -> None:
     assert 0.4 < areas[0] / areas[1] < 2.5
 
 
-def test_foregrounds_of_another_size_and_unknown_types_are_errors(scene: Scene) -> None:
-    with pytest.raises(DataError, match="foreground is 100x100, its image is 400x400"):
-        render_defect(scene.image, np.ones((100, 100), np.uint8), "poke", np.random.default_rng(0))
+def test_the_defect_types_are_in_alphabetical_order() -> None:
     assert DEFECT_TYPES == ("crack", "faulty_imprint", "poke", "scratch", "squeeze")
-    with pytest.raises(ValueError, match="expected one of crack, faulty_imprint"):
-        render_defect(scene.image, scene.foreground, "melted", np.random.default_rng(0))

@@ -1,4 +1,4 @@
-"""Whether torch and torchvision fit together, from their metadata, without importing them."""
+"""Checks that torch and torchvision fit together, from their metadata, without importing them."""
 
 from __future__ import annotations
 

@@ -22,14 +22,14 @@ EXTRAS = {
 CONFIGURATION_EXCEPTIONS = (HydraException, OmegaConfBaseException)
 
 
-def nearest(name: str, valid: Iterable[str], *, count: int = 3) -> list[str]:
-    """The valid names most similar to `name`, or whose last part is similar to its last part."""
+def nearest(name: str, valid: Iterable[str]) -> list[str]:
+    """Up to three valid names that are similar to `name`, in whole or in their last part."""
     names = list(dict.fromkeys(valid))
-    close = difflib.get_close_matches(name, names, n=count, cutoff=0.6)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     last_parts = {key: key.rpartition(".")[2] for key in names}
     similar = difflib.get_close_matches(name.rpartition(".")[2], last_parts.values())
     close += [key for key in names if last_parts[key] in similar]
-    return list(dict.fromkeys(close))[:count]
+    return list(dict.fromkeys(close))[:3]
 
 
 def suggestion(name: str, valid: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Sweeps: their records, how they are resumed, and how their jobs know each other.
+"""Sweeps: their records, resuming, and the state that jobs share.
 
 `sweep.json` in the sweep folder holds the arguments of the sweep, `job.json` in each job's folder
 the status of the job. Both are files, because jobs may run in other processes and machines.
@@ -82,7 +82,7 @@ class SweepCallback(Callback):
 
 @dataclass(frozen=True)
 class SweepState:
-    """What the process of a job needs from the process that started the sweep."""
+    """State of the process that started the sweep, which the processes of its jobs need."""
 
     working_folder: str
     environment: dict[str, str]

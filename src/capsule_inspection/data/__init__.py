@@ -1,1 +1,1 @@
-"""From photographs on disk to batches on the device."""
+"""From image files to batches: samples, splits, preprocessing, cache, augmentation."""

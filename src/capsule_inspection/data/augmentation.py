@@ -61,7 +61,7 @@ def sample_generators(
 ) -> list[np.random.Generator]:
     """A random generator for each image, a function of the arguments alone.
 
-    Shapes: index and repeat (N,), how often the epoch has used the image before. Streams are
+    Shapes: index and repeat (N,), the number of earlier uses in the epoch. Streams are
     independent of each other.
     """
     # uint64: a list with one number above 2**63 would become float64, and round.

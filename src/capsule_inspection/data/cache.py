@@ -21,7 +21,7 @@ import numpy as np
 
 from capsule_inspection.data.cache_folder import report_write_errors
 from capsule_inspection.data.preprocessing import PreprocessConfig, crop_image
-from capsule_inspection.data.validation import DecodedSample
+from capsule_inspection.data.sample_reader import DecodedSample
 from capsule_inspection.types import DataError, DataIndex
 
 log = logging.getLogger(__name__)

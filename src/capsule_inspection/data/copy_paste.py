@@ -21,7 +21,7 @@ _FEATHER = 0.012
 _MAX_SHIFT = 0.04
 """How far a defect is moved at most, along and across, as a fraction of the image's width."""
 _ON_PART = 0.9
-"""Fraction of a defect that must lie on the part, if as much of it did before."""
+"""Fraction of a defect that must lie on the part, unless less of it did on its own image."""
 _NEAR_TRIES, _FAR_TRIES = 4, 16
 """Positions near a defect's own, and positions anywhere on the part."""
 _FLIP_PROBABILITY = 0.5

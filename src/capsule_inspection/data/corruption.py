@@ -1,8 +1,8 @@
-"""Corruption of good images, for networks that learn to repair them (denoising autoencoders).
+"""Corrupts good images, for networks that learn to repair them (denoising autoencoders).
 
 Sources: noise, Vincent et al. 2010; cutout, DeVries and Taylor 2017 (arXiv:1708.04552); synthetic
-defects come from the defect bank. On raw batches, before they go to the device; each image has
-random numbers of its own.
+defects come from the defect bank. Works on raw batches on the CPU. Each image has random numbers
+of its own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NOISE_GRAINS_PX = (1, 4, 16)
 """Fine, middle and coarse noise, one of them for each image."""
 _MAX_HOLES = 4
 _HOLE_FRACTION = (0.05, 0.3)
-"""Sides of a hole against those of the image."""
+"""Sides of a hole as fractions of those of the image."""
 
 
 class Corruption:

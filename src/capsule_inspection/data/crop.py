@@ -41,7 +41,7 @@ def crop_mask(mask: np.ndarray, *, box: Box, image_size: tuple[int, int]) -> np.
     """As `resize_crop`, for a mask of 0 and 1: (h, w) to (H, W) uint8, 0 beyond the image.
 
     A pixel is set from a quarter of its area on: at half, scratches of 2 pixels would vanish.
-    A mask that vanishes all the same keeps its strongest pixels.
+    Where no pixel would be set, the strongest ones are.
     """
     target = np.zeros(image_size, np.uint8)
     visible, (x0, y0, x1, y1) = _visible(mask, box=box, image_size=image_size)

@@ -1,8 +1,8 @@
-"""Found samples to the data index and the image cache, with one read of each image.
+"""Loads a data set: the index of its samples and the image cache, with one read of each image.
 
 On a cold start one pass over the files fills the index, the cache and the near-duplicates. A warm
-start reads nothing but changed files. One process at a time reads a root; the others wait for it
-and use its results.
+start reads changed files only. One process at a time reads a root; the others wait for it and use
+its results.
 """
 
 from __future__ import annotations
@@ -26,29 +26,27 @@ from capsule_inspection.data.duplicates import (
 )
 from capsule_inspection.data.file_facts import FileFacts, facts_path, load_facts
 from capsule_inspection.data.image_io import MAX_PIXELS
-from capsule_inspection.data.index import validate_samples
 from capsule_inspection.data.layouts import FoundSamples
 from capsule_inspection.data.native_size import NativeSizeMeasure, find_native_size
 from capsule_inspection.data.parallel import keep_freed_memory
 from capsule_inspection.data.preprocessing import PreprocessConfig
 from capsule_inspection.data.progress import progress_bar
+from capsule_inspection.data.validation import validate_samples
 from capsule_inspection.types import DataIndex
 
 if TYPE_CHECKING:
     from capsule_inspection.data.roi import Roi
-    from capsule_inspection.data.validation import Consumer
+    from capsule_inspection.data.sample_reader import Consumer
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """How a data set is read.
+    """Settings of a data set; see `conf/base/data.yaml`.
 
-    `roi` and `margin` as in `roi.crop_box`; `image_size` is (height, width) of the crops, None
-    for that of the largest part at the images' own resolution. Without `enlarge` small crops keep
-    their resolution. `on_bad_file`, `verify` and `max_pixels` as in `validate_samples`,
-    `near_duplicates` as in `group_near_duplicates`, where it is the mode.
+    `image_size` is (height, width) of the crops; None measures the largest part at the images' own
+    resolution. Without `enlarge` small crops keep their resolution.
     """
 
     cache_folder: Path
@@ -62,16 +60,10 @@ class DatasetConfig:
     max_pixels: int = MAX_PIXELS
     workers: int = 1
 
-    def preprocessing(self, image_size: tuple[int, int]) -> PreprocessConfig:
-        """With the values that decide the pixels alone."""
-        roi = self.roi if isinstance(self.roi, str) else tuple(float(edge) for edge in self.roi)
-        margin = float(self.margin) if roi == "auto" else 0.0
-        return PreprocessConfig(roi, margin, image_size, self.enlarge)
-
 
 @dataclass(frozen=True)
-class _Stored:
-    """What is known of a data set; None for what is yet to be made."""
+class _Loaded:
+    """The parts of a data set that are loaded; the others are None."""
 
     index: DataIndex | None = None
     image_size: tuple[int, int] | None = None
@@ -95,69 +87,91 @@ def load_dataset(
     DataError as `validate_samples` and `group_near_duplicates` do and for a full disk,
     ConfigurationError for a box outside of an image.
     """
-    loader = _Loader(found, config, check_size or (lambda size: None))
-    stored = loader.find()
-    if not stored.is_complete:
+    loader = _Loader(found, config, check_size)
+    loaded = loader.load_stored()
+    if not loaded.is_complete:
         with hold_lock(facts_path(config.cache_folder / "index", found.root)):
-            # Another process may have read them meanwhile; what is verified now stays verified.
-            loader.config = replace(config, verify="fast") if stored.index else config
-            stored = loader.find()
-            while not stored.is_complete:
-                stored = loader.read(stored)
-    index, cache = stored.index, stored.cache
+            if loaded.index is not None:  # its files are verified
+                loader = replace(loader, config=replace(config, verify="fast"))
+            loaded = loader.load_stored()  # another process may have read the images meanwhile
+            while not loaded.is_complete:
+                loaded = loader.read_images(loaded)
+    index, cache = loaded.index, loaded.cache
     assert index is not None
     assert cache is not None
-    assert stored.groups is not None
+    assert loaded.groups is not None
     _report_missing(cache, index)
-    return group_near_duplicates(index, stored.groups, mode=config.near_duplicates), cache
+    return group_near_duplicates(index, loaded.groups, mode=config.near_duplicates), cache
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Loader:
+    """Loads the parts of one data set: those that are stored, the others from the images."""
+
     found: FoundSamples
     config: DatasetConfig
-    check_size: Callable[[tuple[int, int]], None]
+    check_size: Callable[[tuple[int, int]], None] | None
 
-    def find(self) -> _Stored:
-        """What earlier runs have left; changed files are read, unless most of them are new."""
+    def load_stored(self) -> _Loaded:
+        """The parts that earlier runs have stored.
+
+        Changed files are read. Nothing is read if most files are new: `read_images` reads them all.
+        """
         facts = load_facts(facts_path(self.config.cache_folder / "index", self.found.root))
-        known = sum(sample.path in facts for sample in self.found.samples)
-        if 2 * known < len(self.found.samples):
+        num_known = sum(sample.path in facts for sample in self.found.samples)
+        if 2 * num_known < len(self.found.samples):
             groups: list[Group] | None = [] if self.config.near_duplicates == "off" else None
-            return _Stored(image_size=self.config.image_size, groups=groups)
+            return _Loaded(image_size=self.config.image_size, groups=groups)
         index = self._validate((), facts)
-        del facts  # they need not live as long as what follows
-        return self._complete(_Stored(index, self._image_size(index), None, self._groups(index)))
+        del facts  # frees them
+        image_size = self.config.image_size or find_native_size(
+            index,
+            folder=self.config.cache_folder / "native",
+            roi=self.config.roi,
+            margin=self.config.margin,
+        )
+        return _Loaded(
+            index, image_size, self._find_cache(index, image_size), self._find_groups(index)
+        )
 
-    def read(self, stored: _Stored) -> _Stored:
-        """One pass over all images, which makes what is missing."""
+    def read_images(self, loaded: _Loaded) -> _Loaded:
+        """Read all images once, and make the parts that are missing.
+
+        The cache needs the size of the crops: where that is measured, the cache takes another pass.
+        """
         keep_freed_memory()
         config, count = self.config, len(self.found.samples)
+        image_size, cache, groups = loaded.image_size, loaded.cache, loaded.groups
         with ExitStack() as stack:
-            rows = thumbnails = crops = None
-            if stored.groups is None:
+            writer = thumbnails = measure = None
+            if groups is None:
                 folder = config.cache_folder / "duplicates"
                 thumbnails = stack.enter_context(ThumbnailWriter(folder, count))
-            if stored.image_size is None:
-                crops = NativeSizeMeasure(count, roi=config.roi, margin=config.margin)
-            elif stored.cache is None:
-                rows = stack.enter_context(self._cache_writer(stored.image_size))
-            index = self._validate([made for made in (rows, thumbnails, crops) if made])
+            if image_size is None:
+                measure = NativeSizeMeasure(count, roi=config.roi, margin=config.margin)
+            elif cache is None:
+                writer = stack.enter_context(
+                    CacheWriter(
+                        config.cache_folder / "decoded",
+                        facts_path(Path(), self.found.root).name,
+                        config=self._preprocess_config(image_size),
+                        count=count,
+                    )
+                )
+            index = self._validate([each for each in (writer, thumbnails, measure) if each])
             paths = {sample.path for sample in index.samples}
-            kept = [row for row, sample in enumerate(self.found.samples) if sample.path in paths]
-            stored = replace(stored, index=index)
-            if stored.groups is None:
-                stored = replace(stored, groups=self._groups(index))
-            if rows:
-                stored = replace(stored, cache=rows.finish(index, kept))
-            if crops:
-                size = crops.finish(index, kept, folder=config.cache_folder / "native")
-                stored = self._complete(replace(stored, image_size=size))
-            if thumbnails and stored.groups is None:
+            rows = [row for row, sample in enumerate(self.found.samples) if sample.path in paths]
+            if groups is None:
+                groups = self._find_groups(index)
+            if writer:
+                cache = writer.finish(index, rows)
+            if measure:
+                image_size = measure.finish(index, rows, folder=config.cache_folder / "native")
+                cache = self._find_cache(index, image_size)
+            if thumbnails and groups is None:
                 with progress_bar("Comparing images") as show:
-                    groups = thumbnails.finish(index, kept, workers=config.workers, progress=show)
-                stored = replace(stored, groups=groups)
-        return stored
+                    groups = thumbnails.finish(index, rows, workers=config.workers, progress=show)
+        return _Loaded(index, image_size, cache, groups)
 
     def _validate(
         self, consumers: Sequence[Consumer], facts: dict[str, FileFacts] | None = None
@@ -175,34 +189,27 @@ class _Loader:
                 progress=show,
             )
 
-    def _image_size(self, index: DataIndex) -> tuple[int, int] | None:
-        config, folder = self.config, self.config.cache_folder / "native"
-        return config.image_size or find_native_size(
-            index, folder=folder, roi=config.roi, margin=config.margin
-        )
-
-    def _groups(self, index: DataIndex) -> list[Group] | None:
+    def _find_groups(self, index: DataIndex) -> list[Group] | None:
         if self.config.near_duplicates == "off":
             return []
         return find_groups(index, folder=self.config.cache_folder / "duplicates")
 
-    def _complete(self, stored: _Stored) -> _Stored:
-        """With the cache, where its size is known and there is one."""
-        if stored.index is None or stored.image_size is None:
-            return stored
-        self.check_size(stored.image_size)
-        config = self.config.preprocessing(stored.image_size)
+    def _find_cache(
+        self, index: DataIndex, image_size: tuple[int, int] | None
+    ) -> ImageCache | None:
+        if image_size is None:
+            return None
         folder = self.config.cache_folder / "decoded"
-        return replace(stored, cache=find_cache(stored.index, folder=folder, config=config))
+        return find_cache(index, folder=folder, config=self._preprocess_config(image_size))
 
-    def _cache_writer(self, image_size: tuple[int, int]) -> CacheWriter:
-        self.check_size(image_size)
-        return CacheWriter(
-            self.config.cache_folder / "decoded",
-            facts_path(Path(), self.found.root).name,
-            config=self.config.preprocessing(image_size),
-            count=len(self.found.samples),
-        )
+    def _preprocess_config(self, image_size: tuple[int, int]) -> PreprocessConfig:
+        """The settings that decide the pixels of the cache, for a size that is checked."""
+        if self.check_size is not None:
+            self.check_size(image_size)
+        config = self.config
+        roi = config.roi if isinstance(config.roi, str) else tuple(map(float, config.roi))
+        margin = float(config.margin) if roi == "auto" else 0.0
+        return PreprocessConfig(roi, margin, image_size, config.enlarge)
 
 
 def _report_missing(cache: ImageCache, index: DataIndex) -> None:

@@ -1,7 +1,7 @@
-"""Defects added to good training images: synthetic ones, and real ones of other images.
+"""Adds defects to good training images: synthetic ones, and real ones of other images.
 
-`samplers.MixtureSampler` decides which sample gets which; here it is done, on raw batches before
-they go to the device. Each image has random numbers of its own.
+Works on raw batches on the CPU. `samplers.MixtureSampler` chooses the defect of each sample. Each
+image has random numbers of its own.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _STREAM = 2
 
 
 class DefectAugmentation:
-    """Adds to good images the defects of their samples, and crops around them.
+    """Adds the defects of their samples to good images, and crops around them.
 
     `bank` holds synthetic defects, `labels` the class of each of its types, `sources` real defects
-    of training images, which are pasted instead where there is no bank. With `relabel` an image
-    gets one defect at most, whose class becomes its label, and real defects of all classes are
-    pasted equally often.
+    of training images. Without a bank, real defects replace the synthetic ones. With `relabel` an
+    image gets one defect at most, whose class becomes its label, and real defects of all classes
+    are pasted equally often.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class DefectAugmentation:
         epoch: int,
         shard: DistributedShard = SINGLE_PROCESS,
     ) -> dict[str, Tensor]:
-        """The batch of a training with defects, cropped; that of a validation as it is."""
+        """In training the batch with defects, cropped; in validation the unchanged batch."""
         if not training:
             return dict(raw)
         raw = self.crops.take_used(raw, epoch, shard)
@@ -93,7 +93,7 @@ class DefectAugmentation:
         return cropped
 
     def _choose_sources(self, rng: np.random.Generator) -> list[CopyPasteSource]:
-        """All, or those of a random class."""
+        """All sources; with `relabel` those of a random class."""
         if not self.relabel:
             return self.sources
         classes = sorted(self._sources_by_class)
@@ -110,7 +110,7 @@ class DefectAugmentation:
         return [label for name, label in self.labels.items() if name in self.bank.type_counts]
 
     def class_frequencies(self, weights: MixtureWeights, counts: Sequence[int]) -> list[float]:
-        """How often a training shows each class, the good one first.
+        """Fraction of each class among the samples of a training, the good one first.
 
         `counts` are the training images of each class.
         """
@@ -126,7 +126,7 @@ class DefectAugmentation:
         ):
             for label in labels:
                 frequencies[label] += weight / len(labels)
-        if not real:  # others take their place, see mixture_order
+        if not real:  # other components replace them, see mixture_order
             frequencies /= 1 - weights.real
         frequencies[GOOD_LABEL] = 1 - frequencies.sum()
         found: list[float] = frequencies.tolist()

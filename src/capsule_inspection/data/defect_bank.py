@@ -1,8 +1,7 @@
-"""The bank of synthetic defects: rendered once on good images, and kept for all runs.
+"""The bank of synthetic defects: rendered once on good images, and stored for all runs.
 
-Only the changed rectangle of each variant is kept. The file is an .npy table with one slot for
-each variant, then the pixels; its name is a key of all that decides its bytes, and it appears
-when it is complete.
+Only the changed rectangle of each variant is stored. The file is an .npy table with one slot for
+each variant, then the pixels; its name is a hash of all that decides its bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -56,7 +54,7 @@ class SyntheticDefectBank:
 
     @cached_property
     def type_counts(self) -> dict[str, int]:
-        """How many variants of each defect type there are."""
+        """The number of variants of each defect type."""
         counts = Counter(self.entries["defect_type"].tolist())
         return {name.decode(): counts[name] for name in sorted(counts)}
 
@@ -79,7 +77,7 @@ class SyntheticDefectBank:
         labels: Mapping[str, int] | None = None,
         single: bool = False,
     ) -> None:
-        """Add one random defect of the row, or unless `single` sometimes two; see `add`."""
+        """Add one random defect of the row; without `single` sometimes two. See `add`."""
         count = 1 if single else 1 + int(rng.random() < _SECOND_DEFECT_PROBABILITY)
         self.add(image, mask, row, rng.random(count).tolist(), labels=labels)
 
@@ -92,7 +90,7 @@ class SyntheticDefectBank:
         *,
         labels: Mapping[str, int] | None = None,
     ) -> bool:
-        """Add one defect of the row for each uniform number, in place; whether there was one.
+        """Add a defect of the row for each uniform number, in place. Returns whether it has any.
 
         Shapes: image (H, W, 3) uint8, the row's own; mask (H, W) uint8, becomes the label of the
         defect's type where the image was changed, 1 without `labels`. Types without a label are
@@ -132,9 +130,8 @@ def load_or_render(
     """Load the bank of these images and this configuration; render it first where there is none.
 
     `key` identifies the images' content. The defects of an image depend on the seed, its pixels
-    and those of the NSA sources, neither on its row nor on `workers`. `progress` is called with
-    (done, total) rows.
-    Raises DataError where no defect at all could be rendered, or the folder cannot be written.
+    and those of the NSA sources, neither on its row nor on `workers`.
+    Raises DataError where no defect could be rendered, or the folder cannot be written.
     """
     path = folder / f"{_key(good, key, config)}.defects"
     slots = len(good.rows) * config.variants
@@ -167,16 +164,15 @@ def _load(path: Path, *, slots: int) -> SyntheticDefectBank | None:
         with path.open("rb") as file:
             table = np.load(file)
             pixels = np.memmap(path, np.uint8, "r", offset=file.tell())
-        if table.dtype != _SLOT or table.shape != (slots,) or len(pixels) != _count_bytes(table):
-            raise ValueError("unexpected format")
+        if table.dtype != _SLOT or table.shape != (slots,):
+            raise ValueError("unexpected table")
+        areas_px = table["height"].astype(np.int64) * table["width"]
+        if len(pixels) != areas_px.sum() * _CHANNELS:
+            raise ValueError("unexpected size")
     except (ValueError, OSError, EOFError) as error:
         log.warning("%s: damaged synthetic defects (%s); they are rendered again.", path, error)
         return None
     return SyntheticDefectBank(path, table[table["height"] > 0], pixels.view(np.ndarray))
-
-
-def _count_bytes(table: np.ndarray) -> int:
-    return int((table["height"].astype(np.int64) * table["width"]).sum()) * _CHANNELS
 
 
 def _write(
@@ -192,7 +188,7 @@ def _write(
         remove_partial(path)
     with report_write_errors(path), atomic_write(path) as part, part.open("wb") as file:
         table = np.zeros(len(good.rows) * config.variants, _SLOT)
-        np.save(file, table)  # its place; filled in when all is rendered
+        np.save(file, table)  # reserves its place; written again when it is filled
         patches = render_patches(good, config, workers=workers)
         filled, offset = 0, 0
         for done, (row, variants) in enumerate(zip(good.rows, patches, strict=True), start=1):
@@ -211,12 +207,8 @@ def _write(
                 "data.synthetic_defects=0 (for model=autoencoder: model.corruption=cutout, noise "
                 "or none, which need no part)."
             )
-        _fill_in(file, table)
-
-
-def _fill_in(file: BinaryIO, table: np.ndarray) -> None:
-    file.seek(0)
-    np.save(file, table)
+        file.seek(0)
+        np.save(file, table)
 
 
 def _warn_clean(bank: SyntheticDefectBank, good: GoodImages) -> None:

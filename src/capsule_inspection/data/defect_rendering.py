@@ -1,6 +1,6 @@
-"""Renders synthetic defects on good images ahead: which types, on which image, from which source.
+"""Renders synthetic defects on good images before training; chooses types and NSA sources.
 
-From arrays to patches; `defect_bank` stores them, `synthetic` has how a defect looks.
+From arrays to patches; `defect_bank` stores them. `synthetic` defines how a defect looks.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from multiprocessing import get_context
 import numpy as np
 from numpy.random import Generator
 
+from capsule_inspection.data.long_lists import list_first
 from capsule_inspection.types import DataError
 
 NSA = "nsa"
 """Type of a patch of another good image; the other types are `synthetic.defects.DEFECT_TYPES`."""
 
 _SMALL_JOB = 200
-"""Defects that are rendered sooner than processes have started."""
+"""With fewer defects, starting processes takes longer than rendering."""
 _MAX_NAMES = 5
 
 
@@ -38,32 +39,30 @@ class GoodImages:
     """Decoded images of a data set, and which of them get defects.
 
     Shapes: images (N, H, W, 3) uint8 RGB; foregrounds (N, H, W), nonzero on the part; roi_found
-    (N,) bool, false where no part was found and the foreground does not count, None for found on
-    all. `rows`, sorted, get defects; `sources`, sorted, are training images from which NSA patches
-    are taken, so that no pixel of a validation image is trained on. `names` (N,) are for messages.
+    (N,) bool, false where no part was found and the foreground does not count. `rows`, sorted, get
+    defects; `sources`, sorted, are training images from which NSA patches are taken, so that no
+    pixel of a validation image is trained on. `names` (N,) are for messages.
     """
 
     images: np.ndarray
     foregrounds: np.ndarray
-    roi_found: np.ndarray | None
+    roi_found: np.ndarray
     rows: list[int]
     sources: list[int]
-    names: Sequence[str] | None = None
+    names: Sequence[str]
 
     def part_of(self, row: int) -> np.ndarray:
         """True on the part, bool (H, W); nowhere on an image on which none was found."""
-        part: np.ndarray = self.foregrounds[row] != 0
-        return part if self.roi_found is None else part & self.roi_found[row]
+        part: np.ndarray = (self.foregrounds[row] != 0) & self.roi_found[row]
+        return part
 
     def has_part(self, row: int) -> bool:
         """Whether a part was found."""
         return bool(self.part_of(row).any())
 
     def list_names(self, rows: Sequence[int]) -> str:
-        """The first few, for messages."""
-        names = [self.names[row] if self.names else f"row {row}" for row in rows[:_MAX_NAMES]]
-        more = f" and {len(rows) - _MAX_NAMES} more" if len(rows) > _MAX_NAMES else ""
-        return ", ".join(names) + more
+        """The names of the first few rows, for messages."""
+        return list_first([self.names[row] for row in rows], _MAX_NAMES)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 The nearest neighbours of each thumbnail are proposed, and compared pixel by pixel in
 similarity.py. Nothing is chained: each image of a group resembles the group's first one itself.
-The groups are kept in a file, and used by splits.py.
+The groups are stored in a file, and used by splits.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import numpy as np
 from capsule_inspection.data.cache_folder import report_write_errors
 from capsule_inspection.data.parallel import in_order
 from capsule_inspection.data.progress import Progress
-from capsule_inspection.data.validation import DecodedSample
+from capsule_inspection.data.sample_reader import DecodedSample
+from capsule_inspection.data.validation import find_root
 from capsule_inspection.files import atomic_write_text
 from capsule_inspection.types import DataError, DataIndex
 
@@ -48,7 +49,7 @@ Group = tuple[int, ...]
 
 
 def find_groups(index: DataIndex, *, folder: Path) -> list[Group] | None:
-    """Groups of near-duplicates that were found earlier; None where there are none to be had."""
+    """The stored groups of near-duplicates; None where none are stored, or they are damaged."""
     path = _groups_path(index, folder)
     try:
         groups = [tuple(group) for group in json.loads(path.read_text(encoding="utf-8"))]
@@ -63,9 +64,9 @@ def find_groups(index: DataIndex, *, folder: Path) -> list[Group] | None:
 
 
 class ThumbnailWriter:
-    """Thumbnails of all images, in a file that is gone afterwards, so that memory does not grow.
+    """Thumbnails of all images, in a temporary file, so that memory does not grow.
 
-    A context manager; see `validation.Consumer`.
+    A context manager and a `sample_reader.Consumer`.
     """
 
     def __init__(self, folder: Path, count: int) -> None:
@@ -93,9 +94,9 @@ class ThumbnailWriter:
     def finish(
         self, index: DataIndex, rows: Sequence[int], *, workers: int, progress: Progress | None
     ) -> list[Group]:
-        """Groups of near-duplicates among these rows, each of two images or more; they are kept.
+        """Find and store the groups of near-duplicates among these rows, of two images or more.
 
-        Of equal files one stands for all. `progress` is called with the pairs that are compared.
+        Of equal files one is compared. `progress` counts the compared pairs.
         """
         from capsule_inspection.data.similarity import THUMBNAIL_SIZE
 
@@ -109,7 +110,7 @@ class ThumbnailWriter:
             chosen = [rows[number] for number in distinct]
             found = _search(thumbnails, chosen, workers=workers, progress=progress)
             groups = [tuple(distinct[number] for number in star) for star in found]
-        _keep(_groups_path(index, self.folder), groups)
+        _store(_groups_path(index, self.folder), groups)
         return groups
 
 
@@ -184,9 +185,9 @@ def _propose(descriptors: np.ndarray) -> np.ndarray:
 
 
 def _project(descriptors: np.ndarray) -> np.ndarray:
-    """Descriptions on their 96 principal axes, float32: five times less to compare, where many.
+    """Descriptors on their 96 principal axes, float32, where there are many: five times smaller.
 
-    Distances can only shrink by it, so nothing near is lost.
+    Distances only shrink, so no near pair is lost.
     """
     if len(descriptors) <= _SAMPLE:
         return descriptors.astype(np.float32)
@@ -262,7 +263,7 @@ def _groups_path(index: DataIndex, folder: Path) -> Path:
     return folder / f"{hashlib.sha256(json.dumps(content).encode()).hexdigest()}.json"
 
 
-def _keep(path: Path, groups: list[Group]) -> None:
+def _store(path: Path, groups: list[Group]) -> None:
     try:
         atomic_write_text(path, json.dumps(groups))
     except OSError as error:
@@ -295,16 +296,10 @@ def _check_sizes(index: DataIndex, groups: list[Group]) -> None:
 
 
 def _join(index: DataIndex, groups: list[Group]) -> DataIndex:
-    """New group names: the groups that near-duplicates belong to become one, with all in them."""
-    parent: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while name in parent:
-            name = parent[name]
-        return name
-
+    """Join the groups that near-duplicates belong to."""
+    parents: dict[str, str] = {}
     for group in groups:
-        names = sorted({root(index.samples[row].group) for row in group})
-        parent.update(dict.fromkeys(names[1:], names[0]))
-    samples = tuple(replace(sample, group=root(sample.group)) for sample in index.samples)
-    return replace(index, samples=samples)
+        names = sorted({find_root(parents, index.samples[row].group) for row in group})
+        parents.update(dict.fromkeys(names[1:], names[0]))
+    samples = (replace(row, group=find_root(parents, row.group)) for row in index.samples)
+    return replace(index, samples=tuple(samples))

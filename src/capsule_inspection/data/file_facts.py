@@ -42,7 +42,7 @@ class FileFacts(NamedTuple):
 
 
 def facts_path(folder: Path, root: Path) -> Path:
-    """The file with the facts of a root."""
+    """The file that stores the facts of a root."""
     key = hashlib.sha256(os.fsencode(root.absolute())).hexdigest()[:16]
     return folder / f"index-{key}.json.gz"
 

@@ -2,7 +2,7 @@
 
 PNG, JPEG, BMP, TIFF and WebP through Pillow, which (unlike OpenCV) notices truncated files. The
 size is checked before anything is decoded, and only the decoders of these five formats can be
-reached, whatever a file's name says. What the values of a mask mean is in mask_values.py.
+reached, whatever the suffix. mask_values.py interprets the values of masks.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def read_content(path: Path) -> bytes:
 
 
 def decode_image(content: bytes, path: Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Decode an image to RGB: uint8 (H, W, 3), turned as its EXIF orientation says.
+    """Decode an image to RGB: uint8 (H, W, 3), turned by its EXIF orientation.
 
     Grey is repeated, palettes are resolved, transparency is laid on white, 16-bit grey is divided
     by 257 and rounded (16-bit colour keeps its high byte, which differs by one level at most). Of
@@ -97,7 +97,7 @@ def decode_image(content: bytes, path: Path, *, max_pixels: int = MAX_PIXELS) ->
 def decode_mask(
     content: bytes, path: Path, *, num_classes: int, max_pixels: int = MAX_PIXELS
 ) -> MaskPixels:
-    """Decode a mask, turned as its EXIF orientation says; see `interpret_mask`.
+    """Decode a mask, turned by its EXIF orientation; see `interpret_mask`.
 
     Raises BadFileError as `decode_image` does, and for values whose meaning is not clear.
     """
@@ -108,7 +108,7 @@ def decode_mask(
 
 @contextlib.contextmanager
 def _as_bad_file(path: Path) -> Iterator[None]:
-    """Turn what goes wrong inside into a BadFileError with a one-line reason."""
+    """Turn errors of reading and decoding into a BadFileError with a one-line reason."""
     try:
         yield
     except FileNotFoundError:
@@ -151,7 +151,7 @@ def _opened(content: bytes, path: Path, *, max_pixels: int) -> ImageFile:
 
 
 def _loaded(image: ImageFile) -> Image.Image:
-    """The decoded image, turned as its EXIF orientation says; damaged EXIF counts as none."""
+    """The decoded image, turned by its EXIF orientation; damaged EXIF is ignored."""
     image.load()
     with contextlib.suppress(OSError, *_DAMAGED):
         ImageOps.exif_transpose(image, in_place=True)

@@ -1,4 +1,4 @@
-"""Samples found by the names of files: the MVTec AD layout, and one subfolder a class.
+"""Finds samples by file names, in the MVTec AD layout or in one subfolder a class.
 
 MVTec AD (Bergmann et al. 2021): `train/good`, `test/<class>`, `ground_truth/<defect>/<stem>_mask`.
 The content of the files is validated in validation.py; tables are read in manifest.py.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from capsule_inspection.data.image_io import IMAGE_SUFFIXES
+from capsule_inspection.data.long_lists import list_first
 from capsule_inspection.types import DataError
 
 MVTEC_GOOD = "good"
@@ -142,7 +143,7 @@ def _class_samples(root: Path, folder: Path, masks: Path | None) -> list[FoundSa
 
 
 def _masks_by_stem(masks: Iterable[str]) -> dict[str, str]:
-    """Names of masks by the stem of their image; `<stem>_mask` goes before `<stem>`."""
+    """Names of masks by the stem of their image; `<stem>_mask` takes precedence over `<stem>`."""
     plain = {_stem(mask): mask for mask in masks}
     return plain | {
         stem.removesuffix("_mask"): mask for stem, mask in plain.items() if stem.endswith("_mask")
@@ -171,7 +172,7 @@ def _scan(folder: Path) -> list[os.DirEntry[str]]:
 
 def _images(folder: Path) -> list[str]:
     """Names of the image files in a folder, sorted."""
-    # A broken link is listed, so that it is reported.
+    # A broken link is listed too, so that reading it reports the error.
     return [item.name for item in _scan(folder) if _is_image(item.name) and not item.is_dir()]
 
 
@@ -278,6 +279,4 @@ def _remedy(root: Path) -> str:
 
 
 def _join_names(names: Collection[str]) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    return (", ".join(listed[:_SHOWN]) or "(none)") + more
+    return list_first(list(names), _SHOWN) or "(none)"

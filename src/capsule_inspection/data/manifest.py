@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from capsule_inspection.data.layouts import FoundSample, FoundSamples, relative_posix, sort_samples
+from capsule_inspection.data.long_lists import list_first
 from capsule_inspection.data.tables import PARQUET_SUFFIXES, Row, read_table
 from capsule_inspection.files import atomic_write
 from capsule_inspection.types import (
@@ -26,6 +27,7 @@ from capsule_inspection.types import (
 REQUIRED_COLUMNS = ("path", "label")
 OPTIONAL_COLUMNS = ("class", "mask", "split", "group")
 _SHOWN = 20
+_NEW_LINE = "\n  "
 
 
 class SplitRow(NamedTuple):
@@ -52,14 +54,17 @@ def find_manifest_samples(path: Path, *, root: Path | None = None, good_class: s
     faults = [f"{row.where}: {fault}" for row in rows for fault in _faults(row, root, class_column)]
     faults += _repetitions(rows)
     if faults:
-        raise DataError(_complaint(path, faults, root))
+        raise DataError(
+            f"{path}: {len(faults)} faults; paths are relative to {root} (data.root).\n  "
+            f"{list_first(faults, _SHOWN, separator=_NEW_LINE)}\nMend these rows or take them out."
+        )
     samples = [_found_sample(row, root, class_column) for row in rows]
     _check_good_class(path, samples, good_class)
     return sort_samples(root, samples, good_class=good_class)
 
 
 def write_split_csv(index: DataIndex, path: Path) -> None:
-    """Write a data index as `split.csv`; the file appears whole or not at all."""
+    """Write a data index as `split.csv`, atomically."""
     with (
         atomic_write(path) as partial,
         partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
@@ -143,16 +148,6 @@ def _repetitions(rows: Sequence[Row]) -> list[str]:
         for row in rows
         if (where := first.setdefault(row.cells["path"], row.where)) != row.where
     ]
-
-
-def _complaint(path: Path, faults: Sequence[str], root: Path) -> str:
-    more = f"\n  and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
-    return (
-        f"{path}: {len(faults)} faults; paths are relative to {root} (data.root).\n  "
-        + "\n  ".join(faults[:_SHOWN])
-        + more
-        + "\nMend these rows or take them out."
-    )
 
 
 def _found_sample(row: Row, root: Path, class_column: str) -> FoundSample:

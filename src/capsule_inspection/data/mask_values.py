@@ -1,6 +1,6 @@
-"""What the values of a decoded mask mean: marked or not, or the number of a class for each pixel.
+"""Interprets the values of a decoded mask: defect or not, or a class index for each pixel.
 
-A mask that can be taken in two ways is refused. Reading files is reading.py.
+An ambiguous mask is refused. Files are read in image_io.py.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from capsule_inspection.data.bad_file import BadFileError
 
 SIXTEEN_BIT = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 THIRTY_TWO_BIT = frozenset({"I", "F"})
-# Whole areas of a mask between these shares of its largest value are neither background nor edge:
+# Areas between these fractions of the largest value of a mask are neither background nor edge:
 # JPEG of quality 5 to 100, WebP, resizing and a blur of 5 px left no 3x3 block of one value
 # between 5% and 95% on 87 real masks.
 _BETWEEN = (0.1, 0.9)
 _BRIGHTNESS_FROM = 32
-"""Whole numbers that all lie below are indices of something, not levels of brightness."""
+"""Whole numbers that are all smaller are indices, not levels of brightness."""
 _VALUES_SHOWN = 5
 _REMEDY = "re-export it as PNG with two values (0 and another), or with the numbers of the classes"
 
@@ -57,10 +57,10 @@ def interpret_mask(image: Image.Image, path: Path, num_classes: int, *, lossy: b
 
     Several values that all are class indices (1 to `num_classes` - 1, as grey or as indices of a
     coloured palette) are the classes of their pixels. In any other mask the defect is where values
-    are at least half of the largest one, so that soft edges and the noise of lossy files end where
-    the eye would put them, and masks of 0 and 1 work as those of 0 and 255 do. Of colours the
-    largest channel counts; transparent pixels are background. A `lossy` file has other values at
-    every edge, so its values are no class indices.
+    are at least half of the largest one: this cuts soft edges and the noise of lossy files in the
+    middle, and treats masks of 0 and 1 like those of 0 and 255. Of colours the largest channel
+    counts; transparent pixels are background. A `lossy` file has other values at every edge, so its
+    values are no class indices.
     """
     levels = _levels(image)
     indices = _class_indices(image, levels)
@@ -90,7 +90,7 @@ def _levels(image: Image.Image) -> np.ndarray:
 
 
 def _class_indices(image: Image.Image, levels: np.ndarray) -> np.ndarray | None:
-    """What may be class indices, (H, W): greys, or the indices of a coloured palette."""
+    """Possible class indices (H, W): grey levels, or the indices of a coloured palette."""
     if levels.ndim == 2:
         return levels
     if image.mode != "P":
@@ -112,7 +112,7 @@ def _all_below(values: np.ndarray, end: int) -> bool:
 
 
 def _check_palette(path: Path, levels: np.ndarray, indices: np.ndarray) -> None:
-    """Refuse a palette that some program has sorted: one with black, which is not at 0."""
+    """Refuse a sorted palette, in which black has another number than 0."""
     if levels.ndim == 2:
         return
     black = ~levels.any(axis=2)

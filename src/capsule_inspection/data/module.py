@@ -54,10 +54,11 @@ class BatchTransform(Protocol):
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """How batches are made; `batch_size` is that of all processes of a training together.
+    """Settings of batches; `batch_size` is the sum over all processes.
 
-    In training each image is used `repeats` times an epoch, in validation `val_repeats` times, in
-    batches of `eval_batch_size`.
+    An epoch of training uses each image `repeats` times. Validation uses it `val_repeats` times, in
+    batches of `eval_batch_size`, which is `batch_size` where it is None. `mixture` replaces
+    `sampling` where a batch transform adds defects.
     """
 
     batch_size: int
@@ -69,9 +70,7 @@ class BatchSettings:
     repeats: int = 1
     val_repeats: int = 1
     eval_batch_size: int | None = None
-    """None for that of training."""
     mixture: MixtureWeights | None = None
-    """Replaces `sampling` where a batch transform adds defects."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +110,7 @@ class CachedDataset(Dataset[dict[str, Tensor]]):
 
 
 class InspectionDataModule(L.LightningDataModule):
-    """Batches of each stage, as `contracts.Batch`, for one data index with a split."""
+    """Batches (`types.Batch`) of each split of a data index."""
 
     def __init__(
         self,
@@ -123,38 +122,40 @@ class InspectionDataModule(L.LightningDataModule):
         select: Callable[[str, int], bool] | None = None,
         batch_transform: BatchTransform | None = None,
     ) -> None:
-        """`select(stage, label)` says which images a task uses; None uses all.
+        """`select(split, label)` is true for the images that the task uses; None uses all.
 
-        A `batch_transform` changes the images of training and validation.
+        The `batch_transform` changes the images of training and validation.
         """
         super().__init__()
         self.index = index
         self.settings = settings
         self.labels = np.array([record.label for record in index.samples], np.int64)
-        self.stages = np.array([record.split for record in index.samples])
+        self.splits = np.array([record.split for record in index.samples])
         self.select = select
         self.batch_transform = batch_transform
         self.dataset = CachedDataset(cache, self.labels)
         self.normalise = v2.Normalize(list(normalisation.mean), list(normalisation.std))
         self.normalisation = normalisation
-        self.mix = mixup(settings.mixup, len(index.classes))
+        self.mixup: v2.MixUp | None = None
+        if settings.mixup > 0:  # Zhang et al. 2018
+            self.mixup = v2.MixUp(alpha=settings.mixup, num_classes=len(index.classes))
 
-    def indices(self, stage: str, *, every_label: bool = False) -> list[int]:
-        """Which rows of the data index belong to a stage, of those that the task uses or of all."""
-        members = np.flatnonzero(self.stages == stage).tolist()
+    def indices(self, split: str, *, every_label: bool = False) -> list[int]:
+        """Rows of the data index in a split: those that the task uses, or all."""
+        members = np.flatnonzero(self.splits == split).tolist()
         if self.select is None or every_label:
             return members
-        return [index for index in members if self.select(stage, int(self.labels[index]))]
+        return [index for index in members if self.select(split, int(self.labels[index]))]
 
     @property
     def samples_per_epoch(self) -> int:
-        """How many samples an epoch of training has, as many as with those left out."""
+        """Samples of an epoch of training; images of the split `left_out` count for the length."""
         return self.settings.repeats * (len(self.indices(TRAIN)) + len(self.indices(LEFT_OUT)))
 
     def num_used_samples(self, epoch: int, *, batches: int) -> int:
-        """How many samples so many batches of an epoch of training use, in all processes.
+        """The number of samples in the first batches of an epoch of training, in all processes.
 
-        Fewer than the batches hold, where full images take the place of crops.
+        Where full images replace crops, only a part of each batch is used.
         """
         size, world_size = self.settings.batch_size, self._shard().world_size
         total = self.samples_per_epoch // world_size * world_size
@@ -169,28 +170,27 @@ class InspectionDataModule(L.LightningDataModule):
         ]
         return sum(max(count, world_size) for count in used)
 
-    def class_counts(self, stage: str = TRAIN) -> list[int]:
-        """Images of each class in a stage, in the order of the classes."""
-        labels = self.labels[self.indices(stage)]
+    def class_counts(self, split: str = TRAIN) -> list[int]:
+        """Numbers of images of each class in a split, in the order of the classes."""
+        labels = self.labels[self.indices(split)]
         counts: list[int] = np.bincount(labels, minlength=len(self.index.classes)).tolist()
         return counts
 
-    def loader(self, stage: str, *, repeats: int = 1, every_label: bool = False) -> DataLoader:
-        """Each image of the stage `repeats` times, in order, without augmentation."""
-        members = self.indices(stage, every_label=every_label)
-        refs = [SampleRef(row, repeat) for row in members for repeat in range(repeats)]
+    def _eval_dataloader(self, split: str, *, repeats: int = 1) -> DataLoader:
+        """Each image of a split `repeats` times, in order, without augmentation."""
+        refs = [SampleRef(row, repeat) for row in self.indices(split) for repeat in range(repeats)]
         if not refs:
-            raise DataError(f"the split has no {stage} images. Choose another stage or split.")
+            raise DataError(f"the split has no {split} images. Choose another split.")
         shard = self._shard()
         batch_size = self.settings.eval_batch_size or self.settings.batch_size
         if shard.world_size == 1:
-            return self._loader(sampler=refs, batch_size=batch_size)
+            return self._dataloader(sampler=refs, batch_size=batch_size)
         if len(refs) < shard.world_size:
             raise DataError(
-                f"{len(refs)} {stage} images are too few for {shard.world_size} processes: set "
+                f"{len(refs)} {split} images are too few for {shard.world_size} processes: set "
                 "trainer.devices=1."
             )
-        return self._loader(batch_sampler=shard.of_evaluation(refs, batch_size=batch_size))
+        return self._dataloader(batch_sampler=shard.of_evaluation(refs, batch_size=batch_size))
 
     def train_dataloader(self) -> DataLoader:
         members, shard, settings = self.indices(TRAIN), self._shard(), self.settings
@@ -217,11 +217,11 @@ class InspectionDataModule(L.LightningDataModule):
                 ),
                 **shared,
             )
-        return self._loader(sampler=sampler, batch_size=settings.batch_size // shard.world_size)
+        return self._dataloader(sampler=sampler, batch_size=settings.batch_size // shard.world_size)
 
     @property
     def mixture(self) -> MixtureWeights | None:
-        """The weights of the training's samples; None where no defects are added."""
+        """Fractions of the samples of an epoch; None where no defects are added."""
         return None if self.batch_transform is None else self.settings.mixture
 
     def _shard(self) -> DistributedShard:
@@ -230,22 +230,22 @@ class InspectionDataModule(L.LightningDataModule):
         return DistributedShard(self.trainer.global_rank, self.trainer.world_size)
 
     def val_dataloader(self) -> DataLoader:
-        return self.loader(VAL, repeats=self.settings.val_repeats)
+        return self._eval_dataloader(VAL, repeats=self.settings.val_repeats)
 
     def test_dataloader(self) -> DataLoader:
-        return self.loader(TEST)
+        return self._eval_dataloader(TEST)
 
     def evaluation_batches(
         self, split: str, *, every_label: bool = False
     ) -> Iterator[EvaluationBatch]:
-        """The images of a split in order, as they are predicted: not augmented, not normalised."""
+        """The images of a split in order, neither augmented nor normalised."""
         members = np.array(self.indices(split, every_label=every_label), np.int64)
         size = self.settings.eval_batch_size or self.settings.batch_size
         for first in range(0, len(members), size):
             index = members[first : first + size]
             yield EvaluationBatch(index, self.dataset.cache.model_inputs(index))
 
-    def _loader(self, **batches: Any) -> DataLoader:  # torch's own argument names
+    def _dataloader(self, **batches: Any) -> DataLoader:  # torch's own argument names
         return DataLoader(self.dataset, collate_fn=lambda batch: batch, num_workers=0, **batches)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -269,7 +269,7 @@ class InspectionDataModule(L.LightningDataModule):
         return int(self.trainer.current_epoch) if self.trainer else 0
 
     def transform(self, raw: Mapping[str, Tensor], *, training: bool, epoch: int) -> Batch:
-        """A raw batch on the device made into what tasks see."""
+        """A batch for the task from a raw batch on the device."""
         image, mask, valid = self._as_float(raw["image"]), raw["mask"], raw["valid"]
         target = self._as_float(raw["target"]) if "target" in raw else None
         if training:
@@ -277,6 +277,9 @@ class InspectionDataModule(L.LightningDataModule):
             uniform = uniform_numbers(
                 seed=self.settings.seed, epoch=epoch, index=raw["index"], repeat=raw["repeat"]
             )
+            crop_size = None
+            if self.batch_transform is not None:  # which has kept some context around the crop
+                crop_size = self.batch_transform.crops.size_at(epoch)
             image, mask, valid, target = augment(
                 image,
                 mask,
@@ -284,7 +287,7 @@ class InspectionDataModule(L.LightningDataModule):
                 uniform.to(image.device),
                 self.settings.augmentation,
                 target=target,
-                crop_size=self._crop_size(epoch),
+                crop_size=crop_size,
             )
         batch = Batch(
             image=self.normalise(image),
@@ -295,8 +298,8 @@ class InspectionDataModule(L.LightningDataModule):
         )
         if target is not None:
             batch["target"] = self.normalise(target)
-        if training and self.mix is not None:
-            batch["image"], batch["label_weight"] = self.mix(batch["image"], batch["label"])
+        if training and self.mixup is not None:
+            batch["image"], batch["label_weight"] = self.mixup(batch["image"], batch["label"])
         return batch
 
     def _as_float(self, image: Tensor) -> Tensor:
@@ -304,16 +307,7 @@ class InspectionDataModule(L.LightningDataModule):
         image = image.permute(0, 3, 1, 2).float().div_(255)
         return image if self.settings.channels_last else image.contiguous()
 
-    def _crop_size(self, epoch: int) -> tuple[int, int] | None:
-        """The middle of what the batch transform has cut out is used in training."""
-        return None if self.batch_transform is None else self.batch_transform.crops.size_at(epoch)
-
     def _seed_batch(self, raw: Mapping[str, Tensor], epoch: int) -> None:
         """Make torch's random numbers (mixup, noise, dropout) depend on seed, epoch and images."""
         first = (self.settings.seed, epoch, int(raw["index"][0]), int(raw["repeat"][0]))
         torch.manual_seed(int(np.random.SeedSequence(first).generate_state(1, np.uint64)[0] >> 1))
-
-
-def mixup(alpha: float, num_classes: int) -> v2.MixUp | None:
-    """Torchvision's mixup (Zhang et al. 2018), or None where alpha is 0."""
-    return v2.MixUp(alpha=alpha, num_classes=num_classes) if alpha > 0 else None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from capsule_inspection.data.cache_folder import report_write_errors
-from capsule_inspection.data.validation import DecodedSample
+from capsule_inspection.data.sample_reader import DecodedSample
 from capsule_inspection.files import atomic_write_text
 from capsule_inspection.types import DataIndex
 
@@ -39,7 +39,7 @@ def find_native_size(
 
 
 class NativeSizeMeasure:
-    """Measures the crop of each image; see `validation.Consumer`."""
+    """Measures the crop of each image; see `sample_reader.Consumer`."""
 
     def __init__(self, count: int, *, roi: Roi, margin: float) -> None:
         self.roi, self.margin = roi, margin

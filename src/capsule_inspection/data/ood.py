@@ -1,4 +1,4 @@
-"""Out-of-distribution detection: whether an image is like those of a training.
+"""Out-of-distribution detection: how far an image is from the training images.
 
 Mahalanobis distance of its features (ood_features.py) to those of the training images, with a
 Ledoit-Wolf covariance. scikit-learn and SciPy are imported when a detector is fitted.
@@ -23,15 +23,15 @@ MIN_IMAGES = 5
 _RARE = 0.01
 """A property of at most this fraction of the training images is a warning."""
 _FOLDS = 20
-"""Each image is left out once, in at most so many fits."""
+"""Largest number of fits; each image is left out of one."""
 _QUANTILE = 0.999
 _MIN_THRESHOLD = 3.0
 """No threshold is below this distance: one feature off by three times its tolerance."""
 _MARGIN, _MARGIN_OF_FEW = 2.0, 3.0
-"""Factor of the threshold's square, and what is added to it, divided by the number of images.
+"""Factor of the threshold's square, and a term divided by the number of images.
 
-Chosen on the 262 real images: with 1.5, three badly dented capsules of 87 defects are far from a
-training on good ones; with 2 none, and spoilt images are far beyond it.
+Chosen on the 262 real images: with 1.5, three badly dented capsules of 87 defects are out of
+distribution of a training on good ones; with 2 none. Corrupted images exceed it by far.
 """
 _TOLERANCE = np.array([feature.tolerance for feature in FEATURES])
 
@@ -61,7 +61,7 @@ class OODDetector:
     def ood_warnings(
         self, features: np.ndarray, *, size: tuple[int, int], roi_found: bool
     ) -> list[str]:
-        """How an image is unlike those of the training, a sentence each; none where it is not.
+        """How an image differs from the training images, a sentence each; none if it is like them.
 
         `size` is (width, height) of the image in pixels, `roi_found` whether a part was found.
         """
@@ -72,7 +72,7 @@ class OODDetector:
         return [warning for warning in warnings if warning is not None]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values by name; `from_dict` makes the same of them."""
+        """Plain values by name, for `from_dict`."""
         return {"features": list(NAMES), **dataclasses.asdict(self)}
 
     @classmethod
@@ -97,13 +97,13 @@ class OODDetector:
             ) from error
 
     def _contributions(self, features: np.ndarray) -> np.ndarray:
-        """What each feature adds to the squared distance, (D,)."""
+        """Contribution of each feature to the squared distance, (D,)."""
         offset = (features - np.array(self.mean)) / np.array(self.scale)
         return offset * (np.array(self.precision) @ offset)
 
     def _warn_of_size(self, size: tuple[int, int]) -> str | None:
         name = _size_name(size)
-        # Good and Turing: sizes that came once tell how often a new one is to be expected.
+        # Good-Turing estimate: the fraction of sizes that occur once is the chance of a new one.
         once = sum(count == 1 for count in self.sizes.values())
         if name in self.sizes or once > _RARE * self.num_images:
             return None

@@ -1,4 +1,4 @@
-"""Features of a crop that tell whether an image is like those of a training.
+"""Features of a crop for out-of-distribution detection.
 
 Some twenty numbers with names: colours in CIELAB, sharpness, shape and position of the part.
 Without a network, so they serve every task and backend. NumPy and OpenCV.
@@ -19,9 +19,9 @@ _LAB = ("lightness", "red", "yellow")
 class Feature(NamedTuple):
     """One feature.
 
-    `low` and `high` say what an image is that has too little or too much of it, `quantity` names
-    its value, which `format` prints. Differences of the size of `tolerance` never count, however
-    alike the training images are: prints, dust, defects and the crop's position cause them.
+    `low` and `high` describe an image with too small or too large a value, `quantity` names the
+    value, `format` prints it. Prints, dust, defects and the position of the crop cause differences
+    of the size of `tolerance`, which never count.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """Preprocessing of one image: find the part, crop it, resize it to the network's input.
 
-The same for the image cache, which training reads, and for images that are predicted later.
+Training (through the image cache) and prediction use the same preprocessing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PreprocessConfig:
-    """How images are cropped: `roi` and `margin` as in `roi.crop_box`.
+    """Settings of the crop; `roi` and `margin` as in `roi.crop_box`.
 
     `image_size` is (height, width); without `enlarge` small crops keep their resolution.
     """
@@ -71,7 +71,7 @@ class PreprocessedImage:
 
     @property
     def source_px_per_px(self) -> float:
-        """How many source pixels one pixel of the target covers."""
+        """The number of source pixels that one pixel of the target covers."""
         area = (self.box.x1 - self.box.x0) * (self.box.y1 - self.box.y0)
         return area / self.foreground.size
 

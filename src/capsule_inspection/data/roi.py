@@ -1,15 +1,14 @@
 """Find the part on its background, and the box to crop around it.
 
-Method: the background's colour is modelled as a smooth surface fitted to the image's border; what
-lies far from it in CIELAB is the part. Nothing is assumed about the part's own colour, so other
-parts than capsules work, as long as one object lies free on a plain background.
-NumPy and OpenCV on single images; the crop itself is made in crop.py.
+Method: a smooth surface fitted to the image's border models the background's colour; pixels far
+from it in CIELAB are the part. Nothing is assumed about the part's own colour, so other parts than
+capsules work, as long as one object lies free on a plain background.
+NumPy and OpenCV on single images; crop.py cuts the crop.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -92,7 +91,7 @@ def crop_box(
     `size` is (height, width) of the image, `image_size` of the target; `foreground` and `margin`
     serve `auto`: where there is no foreground, the whole image is taken and `roi_found` is false.
     Without `enlarge` the box is at least as large as the target, so that nothing is blown up.
-    Raises ConfigurationError, naming data.roi, for a box that is empty or outside of the image.
+    Raises ConfigurationError, naming data.roi, for a box outside of the image.
     """
     box = explicit_box(roi)
     if box is not None:
@@ -107,22 +106,8 @@ def crop_box(
 
 
 def explicit_box(roi: Roi) -> Box | None:
-    """The box in `data.roi`; None for auto and none.
-
-    Raises ConfigurationError for another word, a wrong number of values or an empty box.
-    """
-    if isinstance(roi, str):
-        if roi not in ("auto", "none"):
-            raise ConfigurationError(f"data.roi={roi}: expected auto, none or [x0,y0,x1,y1].")
-        return None
-    if len(roi) != 4 or not all(math.isfinite(value) for value in roi):
-        raise ConfigurationError(f"data.roi={list(roi)}: expected four numbers [x0,y0,x1,y1].")
-    box = Box(*(float(value) for value in roi))
-    if box.x1 <= box.x0 or box.y1 <= box.y0:
-        raise ConfigurationError(
-            f"data.roi={list(roi)}: the box is empty; x1 must be above x0 and y1 above y0."
-        )
-    return box
+    """The box in `data.roi`, which config/checks.py has checked; None for auto and none."""
+    return None if isinstance(roi, str) else Box(*map(float, roi))
 
 
 def fit_aspect(box: Box, *, size: tuple[int, int], image_size: tuple[int, int]) -> Box:

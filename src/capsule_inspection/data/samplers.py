@@ -1,4 +1,4 @@
-"""Which images an epoch of training uses, in which order: a function of seed and epoch alone."""
+"""Order of the images in an epoch of training, a function of seed and epoch alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_DEFECT, SYNTHETIC, COPY_PASTE = 0, 1, 2
 
 
 class SampleRef(NamedTuple):
-    """Row of the data index, how often the epoch has used it before, the defect added to it."""
+    """Row of the data index, its number of earlier uses in the epoch, the defect added to it."""
 
     row: int
     repeat: int
@@ -72,9 +72,9 @@ SINGLE_PROCESS = DistributedShard()
 class EpochSampler(Sampler[SampleRef]):
     """Samples of one epoch, `repeats` times as many as there are images, sharded over processes.
 
-    `num_left_out` images more count for the length alone. With order `natural` each image comes
-    equally often. With `balanced` each class does, its images in turn, so that rare ones come
-    several times. Lightning calls `set_epoch`.
+    `num_left_out` further images count for the length only. With order `natural` each image is
+    equally frequent. With `balanced` each class is, so images of rare classes are repeated.
+    Lightning calls `set_epoch`.
     """
 
     def __init__(
@@ -118,10 +118,10 @@ class EpochSampler(Sampler[SampleRef]):
 
 
 class MixtureSampler(EpochSampler):
-    """Samples of which every run of successive ones is mixed by the weights.
+    """Samples mixed by the weights, within each batch as within the epoch.
 
-    Of a batch of `batch_size` an epoch uses the first `effective_batch_size(epoch)`: these are
-    mixed by the weights too.
+    An epoch uses the first `effective_batch_size(epoch)` samples of a batch of `batch_size`; these
+    are mixed by the weights too.
     """
 
     def __init__(
@@ -148,12 +148,12 @@ class MixtureSampler(EpochSampler):
         refs = number_repeats(
             *mixture_order(self.indices, self.labels, self.weights, self.count, rng)
         )
-        if self.shard.world_size > 1:  # or each process would get a class of its own, in turn
+        if self.shard.world_size > 1:  # otherwise each process would get the same classes
             refs = _shuffle_stretches(refs, _STRETCH * self.shard.world_size, rng)
         return self._effective_first(refs)
 
     def _effective_first(self, refs: list[SampleRef]) -> list[SampleRef]:
-        """The first samples at the places of batches that are used, the others elsewhere."""
+        """The first samples at the used places of the batches, the others at the unused ones."""
         places = np.arange(len(refs))
         is_unused = places % self.batch_size >= self.effective_batch_size(self.epoch)
         order = np.empty(len(refs), np.int64)
@@ -162,7 +162,7 @@ class MixtureSampler(EpochSampler):
 
 
 def _shuffle_stretches(refs: list[SampleRef], stretch: int, rng: Generator) -> list[SampleRef]:
-    """The samples, shuffled within stretches of so many."""
+    """The samples, shuffled within stretches of this length."""
     order = [
         first + place
         for first in range(0, len(refs), stretch)
@@ -190,10 +190,10 @@ def _repeat(members: np.ndarray, count: int, rng: Generator) -> np.ndarray:
 def mixture_order(
     indices: np.ndarray, labels: np.ndarray, weights: MixtureWeights, count: int, rng: Generator
 ) -> tuple[list[int], list[int]]:
-    """Rows of so many samples and the defect added to each, every stretch mixed by the weights.
+    """Rows of `count` samples and the defect added to each, evenly mixed by the weights.
 
-    Of the real defects each class comes equally often. Where there are no good images, or no real
-    defects, the others take their place.
+    The classes of real defects are equally frequent. Where there are no good images, or no real
+    defects, the other components replace them.
     """
     is_good = labels == GOOD_LABEL
     good, defects = indices[is_good], indices[~is_good]
@@ -231,7 +231,7 @@ def _interleave(weights: Sequence[float], count: int) -> np.ndarray:
 def _classes_in_turn(
     indices: np.ndarray, labels: np.ndarray, count: int, rng: Generator
 ) -> np.ndarray:
-    """So many indices, the classes one after another, the images of each in turn."""
+    """`count` indices, the classes in turn, the images of each class in turn."""
     classes = rng.permutation(np.unique(labels))
     each = -(-count // len(classes))
     columns = [_repeat(indices[labels == label], each, rng) for label in classes]
@@ -239,7 +239,7 @@ def _classes_in_turn(
 
 
 def number_repeats(rows: Sequence[int], added: Sequence[int] | None = None) -> list[SampleRef]:
-    """Each row with the number of times it came before, and the defect added to it."""
+    """A reference for each row, with the number of its earlier occurrences."""
     counts: dict[int, int] = {}
     refs = []
     for row, added_defect in zip(rows, added or [NO_DEFECT] * len(rows), strict=True):

@@ -1,9 +1,8 @@
-"""Whether two images are copies: one image saved again, shifted by some pixels or resized.
+"""Compares two images: is one a copy of the other, saved again, shifted or resized?
 
 Each image becomes a thumbnail, its part centred and scaled by the moments of its outline; two
-thumbnails are aligned to a fraction of a pixel and compared pixel by pixel. Perceptual hashes are
-of no use in a fixed scene, where all images have nearly the same. Pairs are chosen in
-duplicates.py.
+thumbnails are aligned to a fraction of a pixel and compared pixel by pixel. Perceptual hashes fail
+in a fixed scene, where they are nearly the same for all images. duplicates.py chooses the pairs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Splits of a data index into train, val and test, each as a new index with `split` filled in.
+"""Assigns the images of a data index to splits; each function returns a new index.
 
-Groups stay whole, classes keep their proportions to one image where groups permit. The order
-within a class comes from SHA-256 of seed and content, so a split depends on the images alone: not
-on their names, not on the order in which they were found, not on NumPy's version.
+Groups stay whole; classes keep their proportions to one image where groups permit. The order
+within a class comes from SHA-256 of seed and content, so a split does not depend on file names,
+their order, or NumPy's version.
 
 scikit-learn has no stratified split of groups by fractions; its StratifiedGroupKFold left a class
 out of a fold in 3 of 285 random data sets with mixed groups where this does not.
@@ -21,6 +21,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from capsule_inspection.data.layouts import relative_posix
+from capsule_inspection.data.long_lists import list_first
 from capsule_inspection.data.manifest import read_split
 from capsule_inspection.types import (
     GOOD_LABEL,
@@ -38,13 +39,14 @@ from capsule_inspection.types import (
 log = logging.getLogger(__name__)
 
 _TRAIN_FRACTION = 0.8
-"""Of `val_as_test`."""
+"""Fraction of training images of `split=val_as_test`."""
 _SHOWN = 20
+_NEW_LINE = "\n  "
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Images that stay together: their rows, and how many of each label they are."""
+    """Images that stay together: their rows, and the number of images of each label."""
 
     rows: tuple[int, ...]
     labels: Counter[int]
@@ -115,13 +117,14 @@ def kfold(index: DataIndex, *, folds: int, fold: int, val_fraction: float, seed:
 def val_as_test(index: DataIndex, *, seed: int) -> DataIndex:
     """Random, not stratified, 80% train and 20% val, no test images.
 
-    The caller reuses val as test, and marks the metrics as optimistic. Of N images int(0.8 N) are
-    for training, as torch's random_split divides them, unless groups forbid it.
+    The caller reuses val as test and reports the metrics as optimistic. Of N images int(0.8 N) are
+    for training, as with torch's random_split, unless groups forbid it.
     """
     if len(index) < 2:
         raise DataError(f"{index.root}: {len(index)} images; split=val_as_test needs at least 2.")
     wanted = len(index) - int(_TRAIN_FRACTION * len(index))
     val: list[int] = []
+    # The purpose is part of the seed: another one would give another split.
     for group in _shuffled(index, seed=seed, purpose="origin"):
         if len(val) + len(group.rows) <= wanted:
             val += group.rows
@@ -163,8 +166,8 @@ def one_class(
 def hold_out_good(index: DataIndex, *, split: str, fraction: float, seed: int) -> DataIndex:
     """The index with a fraction of the good training images moved to a split of their own.
 
-    An index that has images in this split already comes back as it is. Raises DataError where there
-    are too few good training images to divide.
+    An index that already has images in this split is returned unchanged. Raises DataError where
+    there are too few good training images to divide.
     """
     if any(sample.split == split for sample in index.samples):
         log.info("The split has %s images of its own; none are added.", split)
@@ -186,8 +189,8 @@ def hold_out_good(index: DataIndex, *, split: str, fraction: float, seed: int) -
 def subsample_defects(index: DataIndex, fraction: float, *, seed: int) -> DataIndex:
     """The index with only a fraction of each defect's training images, at least one; none for 0.
 
-    Those of a smaller fraction are among those of a larger one. Validation and test stay as they
-    are. The others are in the split `left_out`, so that an epoch has as many steps as with all.
+    A smaller fraction is a subset of a larger one. Validation and test are unchanged. The excluded
+    images are in the split `left_out`, so that the number of steps in an epoch stays the same.
     """
     if fraction == 1:
         return index
@@ -231,7 +234,11 @@ def from_manifest(index: DataIndex, path: Path) -> DataIndex:
             missing.append(sample.path)
         samples.append(replace(sample, split=split or ""))
     if missing:
-        raise DataError(_name_missing(path, missing, len(index)))
+        raise DataError(
+            f"{path}: {len(missing)} of {len(index)} images have no row, by content or by path:\n  "
+            f"{list_first(missing, _SHOWN, separator=_NEW_LINE)}\n"
+            "Point split.path to the split of these images, or choose another split."
+        )
     if by_content and changed:
         log.warning("%s: %d images have changed since; matched by path.", path, changed)
     if len(rows) > len(index):
@@ -255,16 +262,6 @@ def _warn_of_leaks(samples: Sequence[Sample], path: Path) -> None:
             len(leaks),
             "; ".join(f"{split} {name}" for split, name in leaks[0].items()),
         )
-
-
-def _name_missing(path: Path, missing: Sequence[str], total: int) -> str:
-    more = f"\n  and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
-    return (
-        f"{path}: {len(missing)} of {total} images have no row, by content or by path:\n  "
-        + "\n  ".join(missing[:_SHOWN])
-        + more
-        + "\nPoint split.path to the split of these images, or choose another split."
-    )
 
 
 def _shuffled(index: DataIndex, *, seed: int, purpose: str) -> list[_Group]:
@@ -320,8 +317,8 @@ def _divide(
 ) -> list[list[int]]:
     """Rows of each part: sizes as `fractions`, each class in each part.
 
-    Large groups are placed first, each where most of its images are still wanted; what is left
-    fills the gaps. Raises DataError where groups keep a class out of a part.
+    Large groups are placed first, each where most of its images are still needed; small ones fill
+    the gaps. Raises DataError where groups keep a class out of a part.
     """
     totals = Counter(label for group in groups for label in group.labels.elements())
     plan = _Plan(_quotas(totals, fractions), groups)
@@ -340,7 +337,7 @@ def _divide(
 
 
 def _quotas(totals: Mapping[int, int], fractions: Sequence[float]) -> dict[int, list[int]]:
-    """How many images of each label belong to each part, at least one where there are enough.
+    """The number of images of each label for each part, at least one where there are enough.
 
     Rounded by largest remainder; where remainders are equal the classes take turns, so that the
     parts' totals are equal too.
@@ -371,7 +368,7 @@ def _at_least_one(quota: list[int]) -> list[int]:
 
 
 class _Plan:
-    """How many images each part still wants of each label, while groups are being placed."""
+    """The number of images of each label that each part still needs, while groups are placed."""
 
     def __init__(self, quotas: dict[int, list[int]], groups: Sequence[_Group]) -> None:
         self.quotas = quotas
@@ -390,11 +387,11 @@ class _Plan:
         return best
 
     def lacking(self) -> list[int]:
-        """Labels that some part has none of."""
+        """Labels that are missing in some part."""
         return [label for label, parts in self.empty.items() if parts]
 
     def _merit(self, group: _Group, part: int) -> tuple[int, int, float]:
-        """Fills a part that would stay empty; how many images fit; how much is wanted there."""
+        """Priority of a part for a group: first a part that would stay empty, then the best fit."""
         urgent, fitting, fraction = 0, 0, 0.0
         for label, count in group.labels.items():
             wanted = self.wanted[label][part]
@@ -408,7 +405,7 @@ class _Plan:
 def _assign(
     index: DataIndex, rows: Mapping[str, Iterable[int]], *, rest: str | None = None
 ) -> DataIndex:
-    """The index with these rows in these splits; the others in `rest`, None for where they are."""
+    """The index with rows in new splits; the others in `rest`, or unchanged where it is None."""
     split_of = {row: split for split, members in rows.items() for row in members}
     samples = tuple(
         replace(sample, split=split_of.get(row, sample.split if rest is None else rest))

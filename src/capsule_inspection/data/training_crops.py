@@ -1,6 +1,6 @@
-"""Which crop of an image training uses: around what matters first, later the full image.
+"""Crops of training images: first around defects or the part, later the full images.
 
-On raw batches, before they go to the device.
+Works on raw batches on the CPU.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ AUTO = "auto"
 _MAX_OFFSET = 0.7
 """Range of a crop's centre around its point of interest, as a fraction of the crop's size."""
 _MARGIN = 0.15
-"""What is cut out beyond a crop on each side, for augmentation, as a fraction of its size."""
+"""Context around a crop on each side, for augmentation, as a fraction of its size."""
 _AUTO_FULL_FROM = 0.5
 """Fraction of the epochs on crops with `task.full_image_from=auto` and an untrained decoder."""
 _MIN_EPOCHS_UNTRAINED = 90
@@ -34,8 +34,8 @@ _MIN_EPOCHS_UNTRAINED = 90
 class CropSchedule:
     """Training uses a crop of `size` (h, w) in pixels of each image; None for full images.
 
-    From the epoch `full_image_from` on it uses full images, as many as have the pixels of a batch
-    of crops; None for never.
+    From the epoch `full_image_from` on it uses full images, None for never. A batch of full images
+    has about as many pixels as one of crops.
     """
 
     size: tuple[int, int] | None = None
@@ -49,7 +49,7 @@ class CropSchedule:
     def effective_batch_size(
         self, batch_size: int, *, epoch: int, image_size: tuple[int, int]
     ) -> int:
-        """How many images of a batch an epoch uses: fewer where they are full ones."""
+        """The number of used images of a batch: fewer where they are full images."""
         if self.size is None or self.size_at(epoch) is not None:
             return batch_size
         return full_image_batch_size(batch_size, crop_size=self.size, image_size=image_size)
@@ -59,7 +59,7 @@ class CropSchedule:
     ) -> Mapping[str, Tensor]:
         """The batch, or its first images where full images take the place of crops.
 
-        The batch of all processes together decides how many; each process uses at least one.
+        The number depends on the batch of all processes; each process uses at least one image.
         """
         height, width = raw["mask"].shape[1:]
         own = len(raw["mask"])
@@ -78,7 +78,7 @@ class CropSchedule:
         return centre if size is None else centre + _MAX_OFFSET * (rng.random(2) - 0.5) * size
 
     def crop(self, raw: Mapping[str, Tensor], centres: np.ndarray, epoch: int) -> dict[str, Tensor]:
-        """The surroundings of each image's crop, somewhat larger than it; all arrays alike."""
+        """Cut each image's crop with some context around it; see `crop_around`."""
         size = self.size_at(epoch)
         return dict(raw) if size is None else crop_around(raw, centres, size=size)
 
@@ -99,7 +99,7 @@ def sample_point(mask: np.ndarray, foreground: np.ndarray, rng: Generator) -> tu
 def full_image_batch_size(
     batch_size: int, *, crop_size: tuple[int, int] | None, image_size: tuple[int, int]
 ) -> int:
-    """How many full images have as many pixels as a batch of crops; at least one."""
+    """The number of full images with the pixels of a batch of crops; at least one."""
     if crop_size is None:
         return batch_size
     pixels = batch_size * crop_size[0] * crop_size[1]
@@ -109,10 +109,10 @@ def full_image_batch_size(
 def crop_around(
     raw: Mapping[str, Tensor], centres: np.ndarray, *, size: tuple[int, int]
 ) -> dict[str, Tensor]:
-    """The surroundings of a crop in each image: all of `raw` that has pixels, cut alike.
+    """Cut a crop and its context from each image, in all arrays of `raw` that have pixels.
 
-    `centres` (N, 2) are rows and columns; a crop beyond an image is moved back into it. Cut before
-    augmentation: nine tenths of an image need not be converted, warped and recoloured.
+    `centres` (N, 2) are rows and columns; a crop beyond an image is moved back into it. Cutting
+    comes before augmentation, which then processes a tenth of the pixels.
     """
     height, width = raw["mask"].shape[1:]
     rows, columns = (
@@ -163,8 +163,8 @@ def input_sizes(config: DictConfig) -> list[list[int]]:
 def resolve_full_image_from(config: DictConfig, *, has_pretrained_decoder: bool) -> bool:
     """Resolve `task.full_image_from=auto` in place; returns whether it was `auto`.
 
-    A pretrained decoder segments full images, and unlearns it on crops. An untrained one needs more
-    epochs than the default, which is a warning.
+    A pretrained decoder segments full images and would unlearn it on crops. An untrained one needs
+    more epochs than the default, otherwise a warning is logged.
     """
     if config.task.get("full_image_from") != AUTO:
         return False

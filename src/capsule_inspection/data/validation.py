@@ -1,228 +1,156 @@
-"""One pass over the files of a data set: each one is read, hashed and decoded at most once.
+"""Validates the samples of a data set and builds its index; sample_reader.py reads the files.
 
-A found sample becomes a sample of the index, or a skipped file with the reason. What is made of
-the decoded pixels (a row of the image cache, a thumbnail) is left to the consumers.
+All bad files are found before any is reported. Near-duplicates are grouped in duplicates.py,
+splits are assigned in splits.py.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal
 
-import numpy as np
+from capsule_inspection.data.file_facts import FileFacts, facts_path, load_facts, save_facts
+from capsule_inspection.data.image_io import MAX_PIXELS
+from capsule_inspection.data.layouts import FoundSamples
+from capsule_inspection.data.long_lists import list_first
+from capsule_inspection.data.parallel import in_order
+from capsule_inspection.data.progress import Progress
+from capsule_inspection.data.sample_reader import Consumer, SampleReader
+from capsule_inspection.types import DataError, DataIndex, Sample, SkippedFile
 
-from capsule_inspection.data.bad_file import BadFileError
-from capsule_inspection.data.file_facts import FileFacts
-from capsule_inspection.data.image_io import decode_image, decode_mask, read_content
-from capsule_inspection.data.layouts import FoundSample
-from capsule_inspection.data.mask_values import MaskValuesError
-from capsule_inspection.types import GOOD_LABEL, Sample, SkippedFile
-
-_GROUP_LENGTH = 16
-_SHOWN = 12
+# Samples that a thread takes at once: few enough to divide 262 large images evenly, enough to keep
+# the overhead of the pool small with 30,000 small ones.
+_CHUNK = 16
+_SHOWN = 20
+_NEW_LINE = "\n  "
 
 
-class DecodedSample(NamedTuple):
-    """Pixels of a sample; `row` is the position among the found samples.
+def validate_samples(
+    found: FoundSamples,
+    *,
+    on_bad_file: Literal["error", "skip"],
+    index_folder: Path,
+    workers: int,
+    verify: Literal["fast", "full"] = "fast",
+    max_pixels: int = MAX_PIXELS,
+    consumers: Sequence[Consumer] = (),
+    facts: dict[str, FileFacts] | None = None,
+    progress: Progress | None = None,
+) -> DataIndex:
+    """Validate and hash all files; samples keep their order, bad files are left out.
 
-    Shapes: image (H, W, 3) uint8; foreground (H, W) uint8, None where no part is found; mask
-    (H, W) uint8 of class indices, None where the sample has none.
+    Files that have not changed since their facts were stored in `index_folder` are not read again,
+    unless `verify` is "full" or there are `consumers` of the decoded images. `facts` are the stored
+    ones if they are loaded already. Raises one DataError that names all bad files; with
+    `on_bad_file="skip"` the index lists them.
     """
-
-    row: int
-    image: np.ndarray
-    foreground: np.ndarray | None
-    mask: np.ndarray | None
-
-
-class Consumer(Protocol):
-    """Makes something of each decoded sample; called from several threads."""
-
-    def add(self, decoded: DecodedSample) -> None: ...
-
-
-@dataclass
-class SampleReader:
-    """Reads the samples of one root.
-
-    `facts` are those of an earlier run; they are updated, and `has_changed` tells whether they
-    were. With `trust` an unchanged size and time of change stand for unchanged content, else the
-    hash decides. Without `consumers` only files are read whose facts are missing.
-    """
-
-    root: Path
-    labels: Mapping[str, int]
-    facts: dict[str, FileFacts]
-    trust: bool
-    max_pixels: int
-    consumers: Sequence[Consumer] = ()
-    has_changed: bool = False
-
-    def read_all(self, found: Sequence[tuple[int, FoundSample]]) -> list[Sample | SkippedFile]:
-        """Read several samples, each with its row."""
-        return [self.read(row, sample) for row, sample in found]
-
-    def read(self, row: int, found: FoundSample) -> Sample | SkippedFile:
-        """Validate an image and its mask, and hand their pixels to the consumers."""
-        label = self.labels[found.class_name]
-        try:
-            image, pixels = self._read_image(found.path)
-        except BadFileError as error:
-            return SkippedFile(found.path, error.reason)
-        mask, mask_pixels = None, None
-        if found.mask is not None and self._needs_mask(found.mask, label):
-            try:
-                mask, mask_pixels = self._read_mask(found.mask, label=label)
-                _check_size(self.root / found.mask, mask=mask, image=image)
-            except BadFileError as error:
-                reason = f"mask {found.mask}: {error.reason}{self._class_hint(error)}"
-                return SkippedFile(found.path, reason)
-            if contradiction := self._contradiction(found, label=label, mask=mask):
-                return SkippedFile(found.path, contradiction)
-        if label == GOOD_LABEL:
-            mask, mask_pixels = None, None
-        if pixels is not None and self.consumers:
-            self._consume(row, pixels, mask_pixels)
-        return _sample(found, label=label, image=image, mask=mask)
-
-    def _consume(self, row: int, image: np.ndarray, mask: np.ndarray | None) -> None:
-        # Here, so that a warm start does not import OpenCV.
-        from capsule_inspection.data.roi import find_foreground
-
-        decoded = DecodedSample(row, image, find_foreground(image), mask)
-        for consumer in self.consumers:
-            consumer.add(decoded)
-
-    def _needs_mask(self, name: str, label: int) -> bool:
-        """Good images need no mask file."""
-        return label != GOOD_LABEL or (self.root / name).exists()
-
-    def _read_image(self, name: str) -> tuple[FileFacts, np.ndarray | None]:
-        """Facts of an image, and its pixels where they were decoded."""
-
-        def decode(content: bytes, path: Path) -> tuple[FileFacts, np.ndarray]:
-            pixels = decode_image(content, path, max_pixels=self.max_pixels)
-            return FileFacts(0, 0, "", pixels.shape[1], pixels.shape[0]), pixels
-
-        return self._read_file(name, decode, is_mask=False)
-
-    def _read_mask(self, name: str, *, label: int) -> tuple[FileFacts, np.ndarray | None]:
-        """Facts of a mask, and the class index of each pixel where it was decoded."""
-
-        def decode(content: bytes, path: Path) -> tuple[FileFacts, np.ndarray]:
-            mask = decode_mask(
-                content, path, num_classes=len(self.labels), max_pixels=self.max_pixels
-            )
-            present = np.unique(mask.pixels).tolist()
-            facts = FileFacts(
-                *(0, 0, "", mask.pixels.shape[1], mask.pixels.shape[0]),
-                is_empty=not any(present),
-                classes=tuple(filter(None, present)) if mask.has_classes else (),
-                num_classes=len(self.labels) if mask.is_ambiguous else 0,
-            )
-            return facts, mask.with_label(label)
-
-        return self._read_file(name, decode, is_mask=True)
-
-    def _read_file(
-        self,
-        name: str,
-        decode: Callable[[bytes, Path], tuple[FileFacts, np.ndarray]],
-        *,
-        is_mask: bool,
-    ) -> tuple[FileFacts, np.ndarray | None]:
-        """Facts that are known or read now; raises BadFileError where the file is bad."""
-        path = self.root / name
-        status = _status(path)
-        known = self._known_facts(name, is_mask=is_mask)
-        is_trusted = self.trust and known is not None and _is_unchanged(known, status)
-        if known is not None and is_trusted and not self.consumers:
-            return known, None
-        content = read_content(path)
-        if known is not None and is_trusted:
-            return known, decode(content, path)[1]
-        sha256 = hashlib.sha256(content).hexdigest()
-        pixels = None
-        if known is None or known.sha256 != sha256 or self.consumers:
-            known, pixels = decode(content, path)
-        facts = known._replace(
-            size_bytes=status.st_size, modified_ns=status.st_mtime_ns, sha256=sha256
-        )
-        if self.facts.get(name) != facts:
-            self.facts[name] = facts
-            self.has_changed = True
-        return facts, pixels
-
-    def _known_facts(self, name: str, *, is_mask: bool) -> FileFacts | None:
-        """Facts of an earlier run that hold for these settings, if the file is unchanged."""
-        facts = self.facts.get(name)
-        if facts is None or (facts.is_empty is not None) != is_mask:
-            return None
-        is_allowed = facts.width * facts.height <= self.max_pixels
-        return facts if is_allowed and facts.num_classes in (0, len(self.labels)) else None
-
-    def _contradiction(self, found: FoundSample, *, label: int, mask: FileFacts) -> str | None:
-        """How a mask contradicts the class of its image, None where it does not."""
-        if label == GOOD_LABEL:
-            return None if mask.is_empty else f"is a good image, but {found.mask} marks a defect"
-        start = f"shows {found.class_name}, but its mask {found.mask}"
-        if mask.is_empty:
-            return f"{start} is empty"
-        if mask.classes and label not in mask.classes:
-            return f"{start} marks {self._named(mask.classes)} only, not {self._named([label])}"
-        return None
-
-    def _class_hint(self, error: BadFileError) -> str:
-        """The class indices, for a mask that may have been meant to hold them."""
-        defects = sorted(set(self.labels.values()) - {GOOD_LABEL})
-        if not defects or not isinstance(error, MaskValuesError):
-            return ""
-        return f" ({GOOD_LABEL} background, {self._named(defects)})"
-
-    def _named(self, labels: Sequence[int]) -> str:
-        """Class indices with the names of the classes, as in `1 crack, 2 poke`."""
-        names = {label: name for name, label in self.labels.items()}
-        more = f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else ""
-        return ", ".join(f"{label} {names[label]}" for label in labels[:_SHOWN]) + more
-
-
-def _status(path: Path) -> os.stat_result:
-    try:
-        return path.stat()
-    except FileNotFoundError:
-        raise BadFileError(path, "there is no such file") from None
-    except OSError as error:
-        raise BadFileError(path, f"cannot be read ({error.strerror})") from error
-
-
-def _is_unchanged(facts: FileFacts, status: os.stat_result) -> bool:
-    return (facts.size_bytes, facts.modified_ns) == (status.st_size, status.st_mtime_ns)
-
-
-def _check_size(path: Path, *, mask: FileFacts, image: FileFacts) -> None:
-    if (mask.width, mask.height) != (image.width, image.height):
-        raise BadFileError(
-            path,
-            f"mask is {mask.width}x{mask.height}, its image is {image.width}x{image.height} "
-            "pixels. Export masks at the image's size.",
-        )
-
-
-def _sample(found: FoundSample, *, label: int, image: FileFacts, mask: FileFacts | None) -> Sample:
-    return Sample(
-        path=found.path,
-        label=label,
-        mask=found.mask if mask else None,
-        sha256=image.sha256,
-        width=image.width,
-        height=image.height,
-        size_bytes=image.size_bytes,
-        modified_ns=image.modified_ns,
-        group=found.group or image.sha256[:_GROUP_LENGTH],
-        split=found.split,
-        mask_sha256=mask.sha256 if mask else None,
+    if not found.samples:
+        raise DataError(f"{found.root}: the data set has no images. Check data.root.")
+    path = facts_path(index_folder, found.root)
+    reader = SampleReader(
+        root=found.root,
+        labels={name: label for label, name in enumerate(found.classes)},
+        facts=load_facts(path) if facts is None else facts,
+        trust=verify == "fast",
+        max_pixels=max_pixels,
+        consumers=consumers,
     )
+    numbered = list(enumerate(found.samples))
+    chunks = (numbered[i : i + _CHUNK] for i in range(0, len(numbered), _CHUNK))
+    results: list[Sample | SkippedFile] = []
+    for chunk in in_order(reader.read_all, chunks, workers=workers):
+        results += chunk
+        if on_bad_file == "error" and any(isinstance(result, SkippedFile) for result in chunk):
+            reader.consumers = ()  # the error discards their results
+        if progress:
+            progress(len(results), len(found.samples))
+    if reader.has_changed:
+        _forget_missing(reader.facts, found.root)
+        save_facts(path, reader.facts)
+    del reader  # frees the facts
+    samples, skipped = _drop_conflicts(results, found.classes)
+    if skipped and (on_bad_file == "error" or not samples):
+        remedy = "or leave them out with data.on_bad_file=skip" if samples else "no image is left"
+        lines = [f"{bad.path}: {bad.reason}" for bad in skipped]
+        raise DataError(
+            f"{found.root}: {len(skipped)} of {len(found.samples)} images cannot be used:\n  "
+            f"{list_first(lines, _SHOWN, separator=_NEW_LINE)}\n"
+            f"Mend or remove these files; {remedy}."
+        )
+    return DataIndex(found.root, found.classes, tuple(_group_equal(samples)), tuple(skipped))
+
+
+def fingerprint(index: DataIndex) -> str:
+    """SHA-256 over content, label and mask of all images; independent of names and order."""
+    rows = sorted(
+        f"{sample.sha256},{sample.label},{sample.mask_sha256 or ''}\n" for sample in index.samples
+    )
+    return hashlib.sha256("".join(rows).encode()).hexdigest()
+
+
+def _forget_missing(facts: dict[str, FileFacts], root: Path) -> None:
+    """Drop files that are gone; those of other data sets with the same root stay."""
+    for name in [name for name in facts if not (root / name).exists()]:
+        del facts[name]
+
+
+def _drop_conflicts(
+    results: Sequence[Sample | SkippedFile], classes: Sequence[str]
+) -> tuple[list[Sample], list[SkippedFile]]:
+    """Valid samples and bad files; equal content in different classes makes files bad."""
+    conflicts = _conflicts([result for result in results if isinstance(result, Sample)])
+    samples, skipped = [], []
+    for result in results:
+        if isinstance(result, SkippedFile):
+            skipped.append(result)
+        elif result.sha256 in conflicts:
+            reason = _conflict_reason(result, conflicts[result.sha256], classes)
+            skipped.append(SkippedFile(result.path, reason))
+        else:
+            samples.append(result)
+    return samples, skipped
+
+
+def _conflicts(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
+    """Samples of equal content and different labels, by hash."""
+    labels: dict[str, int] = {}
+    conflicting = {
+        sample.sha256
+        for sample in samples
+        if labels.setdefault(sample.sha256, sample.label) != sample.label
+    }
+    found: dict[str, list[Sample]] = {sha256: [] for sha256 in conflicting}
+    for sample in samples:
+        if sample.sha256 in conflicting:
+            found[sample.sha256].append(sample)
+    return found
+
+
+def _conflict_reason(sample: Sample, others: Sequence[Sample], classes: Sequence[str]) -> str:
+    other = next(other for other in others if other.label != sample.label)
+    return (
+        f"is labelled {classes[sample.label]}, but has the same content as {other.path}, "
+        f"labelled {classes[other.label]}"
+    )
+
+
+def _group_equal(samples: list[Sample]) -> list[Sample]:
+    """Put equal files into one group, also where a manifest gave them different ones."""
+    parents: dict[str, str] = {}
+    first: dict[str, str] = {}
+    for sample in samples:
+        own = find_root(parents, sample.group)
+        other = find_root(parents, first.setdefault(sample.sha256, sample.group))
+        if own != other:
+            parents[own] = other
+    return [replace(sample, group=find_root(parents, sample.group)) for sample in samples]
+
+
+def find_root(parents: Mapping[str, str], group: str) -> str:
+    """The name of the group that a group was joined to."""
+    while group in parents:
+        group = parents[group]
+    return group

@@ -1,1 +1,1 @@
-"""Run folders and exported files made into predictors."""
+"""Predictors from run folders and exported files, with the backends that compute them."""

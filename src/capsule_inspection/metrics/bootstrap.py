@@ -1,4 +1,4 @@
-"""Bootstrap over images: how often each is drawn, and limits from the resampled metrics.
+"""Bootstrap over images: weights of the resamples, and limits from the resampled metrics.
 
 Where a metric is a sum over images, a thousand resamples are one product of matrices. Images are
 drawn, never pixels, and an image that is tested in several folds is drawn as often in each. Source:
@@ -27,11 +27,11 @@ _NO_WIDTH = 1e-9
 def stratified_weights(
     stratum: np.ndarray, *, seed: int, resamples: int = RESAMPLES, rescaled: bool = False
 ) -> np.ndarray:
-    """How often each image is drawn, each stratum keeping its size: (resamples, N) float64.
+    """Weight of each image in each resample, (resamples, N) float64; strata keep their sizes.
 
-    With `rescaled`, one image fewer is drawn of each stratum and counts as much more: drawing all n
-    of a stratum of n shows (n - 1) / n of the spread, three quarters of it for four images (Rao and
-    Wu 1988). An image that is alone then always counts once. Shapes: stratum (N,).
+    With `rescaled`, n - 1 images of a stratum of n are drawn and weighted by n / (n - 1): drawing n
+    shows only (n - 1) / n of the variance, three quarters for four images (Rao and Wu 1988). The
+    only image of a stratum always has weight 1. Shapes: stratum (N,).
     """
     generator = np.random.default_rng(seed)
     weights = np.ones((resamples, len(stratum)))
@@ -48,9 +48,9 @@ def stratified_weights(
 def clustered_weights(
     identities: Sequence[np.ndarray], is_defect: Sequence[np.ndarray], *, seed: int
 ) -> list[np.ndarray]:
-    """How often each image of each fold is drawn: one image as often in all of its folds.
+    """Weights of the images of each fold; an image has the same weight in all of its folds.
 
-    Strata are good images and those with a defect, in whichever fold it shows.
+    Strata are good images, and those with a defect in any fold.
     Shapes: of each fold (N,) both. Returns (RESAMPLES, N) of each fold.
     """
     images, position = np.unique(np.concatenate(identities), return_inverse=True)

@@ -1,4 +1,4 @@
-"""Metrics of a classifier: which defect is it, and is it one at all?
+"""Metrics of a classifier, by class and of defects against good images.
 
 Definitions are scikit-learn's, intervals those of `intervals`. Pure numpy on arrays.
 """
@@ -27,9 +27,9 @@ def classification_metrics(
     """All metrics of one set of images, each with its 95% interval; keys have no stage.
 
     A metric that is undefined is absent: the recall of a class without images, the precision of
-    one that is never predicted, what compares good with defects where one side is missing.
+    one that is never predicted, detection metrics where good images or defects are missing.
     Balanced accuracy is the mean recall of the classes that have images, as in scikit-learn. An
-    estimate's n is the number of images it stands on.
+    estimate's n is the number of its images.
     Shapes: label (N,) int in [0, C); probabilities (N, C), rows sum to 1; predicted_label (N,) int,
     where it is not the most probable class; score (N,), high for defects, where it is not one minus
     the probability of the good class. Raises ValueError where a probability is not in [0, 1] (NaN
@@ -50,9 +50,9 @@ def classification_metrics(
 
 
 def confusion_matrix(label: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
-    """How often each class (row) is predicted as each class (column).
+    """Number of images of each class (row) that are predicted as each class (column).
 
-    scikit-learn's takes thirty times as long, which counts where a bootstrap needs thousands.
+    scikit-learn's takes thirty times as long; a bootstrap needs thousands.
     Shapes: label and predicted (N,) int in [0, num_classes). Returns (C, C) int64.
     """
     cell = label.astype(np.int64) * num_classes + predicted.astype(np.int64)

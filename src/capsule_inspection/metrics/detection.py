@@ -1,4 +1,4 @@
-"""Metrics of telling defects from good images, on one set of images and as the mean of folds.
+"""Metrics of defect detection, on one set of images and as the mean of folds.
 
 Scores of different models have different scales, so folds are never pooled. Folds that test the
 same images do not make more of them: intervals draw images, each in all of its folds together. In
@@ -70,10 +70,10 @@ def anomaly_metrics(
 ) -> dict[str, Estimate]:
     """`detection_metrics`, F1 of defects, TPR at a target FPR, recall of each class.
 
-    `f1_max` is that of the best threshold for these very images, so it is optimistic. `tpr_at_fpr`
-    is the best recall with at most that fraction of these good images rejected. Both, and F1, need
-    defects and good images. The recall of a class is the fraction of its images that are predicted
-    as what they are: a defect, or good. Shapes: as there; class_names (N,) str, of each image.
+    `f1_max` is F1 at the best threshold for these images, so it is optimistic. `tpr_at_fpr` is the
+    best recall with at most that fraction of these good images rejected. These and F1 need defects
+    and good images. The recall of a class is the fraction of its images that are correctly
+    predicted as defects or as good. Shapes: as there; class_names (N,) str.
     """
     metrics = detection_metrics(is_defect, predicted_defect, score)
     if is_defect.any() and not is_defect.all():
@@ -100,9 +100,9 @@ def mean_anomaly_metrics(
     """Mean over folds of the `anomaly_metrics` of each.
 
     A fold without a metric does not count towards its mean. Intervals enclose a bootstrap over
-    images and, but for AUROC, the closed-form interval of as many distinct images: one defect of 87
-    that one of five models missed would else have a narrower one than none missed. An estimate's n
-    is the number of distinct images that it stands on.
+    images and, except for AUROC, the closed-form interval for the number of distinct images: with
+    the bootstrap alone, one missed defect could have a narrower interval than none. An estimate's n
+    is the number of its distinct images.
     """
     if not folds:
         return {}
@@ -149,7 +149,7 @@ def score_metrics(
 def decision_metrics(
     is_defect: np.ndarray, predicted_defect: np.ndarray, class_name: np.ndarray, weights: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Error rates, F1 and recalls of predictions: (R,) each, NaN where nothing of it is drawn.
+    """Error rates, F1 and recalls of predictions: (R,) each, NaN where the denominator is 0.
 
     Shapes: is_defect and predicted_defect (N,) bool; class_name (N,) str; weights (R, N).
     """

@@ -1,8 +1,8 @@
 """Confidence intervals in closed form for metrics of few images.
 
-With 3 to 20 images of a class the normal approximation leaves [0, 1], and a bootstrap of a perfect
-result has width zero, which claims certainty from three images. Each interval here stays honest
-there; each function names its source. statsmodels and scipy are imported when called.
+With 3 to 20 images of a class the normal approximation leaves [0, 1], and the bootstrap interval of
+a perfect result has width zero. These intervals cover the truth there too; each function names its
+source. statsmodels and scipy are imported when called.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Do anomaly maps show where the defect is? Pixel AUROC, pixel average precision and AUPRO.
+"""Localization metrics of anomaly maps: pixel AUROC, pixel average precision and AUPRO.
 
 AUPRO is that of MVTec's own evaluation code (Bergmann et al. 2021, section 5.2): how far each
 8-connected region lies above a threshold, averaged over regions, against the false positive rate on

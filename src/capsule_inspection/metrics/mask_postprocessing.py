@@ -1,4 +1,4 @@
-"""From the probabilities of pixels to regions, their classes, and the class of the image.
+"""Regions in the probabilities of pixels, their classes, and the class of the image.
 
 Hysteresis thresholding (Canny 1986, section 8): a region has enough 8-connected pixels above a high
 threshold, and extends over connected pixels above a low one. The image is a defect where there is a
@@ -160,9 +160,9 @@ class MaskPostProcessor:
 def region_score(foreground: np.ndarray, min_area_px: int) -> float:
     """Score of an image: the supremum of the high thresholds at which it has a region.
 
-    It is the maximum of the map's area opening, and 0 where the map is smaller than the area. Looks
-    at twice as many of the highest pixels each time until they hold a region, then bisects their
-    values: scikit-image's area opening takes many times as long.
+    It is the maximum of the map's area opening, and 0 where the map is smaller than the area.
+    Doubles the number of highest pixels until they contain a region, then bisects their values;
+    scikit-image's area opening takes many times as long.
     Shapes: foreground (H, W) in [0, 1]. Raises ValueError where a value is not a number.
     """
     if np.isnan(foreground).any():
@@ -186,7 +186,7 @@ def region_score(foreground: np.ndarray, min_area_px: int) -> float:
         inside = _box_of_large(values >= levels[middle], min_area_px)
         if inside is None:
             beyond = middle
-        else:  # what is large at a higher value lies in what is large at this one
+        else:  # large regions at a higher level lie within those at this one
             low, values = middle, values[inside]
     return float(levels[low])
 

@@ -1,7 +1,7 @@
 """Keys of the metrics that are logged, recorded and shown; built here and nowhere else.
 
-A key is `stage/metric`, or `stage/metric/class` for a metric of one class. Stages hold no slash,
-metrics neither; class names may. What the metrics mean is in `registry`. Standard library only.
+A key is `stage/metric`, or `stage/metric/class` for a metric of one class. Stages and metrics have
+no slash; class names may. `registry` describes the metrics. Standard library only.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ BINARY_OVERLAPS = tuple(f"binary_{name}" for name in CLASS_OVERLAPS)
 """Of any defect, whichever class is predicted."""
 
 PER_CLASS = (RECALL, PRECISION, *CLASS_OVERLAPS, POINTING_GAME)
-"""What may stand before the name of a class; the pointing game has a metric of all classes too."""
+"""Metrics of single classes; the pointing game is also a metric of all classes."""
 
 
 def metric_key(stage: str, metric: str) -> str:

@@ -20,6 +20,7 @@ from capsule_inspection.metrics import bootstrap, names
 from capsule_inspection.metrics.intervals import CONFIDENCE
 from capsule_inspection.metrics.paired_tests import (
     MIN_DISCORDANT,
+    POWER,
     RESAMPLES,
     PairedDifference,
     bootstrap_difference,
@@ -30,7 +31,7 @@ TEST = "paired bootstrap of images"
 TOO_FEW = f"fewer than {MIN_DISCORDANT} images have different predicted masks"
 SINGLE_IMAGE = "a class has one image"
 _DIGITS = 12
-"""Beyond them a difference is rounding, and no difference at all must not get a sign from it."""
+"""Smaller differences are rounding errors, which must not give zero a sign."""
 
 _UPPER = 0.5 + CONFIDENCE / 2
 
@@ -44,7 +45,7 @@ class _Areas(NamedTuple):
 
 
 def overlap_differences(
-    first: np.ndarray, second: np.ndarray, *, by_class: bool, seed: int = 0
+    first: np.ndarray, second: np.ndarray, *, by_class: bool
 ) -> dict[str, PairedDifference]:
     """First minus second in binary Dice and, where `by_class`, in mean IoU.
 
@@ -59,7 +60,7 @@ def overlap_differences(
     if not truth.any():
         return {}
     stratum = _strata(truth)
-    weights = bootstrap.stratified_weights(stratum, seed=seed, resamples=RESAMPLES, rescaled=True)
+    weights = bootstrap.stratified_weights(stratum, seed=0, resamples=RESAMPLES, rescaled=True)
     binary = np.array([0])
     differences = {
         names.BINARY_DICE_GLOBAL: _difference(
@@ -84,10 +85,8 @@ def binary_dice(matrices: np.ndarray) -> float:
     return float(_overlap(areas, np.ones((1, matrices.shape[1])), iou=False).mean())
 
 
-def sample_size_of_difference(
-    difference: PairedDifference, *, alpha: float = 0.05, power: float = 0.8
-) -> int | None:
-    """How many images would show a difference as large as this one, None where none would.
+def sample_size_of_difference(difference: PairedDifference, *, alpha: float = 0.05) -> int | None:
+    """Number of images at which this difference would be significant; None where none is enough.
 
     From the standard error that its interval implies; with the same fraction of defects.
     """
@@ -96,7 +95,7 @@ def sample_size_of_difference(
     if difference.ci_low is None or difference.ci_high is None or difference.value == 0:
         return None
     error = (difference.ci_high - difference.ci_low) / (2 * norm.ppf(_UPPER))
-    wanted = (norm.ppf(1 - alpha / 2) + norm.ppf(power)) * error / abs(difference.value)
+    wanted = (norm.ppf(1 - alpha / 2) + norm.ppf(POWER)) * error / abs(difference.value)
     return math.ceil(difference.n * wanted**2)
 
 
@@ -106,9 +105,9 @@ def _columns(areas: PixelAreas, columns: np.ndarray) -> _Areas:
 
 
 def _strata(truth: np.ndarray) -> np.ndarray:
-    """`segmentation.strata`; an image that is alone with its class goes to the largest class.
+    """`segmentation.strata`, with the only image of a class in the largest class.
 
-    By itself it would not vary.
+    Alone it would not vary.
     """
     stratum = strata(truth)
     sizes = np.bincount(stratum)
@@ -120,7 +119,7 @@ def _strata(truth: np.ndarray) -> np.ndarray:
 def _difference(
     first: _Areas, second: _Areas, weights: np.ndarray | None, *, iou: bool
 ) -> PairedDifference:
-    """The difference of an overlap; without weights nothing but its value, unless it is zero."""
+    """The difference of an overlap; without weights only its value, unless it is zero."""
     from scipy.stats import norm, t
 
     images, differing = first.hit.shape[1], _num_differing(first, second)
@@ -137,7 +136,7 @@ def _difference(
 
 
 def _num_differing(first: _Areas, second: _Areas) -> int:
-    """On how many images hit or predicted pixels differ, mean over seeds."""
+    """Number of images on which hit or predicted pixels differ, mean over seeds."""
     differ = [
         ~np.isclose(one.mean(axis=0), other.mean(axis=0), rtol=0, atol=1e-6)
         for one, other in ((first.hit, second.hit), (first.predicted, second.predicted))

@@ -1,7 +1,7 @@
 """Paired tests of two models on the same images, and the sample size that a difference needs.
 
-Images are compared one by one, since two models err on the same hard ones: the intervals of each by
-itself say little of their difference. Several seeds count as fractions of an image, never as more
+Two models err on the same hard images, so images are compared in pairs: the intervals of the models
+are too wide for their difference. Several seeds count as fractions of an image, never as more
 images. statsmodels and scipy are imported when called.
 """
 
@@ -17,6 +17,8 @@ from capsule_inspection.metrics import intervals
 from capsule_inspection.metrics.bootstrap import percentile_bootstrap
 
 RESAMPLES = 2000
+POWER = 0.8
+"""Probability that a test of the required sample size finds the difference."""
 PERMUTATIONS = 9999
 MIN_DISCORDANT = 6
 """With fewer images on which two models differ, the exact test cannot reach .05: 2 * 0.5**5."""
@@ -133,9 +135,9 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
 
 def required_sample_size(
-    first: np.ndarray, second: np.ndarray, *, alpha: float = 0.05, power: float = 0.8
+    first: np.ndarray, second: np.ndarray, *, alpha: float = 0.05
 ) -> int | None:
-    """How many images would show a difference as large as this one, None where there is none.
+    """Number of images at which this difference would be significant; None where there is none.
 
     Source: Connor 1987, for McNemar's test, from the fraction of images on which the two differ; at
     least so many that the exact test could reject at all. Shapes: both (N,) in [0, 1].
@@ -146,7 +148,7 @@ def required_sample_size(
     delta, discordant = float(difference.mean()), float((difference**2).mean())
     if abs(delta) < 1e-12:
         return None
-    z_alpha, z_power = norm.ppf(1 - alpha / 2), norm.ppf(power)
+    z_alpha, z_power = norm.ppf(1 - alpha / 2), norm.ppf(POWER)
     spread = z_alpha * math.sqrt(discordant) + z_power * math.sqrt(discordant - delta**2)
     return math.ceil(max((spread / delta) ** 2, MIN_DISCORDANT / discordant))
 

@@ -1,8 +1,7 @@
-"""Histograms of pixel scores on good pixels and on defects: all that metrics of maps need.
+"""Histograms of pixel scores on good pixels and on defects, from which metrics are computed.
 
-Maps are compared as float16, the type in which a run folder stores them: metrics are exact for what
-is stored, and 39 million pixels become at most 65,536 counts, in one pass without any sorting.
-float32 maps are rounded to float16 first.
+Scores are float16, as in a run folder; float32 maps are rounded. Metrics are thus exact for the
+stored maps, and 39 million pixels become at most 65,536 counts, in one pass without sorting.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ _Sparse = tuple[np.ndarray, np.ndarray]
 
 
 def rows_with_known_mask(is_defect: Iterable[bool], masks: Iterable[np.ndarray]) -> list[int]:
-    """Rows of the good images and of the defects with a mask; of others the place is unknown."""
+    """Rows of the good images and of the defects with a mask."""
     pairs = enumerate(zip(is_defect, masks, strict=True))
     return [row for row, (defect, mask) in pairs if not defect or mask.any()]
 

@@ -1,10 +1,9 @@
-"""The pointing game: does a map's highest point lie on the defect?
+"""The pointing game: how often the highest point of a map lies on the defect.
 
-Source: Zhang et al. 2018, "Top-down neural attention by excitation backprop", section 4.1. Any map
-that is high on defects can play it, so it compares networks that are trained to localise with
-classifiers that are not. Differs: the tolerance is a fraction of the image's height, many highest
-points are settled by a rule, and the chance level stands beside the result. OpenCV is imported when
-called.
+Source: Zhang et al. 2018, "Top-down neural attention by excitation backprop", section 4.1. It needs
+no masks in training, so it compares segmentation models with classifiers. Differs: the tolerance is
+a fraction of the image's height, a rule chooses among several highest points, and the chance level
+is reported too. OpenCV is imported when called.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from capsule_inspection.metrics import intervals, names
 from capsule_inspection.types import Estimate
 
 TOLERANCE = 0.04
-"""How far from the mask a hit may lie, as a fraction of the image's height.
+"""Largest distance of a hit from the mask, as a fraction of the image's height.
 
 The paper allows 15 pixels, in images that are mostly 375 pixels high (PASCAL VOC).
 """
@@ -98,7 +97,7 @@ def find_peak(anomaly_map: np.ndarray, valid: np.ndarray | None = None) -> Pixel
 def distance_to_defect_px(
     anomaly_map: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None
 ) -> float:
-    """How far the peak lies from the defect, in pixels: 0 on it, infinite without a peak.
+    """Distance of the peak from the defect, in pixels; infinite without a peak.
 
     Shapes: as `find_peak`; truth (H, W), nonzero on the defect, at least one pixel.
     """

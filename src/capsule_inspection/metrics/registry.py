@@ -1,4 +1,4 @@
-"""What each metric is: its label, description and direction, for the console, pages and plots."""
+"""Label, description and direction of each metric, for the console, pages and plots."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ CLASSIFICATION, DETECTION, LOCALIZATION, SEGMENTATION = (
 class Metric:
     """A metric; `name` is its key without stage.
 
-    `label` stands on a run's page, `short_label` in tables of a comparison; plain text both.
-    `description` explains it in a sentence or two; `{rate}` stands for the target FPR. `task` is
-    what it measures: which defect (classification), whether there is one (detection), where it is
-    by a map (localization) or by a mask (segmentation).
+    `label` is for the page of a run, `short_label` for tables of a comparison; both are plain text.
+    In `description`, `{rate}` is replaced by the target FPR. `task` is one of classification (which
+    defect), detection (is there one), localization (where, by a map), segmentation (by a mask).
     """
 
     name: str

@@ -88,7 +88,7 @@ def pixel_confusion_matrices(
     *,
     num_classes: int,
 ) -> np.ndarray:
-    """How often each class (row) is predicted as each class (column), image by image.
+    """Pixels of each class (row) that are predicted as each class (column), for each image.
 
     Shapes: N of (H, W) each, of one size for an image: true and predicted classes in
     [0, num_classes); valid bool, false on padding, which is left out. Returns (N, C, C) int64.

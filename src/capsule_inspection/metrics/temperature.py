@@ -1,11 +1,11 @@
 """Temperature scaling, with a bias of the good class.
 
-A network that has trained on its few images dozens of times may be too confident, and takes good
-parts that it has not trained on for a little strange. Its logits are divided by a temperature (Guo
-et al. 2017), and the one of "good" is raised or lowered, a bias correction (Alexandari et al. 2020,
-bias-corrected temperature scaling) of the one class with enough validation images for it. Both are
-kept near 1 and 0 by a normal prior, so that a handful of images moves them little. Own, since
-scikit-learn's temperature scaling has neither bias nor prior. scipy is imported when called.
+A network that was trained for many epochs on few images is overconfident, and too suspicious of
+good parts that it was not trained on. Its logits are divided by a temperature (Guo et al. 2017),
+and that of the good class gets a bias (Alexandari et al. 2020, bias-corrected temperature scaling);
+other classes have too few validation images for one. A normal prior keeps the temperature near 1
+and the bias near 0. Own, since scikit-learn's temperature scaling has neither bias nor prior.
+scipy is imported when called.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import numpy as np
 from capsule_inspection.types import GOOD_LABEL
 
 _PRIOR_STD = 1.0, 0.5
-"""Of the temperature's logarithm and of the shift in logits; chosen in docs/experiments.md."""
+"""Of the log temperature and of the shift in logits; chosen in docs/experiments.md."""
 
 
 @dataclass(frozen=True)
 class TemperatureScaling:
-    """Logits become logits / temperature, and that of "good" more by `good_shift`.
+    """Divides logits by `temperature`, then adds `good_shift` to that of the good class.
 
     `images` is the number of validation images that both are fitted on. Plain types only, for
     checkpoints.

@@ -72,7 +72,7 @@ def conformal_threshold(good_scores: np.ndarray, target_fpr: float) -> Threshold
 
 
 def exceeds_target_fpr(threshold: Threshold, rejected: int, images: int) -> bool:
-    """Whether more of these good images are rejected than a conformal threshold explains (2.5%).
+    """Whether significantly more good images are rejected than the target rate implies (2.5%).
 
     The rate that one set of calibration images leads to is itself random, with a Beta distribution
     (Angelopoulos and Bates 2023, section 3.2), so rejected images are beta-binomial. The threshold

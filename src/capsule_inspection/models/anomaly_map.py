@@ -3,8 +3,8 @@
 Sources: residuals, Bergmann et al. 2019 (arXiv:1807.02011); gradient and multi-scale SSIM
 residuals, Zavrtanik et al. 2021 ("RIAD"); the score as a mean of the highest pixels, Tsai et al.
 2022; SSIM, Wang et al. 2004, section III-B. Differs: each residual is divided, at each pixel, by
-its standard deviation on good images that were not trained on, so that a print or a highlight that
-is reconstructed badly on every good part counts less.
+its standard deviation on good images that were not trained on. A print or a highlight that is
+reconstructed badly on every good part thus counts less.
 Pure torch, and exportable; thresholds are chosen in metrics/.
 """
 
@@ -30,7 +30,7 @@ _SSIM_SIGMA_PX = 1.5
 _SSIM_C1, _SSIM_C2 = 0.01**2, 0.03**2
 """The constants of the paper, for images in [0, 1]."""
 _HEAD_WEIGHT = 10.0
-"""Where both count: a residual divided by its deviation is about 1 on good parts, 10 on defects."""
+"""Weight of the head beside residuals, which are about 1 on good parts and 10 on defects."""
 _STD_BLUR = 1 / 40
 """Fraction of the height over which the deviation is shared with neighbours, since parts never lie
 in exactly the same position."""
@@ -123,10 +123,10 @@ def compute_anomaly_map(
 ) -> AnomalyOutput:
     """The anomaly map and score of each image.
 
-    `residuals` (N, R, H, W) are those of `compute_residuals`, None where the head alone is used,
-    which is used where `output` has logits; `std` (R, H, W) divides the residuals, None for no
-    division. foreground and valid (N, H, W) bool are the part and what is not padding: elsewhere
-    the map is 0. An image without foreground counts as a whole.
+    Shapes: residuals (N, R, H, W) of `compute_residuals`, None where only the head is used; std
+    (R, H, W) divides them, None for no division; foreground and valid (N, H, W) bool, true on the
+    part and outside of padding: elsewhere the map is 0. The head is used where `output` has logits.
+    Where an image has no foreground the whole image counts.
     """
     terms = []
     if residuals is not None:

@@ -40,11 +40,11 @@ class Reconstruction(NamedTuple):
 class Autoencoder(Model):
     """Reconstructs images (N, 3, H, W) of any height and width of at least 2 ** depth pixels.
 
-    `depth` maps, each half the one before, the first half the image; `width` channels in the
-    first, twice as many in each of the next up to eight times; `bottleneck` channels between
-    encoder and decoder. With `skips` the decoder uses the encoder's maps and its output is added to
-    the image, which is only learnable from corrupted images: a clean one would be passed on.
-    `head_width` channels in the head's first map, 0 for no head.
+    The encoder has `depth` maps, each half as large as the one before, the first half as large as
+    the image; `width` channels in the first, doubled in each of the next, up to eight times;
+    `bottleneck` channels between encoder and decoder. With `skips` the decoder uses the encoder's
+    maps and its output is added to the image; this needs corrupted images, since a clean one would
+    be copied. `head_width` channels in the head's first map, 0 for no head.
     """
 
     def __init__(

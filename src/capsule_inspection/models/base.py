@@ -1,6 +1,6 @@
-"""The interface of every model, and what models of several kinds share.
+"""The interface of all models, and helpers for building them.
 
-Pure torch; the kinds themselves are in classifier.py, autoencoder.py and segmenter.py.
+Pure torch; the models are in classifier.py, autoencoder.py and segmenter.py.
 """
 
 from __future__ import annotations
@@ -89,12 +89,12 @@ def check_image_size(model: nn.Module, image_size: Sequence[int]) -> None:
 
 
 def list_nearest(name: str, names: Iterable[str]) -> str:
-    """The names that are most like `name`, or "none", for error messages."""
+    """The names most similar to `name`, or "none", for error messages."""
     near = difflib.get_close_matches(name, list(names), n=5, cutoff=0.5)
     return ", ".join(near) or "none"
 
 
 def refuse_reserved(options: Mapping[str, Any], reserved: Mapping[str, str], *, key: str) -> None:
-    """Raise ConfigurationError for an option that another setting decides, which it names."""
+    """Raise ConfigurationError for an option that another setting decides."""
     for name in options.keys() & reserved.keys():
         raise ConfigurationError(f"{key}.{name}: this is set by {reserved[name]}.")

@@ -1,6 +1,6 @@
 """Classifiers: a backbone, global pooling, a linear head, and an optional segmentation head.
 
-Tasks know this interface only. Backbones are in custom_resnet.py, timm_model.py and
+Tasks use this interface only. Backbones are in custom_resnet.py, timm_model.py and
 torchvision_model.py. Pure torch; training is in tasks/classification/lightning_module.py.
 """
 

@@ -51,7 +51,7 @@ def explain(classifier: Classifier, image: Tensor, label: Tensor) -> Tensor | No
 
 @contextmanager
 def _gradients_in_evaluation_mode(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Gradients in full precision, with every layer in evaluation mode; then all is as before.
+    """Gradients in full precision with every layer in evaluation mode; restores the modes.
 
     Each layer's mode is restored: frozen batch norms are in evaluation mode during training.
     """

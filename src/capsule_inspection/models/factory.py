@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from capsule_inspection.models.classifier import Classifier
 
 CORRUPTIONS_WITH_MASK = ("cutout", "synthetic_defects")
-"""Corruptions with a mask of what they changed, which an autoencoder's head learns from."""
+"""Corruptions with a mask of the changed pixels, from which an autoencoder's head learns."""
 
 
 def build_custom_resnet(

@@ -1,7 +1,7 @@
 """Published weights: found in the caches of huggingface_hub and torch, or downloaded into them.
 
-A short request precedes each download, because the clients retry for a minute, or wait without a
-limit, where there is no network. Files only; weight_files.py reads them.
+A short request precedes each download: without a network the clients retry for a minute, or wait
+without a limit. weight_files.py reads the files.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import (
@@ -46,11 +47,11 @@ class HubFile:
 
     @property
     def url(self) -> str:
-        return hf_hub_url(self._name, self.filename, revision=self._revision)
+        return hf_hub_url(**self._arguments)
 
     def find_cached(self) -> Path | None:
         """The file in the hub's cache, None where it is not there."""
-        found = try_to_load_from_cache(self._name, self.filename, revision=self._revision)
+        found = try_to_load_from_cache(**self._arguments)
         return Path(found) if isinstance(found, str) else None
 
     def download(self) -> Path:
@@ -58,7 +59,7 @@ class HubFile:
         try:
             get_hf_file_metadata(self.url, timeout=TIMEOUT_S, token=False)
             logger.info("Downloading %s", self.url)
-            path = hf_hub_download(self._name, self.filename, revision=self._revision, token=False)
+            path = hf_hub_download(**self._arguments, token=False)
         except EntryNotFoundError as error:
             raise MissingError(f"{self.url}: not found (404)") from error
         except Exception as error:  # the client's errors have no common base
@@ -66,12 +67,9 @@ class HubFile:
         return Path(path)
 
     @property
-    def _name(self) -> str:
-        return self.repository.partition("@")[0]
-
-    @property
-    def _revision(self) -> str | None:
-        return self.repository.partition("@")[2] or None
+    def _arguments(self) -> dict[str, Any]:
+        name, _, revision = self.repository.partition("@")
+        return {"repo_id": name, "filename": self.filename, "revision": revision or None}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A second head for classifiers: the class of each position of a feature map.
 
-It learns from masks, which carry far more information than one label for each image, and its
-logits can be pooled into those of the image.
+It is trained on masks, which carry more information than one label for each image. Its logits can
+be pooled into those of the image.
 Sources: feature pyramid, Lin et al. 2017 (arXiv:1612.03144), section 3, with the sums of each level
 convolved; top-k pooling, Durand et al. 2017 ("WILDCAT", section 3.3). Pure torch.
 """

@@ -1,8 +1,8 @@
 """Loading state dicts into models: everything, or an error that names the layers that differ.
 
-Known are the names of this project and those of timm's and torchvision's models. A classifier's
-head may differ, because another data set has other classes, and its segmentation head may be
-missing. Of other models a segmentation model takes the encoder.
+Accepts the names of this project and those of timm's and torchvision's models. The head of a
+classifier may differ, because another data set has other classes, and its segmentation head may be
+missing. A segmentation model loads the encoder of other models.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def load_all(model: Model, state: State, *, where: str) -> None:
     """
     own = model.state_dict()
     _check_fit(own, state, where=where)
-    # Updated, not merged into a new dict: it has the versions that some models ask for.
+    # Updated in place: the dict also holds the version numbers that some models require.
     own.update(state)
     model.load_state_dict(own)
 
@@ -61,7 +61,7 @@ def load_pretrained(classifier: Classifier, state: State, *, where: str) -> bool
 
 
 def _align_mask_head(own: State, state: State) -> dict[str, Tensor]:
-    """The state with the model's segmentation head, of which the file's fitting layers are used."""
+    """The state with the model's segmentation head; its layers are the file's where they fit."""
     aligned = {key: value for key, value in state.items() if not key.startswith(_MASK_HEAD)}
     for key, value in own.items():
         if key.startswith(_MASK_HEAD):
@@ -84,7 +84,7 @@ def load_pretrained_encoder(segmenter: Segmenter, state: State, *, where: str) -
     """Load `state` into a segmentation model, in place: all of it, or its encoder only.
 
     For another number of classes the head keeps the background, and each defect gets the mean of
-    the file's defects: the foreground is as before, the classes are learnt again.
+    the file's defects: the foreground stays the same, the classes must be learnt again.
     Raises WeightsError, naming layers, where the encoder's do not fit.
     """
     own = segmenter.state_dict()
@@ -114,7 +114,7 @@ def load_pretrained_encoder(segmenter: Segmenter, state: State, *, where: str) -
 
 
 def _convert_head(own: State, state: State) -> dict[str, Tensor]:
-    """The head's tensors (C, ...) for as many classes as `own`; none where they are as many."""
+    """The head's tensors (C, ...) for the number of classes of `own`; none where it is the same."""
     converted = {}
     for key in (key for key in own if key.startswith(SEGMENTATION_HEAD) and key in state):
         value, known = own[key], state[key]
@@ -159,9 +159,9 @@ def _check_fit(own: State, state: State, *, where: str) -> None:
     if not (missing or unexpected or reshaped):
         return
     found = (
-        _summarize("missing", missing),
-        _summarize("unexpected", unexpected),
-        _summarize("other shape", reshaped),
+        _summarise("missing", missing),
+        _summarise("unexpected", unexpected),
+        _summarise("other shape", reshaped),
     )
     num_fitting = len(own) - len(missing) - len(reshaped)
     is_other = num_fitting == 0 or len(missing) > num_fitting
@@ -177,7 +177,7 @@ def _check_fit(own: State, state: State, *, where: str) -> None:
     )
 
 
-def _summarize(title: str, names: Iterable[str]) -> str:
+def _summarise(title: str, names: Iterable[str]) -> str:
     """`2 missing: a, b.` with the first few names; "" where there are none."""
     names = [name.replace("backbone.model.", "") for name in names]
     if not names:

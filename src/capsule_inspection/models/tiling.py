@@ -77,6 +77,6 @@ def tile_weight(rows: int, columns: int) -> Tensor:
     """Weight of a tile's pixels, (rows, columns): a tent, 1 in the middle."""
     sides = []
     for count in (rows, columns):
-        center = (torch.arange(count) + 0.5) / count
-        sides.append((1 - (2 * center - 1).abs()).clamp_min(_EDGE_WEIGHT))
+        position = (torch.arange(count) + 0.5) / count
+        sides.append((1 - (2 * position - 1).abs()).clamp_min(_EDGE_WEIGHT))
     return sides[0][:, None] * sides[1][None, :]

@@ -1,6 +1,6 @@
-"""Reading files of weights, without executing code that is in them.
+"""Reads files of weights, without executing code that is in them.
 
-Known are .safetensors, .pth, .pt and .bin (state dicts, bare or wrapped) and .ckpt (runs of this
+Reads .safetensors, .pth, .pt and .bin (state dicts, bare or wrapped) and .ckpt (runs of this
 project). From a path to tensors; state_dicts.py loads them into models.
 """
 
@@ -28,7 +28,7 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_
 # What torch.load raises for damaged files; OSError, because the file has been read once by then.
 DAMAGE = (OSError, RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError)
 PREFIXES = ("network.", "module.", "_orig_mod.")
-"""What wrappers (a run, DistributedDataParallel, torch.compile) put before names."""
+"""Prefixes that wrappers (a run, DistributedDataParallel, torch.compile) add to names."""
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def load_weights(
         training, selection = file.training_hashes, file.selection_hashes
         if card is not None:
             check_card(card, path=path, sha256=file.sha256, accepted=cards)
-            source = card.source  # a card knows better where its weights come from
+            source = card.source
             training |= frozenset(card.training_hashes)
             selection |= frozenset(card.selection_hashes)
         load_state(model, file.state, where=str(path))

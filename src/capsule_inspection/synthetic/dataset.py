@@ -1,4 +1,4 @@
-"""Renders a whole data set in the MVTec AD layout, in processes, the same in every run.
+"""Renders a data set in the MVTec AD layout, reproducibly and in several processes.
 
 Each image has its own random numbers from seed, class and number, so neither the number of
 workers nor the counts of other classes change it.

@@ -12,6 +12,8 @@ from numpy.random import Generator
 Array = np.ndarray
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 _SUBPIXEL_BITS = 4
+_CHANNEL_CORRELATION = 0.5
+"""Of the grain of two colour channels."""
 
 
 def smooth_noise(shape: tuple[int, int], sigma_px: float, rng: Generator) -> Array:
@@ -28,18 +30,15 @@ def smooth_noise(shape: tuple[int, int], sigma_px: float, rng: Generator) -> Arr
     return fine[top : top + shape[0], left : left + shape[1]]
 
 
-def grain(
-    shape: tuple[int, int], rng: Generator, *, sigma_px: float = 0.78, shared: float = 0.5
-) -> Array:
+def grain(shape: tuple[int, int], rng: Generator, *, sigma_px: float) -> Array:
     """Camera noise of unit deviation; neighbouring pixels and the three channels are correlated.
 
-    Returns float32 (H, W, 3). `shared` is the correlation between two channels.
+    Returns float32 (H, W, 3).
     """
     noise = rng.standard_normal((*shape, 3), dtype=np.float32)
     common = rng.standard_normal(shape, dtype=np.float32)
-    noise = noise * np.float32(np.sqrt(1 - shared)) + common[..., None] * np.float32(
-        np.sqrt(shared)
-    )
+    own, shared = np.sqrt([1 - _CHANNEL_CORRELATION, _CHANNEL_CORRELATION]).astype(np.float32)
+    noise = noise * own + common[..., None] * shared
     if sigma_px < 0.3:
         return noise
     blurred = cv2.GaussianBlur(noise, (0, 0), sigma_px)

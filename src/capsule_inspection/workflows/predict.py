@@ -59,7 +59,7 @@ def predict(config: DictConfig) -> None:
             missing, batch_size=config.batch_size, workers=workers, explain=config.explain
         )
         with progress_bar("Predicting") as show:
-            rows = _build_rows(
+            rows = build_rows(
                 output, stream, config.overlays, first=results.next_number(), workers=workers
             )
             for count, row in enumerate(rows, start=1):
@@ -98,7 +98,7 @@ def _fixed_settings(predictor: Predictor, config: DictConfig, *, precision: str)
     }
 
 
-def _build_rows(
+def build_rows(
     output: Path, stream: Iterator[PredictedImage], overlays: str, *, first: int, workers: int
 ) -> Iterator[Row]:
     """Rows of the predictions; their overlays are drawn and written by threads.

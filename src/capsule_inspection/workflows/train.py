@@ -17,9 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 from capsule_inspection.config.existing_run import load_stored
 from capsule_inspection.data import splits, training_crops
 from capsule_inspection.data.cache import ImageCache
-from capsule_inspection.data.index import fingerprint
 from capsule_inspection.data.manifest import write_split_csv
 from capsule_inspection.data.module import InspectionDataModule
+from capsule_inspection.data.validation import fingerprint
 from capsule_inspection.files import atomic_write_text, is_disk_full
 from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
 from capsule_inspection.inference.predictor import Predictor

@@ -53,7 +53,7 @@ def test_focal_loss_has_finite_gradients_at_certainty() -> None:
 
 
 def test_logit_adjustment_adds_the_prior_in_training_only() -> None:
-    loss = ClassificationLoss(log_prior=log_prior([6, 2, 2]), tau=1.5)
+    loss = ClassificationLoss(logit_offset=1.5 * log_prior([6, 2, 2]))
     expected = F.cross_entropy(LOGITS + 1.5 * torch.tensor([0.6, 0.2, 0.2]).log(), LABELS)
     torch.testing.assert_close(loss(LOGITS, LABELS), expected)
     torch.testing.assert_close(loss.eval()(LOGITS, LABELS), F.cross_entropy(LOGITS, LABELS))
@@ -62,10 +62,10 @@ def test_logit_adjustment_adds_the_prior_in_training_only() -> None:
 def test_class_weights_follow_their_formulas() -> None:
     # Of 10 images: 10 / (2 * 8) and 10 / (2 * 2).
     balanced = class_weights([8, 2], "balanced")
-    # (1 - b) / (1 - b^n): 0.5 / 0.75 and 0.5 / 0.5, scaled by 2 / (5 / 3).
-    effective = class_weights([2, 1], "effective", beta=0.5)
+    # (1 - b) / (1 - b^n): 1 / 1.999 and 1, scaled by 2 / (2.999 / 1.999).
+    effective = class_weights([2, 1], "effective")
     assert balanced.tolist() == pytest.approx([0.625, 2.5])
-    assert effective.tolist() == pytest.approx([0.8, 1.2])
+    assert effective.tolist() == pytest.approx([2 / 2.999, 2 * 1.999 / 2.999])
     assert class_weights([5, 0], "none") is None
     with pytest.raises(DataError, match=r"Classes \[1\]"):
         class_weights([5, 0], "balanced")

@@ -15,17 +15,19 @@ from torch import Tensor, nn
 
 from capsule_inspection.types import DataError
 
+_BETA = 0.999
+"""Of the effective number of samples (ibid.)."""
+
 
 class ClassificationLoss(nn.Module):
     """Cross entropy or focal loss, with weights, smoothing and logit adjustment.
 
-    Shapes: class_weights (C,), mean about 1; log_prior (C,), log of the training split's class
-    frequencies, added to the logits `tau` times in training mode only. `gamma` is that of the focal
-    loss.
+    Shapes: class_weights (C,), mean about 1; logit_offset (C,), added to the logits in training
+    mode only, such as the log of the class frequencies. `gamma` is that of the focal loss.
     """
 
     class_weights: Tensor | None
-    log_prior: Tensor | None
+    logit_offset: Tensor | None
 
     def __init__(
         self,
@@ -33,17 +35,15 @@ class ClassificationLoss(nn.Module):
         name: str = "cross_entropy",
         class_weights: Tensor | None = None,
         label_smoothing: float = 0.0,
-        log_prior: Tensor | None = None,
-        tau: float = 1.0,
+        logit_offset: Tensor | None = None,
         gamma: float = 2.0,
     ) -> None:
         super().__init__()
         self.label_smoothing = label_smoothing
-        self.tau = tau
         self.gamma = gamma if name == "focal" else 0.0
-        # Not saved: they follow from the training split, and a checkpoint is one of a model.
+        # Not saved: they depend on the training split, not on the model.
         self.register_buffer("class_weights", class_weights, persistent=False)
-        self.register_buffer("log_prior", log_prior, persistent=False)
+        self.register_buffer("logit_offset", logit_offset, persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Mean loss of a batch, a scalar in float32.
@@ -51,8 +51,8 @@ class ClassificationLoss(nn.Module):
         Shapes: logits (N, C); target (N,) int64 or (N, C) probabilities.
         """
         logits = logits.float()
-        if self.training and self.log_prior is not None:
-            logits = logits + self.tau * self.log_prior
+        if self.training and self.logit_offset is not None:
+            logits = logits + self.logit_offset
         return soft_focal_loss(
             logits,
             as_probabilities(target, num_classes=logits.shape[1]),
@@ -93,20 +93,18 @@ def soft_focal_loss(
     return terms.sum() / (weights * target).sum()
 
 
-def class_weights(
-    counts: Sequence[float], mode: str = "balanced", *, beta: float = 0.999
-) -> Tensor | None:
+def class_weights(counts: Sequence[float], mode: str) -> Tensor | None:
     """Weight of each class from its number of training images, (C,) float32; None for mode "none".
 
-    "balanced": N / (C n_c), as scikit-learn. "effective": (1 - beta) / (1 - beta^n_c), scaled to
-    mean 1. Raises DataError where a class has no images.
+    "balanced": N / (C n_c), as scikit-learn. "effective": (1 - b) / (1 - b^n_c), b = 0.999, scaled
+    to mean 1. Raises DataError where a class has no images.
     """
     if mode == "none":
         return None
     number = _as_counts(counts)
     if mode == "balanced":
         return (number.sum() / (len(number) * number)).float()
-    weights = (1 - beta) / (1 - beta**number)
+    weights = (1 - _BETA) / (1 - _BETA**number)
     return (weights * len(number) / weights.sum()).float()
 
 

@@ -115,7 +115,7 @@ def _multi_scale_ssim(reconstruction: Tensor, target: Tensor) -> Tensor:
 
 
 def _scale_weights(shorter_side_px: int) -> tuple[float, ...]:
-    """The weights of Wang et al.'s scales, for as many as the image is large enough."""
+    """The weights of those scales of Wang et al. for which the image is large enough."""
     weights = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
     fitting = [
         count

@@ -13,7 +13,7 @@ from capsule_inspection.reports.run.run_folder import RunFolder
 
 Settings = Mapping[str, Any]
 
-MAX_NAME_LENGTH = 36
+MAX_NAME_LENGTH = 42
 LOSS_WEIGHTS = "loss_weights"
 SEED, FOLD = "seed", "split.fold"
 MODEL, DATA, ENCODER = "model.name", "data.name", "model.encoder"

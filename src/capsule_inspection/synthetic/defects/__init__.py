@@ -1,4 +1,4 @@
-"""Synthetic defects: renders one, and the mask of what it changed, onto any image of a capsule.
+"""Renders a synthetic defect and its mask onto any image of a capsule.
 
 The image may be rendered or real, of any size; all lengths scale with the extent of the given
 foreground. One file for each defect type; `canvas` has what they share.
@@ -79,14 +79,9 @@ def render_defect(
 ) -> SyntheticDefect:
     """Render one defect of a type from `DEFECT_TYPES` onto a copy of an image.
 
-    Shapes: image (H, W, 3) uint8 RGB; foreground (H, W), nonzero on the capsule.
-    Raises ValueError for an unknown type, DataError where the foreground is empty, of another
-    size than the image, or too small for a visible defect.
+    Shapes: image (H, W, 3) uint8 RGB; foreground (H, W), nonzero
+    on the capsule, not empty. Raises DataError where it is too small for a visible defect.
     """
-    if defect_type not in _TYPES:
-        raise ValueError(
-            f"defect_type is {defect_type!r}; expected one of {', '.join(DEFECT_TYPES)}."
-        )
     spec = _TYPES[defect_type]
     canvas = open_canvas(image, foreground, rng)
     unit = canvas.frame.unit

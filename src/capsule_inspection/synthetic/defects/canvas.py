@@ -24,7 +24,6 @@ from capsule_inspection.synthetic.texture import (
     shift_layer,
     smooth_noise,
 )
-from capsule_inspection.types import DataError
 
 T = TypeVar("T")
 _LENGTH_UNITS = 680.0
@@ -207,21 +206,8 @@ class DefectLayer:
 
 
 def open_canvas(image: Array, foreground: Array, rng: Generator) -> Canvas:
-    """Measure the capsule and cut the window around it.
-
-    Raises DataError where the foreground is empty or not of the image's size.
-    """
-    if foreground.shape[:2] != image.shape[:2]:
-        raise DataError(
-            f"foreground is {foreground.shape[1]}x{foreground.shape[0]}, its image is "
-            f"{image.shape[1]}x{image.shape[0]}. Give a mask of the image's size."
-        )
+    """Measure the capsule and cut the window around it. The foreground is not empty."""
     rows, columns = np.nonzero(foreground)
-    if len(rows) == 0:
-        raise DataError(
-            "foreground is empty: there is no capsule to render a defect on. Check how the "
-            "foreground was found, or leave this image out."
-        )
     margin = round(0.06 * max(np.ptp(rows), np.ptp(columns))) + 4
     top, left = max(0, int(rows.min()) - margin), max(0, int(columns.min()) - margin)
     window = (

@@ -192,12 +192,12 @@ TASK = AnomalyDetectionTask
 def _open_bank(config: DictConfig, index: DataIndex, cache: ImageCache) -> SyntheticDefectBank:
     """The synthetic defects of the good images of training and validation."""
     rows = {
-        stage: [
-            number
-            for number, record in enumerate(index.samples)
-            if record.split == stage and record.label == GOOD_LABEL
+        split: [
+            row
+            for row, sample in enumerate(index.samples)
+            if sample.split == split and sample.label == GOOD_LABEL
         ]
-        for stage in (TRAIN, VAL)
+        for split in (TRAIN, VAL)
     }
     return open_bank(config.data, index, cache, rows=rows[TRAIN] + rows[VAL], sources=rows[TRAIN])
 
@@ -225,10 +225,10 @@ def _fit_threshold(backend: Backend, data: InspectionDataModule, rule: DictConfi
     outputs = predict_outputs(backend, data, VAL if is_f1 else CALIBRATION, every_label=is_f1)
     score = outputs["score"].astype(np.float64)
     is_defect = data.labels[outputs["index"]] != GOOD_LABEL
-    if rule.name == thresholds.F1:
+    if is_f1:
         log.warning(
-            "threshold=f1: the threshold was chosen with %d labelled defects. This is no longer an "
-            "inspection that has seen good images only.",
+            "threshold=f1: the threshold was fitted on %d labelled defects. The model is no longer "
+            "fitted on good images only.",
             int(is_defect.sum()),
         )
         return thresholds.f1_threshold(is_defect, score)
@@ -251,20 +251,20 @@ def _fit_threshold(backend: Backend, data: InspectionDataModule, rule: DictConfi
 
 
 def _require_images(index: DataIndex, config: DictConfig) -> None:
-    """Raise DataError, before anything is trained, where a stage lacks what is needed of it."""
-    counts = Counter((record.split, record.label == GOOD_LABEL) for record in index.samples)
+    """Raise DataError, before training, where a split has too few images."""
+    counts = Counter((sample.split, sample.label == GOOD_LABEL) for sample in index.samples)
     rule = config.threshold.name
-    needed = {TRAIN: 1, VAL: 1, CALIBRATION: 2 if rule == thresholds.SIGMA else 1}
-    for stage, least in needed.items():
-        if counts[stage, True] < least:
+    required = {TRAIN: 1, VAL: 1, CALIBRATION: 2 if rule == thresholds.SIGMA else 1}
+    for split, minimum in required.items():
+        if counts[split, True] < minimum:
             raise DataError(
-                f"split={config.split.name}: {counts[stage, True]} good images in {stage}; an "
-                f"autoencoder with threshold={rule} needs at least {least} there. Add good images, "
+                f"split={config.split.name}: {counts[split, True]} good images in {split}; "
+                f"threshold={rule} needs at least {minimum} there. Add good images, "
                 "or change the fractions of split and task.calibration_fraction."
             )
     if rule == thresholds.F1 and not counts[VAL, False]:
         raise DataError(
-            f"threshold=f1 needs good and {DEFECT} images in val to choose from; "
+            f"threshold=f1 needs good and {DEFECT} images in val; "
             f"split={config.split.name} has {counts[VAL, True]} and 0 there. Use split=holdout or "
             "kfold, or threshold=conformal, which needs no defects."
         )

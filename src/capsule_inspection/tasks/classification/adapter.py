@@ -121,7 +121,7 @@ class ClassificationTask(Task):
             name=task.loss,
             class_weights=class_weights(presented or counts, task.class_weights),
             label_smoothing=task.label_smoothing,
-            log_prior=logit_offset(
+            logit_offset=logit_offset(
                 natural,
                 sampling=task.sampling,
                 tau=task.logit_adjustment,

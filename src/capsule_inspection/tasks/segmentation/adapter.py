@@ -103,7 +103,7 @@ class SegmentationTask(Task):
         )
 
     def batch_transform(self, index: DataIndex, cache: ImageCache) -> DefectAugmentation:
-        """Raises DataError where training would show nothing of a class that is to be named."""
+        """Raises DataError where training would have no image of a class."""
         config = self.config
         labels = defect_labels(index)
         if self.is_binary:  # all defects are of one class

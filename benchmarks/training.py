@@ -1,6 +1,6 @@
-"""A training of ours, in this process, from the same parts and in the same order as train.py.
+"""Training in this process, built from the same parts and in the same order as by train.py.
 
-Differs from workflows/train.py: no record, no final figures, and a clock among the callbacks.
+Differs from workflows/train.py: no record, no final evaluation, and a clock as first callback.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from capsule_inspection.data import training_crops
 from capsule_inspection.data.module import InspectionDataModule
 from capsule_inspection.tasks.adapter import get_task
 from capsule_inspection.tasks.base import InspectionModule
-from capsule_inspection.types import TRAIN, VAL, RunFiles
+from capsule_inspection.types import TRAIN, RunFiles
 from capsule_inspection.workflows import dataset, factory, hardware, loggers
 from capsule_inspection.workflows.callbacks import (
     EpochMetricsWriter,
@@ -34,7 +34,7 @@ from capsule_inspection.workflows.callbacks import (
 )
 from capsule_inspection.workflows.trainer import build_trainer
 
-LABELS_ALONE = (
+LABELS_ONLY = (
     "model.mask_loss_weight=0",
     "data.synthetic_defects=0",
     "data.copy_paste=0",
@@ -43,37 +43,34 @@ LABELS_ALONE = (
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What train.py builds before it trains."""
+class TrainingParts:
+    """Data and network of a training."""
 
     config: DictConfig
     runtime: hardware.RuntimeConfig
     data: InspectionDataModule
-    task: InspectionModule
+    module: InspectionModule
 
     @property
     def images(self) -> int:
-        """Images of an epoch."""
+        """Number of training images."""
         return len(self.data.indices(TRAIN))
 
 
 @dataclass(frozen=True)
 class EpochTimes:
-    """Seconds of an epoch: its training batches, and the whole with validation and checkpoints."""
+    """Seconds of an epoch: of the training batches, and with validation and checkpoints."""
 
     training: float
     whole: float
 
 
-def overrides(sizes: Sizes) -> list[str]:
-    """ResNet18 from random weights, four fifths of the drawn images, nothing cut out.
-
-    From labels alone, as the plain loop learns.
-    """
+def label_overrides(sizes: Sizes) -> list[str]:
+    """ResNet18 with random weights, trained on whole images and their labels, as the plain loop."""
     return [
         "model=resnet18",
         "model.weights=none",
-        *LABELS_ALONE,
+        *LABELS_ONLY,
         *data_overrides(sizes),
         f"task.image_size=[{sizes.image_size[0]},{sizes.image_size[1]}]",
         f"task.batch_size={sizes.batch_size}",
@@ -82,37 +79,34 @@ def overrides(sizes: Sizes) -> list[str]:
 
 
 def data_overrides(sizes: Sizes) -> list[str]:
-    """The drawn images of the benchmarks, 262 of 328 for training."""
-    return [*drawn_overrides(sizes), "split.val=0.2", "split.test=0.0"]
+    """The synthetic images of the benchmarks, 262 of 328 for training."""
+    return [*synthetic_overrides(sizes), "split.val=0.2", "split.test=0.0"]
 
 
-def drawn_overrides(sizes: Sizes) -> list[str]:
-    """The drawn images of the benchmarks."""
+def synthetic_overrides(sizes: Sizes) -> list[str]:
+    """The synthetic images of the benchmarks."""
     counts = json.dumps(sizes.counts).replace('"', "")
     return [
-        f"data.root={DATA_FOLDER / 'drawn'}",
+        f"data.root={DATA_FOLDER / 'synthetic'}",
         f"data.cache_folder={DATA_FOLDER / 'cache'}",
         f"data.size_px={sizes.size_px}",
         f"data.counts={counts}",
     ]
 
 
-def one_class_overrides(sizes: Sizes) -> list[str]:
-    """The autoencoder on windows alone, which cost more to make than images; else at its defaults.
-
-    Painting comes before the epochs that are timed.
-    """
+def autoencoder_overrides(sizes: Sizes) -> list[str]:
+    """The autoencoder on crops only, which cost more than images; synthetic defects are cached."""
     return [
         "model=autoencoder",
-        *drawn_overrides(sizes),
+        *synthetic_overrides(sizes),
         "data.synthesis.variants=4",
         "task.full_image_from=1",
-        *sizes.one_class_overrides,
+        *sizes.autoencoder_overrides,
     ]
 
 
 def mask_overrides(sizes: Sizes) -> list[str]:
-    """ResNet18 at its default settings, learning from masks; painting comes before."""
+    """ResNet18 at its defaults, trained with masks; synthetic defects are cached."""
     return [
         "model=resnet18",
         "model.weights=none",
@@ -124,7 +118,7 @@ def mask_overrides(sizes: Sizes) -> list[str]:
 
 
 def segmentation_overrides(sizes: Sizes) -> list[str]:
-    """The U-Net at its default settings; painting comes before the epochs that are timed."""
+    """The U-Net at its defaults; synthetic defects are cached."""
     return [
         "model=unet",
         *data_overrides(sizes),
@@ -144,8 +138,8 @@ def compose(arguments: Sequence[str]) -> DictConfig:
         return hydra.compose("train", overrides=list(arguments))
 
 
-def prepare(arguments: Sequence[str]) -> Parts:
-    """Data, network and task as train.py makes them; draws and caches what is not there yet."""
+def build_parts(arguments: Sequence[str]) -> TrainingParts:
+    """Build data and network as train.py does; renders and caches the images where needed."""
     config = compose(arguments)
     runtime = hardware.resolve_runtime(config.trainer)
     hardware.apply_runtime(runtime)
@@ -154,11 +148,12 @@ def prepare(arguments: Sequence[str]) -> Parts:
     task = get_task(config)
     index = task.assign_split(index)
     built = factory.build_model(config, num_classes=len(index.classes))
+    runtime = hardware.prepare_network(
+        runtime, built.model, channels_last=config.trainer.channels_last
+    )
     training_crops.resolve_full_image_from(
         config, has_pretrained_decoder=built.model.has_pretrained_decoder
     )
-    if runtime.channels_last:
-        built.model.to(memory_format=torch.channels_last)
     data = factory.build_data_module(
         config,
         index,
@@ -167,19 +162,19 @@ def prepare(arguments: Sequence[str]) -> Parts:
         runtime,
         batch_transform=task.batch_transform(index, cache),
     )
-    return Parts(config, runtime, data, factory.build_lightning_module(config, built.model, data))
+    module = factory.build_lightning_module(config, built.model, data)
+    return TrainingParts(config, runtime, data, module)
 
 
 def time_epochs(arguments: Sequence[str], folder: Path, *, epochs: int = 2) -> EpochTimes:
-    """Train for some epochs in `folder` and time the last: the first one fills caches."""
-    parts = prepare([*arguments, f"task.epochs={epochs}"])
+    """Train in `folder` and time the last epoch; the first fills caches."""
+    parts = build_parts([*arguments, f"task.epochs={epochs}"])
     clock = EpochClock()
-    # The order of workflows/train.py, with the clock before all.
     callbacks: list[Callback] = [
         clock,
         EpochMetricsWriter(folder / RunFiles.EPOCHS),
-        *build_callbacks(parts.config, parts.task, folder),
-        *loggers.build_image_callbacks(parts.config, parts.task, parts.data),
+        *build_callbacks(parts.config, parts.module, folder),
+        *loggers.build_image_callbacks(parts.config, parts.module, parts.data),
         InterruptHandler(),
     ]
     trainer = build_trainer(
@@ -188,28 +183,23 @@ def time_epochs(arguments: Sequence[str], folder: Path, *, epochs: int = 2) -> E
         callbacks=callbacks,
         loggers=loggers.build_loggers(parts.config, folder, first_epoch=0),
     )
-    trainer.fit(parts.task, datamodule=parts.data)
+    trainer.fit(parts.module, datamodule=parts.data)
     for logger in trainer.loggers:
         logger.finalize("success")
     return clock.last
 
 
-def paths_of(parts: Parts, stage: str) -> list[tuple[Path, int]]:
-    """Path and label of each image of a stage."""
-    records = parts.data.index.samples
+def labelled_files(parts: TrainingParts, stage: str) -> list[tuple[Path, int]]:
+    """Path and label of each image of a split."""
+    samples = parts.data.index.samples
     return [
-        (parts.data.index.path_of(records[row].path), records[row].label)
+        (parts.data.index.path_of(samples[row].path), samples[row].label)
         for row in parts.data.indices(stage)
     ]
 
 
-def trained_and_validated(parts: Parts) -> dict[str, list[tuple[Path, int]]]:
-    """Files of the two stages that an epoch reads."""
-    return {stage: paths_of(parts, stage) for stage in (TRAIN, VAL)}
-
-
 class EpochClock(Callback):
-    """Times of each epoch; waits for the GPU only where an epoch begins or ends."""
+    """Times the last epoch; synchronizes the GPU only where an epoch begins or ends."""
 
     def __init__(self) -> None:
         self._began = 0.0

@@ -1,6 +1,6 @@
-"""Many images in little time: drawn capsules, each copy with a texture of its own.
+"""Large data sets in little time: copies of synthetic capsules, each with a random texture.
 
-The texture is coarse and strong enough that no copy counts as a near-duplicate of another.
+The texture is coarse and strong enough that no copy is a near-duplicate of another.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _SQUARES = 16
 _TEXTURE_DEVIATION = 14
 
 
-def ensure_copies(count: int, *, drawn: int, size_px: int) -> Path:
-    """Folder of `count` images in the MVTec layout, made of `drawn` ones; written once."""
-    folder = DATA_FOLDER / f"copies-{count}-of-{drawn}-{size_px}px"
+def ensure_image_copies(count: int, *, rendered: int, size_px: int) -> Path:
+    """Folder of `count` images in the MVTec layout, copies of `rendered` ones; written once."""
+    folder = DATA_FOLDER / f"copies-{count}-of-{rendered}-{size_px}px"
     if folder.is_dir():
         return folder
     source = load_or_render_dataset(
-        DATA_FOLDER / "drawn", seed=0, size_px=size_px, counts=counts_of(drawn), workers=2
+        DATA_FOLDER / "synthetic", seed=0, size_px=size_px, counts=counts_of(rendered), workers=2
     )
     unfinished = folder.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -35,30 +35,30 @@ def ensure_copies(count: int, *, drawn: int, size_px: int) -> Path:
 
 
 def counts_of(images: int) -> dict[str, int]:
-    """As many of each defect, and about two thirds good."""
+    """The same number of each defect type, and about two thirds good."""
     each = max(1, images // 15)
     return {"good": images - each * len(DEFECT_TYPES), **dict.fromkeys(DEFECT_TYPES, each)}
 
 
 def write_copies(source: Path, folder: Path, *, count: int) -> None:
-    """Write `count` altered copies of the images below `source`, masks unchanged, in turn."""
+    """Write `count` copies of the images in `source`, each with a texture; masks are unchanged."""
     originals = sorted(path for path in source.rglob("*.png") if "ground_truth" not in path.parts)
     rng = np.random.default_rng(0)
     for number in range(count):
         original = originals[number % len(originals)]
-        kind = original.parent.name
+        class_name = original.parent.name
         name = f"{number:06d}"
         target = folder / original.relative_to(source).with_name(f"{name}.png")
-        _write(target, alter(_read(original), rng))
-        mask = source / "ground_truth" / kind / f"{original.stem}_mask.png"
+        _write(target, add_texture(_read(original), rng))
+        mask = source / "ground_truth" / class_name / f"{original.stem}_mask.png"
         if mask.is_file():
-            copy = folder / "ground_truth" / kind / f"{name}_mask.png"
+            copy = folder / "ground_truth" / class_name / f"{name}_mask.png"
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(mask, copy)
 
 
-def alter(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The image with a random texture of squares, (H, W, 3) uint8 in and out."""
+def add_texture(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Add a random texture of squares to an image (H, W, 3) uint8."""
     squares = rng.normal(0, _TEXTURE_DEVIATION, (_SQUARES, _SQUARES))
     texture = cv2.resize(squares, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     return np.clip(image + texture[..., None], 0, 255).astype(np.uint8)

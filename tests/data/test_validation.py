@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from capsule_inspection.data import file_facts, validation
+from capsule_inspection.data import file_facts, sample_reader
 from capsule_inspection.data.image_io import read_content
-from capsule_inspection.data.index import fingerprint, validate_samples
 from capsule_inspection.data.layouts import (
     FoundSample,
     FoundSamples,
     find_mvtec_samples,
     sort_samples,
 )
+from capsule_inspection.data.validation import fingerprint, validate_samples
 from capsule_inspection.types import DataError, DataIndex
 
 WriteImage = Callable[..., Path]
@@ -50,7 +50,7 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         read.append(path)
         return read_content(path)
 
-    monkeypatch.setattr(validation, "read_content", read_and_note)
+    monkeypatch.setattr(sample_reader, "read_content", read_and_note)
     return read
 
 

@@ -1,7 +1,7 @@
-"""One start of a program on a folder of images: times and memory of each step, as JSON.
+"""Loads a folder of images in a process of its own; prints time and memory of each step as JSON.
 
-Run by growth.py and cold_start.py in a process of its own:
-`python -m benchmarks.growth_worker <root> <cache> <width>`.
+Run by dataset_scaling.py and cold_start.py:
+`python -m benchmarks.dataset_worker <root> <cache> <width>`.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Result = TypeVar("Result")
 
 
 def main(root: Path, cache_folder: Path, size_px: int) -> dict[str, float]:
-    """Seconds of each step; bytes of RssAnon that came with them, at their peak and at the end."""
+    """Seconds of each step; bytes of RssAnon that the steps add, at the peak and at the end."""
     _import_all()
     seconds: dict[str, float] = {}
     before = status_bytes("RssAnon")
 
-    def timed(step: str, do: Callable[[], Result]) -> Result:
+    def timed(step: str, function: Callable[[], Result]) -> Result:
         began = time.perf_counter()
-        result = do()
+        result = function()
         seconds[step] = time.perf_counter() - began
         return result
 
@@ -56,7 +56,7 @@ def main(root: Path, cache_folder: Path, size_px: int) -> dict[str, float]:
 
 
 def _import_all() -> None:
-    """What the steps import when they first need it; its memory is not of the images."""
+    """Import what the steps import lazily, so that its memory does not count."""
     import cv2
     import filelock
     import PIL.Image
@@ -68,12 +68,12 @@ def _import_all() -> None:
 
 
 class Peak:
-    """Largest RssAnon within the block, looked at a hundred times a second."""
+    """Largest RssAnon within the block, polled a hundred times a second."""
 
     def __init__(self) -> None:
         self.largest = 0
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._poll, daemon=True)
 
     def __enter__(self) -> Peak:
         self._thread.start()
@@ -83,7 +83,7 @@ class Peak:
         self._ended.set()
         self._thread.join()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         while not self._ended.wait(0.01):
             self.largest = max(self.largest, status_bytes("RssAnon"))
 
