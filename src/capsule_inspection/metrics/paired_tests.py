@@ -56,7 +56,9 @@ def proportion_difference(first: np.ndarray, second: np.ndarray) -> PairedDiffer
         p_value = _mcnemar(only_first, only_second)
         limits = paired_newcombe_interval(*table)
         return PairedDifference(value, *limits, p_value, len(first), "exact McNemar")
-    drawn = percentile_bootstrap(_mean_difference, [first, second], resamples=RESAMPLES)
+    drawn = percentile_bootstrap(
+        lambda one, other: float(one.mean() - other.mean()), [first, second], resamples=RESAMPLES
+    )
     low, high = drawn or (None, None)
     p_value = _permutation(first - second)
     return PairedDifference(value, low, high, p_value, len(first), "paired permutation")
@@ -243,10 +245,6 @@ def _phi(both: float, only_first: float, only_second: float, neither: float) -> 
     excess = both * neither - only_first * only_second
     corrected = max(excess - n / 2, 0.0) if excess > 0 else float(excess)
     return corrected / math.sqrt(edges)
-
-
-def _mean_difference(first: np.ndarray, second: np.ndarray) -> float:
-    return float(first.mean() - second.mean())
 
 
 def _mcnemar(only_first: float, only_second: float) -> float:

@@ -26,7 +26,7 @@ from capsule_inspection.types import DataError
 Window = tuple[slice, slice]
 
 _SMALLEST_SIDE_PX = 32
-"""Images with a shorter side have no room for a patch and its rim."""
+"""Shorter sides are too small for a patch and its rim."""
 _ATTEMPTS = 24
 _SIDE_RANGE = (0.04, 0.40)
 _SCAR_FRACTION = 0.2
@@ -54,7 +54,7 @@ def render_nsa_patch(
             f"{_SMALLEST_SIDE_PX} pixels on each side. Use larger images."
         )
     places, origins = np.flatnonzero(foreground), np.flatnonzero(source_foreground)
-    # Limited, so that in a long and narrow image the rim leaves room for the patch.
+    # Limited, so that patch and rim fit into a long and narrow image.
     extent = float(min(np.sqrt(len(places)), 3 * min(image.shape[:2])))
     smallest = max(8.0, _SMALLEST_AREA * extent**2)
     poisson = rng.random() < _POISSON_FRACTION
@@ -76,7 +76,7 @@ def render_nsa_patch(
 
 
 def _rim(extent: float) -> int:
-    """Pixels around what is visible, over which a patch fades out."""
+    """Width in pixels of the rim over which a patch fades out."""
     return max(1, round(0.01 * extent))
 
 
@@ -117,7 +117,7 @@ def _outline(radii: Array, angle: float, rng: Generator) -> Array:
 def _cut_patch(source: Array, origin: int, shape: tuple[int, int], rng: Generator) -> Array:
     """Region of the source around a pixel (its flat index), turned, resized and toned a little.
 
-    Returns uint8 (h, w, 3) of the given shape; what lies beyond the source is its mirror image.
+    Returns uint8 (h, w, 3) of the given shape; the source is mirrored at its border.
     """
     y, x = divmod(origin, source.shape[1])
     angle = rng.integers(4) * np.pi / 2 + rng.normal(0, 0.15)
@@ -168,7 +168,7 @@ def _visible(before: Array, after: Array, extent: float) -> Array:
 def _put_back(
     image: Array, window: Window, after: Array, core: Array, *, rim: int
 ) -> SyntheticDefect:
-    """Keep what is visible, and fade it out over a rim: cut off sharply it would have an edge."""
+    """Keep the visible change, and fade it out over a rim, so that it has no sharp edge."""
     mask = cv2.dilate(core, disc(2 * rim))
     fade = cv2.GaussianBlur(
         cv2.dilate(core, disc(2 * (rim // 2))).astype(np.float32), (0, 0), rim / 2

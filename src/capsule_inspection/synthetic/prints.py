@@ -42,7 +42,7 @@ def number_texture() -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def name_texture() -> np.ndarray:
-    """Ink of the name in wide slanted letters, with the arc that stands over its beginning."""
+    """Ink of the name in wide slanted letters, with the arc over its beginning."""
     canvas = _canvas(_NAME_SIZE)
     _arc(canvas)
     left = 40.0
@@ -78,7 +78,7 @@ def roll_print(
 ) -> np.ndarray:
     """Visible ink at positions x and y (H, W), both in units, y measured from the capsule's axis.
 
-    `roll` is the angle in radians at which the print's middle stands, 0 towards the camera,
+    `roll` is the angle of the print's middle in radians, 0 towards the camera,
     positive downwards. Ink beyond the outline is not visible.
     """
     if abs(roll) > np.pi / 2 + 0.4:

@@ -41,7 +41,7 @@ _PAPER = np.array([190, 176, 168], np.float32)
 _NUMBER_INK = np.array([104, 88, 88], np.float32)
 _NAME_INK = np.array([84, 96, 99], np.float32)
 _WARM_RADIUS, _WARM_LIFT = 6.5, 2.5
-"""The right half slides into the left: it is thinner by this, and its axis stands higher."""
+"""The right half slides into the left: it is thinner, and its axis is higher."""
 
 
 def add_capsule(image: Array, pose: Pose, rng: Generator) -> Array:

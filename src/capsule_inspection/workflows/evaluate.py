@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from capsule_inspection.data import splits
 from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.data.manifest import read_split, write_split_csv
-from capsule_inspection.data.module import EvaluationBatch, InspectionDataModule
+from capsule_inspection.data.module import InspectionDataModule
 from capsule_inspection.inference.predictor import Predictor
-from capsule_inspection.inference.torch_backend import TorchBackend
+from capsule_inspection.inference.split_prediction import predict_split
 from capsule_inspection.metrics import names
 from capsule_inspection.reports.run.files import THRESHOLD, read_record
 from capsule_inspection.reports.run.run_folder import (
@@ -27,22 +26,17 @@ from capsule_inspection.reports.run.run_folder import (
     TEMPERATURE_SCALING,
     TRAINING_OVERLAP,
 )
-from capsule_inspection.tasks.adapter import get_task, require_finite
-from capsule_inspection.tasks.inference_model import IMAGE, VALID
-from capsule_inspection.tasks.post_processor import Prediction, to_float16
+from capsule_inspection.tasks.adapter import get_task
 from capsule_inspection.types import (
     CALIBRATION,
     FORMAT_VERSION,
     FROM_RUN,
-    GOOD_LABEL,
     TEST,
     VAL,
     ConfigurationError,
     DataError,
     DataIndex,
     Estimate,
-    Explanations,
-    Predictions,
     RunFiles,
 )
 from capsule_inspection.workflows import dataset, factory, hardware, run_files
@@ -125,102 +119,6 @@ def evaluate_splits(
     write_run_plots(folder)
     write_run_page(folder)
     return metrics
-
-
-def predict_split(
-    predictor: Predictor, data: InspectionDataModule, split: str, *, details: bool
-) -> Predictions:
-    """Predict the images of a split; with `details` reconstructions and explanations too.
-
-    Raises RunError where outputs are not finite.
-    """
-    found: list[Prediction] = []
-    indices, reconstructions, explained, explanations = [], [], [], []
-    backend = predictor.backend
-    can_explain = isinstance(backend, TorchBackend) and hasattr(backend.model, "explain")
-    for batch in data.evaluation_batches(split):
-        outputs = backend.run(batch.inputs)
-        require_finite(outputs)
-        found += [p for p in predictor.post_process(outputs, batch.inputs) if p is not None]
-        indices.append(batch.index)
-        if not details:
-            continue
-        reconstruction = backend.call("reconstruction", batch.inputs[IMAGE])
-        if reconstruction is not None:
-            reconstructions.append(reconstruction)
-        rows = _rows_with_mask(batch, data)
-        if not can_explain or not len(rows):
-            continue
-        labels = data.labels[batch.index[rows]]
-        maps = backend.call("explain", batch.inputs[IMAGE][rows], labels)
-        if maps is None:
-            log.info("Explanations are not available: this network has no feature map to explain.")
-            can_explain = False
-        else:
-            explained.append(batch.index[rows])
-            explanations.append(to_float16(maps))
-    index = np.concatenate(indices)
-    return collect(
-        found,
-        index,
-        data,
-        reconstructions=np.concatenate(reconstructions) if reconstructions else None,
-        explanations=Explanations(np.concatenate(explained), np.concatenate(explanations))
-        if explained
-        else None,
-    )
-
-
-def _rows_with_mask(batch: EvaluationBatch, data: InspectionDataModule) -> np.ndarray:
-    """Rows of the defects with a visible mask."""
-    masks = data.dataset.cache.masks[batch.index]
-    has_mask = ((masks > 0) & (batch.inputs[VALID] > 0)).any((1, 2))
-    return np.flatnonzero(has_mask & (data.labels[batch.index] != GOOD_LABEL))
-
-
-def collect(
-    predictions: Sequence[Prediction],
-    index: np.ndarray,
-    data: InspectionDataModule,
-    *,
-    reconstructions: np.ndarray | None = None,
-    explanations: Explanations | None = None,
-) -> Predictions:
-    """Predictions of the images `index` (N,) as arrays."""
-
-    def stacked(name: str) -> np.ndarray | None:
-        values = [getattr(of_one, name) for of_one in predictions]
-        return None if values[0] is None else np.stack(values)
-
-    masks = stacked("predicted_mask")
-    truths = data.dataset.cache.masks[index]
-    return Predictions(
-        index=index,
-        label=data.labels[index],
-        probabilities=stacked("probabilities"),
-        score=np.array([of_one.score for of_one in predictions], np.float64),
-        threshold=predictions[0].threshold,
-        anomaly_map=stacked("anomaly_map"),
-        reconstruction=reconstructions,
-        predicted_label=np.array([of_one.label for of_one in predictions], np.int64),
-        predicted_mask=masks,
-        overlap=None if masks is None else overlap_of_images(masks, truths),
-        explanations=explanations,
-    )
-
-
-def overlap_of_images(masks: np.ndarray, truths: np.ndarray) -> np.ndarray:
-    """Dice and IoU of predicted and true mask, of any defect, (N, 2); NaN without a true mask.
-
-    Shapes: (N, H, W), nonzero on a defect.
-    """
-    found = np.full((len(masks), 2), np.nan)
-    for row, (mask, truth) in enumerate(zip(masks, truths, strict=True)):
-        if truth.any():
-            both = int(np.sum((mask > 0) & (truth > 0)))
-            together = int(np.sum(mask > 0) + np.sum(truth > 0))
-            found[row] = 2 * both / together, both / (together - both)
-    return found
 
 
 def print_metrics(folder: Path, metrics: Mapping[str, Estimate], *, optimistic: bool) -> None:

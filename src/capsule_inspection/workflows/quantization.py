@@ -10,11 +10,11 @@ import numpy as np
 
 from capsule_inspection.data.module import InspectionDataModule
 from capsule_inspection.inference.predictor import Predictor
+from capsule_inspection.inference.split_prediction import predict_split
 from capsule_inspection.metrics import names
 from capsule_inspection.metrics.registry import LOWER_IS_BETTER
 from capsule_inspection.tasks.adapter import Task
 from capsule_inspection.types import TEST, TRAIN, VAL, DataError, Estimate
-from capsule_inspection.workflows.evaluate import predict_split
 from capsule_inspection.workflows.model_inputs import ModelInputs, evenly_spaced
 
 log = logging.getLogger(__name__)

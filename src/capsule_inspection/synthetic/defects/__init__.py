@@ -24,7 +24,7 @@ from capsule_inspection.types import DataError
 
 _ATTEMPTS = 12
 _FRACTION_OF_STRONGEST = 0.1
-"""The soft edge of a strong defect is outlined where it is strong."""
+"""Visibility threshold as a fraction of the strongest change: cuts the soft edge of defects."""
 _SMOOTH_UNITS = 1.5
 _SMALLEST_COMPONENT = 0.2
 """Components of a mask below this fraction of its largest are not annotated in real masks."""
@@ -35,9 +35,9 @@ _BORDER = 60
 class _DefectType:
     """How one type is rendered and annotated, measured on real masks; lengths in units.
 
-    Annotators enclose what belongs together (`gap`), with more or less of a rim. `blur` keeps edges
-    no sharper than in real images at the size that networks read; a squeeze moves real edges.
-    `inset` is how far within the capsule's outline a mask ends; None where it may reach beyond.
+    A mask closes gaps up to `gap`, has a rim of random width, and keeps the distance `inset` from
+    the outline of the capsule; None where it may reach beyond. `blur` keeps edges no sharper than
+    in real images at the input size of networks; a squeeze moves real edges.
     """
 
     render: Callable[[Canvas, Generator], DefectLayer]
@@ -129,7 +129,7 @@ def _outline(mask: Array, unit: float, spec: _DefectType, rng: Generator) -> Arr
 
 
 def _drop_components(mask: Array, *, smallest_px: int = 0, fraction: float = 0.0) -> Array:
-    """Without components below so many pixels, or this fraction of the largest one."""
+    """The mask without components below `smallest_px` or this fraction of the largest one."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA]
     kept = areas >= max(smallest_px, fraction * areas.max(initial=0))

@@ -1,4 +1,4 @@
-"""What defects are rendered on: the surroundings of the capsule in an image, with its measures.
+"""The canvas on which defects are rendered: the window around the capsule, with its measures.
 
 A unit is 1/680 of the capsule's length, about 1/800 of the side of a usual image; positions on the
 capsule are (along, across), both -1 to 1 between its ends and between its edges.
@@ -156,7 +156,7 @@ class Canvas:
         return float(positions[1:-1][np.argmax(change)])
 
     def remove_print(self) -> Array:
-        """The capsule as it would look unprinted: float32 (h, w, 3), smooth along its axis.
+        """The capsule without its print: float32 (h, w, 3), smooth along its axis.
 
         Light strokes narrower than a digit are opened away along the axis.
         """

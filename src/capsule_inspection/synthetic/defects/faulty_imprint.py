@@ -25,7 +25,7 @@ _ALL_GONE = 0.2
 
 
 def render_faulty_imprint(canvas: Canvas, rng: Generator) -> DefectLayer:
-    """Spoil the print that is there; where there is none, leave a smear of ink."""
+    """Damage the print; where there is none, leave a smear of ink."""
     bare = canvas.remove_print()
     ink = _find_ink(canvas, bare)
     glyphs = _glyphs(ink, canvas.frame.unit)
@@ -38,7 +38,7 @@ def render_faulty_imprint(canvas: Canvas, rng: Generator) -> DefectLayer:
 
 
 def _find_ink(canvas: Canvas, bare: Array) -> Array:
-    """Where light print stands, uint8 (h, w)."""
+    """Mask of the light print, uint8 (h, w)."""
     unit = canvas.frame.unit
     inner = cv2.erode(canvas.foreground, disc(18 * unit))
     contrast = cv2.GaussianBlur(canvas.image, (0, 0), max(0.5, 1.2 * unit)) - bare
@@ -140,7 +140,7 @@ def _smear(
 
 
 def _erase(canvas: Canvas, ink: Array, bare: Array, rng: Generator) -> DefectLayer:
-    """The whole print missing, but for a ghost of it at times; its mask is one generous patch."""
+    """The whole print missing, sometimes with a faint rest; its mask is one large patch."""
     unit = canvas.frame.unit
     _, labels, stats, _ = cv2.connectedComponentsWithStats(ink, connectivity=8)
     large = stats[:, cv2.CC_STAT_AREA] > 150 * unit**2

@@ -135,7 +135,7 @@ class _Poke:
         return blend(image, self.colour * np.array([0.62, 0.55, 0.55], np.float32), depth)
 
     def add_crumbs(self, image: Array) -> Array:
-        """Crumbs of white powder, at times a clot of it."""
+        """Crumbs of white powder, sometimes a clot of it."""
         canvas, rng, unit = self.canvas, self.rng, self.unit
         layer = np.zeros(canvas.shape, np.uint8)
         for _ in range(rng.poisson(9 if self.is_dark else 4)):

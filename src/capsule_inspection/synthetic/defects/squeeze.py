@@ -1,8 +1,8 @@
 """Squeeze: the capsule pinched, its outline dented or bent, with creases in the shell.
 
 The image itself is bent, with the paper and the shadow near the outline, so that every edge
-keeps its sharpness. Real masks hold what lies between the outline as it should be and as it is,
-often a sliver; of a pinch, the folded shell from edge to edge too.
+keeps its sharpness. Real masks cover the area between the intended and the real outline, often a
+sliver; those of a pinch also cover the folded shell from edge to edge.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PAPER_FOLLOWS = 0.35
 class _Bent:
     """A bent image (h, w, 3) and the capsule's soft shape (h, w) in it.
 
-    `between`, uint8 (h, w), is what lies between the outline as it was and as it is now.
+    `between`, uint8 (h, w), is the area between the old and the new outline.
     """
 
     image: Array
@@ -45,7 +45,7 @@ def render_squeeze(canvas: Canvas, rng: Generator) -> DefectLayer:
 
 
 def _dent_edge(canvas: Canvas, rng: Generator) -> DefectLayer:
-    """A long edge pushed in, at times with folds that run together above the dent."""
+    """A long edge pushed in, sometimes with folds that converge above the dent."""
     frame, unit = canvas.frame, canvas.frame.unit
     point = canvas.sample_edge_point(rng, lighter=0.6)
     inwards = frame.normal * np.sign((frame.centre - point) @ frame.normal)
@@ -182,7 +182,7 @@ def _remove_step(canvas: Canvas, image: Array, shapes: tuple[Array, Array]) -> A
 def _add_folds(
     canvas: Canvas, bent: _Bent, folds: list[tuple[Array, Array, float]], rng: Generator
 ) -> DefectLayer:
-    """Add folds (from, to, direction of the light), and to the region where they show well."""
+    """Add folds (from, to, direction of the light); the region includes the visible ones."""
     unit = canvas.frame.unit
     folded = bent.image
     for start, end, toward in folds:

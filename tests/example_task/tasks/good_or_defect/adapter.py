@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from capsule_inspection.tasks.good_or_defect.inference_model import GoodOrDefectInferenceModel
+from capsule_inspection.tasks.good_or_defect.lightning_module import GoodOrDefectModule
+from capsule_inspection.tasks.good_or_defect.post_processor import GoodOrDefectPostProcessor
 
 from capsule_inspection.data.augmentation import AugmentationSettings
 from capsule_inspection.data.cache import ImageCache
@@ -14,9 +17,6 @@ from capsule_inspection.data.splits import assign_split
 from capsule_inspection.metrics.detection import anomaly_metrics
 from capsule_inspection.models.base import Model
 from capsule_inspection.tasks.adapter import Fitted, Task
-from capsule_inspection.tasks.good_or_defect.inference_model import GoodOrDefectInferenceModel
-from capsule_inspection.tasks.good_or_defect.lightning_module import GoodOrDefectModule
-from capsule_inspection.tasks.good_or_defect.post_processor import GoodOrDefectPostProcessor
 from capsule_inspection.tasks.inference_model import Backend, InferenceModel
 from capsule_inspection.tasks.optimization import build_optimization
 from capsule_inspection.types import DEFECT, GOOD_LABEL, DataIndex, Estimate, Predictions

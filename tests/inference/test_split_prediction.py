@@ -21,12 +21,12 @@ from small_inference_models import (
 
 from capsule_inspection.data.module import EvaluationBatch
 from capsule_inspection.inference.predictor import Predictor, stack
+from capsule_inspection.inference.split_prediction import overlap_of_images, predict_split
 from capsule_inspection.inference.torch_backend import TorchBackend
 from capsule_inspection.metrics import intervals
 from capsule_inspection.tasks.adapter import pointing_metrics
 from capsule_inspection.tasks.classification.inference_model import ClassificationInferenceModel
 from capsule_inspection.types import TEST, Estimate, Predictions
-from capsule_inspection.workflows.evaluate import overlap_of_images, predict_split
 
 PEAK = (10, 1)
 
