@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml .ci/setup
 	@bash .ci/setup "$(VENV)"
 	@touch $@
 
-train: $(STAMP) ## a model on drawn capsules, in minutes; ARGS="..." adds settings
+train: $(STAMP) ## a model on synthetic capsules, in minutes; ARGS="..." adds settings
 	$(PYTHON) train.py experiment=quickstart $(ARGS)
 
 test: $(STAMP) ## the tests, on all cores; ARGS="-n 0 <file>" runs one file
@@ -33,7 +33,7 @@ check: $(STAMP) ## lint, imports and types
 	$(VENV)/bin/lint-imports --no-logo
 	$(PYTHON) -m mypy
 
-format: $(STAMP) ## put the code into shape
+format: $(STAMP) ## format the code
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
@@ -43,8 +43,8 @@ bench: $(STAMP) ## speed and memory, as ratios; nothing else should run meanwhil
 tensorboard: $(STAMP) ## browse the curves of all runs
 	$(VENV)/bin/tensorboard --logdir outputs $(ARGS)
 
-app: $(STAMP) ## a local page to drop images on; ARGS="run=..." names the run
+app: $(STAMP) ## a local page for single images; ARGS="run=..." names the run
 	$(PYTHON) app.py $(ARGS)
 
-clean: ## remove the environment, drawn data and caches; runs in outputs/ stay
+clean: ## remove the environment, rendered data and caches, but not outputs/
 	rm -rf $(VENV) data .mypy_cache .ruff_cache .pytest_cache build
