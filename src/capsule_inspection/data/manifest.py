@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from capsule_inspection.data.layouts import FoundSample, FoundSamples, relative_posix, sort_samples
-from capsule_inspection.data.long_lists import list_first
+from capsule_inspection.data.long_lists import list_lines
 from capsule_inspection.data.tables import PARQUET_SUFFIXES, Row, read_table
 from capsule_inspection.files import atomic_write
 from capsule_inspection.types import (
@@ -27,7 +27,6 @@ from capsule_inspection.types import (
 REQUIRED_COLUMNS = ("path", "label")
 OPTIONAL_COLUMNS = ("class", "mask", "split", "group")
 _SHOWN = 20
-_NEW_LINE = "\n  "
 
 
 class SplitRow(NamedTuple):
@@ -55,8 +54,8 @@ def find_manifest_samples(path: Path, *, root: Path | None = None, good_class: s
     faults += _repetitions(rows)
     if faults:
         raise DataError(
-            f"{path}: {len(faults)} faults; paths are relative to {root} (data.root).\n  "
-            f"{list_first(faults, _SHOWN, separator=_NEW_LINE)}\nMend these rows or take them out."
+            f"{path}: {len(faults)} faults; paths are relative to {root} (data.root)."
+            f"{list_lines(faults)}Mend these rows or take them out."
         )
     samples = [_found_sample(row, root, class_column) for row in rows]
     _check_good_class(path, samples, good_class)

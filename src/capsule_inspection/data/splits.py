@@ -1,30 +1,24 @@
 """Assigns the images of a data index to splits; each function returns a new index.
 
-Groups stay whole; classes keep their proportions to one image where groups permit. The order
-within a class comes from SHA-256 of seed and content, so a split does not depend on file names,
-their order, or NumPy's version.
-
-scikit-learn has no stratified split of groups by fractions; its StratifiedGroupKFold left a class
-out of a fold in 3 of 285 random data sets with mixed groups where this does not.
+stratification.py divides the images.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from capsule_inspection.data.layouts import relative_posix
-from capsule_inspection.data.long_lists import list_first
+from capsule_inspection.data.long_lists import list_lines
 from capsule_inspection.data.manifest import read_split
+from capsule_inspection.data.stratification import Group, divide, shuffle_groups, sort_key
 from capsule_inspection.types import (
-    GOOD_LABEL,
     LEFT_OUT,
     SPLITS,
     TEST,
@@ -40,20 +34,6 @@ log = logging.getLogger(__name__)
 
 _TRAIN_FRACTION = 0.8
 """Fraction of training images of `split=val_as_test`."""
-_SHOWN = 20
-_NEW_LINE = "\n  "
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Images that stay together: their rows, and the number of images of each label."""
-
-    rows: tuple[int, ...]
-    labels: Counter[int]
-
-    @property
-    def is_good(self) -> bool:
-        return set(self.labels) == {GOOD_LABEL}
 
 
 def assign_split(index: DataIndex, split: DictConfig) -> DataIndex:
@@ -90,9 +70,9 @@ def holdout(index: DataIndex, *, fractions: Mapping[str, float], seed: int) -> D
     splits.
     """
     splits = [split for split in SPLITS if fractions.get(split, 0) > 0]
-    groups = _shuffled(index, seed=seed, purpose="holdout")
+    groups = shuffle_groups(index, seed=seed, purpose="holdout")
     _require(index, groups, minimum=len(splits), reason=f"one for each of {', '.join(splits)}")
-    parts = _divide(index, groups, [fractions[split] for split in splits])
+    parts = divide(index, groups, [fractions[split] for split in splits])
     return _assign(index, dict(zip(splits, parts, strict=True)))
 
 
@@ -102,14 +82,14 @@ def kfold(index: DataIndex, *, folds: int, fold: int, val_fraction: float, seed:
     The test splits of all folds partition the images. Raises DataError where a class has too few
     groups.
     """
-    groups = _shuffled(index, seed=seed, purpose="kfold")
+    groups = shuffle_groups(index, seed=seed, purpose="kfold")
     # With two folds of a class of three, the larger would leave one image for train and val.
     minimum = 4 if folds == 2 and val_fraction > 0 else folds
     _require(index, groups, minimum=minimum, reason=f"for split.folds={folds}")
-    test = _divide(index, groups, [1 / folds] * folds)[fold]
+    test = divide(index, groups, [1 / folds] * folds)[fold]
     rest = _without(groups, test)
     if val_fraction > 0:
-        train, val = _divide(index, rest, [1 - val_fraction, val_fraction])
+        train, val = divide(index, rest, [1 - val_fraction, val_fraction])
         return _assign(index, {TRAIN: train, VAL: val, TEST: test})
     return _assign(index, {TRAIN: [row for group in rest for row in group.rows], TEST: test})
 
@@ -125,7 +105,7 @@ def val_as_test(index: DataIndex, *, seed: int) -> DataIndex:
     wanted = len(index) - int(_TRAIN_FRACTION * len(index))
     val: list[int] = []
     # The purpose is part of the seed: another one would give another split.
-    for group in _shuffled(index, seed=seed, purpose="origin"):
+    for group in shuffle_groups(index, seed=seed, purpose="origin"):
         if len(val) + len(group.rows) <= wanted:
             val += group.rows
     if not val:
@@ -150,7 +130,7 @@ def one_class(
         raise ConfigurationError(
             "split.val=0: split=one_class needs good images to choose the epoch on. Set it above 0."
         )
-    groups = _shuffled(index, seed=seed, purpose="one_class")
+    groups = shuffle_groups(index, seed=seed, purpose="one_class")
     good = [group for group in groups if group.is_good]
     if len(good) < max(folds, 4):
         raise DataError(
@@ -158,8 +138,8 @@ def one_class(
             f"{max(folds, 4)} good images (groups of them that stay together), found {len(good)}. "
             "Add good images, or use fewer folds."
         )
-    rest = _without(good, _divide(index, good, [1 / folds] * folds)[fold])
-    train, val = _divide(index, rest, [1 - val_fraction, val_fraction])
+    rest = _without(good, divide(index, good, [1 / folds] * folds)[fold])
+    train, val = divide(index, rest, [1 - val_fraction, val_fraction])
     return _assign(index, {TRAIN: train, VAL: val}, rest=TEST)
 
 
@@ -174,7 +154,7 @@ def hold_out_good(index: DataIndex, *, split: str, fraction: float, seed: int) -
         return index
     groups = [
         group
-        for group in _shuffled(index, seed=seed, purpose=split)
+        for group in shuffle_groups(index, seed=seed, purpose=split)
         if group.is_good and all(index.samples[row].split == TRAIN for row in group.rows)
     ]
     if len(groups) < 2:
@@ -182,7 +162,7 @@ def hold_out_good(index: DataIndex, *, split: str, fraction: float, seed: int) -
             f"{index.root}: {len(groups)} good training images; at least 2 are needed, one to "
             f"train on and one for {split}. Add good images, or make val and test smaller."
         )
-    _, moved = _divide(index, groups, [1 - fraction, fraction])
+    _, moved = divide(index, groups, [1 - fraction, fraction])
     return _assign(index, {split: moved})
 
 
@@ -201,7 +181,7 @@ def subsample_defects(index: DataIndex, fraction: float, *, seed: int) -> DataIn
             for row, sample in enumerate(index.samples)
             if sample.split == TRAIN and sample.label == label
         ]
-        members.sort(key=lambda row: _rank(index.samples[row].sha256, seed=seed, purpose="keep"))
+        members.sort(key=lambda row: sort_key(index.samples[row].sha256, seed=seed, purpose="keep"))
         left_out += members[math.ceil(fraction * len(members)) :]
     return _assign(index, {LEFT_OUT: left_out})
 
@@ -235,8 +215,8 @@ def from_manifest(index: DataIndex, path: Path) -> DataIndex:
         samples.append(replace(sample, split=split or ""))
     if missing:
         raise DataError(
-            f"{path}: {len(missing)} of {len(index)} images have no row, by content or by path:\n  "
-            f"{list_first(missing, _SHOWN, separator=_NEW_LINE)}\n"
+            f"{path}: {len(missing)} of {len(index)} images have no row, by content or by path:"
+            f"{list_lines(missing)}"
             "Point split.path to the split of these images, or choose another split."
         )
     if by_content and changed:
@@ -264,33 +244,12 @@ def _warn_of_leaks(samples: Sequence[Sample], path: Path) -> None:
         )
 
 
-def _shuffled(index: DataIndex, *, seed: int, purpose: str) -> list[_Group]:
-    """The groups in an order that depends on the seed and the images' content alone."""
-    members: dict[str, list[int]] = {}
-    for row, sample in enumerate(index.samples):
-        members.setdefault(sample.group, []).append(row)
-
-    def rank(rows: list[int]) -> tuple[str, str]:
-        sha256 = min(index.samples[row].sha256 for row in rows)
-        path = min(index.samples[row].path for row in rows)
-        return _rank(sha256, seed=seed, purpose=purpose), path
-
-    return [
-        _Group(tuple(rows), Counter(index.samples[row].label for row in rows))
-        for rows in sorted(members.values(), key=rank)
-    ]
-
-
-def _rank(sha256: str, *, seed: int, purpose: str) -> str:
-    return hashlib.sha256(f"{purpose}/{seed}/{sha256}".encode()).hexdigest()
-
-
-def _without(groups: Sequence[_Group], rows: Iterable[int]) -> list[_Group]:
+def _without(groups: Sequence[Group], rows: Iterable[int]) -> list[Group]:
     taken = set(rows)
     return [group for group in groups if taken.isdisjoint(group.rows)]
 
 
-def _require(index: DataIndex, groups: Sequence[_Group], *, minimum: int, reason: str) -> None:
+def _require(index: DataIndex, groups: Sequence[Group], *, minimum: int, reason: str) -> None:
     """Raise DataError that names all classes with fewer groups than the minimum."""
     images = Counter(sample.label for sample in index.samples)
     counts = Counter(label for group in groups for label in group.labels)
@@ -310,96 +269,6 @@ def _require(index: DataIndex, groups: Sequence[_Group], *, minimum: int, reason
 def _describe_count(images: int, groups: int) -> str:
     found = f"{images} image{'s' * (images != 1)}"
     return found if images == groups else f"{found} in {groups} groups that stay together"
-
-
-def _divide(
-    index: DataIndex, groups: Sequence[_Group], fractions: Sequence[float]
-) -> list[list[int]]:
-    """Rows of each part: sizes as `fractions`, each class in each part.
-
-    Large groups are placed first, each where most of its images are still needed; small ones fill
-    the gaps. Raises DataError where groups keep a class out of a part.
-    """
-    totals = Counter(label for group in groups for label in group.labels.elements())
-    plan = _Plan(_quotas(totals, fractions), groups)
-    parts: list[list[int]] = [[] for _ in fractions]
-    # Sorting keeps the drawn order among groups of one size.
-    for group in sorted(groups, key=lambda group: -len(group.rows)):
-        parts[plan.place(group)] += group.rows
-    if lacking := plan.lacking():
-        names = ", ".join(index.classes[label] for label in lacking)
-        raise DataError(
-            f"{index.root}: images that stay together (column group, equal files, "
-            f"near-duplicates) keep the classes {names} out of a part of the split. "
-            "Use fewer parts, or smaller groups."
-        )
-    return parts
-
-
-def _quotas(totals: Mapping[int, int], fractions: Sequence[float]) -> dict[int, list[int]]:
-    """The number of images of each label for each part, at least one where there are enough.
-
-    Rounded by largest remainder; where remainders are equal the classes take turns, so that the
-    parts' totals are equal too.
-    """
-    quotas, turn = {}, 0
-    for label in sorted(totals):
-        total = totals[label]
-        exact = [total * fraction for fraction in fractions]
-        # 1e-9: 0.2 of 15 must not become 2 because of binary fractions.
-        quota = [int(value + 1e-9) for value in exact]
-        order = sorted(
-            range(len(exact)),
-            key=lambda part: (round(quota[part] - exact[part], 9), (part - turn) % len(exact)),
-        )
-        spare = total - sum(quota)
-        for part in order[:spare]:
-            quota[part] += 1
-        turn += spare
-        quotas[label] = _at_least_one(quota)
-    return quotas
-
-
-def _at_least_one(quota: list[int]) -> list[int]:
-    while 0 in quota and max(quota) > 1:
-        quota[quota.index(max(quota))] -= 1
-        quota[quota.index(0)] += 1
-    return quota
-
-
-class _Plan:
-    """The number of images of each label that each part still needs, while groups are placed."""
-
-    def __init__(self, quotas: dict[int, list[int]], groups: Sequence[_Group]) -> None:
-        self.quotas = quotas
-        self.wanted = {label: list(quota) for label, quota in quotas.items()}
-        self.empty = {label: set(range(len(quota))) for label, quota in quotas.items()}
-        self.groups_left = Counter(label for group in groups for label in group.labels)
-
-    def place(self, group: _Group) -> int:
-        """Choose a part for a group, and count its images there."""
-        parts = range(len(next(iter(self.quotas.values()))))
-        best = max(parts, key=lambda part: self._merit(group, part))
-        for label, count in group.labels.items():
-            self.wanted[label][best] -= count
-            self.empty[label].discard(best)
-            self.groups_left[label] -= 1
-        return best
-
-    def lacking(self) -> list[int]:
-        """Labels that are missing in some part."""
-        return [label for label, parts in self.empty.items() if parts]
-
-    def _merit(self, group: _Group, part: int) -> tuple[int, int, float]:
-        """Priority of a part for a group: first a part that would stay empty, then the best fit."""
-        urgent, fitting, fraction = 0, 0, 0.0
-        for label, count in group.labels.items():
-            wanted = self.wanted[label][part]
-            empty = self.empty[label]
-            urgent += part in empty and self.groups_left[label] <= len(empty)
-            fitting += min(count, max(wanted, 0))
-            fraction += count * wanted / max(self.quotas[label][part], 1)
-        return urgent, fitting, fraction
 
 
 def _assign(

@@ -15,7 +15,7 @@ from typing import Literal
 from capsule_inspection.data.file_facts import FileFacts, facts_path, load_facts, save_facts
 from capsule_inspection.data.image_io import MAX_PIXELS
 from capsule_inspection.data.layouts import FoundSamples
-from capsule_inspection.data.long_lists import list_first
+from capsule_inspection.data.long_lists import list_lines
 from capsule_inspection.data.parallel import in_order
 from capsule_inspection.data.progress import Progress
 from capsule_inspection.data.sample_reader import Consumer, SampleReader
@@ -24,8 +24,6 @@ from capsule_inspection.types import DataError, DataIndex, Sample, SkippedFile
 # Samples that a thread takes at once: few enough to divide 262 large images evenly, enough to keep
 # the overhead of the pool small with 30,000 small ones.
 _CHUNK = 16
-_SHOWN = 20
-_NEW_LINE = "\n  "
 
 
 def validate_samples(
@@ -76,8 +74,8 @@ def validate_samples(
         remedy = "or leave them out with data.on_bad_file=skip" if samples else "no image is left"
         lines = [f"{bad.path}: {bad.reason}" for bad in skipped]
         raise DataError(
-            f"{found.root}: {len(skipped)} of {len(found.samples)} images cannot be used:\n  "
-            f"{list_first(lines, _SHOWN, separator=_NEW_LINE)}\n"
+            f"{found.root}: {len(skipped)} of {len(found.samples)} images cannot be used:"
+            f"{list_lines(lines)}"
             f"Mend or remove these files; {remedy}."
         )
     return DataIndex(found.root, found.classes, tuple(_group_equal(samples)), tuple(skipped))
