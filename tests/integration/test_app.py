@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -31,6 +32,7 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
              "--disable-component-update", "--no-first-run"]  # fmt: skip
 PATIENCE_S = 300
 """For a server to start, and to stop."""
+STOP_ATTEMPTS = 5
 Compose = Callable[..., DictConfig]
 
 
@@ -125,8 +127,11 @@ def address(finished_home: Path, tmp_path: Path) -> Iterator[str]:
         try:
             line = _served(server)
             yield line.split()[3].rstrip(",")
-            server.send_signal(signal.SIGINT)
-            server.communicate(timeout=PATIENCE_S)
+            for _ in range(STOP_ATTEMPTS):  # one of many servers did not end with the first signal
+                server.send_signal(signal.SIGINT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    server.communicate(timeout=PATIENCE_S / STOP_ATTEMPTS)
+                    break
             assert server.returncode == 0
         finally:
             server.kill()

@@ -125,7 +125,7 @@ def test_closer_look_by_keyboard_goes_on_and_comes_back(gallery, tmp_path):
     page.keyboard.press("Escape")
 
     assert not closer.is_visible()
-    assert "2 sure" in page.evaluate("document.activeElement.innerText")
+    page.wait_for_function("document.activeElement.innerText.includes('2 sure')")
 
 
 @pytest.mark.slow
