@@ -15,9 +15,8 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_LARGEST_THRESHOLD = 2**25
-"""Constants of mallopt(3), and the largest value that every version of glibc takes."""
+_THRESHOLDS = {-1: 2**30, -3: 2**25}
+"""M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of mallopt(3); glibc takes no larger value of the latter."""
 
 
 def in_order(
@@ -36,11 +35,12 @@ def in_order(
 
 
 def keep_freed_memory() -> None:
-    """Let glibc reuse the memory of one image for the next.
+    """Let glibc reuse the memory of one image, or of one training step, for the next.
 
-    By default it returns large blocks to the kernel; the page faults are a quarter of a cold start.
+    By default it returns large blocks to the kernel: the page faults are a quarter of a cold start,
+    and of a short epoch.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        for parameter in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
-            mallopt(parameter, _LARGEST_THRESHOLD)
+        for parameter, size_bytes in _THRESHOLDS.items():
+            mallopt(parameter, size_bytes)

@@ -12,6 +12,7 @@ import torch
 from omegaconf import DictConfig
 from threadpoolctl import ThreadpoolController
 
+from capsule_inspection.data.parallel import keep_freed_memory
 from capsule_inspection.models.layers import convert_depthwise_to_float32
 from capsule_inspection.types import ConfigurationError
 from capsule_inspection.workflows import resources
@@ -96,6 +97,7 @@ def apply_runtime(runtime: RuntimeConfig, *, exact: bool = False) -> None:
         torch.cuda.set_device(runtime.gpu)
     torch.set_float32_matmul_precision("highest" if exact else "high")
     torch.backends.cudnn.allow_tf32 = not exact
+    keep_freed_memory()
     # OpenBLAS (numpy, scipy) keeps its threads spinning after each product, which takes the cores
     # from the network. PyTorch's own threads are OpenMP's and stay.
     openblas = ThreadpoolController().select(internal_api="openblas")
