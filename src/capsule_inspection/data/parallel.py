@@ -16,7 +16,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _THRESHOLDS = {-1: 2**30, -3: 2**25}
-"""M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of mallopt(3); glibc takes no larger value of the latter."""
+"""M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of mallopt(3); glibc takes no larger one of the latter."""
 
 
 def in_order(
