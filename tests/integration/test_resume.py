@@ -186,14 +186,14 @@ def test_a_run_that_failed_before_its_split_is_resumed_and_needs_its_first_weigh
     cli: Cli, finished: Path, tmp_path: Path
 ) -> None:
     run, home = tmp_path / "resumed", tmp_path / "home"
-    spoilt = draw_mvtec(home / "bottle", first_seed=500) / "train" / "good" / "000.png"
-    whole = spoilt.read_bytes()
-    spoilt.write_bytes(whole[:100])
+    damaged = draw_mvtec(home / "bottle", first_seed=500) / "train" / "good" / "000.png"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:100])
     weights = ("seed=1", f"model.weights={finished}")
     failed = cli("train", *QUICK, *images_of(home), *weights, f"hydra.run.dir={run}")
-    check_error(failed, spoilt.name)
+    check_error(failed, damaged.name)
     assert not (run / "split.csv").exists()
-    spoilt.write_bytes(whole)
+    damaged.write_bytes(whole)
     result = cli("train", f"resume={run}")
     assert result.status == 0, result.err
     assert (run / "split.csv").is_file()
