@@ -23,6 +23,7 @@ SUBJECTS = {
     "flops": 5,
     "depthwise": 5,
     "report": 3,
+    "comparison_errors": 1,
     "localization": 3,
     "prediction": 5,
     "backends": 5,

@@ -27,6 +27,7 @@ class Sizes:
     gpu_batch_size: int
     report_runs: tuple[int, int, int] = (50, 100, 200)
     report_images: int = 300
+    comparison_studies: int = 2000
     localization_images: int = 150
     localization_size_px: int = 512
     predicted_images: int = 96
@@ -65,6 +66,7 @@ QUICK = Sizes(
     scaling=(30, 100, 300),
     report_runs=(5, 10, 20),
     report_images=60,
+    comparison_studies=40,
     localization_images=8,
     localization_size_px=64,
     predicted_images=10,

@@ -37,7 +37,7 @@ def evaluate(cli: Cli, run: Path, output: Path, *settings: str) -> CommandResult
     return result
 
 
-def predict_test_images(cli: Cli, run: Path, output: Path) -> CommandResult:
+def predict_test_images(cli: Cli, run: Path, output: Path, *further: str) -> CommandResult:
     """The same by predict.py, from a table of paths, in the batches and layout of evaluate.py."""
     config = OmegaConf.load(run / "config.yaml")
     assert isinstance(config, DictConfig)
@@ -55,6 +55,7 @@ def predict_test_images(cli: Cli, run: Path, output: Path) -> CommandResult:
         f"trainer.channels_last={channels_last}",
         "workers=1",
         *DEVICE,
+        *further,
     )
     result = cli("predict", f"run={run}", f"input={table}", f"output={output}", *settings)
     assert result.status == 0, result.err

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from capsule_inspection.reports.plots.prediction_overlay import write_png
+from capsule_inspection.reports.plots.overlays import write_png
 
 CLASSES = ("good", "crack", "<b>膠囊</b>")
 HOSTILE = (
@@ -59,6 +59,7 @@ def about(rows: Sequence[Any], task: str = "classification", **changed: Any) -> 
         "images": len(rows),
         "defects": sum(one["is_defect"] is True for one in rows),
         "good": sum(one["is_defect"] is False for one in rows),
+        "near": 0,
         "unlike": sum(bool(one["ood_warnings"]) for one in rows),
         "errors": sum(one["status"] == "error" for one in rows),
     }

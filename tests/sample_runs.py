@@ -16,7 +16,7 @@ from capsule_inspection.metrics.names import with_stage
 from capsule_inspection.types import Estimate
 
 CLASSES = ("good", "crack", "poke")
-HEADER = ("index", "path", "sha256", "split", "fold", "label", "predicted_label", "score")
+HEADER = ("index", "path", "sha256", "group", "split", "fold", "label", "predicted_label", "score")
 
 
 def labels_of(images: int, *, good: int | None = None) -> np.ndarray:
@@ -122,12 +122,14 @@ def prediction_row(
     predicted_label: str,
     score: float,
     *more: Any,
+    group: str = "",
 ) -> list[Any]:
     """A row of predictions.csv."""
     file = (f"x/{number}.png", f"{number:064x}")
     return [
         number,
         *file,
+        group,
         stage,
         "" if fold is None else fold,
         label,

@@ -44,7 +44,7 @@ MAP = AnomalyMapConfig(
     topk_fraction=0.01,
 )
 POST_PROCESSING: dict[str, dict[str, Any]] = {
-    CLASSIFICATION: {},
+    CLASSIFICATION: Threshold(0.4, "operating_point", good_images=9).state_dict(),
     ANOMALY_DETECTION: Threshold(2.0, "conformal", good_images=20).state_dict(),
     SEGMENTATION: {**MaskPostProcessor(0.8, 0.9, 4).state_dict(), "is_binary": False},
 }

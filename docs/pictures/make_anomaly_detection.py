@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from capsule_inspection.reports.plots.image_grid import image_grid
+from capsule_inspection.reports.plots.image_grid import Panel, draw_grid, wrap_panels
 from capsule_inspection.reports.plots.style import save
 from capsule_inspection.synthetic.defects import DEFECT_TYPES, render_defect
 from capsule_inspection.synthetic.nsa import render_nsa_patch
@@ -31,7 +31,7 @@ def draw_synthetic_defects() -> None:
     """Capsules with one synthetic defect of each type and an NSA patch, outlined."""
     rng = np.random.default_rng(4)
     other = render_capsule(rng, size_px=SIZE_PX)
-    images, captions = [], []
+    panels = []
     for defect_type in (*DEFECT_TYPES, "patch of another image (NSA)"):
         scene = render_capsule(rng, size_px=SIZE_PX)
         if defect_type in DEFECT_TYPES:
@@ -47,9 +47,8 @@ def draw_synthetic_defects() -> None:
             np.ascontiguousarray(made.mask[part]), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
         )
         cv2.drawContours(image, outline, -1, BLUE, 1)
-        images.append(image)
-        captions.append(defect_type)
-    save(image_grid(images, captions), HERE / "synthetic_defects.png")
+        panels.append(Panel(image, defect_type))
+    save(draw_grid(wrap_panels(panels)), HERE / "synthetic_defects.png")
 
 
 def main(run: Path) -> None:

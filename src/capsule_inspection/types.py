@@ -29,6 +29,22 @@ FROM_RUN = "from_run"
 LEFT_OUT = "left_out"
 """Split of a training image that `data.defect_fraction` excludes."""
 
+EXPECTED_COST = "expected_cost"
+"""Cost per part at the costs of a missed defect and of a rejected good part."""
+PRIMARY_METRICS = (
+    "accuracy",
+    "balanced_accuracy",
+    "auroc",
+    "false_negative_rate",
+    "false_positive_rate",
+    "binary_dice_global",
+    "mean_iou_global",
+    EXPECTED_COST,
+)
+"""Metrics that can decide a comparison (`compare.primary`)."""
+ARGMAX = "argmax"
+"""Decision of a classifier without a threshold: the most probable class of all."""
+
 
 class InspectionError(Exception):
     """An error that the user can fix; printed as one message without a traceback."""
@@ -164,6 +180,18 @@ Estimates = Mapping[str, Estimate]
 
 
 @dataclass(frozen=True)
+class Costs:
+    """Costs of a missed defect and of a rejected good part, in any unit; not both are zero.
+
+    `defect_rate` is the fraction of defects in production; None stands for that of the images.
+    """
+
+    false_negative: float
+    false_positive: float
+    defect_rate: float | None = None
+
+
+@dataclass(frozen=True)
 class Explanations:
     """Class activation maps of the true class, for K images.
 
@@ -184,7 +212,7 @@ class Predictions:
     predicted_mask (N, H, W) uint8, class indices; reconstruction (N, H, W, 3) uint8; overlap
     (N, 2), Dice and IoU of predicted and true mask for any defect, NaN without a true mask. Arrays
     that a task does not have are None. Images with a score above `threshold` are defects; None if
-    the probabilities decide.
+    the most probable class decides.
     """
 
     index: np.ndarray

@@ -61,6 +61,7 @@ COMPOSED = [
         ["model=autoencoder", "task=anomaly_detection", "split=one_class", f"threshold={rule}"]
         for rule in ("conformal", "f1", "sigma")
     ),
+    *(["model=resnet18", f"threshold={rule}"] for rule in ("operating_point", "argmax")),
     ["model=unet", "task=segmentation"],
     *([choice] for choice in CHOICES if choice.startswith(("experiment=", "hparams_search="))),
     ["data=from_run", "split=from_run"],
@@ -69,8 +70,8 @@ COMPOSED = [
 
 
 def test_all_files_are_found() -> None:
-    assert len(CHOICES) == 61
-    assert len(FILES) == len(CHOICES) + 13
+    assert len(CHOICES) == 63
+    assert len(FILES) == len(CHOICES) + 14
     assert {choice for choices in COMPOSED for choice in choices} == set(CHOICES)
 
 

@@ -67,6 +67,22 @@ CHECKED = {
     "data.synthetic_defects=0.5 task.mixup=0.2": "cannot be combined with data.synthetic_defects",
     "model.mask_loss_weight=0.5 task.mixup=0.2": "not their masks",
     "data.synthesis.nsa_fraction=0.5": "patches of other good images",
+    "threshold.name=sigma": "A classifier has threshold=operating_point or threshold=argmax",
+    "compare.primary=acuracy": "not a choice. Did you mean accuracy",
+    "compare.primary=dice": "Valid are: accuracy, auroc, ",
+    "compare.primary=expected_cost": "Add cost.false_negative=<value> and cost.false_positive=",
+    "compare.margin=0": "compare.margin=0: expected the smallest difference that matters",
+    "compare.margin=1": "compare.margin=1: expected the smallest difference that matters",
+    "compare.margin=nan": "compare.margin=nan: expected the smallest difference that matters",
+    "cost.false_negative=-1 cost.false_positive=1": "cost.false_negative=-1: expected a cost of",
+    "cost.false_negative=1 cost.false_positive=inf": "cost.false_positive=inf: expected a cost of",
+    "cost.false_negative=nan cost.false_positive=1": "cost.false_negative=nan: expected a cost of",
+    "cost.false_negative=0 cost.false_positive=0": "with both zero nothing is better",
+    "cost.false_negative=1": "cost.false_positive is needed too",
+    "cost.false_positive=1": "cost.false_negative is needed too",
+    "cost.false_negative=1 cost.false_positive=1 cost.defect_rate=1": "defect_rate=1: expected",
+    "cost.false_negative=1 cost.false_positive=1 cost.defect_rate=0": "defect_rate=0: expected",
+    "cost.defect_rate=0.1": "it weighs costs, and none are given",
 }
 """Mistakes that the checks find in the configuration of a classifier."""
 CHECKED_OF_AUTOENCODERS = {
@@ -75,6 +91,7 @@ CHECKED_OF_AUTOENCODERS = {
     "data.defect_fraction=0.5": "trains on good images only",
     "split.fold=5": "expected 0 to 4",
     "threshold.target_fpr=1": "expected a fraction of the good images between 0 and 1",
+    "threshold.name=argmax": "has threshold=conformal, sigma or f1",
     "task.crop_size=[8,8]": "each at least 16 pixels",
     "task.full_image_from=2": "task.full_image_from=2: expected a value from 0 to 1.",
     "model.corruption=noise task.loss_weights.l1=0 task.loss_weights.l2=0 task.loss_weights.ssim=0"
@@ -112,6 +129,62 @@ def test_invalid_values_are_named(compose: Compose, model: str, mistakes: dict[s
             check(config)
         assert expected in str(caught.value), f"{settings}: {caught.value}"
         assert len(str(caught.value).splitlines()) == 1
+
+
+COMPARED = ("compare.primary", "compare.margin", "cost.false_negative", "cost.defect_rate")
+
+
+def test_a_comparison_of_runs_has_the_checks_of_a_sweep(compose: Compose) -> None:
+    composed = compose("compare", "runs=[a]")
+    check(composed)
+    for settings, expected in CHECKED.items():
+        if settings.startswith(COMPARED):
+            config = composed.copy()
+            for setting in OverridesParser.create().parse_overrides(settings.split()):
+                OmegaConf.update(config, setting.key_or_group, setting.value())
+            with pytest.raises(ConfigurationError) as caught:
+                check(config)
+            assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "expected"),
+    [
+        ("classification", ("nan", "-0.1", "1.01", "text", "true", "''"), "from 0 to 1, or argmax"),
+        ("anomaly_detection", ("nan", "-0.1", "inf", "text"), "expected a score of at least 0."),
+        ("anomaly_detection", ("argmax",), "names no classes. Give a number"),
+        ("segmentation", ("0.3", "argmax"), "the predicted mask decides"),
+        (None, ("nan", "-0.1", "text"), "expected a number of at least 0, or argmax."),
+    ],
+)
+def test_a_threshold_that_does_not_fit_the_run_is_named(
+    compose: Compose, tmp_path: Path, task: str | None, values: tuple[str, ...], expected: str
+) -> None:
+    if task is not None:
+        (tmp_path / "config.yaml").write_text(f"task: {{name: {task}}}\n", encoding="utf-8")
+    for value in values:
+        for command, further in (
+            ("predict", "input=x"),
+            ("evaluate", "subset=val"),
+            ("app", "port=0"),
+        ):
+            config = compose(command, f"run={tmp_path}", further, f"threshold.value={value}")
+            with pytest.raises(ConfigurationError) as caught:
+                check(config)
+            assert f"threshold={config.threshold.value}: " in str(caught.value)
+            assert expected in str(caught.value)
+
+
+def test_thresholds_that_fit_the_run_pass(compose: Compose, tmp_path: Path) -> None:
+    for task, value in (
+        ("classification", "0"),
+        ("classification", "1"),
+        ("classification", "argmax"),
+        ("anomaly_detection", "12.5"),
+        ("another", "12.5"),
+    ):
+        (tmp_path / "config.yaml").write_text(f"task: {{name: {task}}}\n", encoding="utf-8")
+        check(compose("evaluate", f"run={tmp_path}", f"threshold.value={value}"))
 
 
 def test_settings_are_added_only_below_options() -> None:
@@ -161,13 +234,19 @@ def test_missing_plugins_are_named_with_their_extra(
 
 
 def test_help_configuration_and_mistakes_do_not_import_torch(tmp_path: Path) -> None:
-    script = str(REPOSITORY / "train.py")
+    commands = [
+        ["train.py", "--help"],
+        ["train.py", "--cfg", "job"],
+        ["train.py", "optimizer.lrr=1"],
+        ["app.py", "threshold=nan"],
+        ["compare.py", "runs=[a]", "compare.margin=2"],
+    ]
     code = (
         "import runpy, sys\n"
-        "for argument in (['--help'], ['--cfg', 'job'], ['optimizer.lrr=1']):\n"
-        "    sys.argv = ['train.py', *argument]\n"
+        f"for command in {commands!r}:\n"
+        "    sys.argv = command\n"
         "    try:\n"
-        f"        runpy.run_path({script!r}, run_name='__main__')\n"
+        f"        runpy.run_path({str(REPOSITORY)!r} + '/' + command[0], run_name='__main__')\n"
         "    except SystemExit as end:\n"
         "        print('status', end.code)\n"
         "print('torch' in sys.modules, 'lightning' in sys.modules, 'pandas' in sys.modules)\n"
@@ -180,11 +259,15 @@ def test_help_configuration_and_mistakes_do_not_import_torch(tmp_path: Path) -> 
         "status 0",
         "status 0",
         "status 2",
+        "status 2",
+        "status 2",
     ]
     assert lines[-1] == "False False False"
     assert "Configuration of `python train.py`" in result.stdout
     assert "name: custom_resnet" in result.stdout
     assert "Did you mean optimizer.lr" in result.stderr
+    assert "threshold=nan: expected a number of at least 0, or argmax." in result.stderr
+    assert "compare.margin=2: expected the smallest difference that matters" in result.stderr
 
 
 def test_cfg_job_prints_the_composed_configuration(cli: Cli, compose: Compose) -> None:

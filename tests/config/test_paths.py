@@ -7,7 +7,11 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from capsule_inspection.config.paths import quote_path_arguments, split_paths
+from capsule_inspection.config.paths import (
+    name_given_threshold,
+    quote_path_arguments,
+    split_paths,
+)
 
 KEYS = ("data.root", "resume", "run", "input", "output", "model.weights")
 PATHS = (
@@ -41,6 +45,12 @@ def test_paths_survive_hydras_grammar() -> None:
     for path in PATHS:
         for key in KEYS:
             assert OmegaConf.create({"key": parsed(f"{key}={path}")}).key == path, key
+
+
+def test_a_given_threshold_is_no_choice_of_the_group() -> None:
+    given = ["run=threshold=1", "threshold=0.3", "threshold.value=argmax", "-m"]
+    expected = ["run=threshold=1", "threshold.value=0.3", "threshold.value=argmax", "-m"]
+    assert name_given_threshold(given) == expected
 
 
 def test_other_settings_are_not_quoted() -> None:

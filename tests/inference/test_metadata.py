@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from small_inference_models import ANOMALY_DETECTION, SEGMENTATION, TASKS, build_metadata
+from small_inference_models import SEGMENTATION, TASKS, build_metadata
 
 from capsule_inspection.inference.metadata import FORMAT_VERSION, ModelMetadata
 from capsule_inspection.types import RunError
@@ -41,7 +41,7 @@ def test_a_missing_value_is_refused(key: str) -> None:
         read({name: value for name, value in stored.items() if name != key})
 
 
-@pytest.mark.parametrize("task", [ANOMALY_DETECTION, SEGMENTATION])
+@pytest.mark.parametrize("task", TASKS)
 def test_an_unfitted_post_processor_is_refused(task: str) -> None:
     with pytest.raises(RunError, match=r"expected the metadata of an exported model"):
         read({**build_metadata(task).as_dict(), "post_processing": {}})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from small_inference_models import (
@@ -16,10 +18,12 @@ from small_inference_models import (
 from capsule_inspection.inference.parity import TOLERANCE, Outputs, Parity
 
 SIZE = (HEIGHT, WIDTH)
+GOOD = math.log(4.5)
 
 
 def compare(task: str, *pairs: tuple[Outputs, Outputs]) -> Parity:
-    """The parity of images 0.png on; the threshold is 2, pixels are defects above 0.9 and 0.8."""
+    """The parity of images 0.png on; the threshold of anomaly scores is 2, that of probabilities
+    0.4, and pixels are defects above 0.9 and 0.8."""
     parity = Parity(build_metadata(task).post_processor())
     for number, (expected, found) in enumerate(pairs):
         parity.add(expected, found, valid=np.ones(SIZE, bool), path=f"{number}.png")
@@ -48,6 +52,7 @@ SAME = {
     "equal scores": (ANOMALY_DETECTION, scored(3), scored(3)),
     "equal masks": (SEGMENTATION, segmented(0.95), segmented(0.95)),
     "a fraction of the scale": (CLASSIFICATION, logits(0, 0, 50, 0), logits(0, 0, 50.004, 0)),
+    "a fraction of one": (CLASSIFICATION, logits(0, 0, 0.5, 0), logits(0, 0, 0.50009, 0)),
     "a fraction of the threshold": (ANOMALY_DETECTION, scored(0.01), scored(0.01015)),
     "a step of rounding": (SEGMENTATION, segmented(0.95), segmented(0.95, part=254)),
     "class of background": (SEGMENTATION, segmented(0.005), segmented(0.005, label=2)),
@@ -95,6 +100,9 @@ def test_larger_differences_are_errors(case: str) -> None:
     ("task", "expected", "found", "pixels"),
     [
         (CLASSIFICATION, logits(0, 1, 1 + 1e-5, 0), logits(0, 1 + 1e-5, 1, 0), 0),
+        # The threshold is 0.4: good is 1.5 times as probable as the three defects together.
+        (CLASSIFICATION, logits(GOOD + 1e-5, 0, 0, 0), logits(GOOD - 1e-5, 0, 0, 0), 0),
+        (CLASSIFICATION, logits(GOOD - 1e-5, 0, 0, 0), logits(GOOD + 1e-5, 0, 0, 0), 0),
         (ANOMALY_DETECTION, scored(2 - 1e-5), scored(2 + 1e-5), 0),
         # In half precision, in which pixels are decided, these are the neighbours of 0.9.
         (SEGMENTATION, segmented(0.90011), segmented(0.90018), 36),

@@ -43,6 +43,7 @@ def data_of(masks: np.ndarray) -> Any:
     return SimpleNamespace(
         dataset=SimpleNamespace(cache=cache),
         labels=np.array([0, 1, 2, 2]),
+        groups=np.array(["a", "b", "c", "d"]),
         index=SimpleNamespace(classes=("good", "crack", "poke")),
     )
 

@@ -123,7 +123,7 @@ def test_run_evaluation_prediction_and_page_agree(
     predict = app.build_predict(predictor, None, count=0)
     for row in (rows[0], max(rows, key=lambda row: float(row["score"]))):
         text, overlay, _ = predict(row["path"])
-        assert ('class="headline bad">Defect<' in text) == (row["predicted_label"] == "defect")
+        assert (">Defect" in text) == (row["predicted_label"] == "defect")
         assert f"a defect above the threshold {float(row['threshold']):.3g}" in text
         assert overlay is not None
 
@@ -295,8 +295,22 @@ def test_settings_that_cannot_be_meant_are_refused_before_anything_is_read(
         checks.check(compose("train", *settings))
 
 
-def test_classifiers_have_no_threshold(cli: Cli) -> None:
-    check_error(cli("train", "threshold=sigma"), "no such group of settings", status=2)
+def test_another_threshold_decides_and_is_recorded(
+    cli: Cli, autoencoder_home: Path, tmp_path: Path
+) -> None:
+    run = autoencoder_home / "run"
+    evaluate(cli, run, tmp_path / "out", "threshold=0")
+    rows = rows_of(tmp_path / "out")
+    assert {(row["predicted_label"], float(row["threshold"])) for row in rows} == {("defect", 0.0)}
+    stored, own = (record_of(folder)["threshold"] for folder in (tmp_path / "out", run))
+    assert (stored["rule"], stored["value"]) == ("given", 0.0)
+    assert stored["target_fpr"] == own["target_fpr"]
+    assert metrics_of(tmp_path / "out")["test/false_positive_rate"]["value"] == 1
+
+
+def test_segmentation_has_no_group_of_thresholds_and_classifiers_no_target_rate(cli: Cli) -> None:
+    result = cli("train", "model=unet", "threshold=sigma")
+    check_error(result, "no such group of settings", status=2)
     result = cli("train", "threshold.target_fpr=0.1")
     check_error(result, "threshold.target_fpr: there is no such setting", status=2)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -24,19 +25,25 @@ def test_runs_compare_alike_where_they_are_moved_or_named_by_their_folder(
     here = two_runs(tmp_path / ODD_NAME)
     result = cli("compare", here, f"output={tmp_path / 'x'}")
     assert result.status == 0, result.err
-    assert "a and b: not distinguishable on these 66 images." in result.out
+    assert "a and b: not distinguishable in balanced accuracy on these 66 images." in result.out
     written = {path.name for path in (tmp_path / "x").iterdir()}
-    assert {"comparison.html", "comparison.md", "comparison.csv", "figures"} <= written
+    files = {f"comparison.{suffix}" for suffix in ("html", "md", "csv", "json")}
+    assert {*files, "figures"} <= written
 
     sweep = shutil.move(tmp_path / ODD_NAME, tmp_path / "sweep")
     write_classification_run(
         sweep / "c", model="c", record={"status": "failed", "error": "why not"}
     )
-    result = cli("compare", f"runs=[{sweep}]", f"output={tmp_path / 'y'}")
+    arguments = (f"runs=[{sweep}]", f"output={tmp_path / 'y'}")
+    result = cli("compare", *arguments, "cost.false_negative=20", "cost.false_positive=1")
     assert result.status == 0, result.err
     assert "c: failed. why not" in (tmp_path / "y" / "comparison.html").read_text()
-    csv = [(tmp_path / name / "comparison.csv").read_text() for name in "xy"]
-    assert csv[0] == csv[1]
+    x, y = (json.loads((tmp_path / name / "comparison.json").read_text()) for name in "xy")
+    assert (x["primary"]["metric"], x["primary"]["margin"]) == ("balanced_accuracy", 0.05)
+    assert y["primary"]["metric"] == "expected_cost"
+    for first, second in zip(x["models"], y["models"], strict=True):
+        assert second["metrics"].pop("expected_cost")["value"] > 0
+        assert first["metrics"] == second["metrics"]
 
 
 def test_a_run_that_cannot_be_read_is_named_and_nothing_is_written(

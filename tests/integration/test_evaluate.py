@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,74 @@ def test_run_evaluation_and_prediction_agree_and_the_evaluation_goes_into_the_ru
     check_agreement(tmp_path / "predicted", tmp_path / "test")
 
 
+def test_another_threshold_replaces_that_of_the_run_and_is_recorded(
+    cli: Cli, finished: Path, tmp_path: Path
+) -> None:
+    scores = sorted(float(row["score"]) for row in rows_of_test(finished))
+    middle = (scores[0] + scores[1]) / 2  # all but one image are defects
+    for name, setting in (("number", f"threshold={middle!r}"), ("classes", "threshold=argmax")):
+        evaluate(cli, finished, tmp_path / name, setting)
+        predict_test_images(cli, finished, tmp_path / f"{name} predicted", setting)
+        check_agreement(tmp_path / f"{name} predicted", tmp_path / name)
+    by_number, by_class = (rows_of(tmp_path / name) for name in ("number", "classes"))
+    for row, other in zip(by_number, by_class, strict=True):
+        assert (row["score"], float(row["threshold"])) == (other["score"], pytest.approx(middle))
+        assert (row["predicted_label"] == "good") == (float(row["score"]) == scores[0])
+        of_classes = {key[2:]: float(value) for key, value in other.items() if key[:2] == "p_"}
+        assert other["predicted_label"] == max(of_classes, key=of_classes.__getitem__)
+        assert other["threshold"] == ""
+    assert record_of(tmp_path / "number")["threshold"]["rule"] == "given"
+    assert record_of(tmp_path / "number")["threshold"]["value"] == middle
+    assert record_of(tmp_path / "classes")["threshold"]["rule"] == "argmax"
+    assert record_of(tmp_path / "classes")["threshold"]["value"] is None
+    stored = json.loads((tmp_path / "number predicted" / "prediction.json").read_text())
+    assert stored["threshold"] == middle
+    rejected = metrics_of(tmp_path / "number")["test/false_positive_rate"]["value"]
+    good = [row for row in by_number if row["label"] == "good"]
+    assert rejected == sum(row["predicted_label"] != "good" for row in good) / len(good)
+
+
+def test_the_operating_point_decides_and_is_kept_with_the_model(finished: Path) -> None:
+    record = record_of(finished)["threshold"]
+    checkpoint = torch.load(finished / "checkpoints" / "best.ckpt", weights_only=True)
+    assert checkpoint["inspection"]["fitted"]["post_processor"] == record
+    assert (record["rule"], record["criterion"]) == ("operating_point", "balanced_error")
+    rows = rows_of(finished)
+    counts = Counter(row["label"] == "good" for row in rows if row["split"] == "val")
+    assert (record["good_images"], record["defect_images"]) == (counts[True], counts[False])
+    for row in rows:
+        assert float(row["threshold"]) == pytest.approx(record["value"], rel=1e-8)
+        is_defect = float(row["score"]) > record["value"]
+        assert (row["predicted_label"] != "good") == is_defect
+        of_defects = {name: float(row[f"p_{name}"]) for name in ("crack", "poke")}
+        if is_defect:
+            assert row["predicted_label"] == max(of_defects, key=of_defects.__getitem__)
+    wrong = [row["label"] != row["predicted_label"] for row in rows_of_test(finished)]
+    accuracy = metrics_of(finished)["test/accuracy"]["value"]
+    assert accuracy == pytest.approx(1 - sum(wrong) / len(wrong))
+
+
+def test_costs_move_the_operating_point_and_a_missing_side_leaves_the_default(
+    compose: Compose, finished_home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    places = [f"data.root={finished_home / 'bottle'}", f"data.cache_folder={tmp_path / 'cache'}"]
+    prepare = preparing(compose, tmp_path / "ready", *QUICK, "data=mvtec", *places)
+    defaults = []
+    for cost in (1, 20):
+        made = prepare(f"cost.false_negative={cost}", "cost.false_positive=1")
+        threshold = fit(made).record["threshold"]
+        assert threshold["criterion"] == "expected_cost"
+        defaults.append(threshold["default"])
+    odds = [value / (1 - value) for value in defaults]
+    assert odds[0] / odds[1] == pytest.approx(20)
+    made = prepare("task.logit_adjustment=1")  # every class as probable as the others
+    made.data.labels[made.data.indices("val")] = 0
+    threshold = fit(made).record["threshold"]
+    assert threshold["value"] == threshold["default"] == pytest.approx(2 / 3)
+    assert not threshold["enough"]
+    assert "and 0 with a defect, and needs both" in caplog.text
+
+
 def test_how_sure_it_may_be_is_fitted_kept_and_evaluated(
     cli: Cli, finished: Path, tmp_path: Path
 ) -> None:
@@ -64,8 +134,8 @@ def test_a_network_may_speak_for_itself_but_must_be_shown_every_class(
 ) -> None:
     places = [f"data.root={finished_home / 'bottle'}", f"data.cache_folder={tmp_path / 'cache'}"]
     prepare = preparing(compose, tmp_path / "ready", *QUICK, "data=mvtec", *places)
-    made = prepare("task.temperature_scaling=false")
-    assert fit(made) is None
+    fitted = fit(prepare("task.temperature_scaling=false", "threshold=argmax"))
+    assert (fitted.model, fitted.post_processor["value"]) == ({}, None)
     with pytest.raises(DataError, match="crack, poke have no training image"):
         prepare("data.defect_fraction=0")
 

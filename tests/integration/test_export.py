@@ -107,6 +107,12 @@ def test_a_classifier_is_exported_into_its_run_and_predicts_the_same(
         result = cli("predict", f"run={run}", f"input={photos}", f"output={output}", *settings)
         assert result.status == 0, result.err
     assert rows_of(tmp_path / "ours") == rows_of(tmp_path / "theirs")
+    output = f"output={tmp_path / 'all'}"
+    result = cli("predict", f"run={moved}", f"input={photos}", output, "threshold=0", *settings)
+    assert result.status == 0, result.err
+    assert {(row["is_defect"], row["threshold"]) for row in rows_of(tmp_path / "all")} == {
+        ("true", "0")
+    }
 
 
 def test_a_classifier_is_exported_as_onnx_to_a_folder_of_any_name(

@@ -205,6 +205,9 @@ def test_a_run_that_failed_before_its_split_is_resumed_and_needs_its_first_weigh
     result = cli("train", f"resume={run}", "task.epochs=2")
     assert result.status == 0, result.err
     assert record_of(run)["weights"] == began_from
+    command = record_of(run)["command"]
+    assert command[-1] == "task.epochs=2"  # a later setting wins, so it trains as long from anew
+    assert not any(setting.startswith("resume=") for setting in command)
     last = read_checkpoint(run / "checkpoints" / "last.ckpt")
     assert last["epoch"] == 1
     assert set(taught_first) < set(last["training_hashes"])

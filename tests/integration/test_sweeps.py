@@ -128,6 +128,24 @@ def test_an_experiment_that_sweeps_by_itself_names_its_jobs(
     assert [path.name for path in jobs_of(tmp_path / "sweep")] == names
 
 
+def test_the_recorded_command_of_a_job_repeats_it_alone_and_to_the_last_digit(
+    sweep: Sweep, cli: Cli, tmp_path: Path
+) -> None:
+    assert sweep("seed=1,2").status == 0
+    job = jobs_of(tmp_path / "sweep")[1]
+    script, *settings = record_of(job)["command"]
+    assert script == "train.py"
+    assert "hydra.sweep.dir" not in " ".join(settings)
+
+    assert cli("train", *settings, f"hydra.run.dir={tmp_path / 'again'}").status == 0
+
+    again = tmp_path / "again"
+    assert record_of(again)["command"] == [script, *settings[:-1]]
+    assert settings[-1] == "hydra.mode=RUN"
+    assert metrics_of(again) == metrics_of(job)
+    assert (again / "predictions.csv").read_bytes() == (job / "predictions.csv").read_bytes()
+
+
 @pytest.mark.slow
 def test_the_last_of_ten_jobs_has_the_figures_of_the_first(sweep: Sweep, tmp_path: Path) -> None:
     assert sweep("model.dropout=" + ",".join(["0"] * 10)).status == 0

@@ -149,7 +149,7 @@ def test_the_same_seed_gives_the_same_to_the_last_bit_also_where_the_cache_was_d
     result = cli("train", *settings_of(finished_home)[:-1], *own)
     assert result.status == 0, result.err
     assert f"Run folder: {run}" in result.out.replace("\n", "")
-    assert "highest point of the map" in result.out
+    assert "pointing game" in result.out
     assert epochs_of(run) == epochs_of(finished_home / "run")
     for name in ("split.csv", "predictions.csv", "metrics.json"):
         assert (run / name).read_bytes() == (finished_home / "run" / name).read_bytes(), name

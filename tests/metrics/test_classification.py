@@ -110,6 +110,33 @@ def test_without_one_side_nothing_that_compares_with_it_is_given():
     assert good["false_positive_rate"].value == defects["false_negative_rate"].value == 0.2
 
 
+def test_four_images_of_each_part_are_one_observation():
+    label, probabilities = draw(7)
+    once = classification_metrics(label, probabilities, classes=CLASSES)
+    group = np.repeat([f"part {number}" for number in range(len(label))], 4)
+    four_times = classification_metrics(
+        np.repeat(label, 4), np.repeat(probabilities, 4, axis=0), classes=CLASSES, group=group
+    )
+    assert list(four_times) == list(once)
+    for key, estimate in once.items():
+        assert vars(four_times[key]) == pytest.approx(vars(estimate)), key
+
+
+def test_within_a_class_the_images_of_a_mixed_group_are_one_observation():
+    label, probabilities = draw(7)
+    views = np.repeat(np.arange(len(label)), 2)
+    group = np.where(label[views] < 2, views % 30, views)  # five parts have cracked and good sides
+    found = classification_metrics(label[views], probabilities[views], classes=CLASSES, group=group)
+    once = classification_metrics(label, probabilities, classes=CLASSES)
+    n = {key: estimate.n for key, estimate in found.items()}
+    assert n["accuracy"] == n["balanced_accuracy"] == n["auroc"] == 45 - n["recall/crack"]
+    for key in ("recall/good", "recall/crack", "recall/poke", "false_positive_rate"):
+        assert vars(found[key]) == pytest.approx(vars(once[key])), key
+    accuracy, balanced = found["accuracy"], found["balanced_accuracy"]
+    assert accuracy.ci_high - accuracy.ci_low > once["accuracy"].ci_high - once["accuracy"].ci_low
+    assert vars(balanced) == pytest.approx({**vars(once["balanced_accuracy"]), "n": 40})
+
+
 @pytest.mark.slow
 def test_macro_f1_covers_a_known_truth():
     generator = np.random.default_rng(0)

@@ -5,7 +5,11 @@ import pytest
 from sklearn import metrics as reference
 
 from capsule_inspection.metrics import intervals
-from capsule_inspection.metrics.detection import anomaly_metrics, detection_metrics
+from capsule_inspection.metrics.detection import (
+    anomaly_metrics,
+    detection_metrics,
+    expected_cost,
+)
 from capsule_inspection.types import Estimate
 
 NEW = ("f1", "f1_max", "tpr_at_fpr")
@@ -104,6 +108,35 @@ def test_without_one_side_only_what_stands_on_the_other_is_given() -> None:
         "recall/crack",
         "recall/poke",
     }
+
+
+def test_three_images_of_each_part_are_one_observation() -> None:
+    images = draw(3)
+    part = np.arange(len(images[0]))
+    once, thrice = (
+        anomaly_metrics(*arrays[:3], class_names=arrays[3], target_fpr=0.1, group=group)
+        for arrays, group in (
+            (images, part),
+            (tuple(np.repeat(array, 3) for array in images), np.repeat(part, 3)),
+        )
+    )
+    assert once == metrics_of(*images)
+    for name, estimate in once.items():
+        assert vars(thrice[name]) == pytest.approx(vars(estimate)), name
+
+
+def test_expected_cost_weighs_the_rates_and_combines_their_intervals() -> None:
+    missed, rejected = Estimate(0.1, 0.05, 0.2, 20), Estimate(0.04, 0.01, 0.1, 50)
+    costs = {"false_negative_cost": 50.0, "false_positive_cost": 2.0}
+    found = expected_cost(missed, rejected, **costs, defect_rate=0.1)
+    assert found.value == pytest.approx(50 * 0.1 * 0.1 + 2 * 0.9 * 0.04)
+    below = np.hypot(50 * 0.1 * 0.05, 2 * 0.9 * 0.03)
+    above = np.hypot(50 * 0.1 * 0.1, 2 * 0.9 * 0.06)
+    assert found.ci_low == pytest.approx(found.value - below)
+    assert found.ci_high == pytest.approx(found.value + above)
+    assert found.n == 70
+    of_missed = expected_cost(missed, rejected, **costs, defect_rate=1.0)
+    assert (of_missed.ci_low, of_missed.ci_high) == pytest.approx((2.5, 10.0))
 
 
 @pytest.mark.slow

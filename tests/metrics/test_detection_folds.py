@@ -79,8 +79,8 @@ def test_an_image_in_five_folds_is_one_image() -> None:
 
 def test_other_good_images_in_each_fold_narrow_what_stands_on_them() -> None:
     run = draw(0)
-    own = [np.char.add(run.identity, f" {fold}") for fold in range(5)]
-    others = [replace(run, identity=np.where(run.is_defect, run.identity, names)) for names in own]
+    own = [np.char.add(run.group, f" {fold}") for fold in range(5)]
+    others = [replace(run, group=np.where(run.is_defect, run.group, names)) for names in own]
     same, other = mean_of([run] * 5), mean_of(others)
     assert width(other["false_positive_rate"]) < 0.6 * width(same["false_positive_rate"])
     assert width(other["false_negative_rate"]) == pytest.approx(
@@ -131,3 +131,12 @@ def test_a_fold_without_one_side_counts_only_for_the_other() -> None:
     of_defects = {"false_negative_rate", *(f"recall/{name}" for name in CLASSES)}
     assert set(mean_of([draw(0, good=0)])) == of_defects
     assert mean_of([]) == {}
+
+
+def test_images_of_one_group_are_one_observation_in_all_folds() -> None:
+    runs = [draw(0), draw(1)]
+    views = np.repeat(np.arange(len(runs[0].score)), 3)
+    thrice = [replace(run, **{key: of[views] for key, of in vars(run).items()}) for run in runs]
+    once, grouped = mean_of(runs), mean_of(thrice)
+    for name, estimate in once.items():
+        assert vars(grouped[name]) == pytest.approx(vars(estimate)), name

@@ -86,3 +86,51 @@ def test_average_precision_equals_scikit_learn_and_doubts_a_perfect_one():
     assert estimate.ci_low < estimate.value < estimate.ci_high
     assert perfect.value == perfect.ci_high == 1.0
     assert perfect.ci_low == pytest.approx(intervals.proportion(9, 9).ci_low)
+
+
+def test_effective_size_is_kishs_and_the_number_of_images_where_each_stands_alone():
+    assert intervals.effective_size(np.array(["a", "b", "b", "b"])) == 16 / 10
+    assert intervals.effective_size(np.repeat(np.arange(6), 4)) == 6
+    for images in (1, 3, 7, 1000):
+        assert intervals.effective_size(np.arange(images)) == images
+
+
+def test_groups_are_numbered_in_order_of_appearance():
+    assert intervals.group_numbers(np.array(["b", "a", "b", "c"]), 4).tolist() == [0, 1, 0, 2]
+    assert intervals.group_numbers(None, 3).tolist() == [0, 1, 2]
+
+
+def test_images_of_one_group_are_one_observation_of_a_proportion():
+    group = np.repeat(np.arange(10), 4)
+    once, four_times = intervals.proportion(9, 10), intervals.proportion(36, 40, group=group)
+    assert vars(four_times) == pytest.approx(vars(once))
+    perfect = intervals.proportion(7, 7, group=np.array([0, 0, 0, 1, 1, 2, 3]))
+    assert perfect.ci_high == 1.0
+    assert perfect.ci_low == pytest.approx(intervals.wilson_limits(49 / 15, 49 / 15)[0])
+
+
+def test_images_of_one_group_are_one_observation_of_every_closed_form():
+    successes, n, group = np.array([9, 3]), np.array([10, 3]), np.arange(13)
+    means = [
+        intervals.mean_of_proportions(successes, n),
+        intervals.mean_of_proportions(4 * successes, 4 * n, np.split(np.repeat(group, 4), [40])),
+    ]
+    good, defect = np.arange(9.0), np.arange(6.0) + 4.5
+    is_defect, score = np.arange(15) >= 9, np.r_[good, defect]
+    groups = np.repeat(np.arange(9), 2), np.repeat(np.arange(9, 15), 2)
+    areas = [
+        intervals.auroc(good, defect),
+        intervals.auroc(np.repeat(good, 2), np.repeat(defect, 2), groups=groups),
+    ]
+    precisions = [
+        intervals.average_precision(is_defect, score),
+        intervals.average_precision(
+            np.repeat(is_defect, 2), np.repeat(score, 2), group=np.repeat(np.arange(15), 2)
+        ),
+    ]
+    for once, repeated in (means, areas):
+        assert vars(repeated) == pytest.approx(vars(once))
+    assert precisions[0].n == precisions[1].n == 15
+    assert precisions[1].ci_low == pytest.approx(
+        intervals.wilson_limits(precisions[1].value * 6, 6)[0]
+    )

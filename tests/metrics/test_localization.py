@@ -199,3 +199,16 @@ def test_curves_are_thin_and_keep_their_area() -> None:
     aupro = area_under_curve(*pro, limit=0.3) / 0.3
     assert aupro == pytest.approx(metrics["aupro"], abs=1e-3)
     assert area_under_curve(*roc) == pytest.approx(metrics["pixel_auroc"], abs=1e-3)
+
+
+def test_images_of_one_group_are_one_observation() -> None:
+    maps, masks = draw(0)
+    once = localization_metrics(count_pixels(maps, masks))
+    views = np.repeat(np.arange(8), 2)
+    counts = count_pixels(maps[views], masks[views])
+    twice = localization_metrics(counts, group=np.array(list("hgfedcba"))[views])
+    for name, estimate in once.items():
+        assert vars(twice[name]) == pytest.approx(vars(estimate)), name
+    one_part = localization_metrics(counts, group=np.where(masks[views].any(axis=(1, 2)), 0, views))
+    assert all(estimate.ci_low is None for estimate in one_part.values())
+    assert {estimate.n for estimate in one_part.values()} == {5}

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy.stats import norm, t
 
 from capsule_inspection.metrics import paired_overlap
 from capsule_inspection.metrics.bootstrap import stratified_weights
-from capsule_inspection.metrics.paired_overlap import overlap_differences, sample_size_of_difference
+from capsule_inspection.metrics.paired_tests import PairedDifference
 from capsule_inspection.metrics.segmentation import pooled_overlap_metrics
 
 DICE, IOU = "binary_dice_global", "mean_iou_global"
@@ -37,6 +35,13 @@ def draw(
                 counts[seed, row, of_image, of_image] = named
                 counts[seed, row, of_image, 3 - of_image] = hit - named
     return counts
+
+
+def overlap_differences(
+    first: np.ndarray, second: np.ndarray, *, by_class: bool, group: np.ndarray | None = None
+) -> dict[str, PairedDifference]:
+    alone = np.arange(first.shape[1]) if group is None else group
+    return paired_overlap.overlap_differences(first, second, group=alone, by_class=by_class)
 
 
 def value_of(counts: np.ndarray, metric: str) -> float:
@@ -144,26 +149,28 @@ def test_a_model_without_names_is_compared_by_any_defect() -> None:
     assert overlap_differences(without_masks, without_masks, by_class=True) == {}
 
 
-def test_the_images_that_are_needed_grow_with_the_square_of_the_error() -> None:
-    found = overlap_differences(draw(skill=0.6), draw(skill=0.5, chance=4), by_class=False)
-    difference = replace(found[DICE], value=0.1, ci_low=0.0, ci_high=0.2, n=100)
-    # By hand: error .2 / (2 * 1.95996), so 100 * ((1.95996 + .84162) * .051021 / .1)^2 = 204.3.
-    assert sample_size_of_difference(difference) == 205
-    assert sample_size_of_difference(replace(difference, value=0.05)) == 818
-    assert sample_size_of_difference(replace(difference, value=0.0)) is None
-    assert sample_size_of_difference(replace(difference, ci_low=None)) is None
+def test_images_of_one_group_are_one_observation() -> None:
+    pair = draw(skill=0.7), draw(skill=0.5, chance=9)
+    once = overlap_differences(*pair, by_class=True)
+    four = [np.repeat(of, 4, axis=1) for of in pair]
+    grouped = overlap_differences(*four, by_class=True, group=np.repeat(np.arange(44), 4))
+    ignored = overlap_differences(*four, by_class=True)
+    for metric, of_images in once.items():
+        found = grouped[metric]
+        assert (found.value, found.ci_low, found.p_value) == pytest.approx(
+            (of_images.value, of_images.ci_low, of_images.p_value)
+        )
+        assert (found.n, found.n_groups) == (176, 44)
+        width = ignored[metric].ci_high - ignored[metric].ci_low
+        assert width < 0.6 * (found.ci_high - found.ci_low)
 
 
-def test_the_needed_images_have_the_power_that_was_promised() -> None:
-    first, second = draw(skill=0.6, defects=40), draw(skill=0.52, defects=40, chance=7)
-    needed = sample_size_of_difference(overlap_differences(first, second, by_class=False)[DICE])
-    generator, found = np.random.default_rng(5), 0
-    for _ in range(60):
-        good = generator.integers(0, 20, needed // 3)
-        rows = np.concatenate([good, generator.integers(20, 60, needed - needed // 3)])
-        p_value = overlap_differences(first[:, rows], second[:, rows], by_class=False)[DICE].p_value
-        found += p_value is not None and p_value < 0.05
-    assert 0.65 < found / 60 < 0.95
+def test_five_groups_that_differ_are_too_few_for_a_test() -> None:
+    pair = draw(skill=0.7, defects=10), draw(skill=0.5, defects=10, chance=9)
+    group = np.concatenate([np.zeros(20, dtype=int), 1 + np.arange(10) // 3])
+    found = overlap_differences(*pair, by_class=False, group=group)[DICE]
+    assert (found.p_value, found.test) == (None, paired_overlap.TOO_FEW)
+    assert overlap_differences(*pair, by_class=False)[DICE].p_value is not None
 
 
 def test_limits_lie_further_out_than_what_is_drawn_as_t_does_for_so_few_images() -> None:
@@ -184,5 +191,9 @@ def test_limits_lie_further_out_than_what_is_drawn_as_t_does_for_so_few_images()
     first, second = (2 * h / (truth + m) for h, m in zip(hit, predicted, strict=True))
     found = overlap_differences(*pair, by_class=False)[DICE]
     wider = t.ppf(0.975, 7) / norm.ppf(0.975)
-    expected = found.value + wider * (np.quantile(first - second, [0.025, 0.975]) - found.value)
+    limits = [
+        np.quantile(first - second, level, method=method)
+        for level, method in ((0.025, "lower"), (0.975, "higher"))
+    ]
+    expected = found.value + wider * (np.array(limits) - found.value)
     assert (found.ci_low, found.ci_high) == pytest.approx(tuple(expected))

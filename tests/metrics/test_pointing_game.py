@@ -46,10 +46,11 @@ def play(
     *,
     valid: np.ndarray = EVERYWHERE,
     classes: Sequence[str] | None = None,
+    group: Sequence[str] | None = None,
 ) -> dict[str, Estimate]:
     sides = [valid] * len(maps), [EVERYWHERE] * len(maps)
     names = ["crack"] * len(maps) if classes is None else classes
-    return pointing_game_metrics(maps, masks, *sides, class_names=names)
+    return pointing_game_metrics(maps, masks, *sides, class_names=names, group=group)
 
 
 def test_a_hit_lies_on_the_mask_or_within_the_tolerance_around_it() -> None:
@@ -122,3 +123,14 @@ def test_half_precision_and_class_indices_are_taken_as_they_are() -> None:
     assert play([at((10, 1)).astype(np.float16)], [mask])["pointing_game"].value == 1
     with pytest.raises(ValueError, match="argument"):
         play([at((1, 1))], [mask] * 2)
+
+
+def test_images_of_one_group_are_one_observation() -> None:
+    maps = [at((10, 1)), at((11, 1)), at((20, 1)), at((0, 0))]
+    metrics = play(
+        maps, [at((10, 1))] * 4, classes=["crack", "poke", "poke", "poke"], group=list("abba")
+    )
+    group = np.array(list("abba"))
+    assert metrics["pointing_game"] == intervals.proportion(2, 4, group=group)
+    assert metrics["pointing_game_chance"].n == 2
+    assert metrics["pointing_game/poke"] == intervals.proportion(1, 3, group=group[1:])

@@ -197,6 +197,29 @@ def test_defect_hit_rate_has_the_interval_of_a_proportion() -> None:
     assert found["defect_hit_rate"] == intervals.proportion(2, 3)
 
 
+def test_images_of_one_group_are_one_observation() -> None:
+    counts, views = counted(3, images=30), np.repeat(np.arange(30), 3)
+    once = overlap_metrics(counts, classes=CLASSES)
+    thrice = overlap_metrics(counts[views], classes=CLASSES, group=views)
+    check_equal(thrice, once)
+    pooled = pooled_overlap_metrics(
+        [[(counts[views], views)], [(counts[views], views)]], classes=CLASSES
+    )
+    check_equal(pooled, once)
+
+
+def test_a_class_on_one_part_has_no_interval_however_many_images_show_it() -> None:
+    truths = [[1, 1, 0, 0]] * 3 + [[0, 0, 0, 0]] * 2
+    matrices = pixel_confusion_matrices(
+        np.array(truths), np.array(truths), np.ones((5, 4), dtype=bool), num_classes=2
+    )
+    group = np.array(["part", "part", "part", "part", "other"])
+    found = overlap_metrics(matrices, classes=BINARY, group=group)
+    assert found["binary_dice_global"] == Estimate(1.0, None, None, 2)
+    assert found["binary_dice_samplewise"].n == found["defect_hit_rate"].n == 1
+    assert found["pixel_fpr"].n == 2
+
+
 def in_folds(counts: np.ndarray, folds: int) -> list:
     """Every so many of the images in a fold of their own."""
     identity = np.array([f"image {image:03}" for image in range(len(counts))])

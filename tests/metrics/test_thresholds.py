@@ -7,11 +7,13 @@ import pytest
 from sklearn.metrics import f1_score
 
 from capsule_inspection.metrics import thresholds
+from capsule_inspection.metrics.intervals import proportion
 from capsule_inspection.metrics.thresholds import (
     Threshold,
     conformal_threshold,
     exceeds,
     f1_threshold,
+    operating_points,
     sigma_threshold,
 )
 
@@ -129,3 +131,66 @@ def test_a_valid_threshold_seldom_exceeds_its_target(count: int, images: int) ->
         rejected = int((rng.random(images) > found.value).sum())
         exceeding += thresholds.exceeds_target_fpr(found, rejected, images)
     assert exceeding / 2000 < 0.035
+
+
+IS_DEFECT = np.arange(60) >= 40
+SCORE = np.concatenate([np.linspace(0.01, 0.40, 40), np.linspace(0.30, 0.95, 20)])
+
+
+def test_the_table_has_the_chosen_point_a_half_argmax_and_the_rates() -> None:
+    argmax_defect = SCORE > 0.8
+    chosen, half, argmax, *rates = operating_points(
+        IS_DEFECT, SCORE, chosen=0.355, argmax_defect=argmax_defect
+    )
+    assert (chosen.threshold, chosen.is_chosen) == (0.355, True)
+    assert chosen.missed == proportion(2, 20)
+    assert chosen.rejected == proportion(5, 40)
+    assert (half.threshold, half.rejected.value, half.is_chosen) == (0.5, 0, False)
+    assert argmax.threshold is None
+    assert argmax.missed.value == pytest.approx(np.mean(SCORE[IS_DEFECT] <= 0.8))
+    # 1% and 2% of 40 images reject none, as 0% does.
+    assert [point.target_fpr for point in rates] == [0.0, 0.05, 0.10]
+    assert [round(40 * point.rejected.value) for point in rates] == [0, 2, 4]
+    assert not any(point.is_chosen for point in (half, argmax, *rates))
+
+
+def test_thresholds_of_rates_lose_no_defect_that_they_could_find() -> None:
+    for point in operating_points(IS_DEFECT, SCORE, chosen=0.5)[1:]:
+        allowed = [
+            level
+            for level in np.unique(SCORE)
+            if np.mean(SCORE[~IS_DEFECT] > level) <= point.target_fpr
+        ]
+        fewest = min(np.mean(SCORE[IS_DEFECT] <= level) for level in allowed)
+        assert point.missed.value == pytest.approx(fewest)
+        assert point.threshold not in SCORE
+
+
+def test_without_classes_only_thresholds_are_in_the_table() -> None:
+    points = operating_points(IS_DEFECT, 7 * SCORE, chosen=2.5)
+    assert points[0].threshold == 2.5
+    assert all(point.threshold is not None for point in points)
+    assert 0.5 not in [point.threshold for point in points]
+    with pytest.raises(ValueError, match="argmax_defect is needed"):
+        operating_points(IS_DEFECT, SCORE, chosen=None)
+
+
+def test_a_run_that_decides_by_argmax_has_it_as_its_chosen_point() -> None:
+    first, second, *_ = operating_points(IS_DEFECT, SCORE, chosen=None, argmax_defect=SCORE > 0.6)
+    assert (first.threshold, first.is_chosen) == (None, True)
+    assert (second.threshold, second.is_chosen) == (0.5, False)
+
+
+def test_images_of_one_group_widen_the_intervals_of_the_table() -> None:
+    groups = (np.arange(60) // 4).astype(str)
+    alone, grouped = (operating_points(IS_DEFECT, SCORE, g, chosen=0.35)[0] for g in (None, groups))
+    assert grouped.missed.value == alone.missed.value
+    assert grouped.missed.ci_high > alone.missed.ci_high
+    assert (alone.missed.n, grouped.missed.n) == (20, 5)
+
+
+def test_a_side_without_images_has_no_rate() -> None:
+    only_good = operating_points(np.zeros(4, bool), np.arange(4.0), chosen=1.5)
+    assert {point.missed for point in only_good} == {None}
+    (only_defects,) = operating_points(np.ones(4, bool), np.arange(4.0), chosen=1.5)
+    assert (only_defects.missed.value, only_defects.rejected) == (0.5, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from capsule_inspection.tasks.anomaly_detection.post_processor import AnomalyDet
 from capsule_inspection.tasks.classification.post_processor import ClassificationPostProcessor
 from capsule_inspection.tasks.post_processor import PostProcessor, Prediction
 from capsule_inspection.tasks.segmentation.post_processor import SegmentationPostProcessor
+from capsule_inspection.types import ConfigurationError
 
 CLASSES = ("good", "crack", "poke")
 BINARY = ("good", "defect")
@@ -23,11 +25,13 @@ VALID = np.ones(SIZE, bool)
 VALID[15:] = False  # the last rows are padding
 MASK = MaskPostProcessor(0.25, 0.5, 8, good_images=3, defect_images=2)
 THRESHOLD = Threshold(2.0, "conformal", good_images=20, target_fpr=0.05)
+OPERATING_POINT = Threshold(0.5, "operating_point", 35, 17, criterion="balanced_error")
 
 
-def classify(*probabilities: float) -> Prediction:
+def classify(*probabilities: float, threshold: float | None = 0.5) -> Prediction:
     logits = np.log(np.array(probabilities, np.float32))
-    return ClassificationPostProcessor(CLASSES)({"logits": logits}, valid=VALID)
+    post_processor = ClassificationPostProcessor(CLASSES, replace(OPERATING_POINT, value=threshold))
+    return post_processor({"logits": logits}, valid=VALID)
 
 
 def detect(score: float, *, threshold: float = 2.0) -> Prediction:
@@ -56,13 +60,30 @@ def test_a_classifier_predicts_the_most_probable_class_and_scores_all_defects() 
     assert prediction.probabilities == pytest.approx([0.2, 0.5, 0.3])
     assert prediction.probabilities.dtype == np.float64
     assert prediction.score == pytest.approx(0.8)
-    assert prediction.threshold is prediction.anomaly_map is prediction.predicted_mask is None
+    assert prediction.threshold == 0.5
+    assert prediction.anomaly_map is prediction.predicted_mask is None
 
 
-def test_a_classifier_may_predict_good_where_a_defect_is_more_probable_than_not() -> None:
-    prediction = classify(0.4, 0.3, 0.3)
-    assert prediction.label == 0
-    assert prediction.score == pytest.approx(0.6)
+@pytest.mark.parametrize(
+    ("threshold", "label"), [(0.5, 2), (0.549, 2), (0.551, 0), (1.0, 0), (0.0, 2), (None, 0)]
+)
+def test_the_probability_of_any_defect_decides_and_the_most_probable_defect_is_named(
+    threshold: float | None, label: int
+) -> None:
+    prediction = classify(0.45, 0.2, 0.35, threshold=threshold)
+    assert prediction.label == label
+    assert prediction.score == pytest.approx(0.55)
+    assert prediction.threshold == threshold
+
+
+def test_a_low_threshold_names_a_defect_that_is_less_probable_than_good() -> None:
+    assert CLASSES[classify(0.9, 0.06, 0.04, threshold=0.05).label] == "crack"
+
+
+def test_a_score_at_the_threshold_is_good() -> None:
+    score = classify(0.5, 0.25, 0.25).score
+    assert classify(0.5, 0.25, 0.25, threshold=score).label == 0
+    assert classify(0.5, 0.25, 0.25, threshold=np.nextafter(score, 0)).label == 1
 
 
 @pytest.mark.parametrize(("score", "label"), [(2.0, 0), (np.nextafter(2.0, 3.0), 1), (0.0, 0)])
@@ -124,7 +145,7 @@ def test_a_binary_segmentation_predicts_a_defect_and_no_probabilities() -> None:
 
 
 POST_PROCESSORS: dict[str, PostProcessor] = {
-    "classification": ClassificationPostProcessor(CLASSES),
+    "classification": ClassificationPostProcessor(CLASSES, OPERATING_POINT),
     "anomaly_detection": AnomalyDetectionPostProcessor(BINARY, THRESHOLD),
     "segmentation": SegmentationPostProcessor(CLASSES, MASK, is_binary=False),
 }
@@ -145,7 +166,24 @@ def test_a_post_processor_is_equal_after_json(task: str) -> None:
     assert state == restored.state_dict()
 
 
-@pytest.mark.parametrize("task", ["anomaly_detection", "segmentation"])
+@pytest.mark.parametrize("task", ["classification", "anomaly_detection"])
+def test_another_threshold_replaces_that_of_the_run(task: str) -> None:
+    post_processor = POST_PROCESSORS[task]
+    given = Threshold(0.25, "given", target_fpr=post_processor.threshold.target_fpr)
+    changed = post_processor.with_threshold(Threshold(0.25, "given"))
+    assert (vars(changed), type(changed)) == (
+        {"classes": post_processor.classes, "threshold": given},
+        type(post_processor),
+    )
+    assert vars(post_processor)["threshold"] != given
+
+
+def test_the_thresholds_of_a_mask_cannot_be_replaced_by_one() -> None:
+    with pytest.raises(ConfigurationError, match=r"threshold=0\.25: .* Remove it\.$"):
+        POST_PROCESSORS["segmentation"].with_threshold(Threshold(0.25, "given"))
+
+
+@pytest.mark.parametrize("task", ["classification", "anomaly_detection", "segmentation"])
 def test_a_damaged_state_is_refused(task: str) -> None:
     post_processor = POST_PROCESSORS[task]
     state = post_processor.state_dict()

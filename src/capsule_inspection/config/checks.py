@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from capsule_inspection.config import decisions
 from capsule_inspection.config.messages import suggestion
 from capsule_inspection.config.schema import PRECISIONS, constraints
 from capsule_inspection.types import FROM_RUN, ConfigurationError
@@ -309,4 +310,5 @@ RULES: tuple[Callable[[DictConfig], None], ...] = (
     _check_monitor,
     _check_precision,
     _check_workers,
+    *decisions.RULES,
 )

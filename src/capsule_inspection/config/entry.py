@@ -24,7 +24,7 @@ from omegaconf import DictConfig
 from capsule_inspection.config import checks, environment, existing_run, sweeps
 from capsule_inspection.config.help import help_text
 from capsule_inspection.config.messages import CONFIGURATION_EXCEPTIONS, explain
-from capsule_inspection.config.paths import quote_path_arguments
+from capsule_inspection.config.paths import name_given_threshold, quote_path_arguments
 from capsule_inspection.config.resolvers import register_resolvers
 from capsule_inspection.config.schema import register_schemas
 from capsule_inspection.files import is_disk_full
@@ -54,7 +54,9 @@ def run(
     sweeps.reset()
     arguments = sys.argv
     try:
-        sys.argv = [arguments[0], *_hydra_arguments(quote_path_arguments(arguments[1:]))]
+        quoted = quote_path_arguments(arguments[1:])
+        given = quoted if name == "train" else name_given_threshold(quoted)
+        sys.argv = [arguments[0], *_hydra_arguments(given)]
         job = Job(action)
         path = str(config_folder.resolve())
         hydra.main(version_base="1.3", config_path=path, config_name=name)(job)()

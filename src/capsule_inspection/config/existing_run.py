@@ -78,6 +78,14 @@ def check_run(arguments: list[str]) -> None:
         )
 
 
+def stored_task(run: str | None) -> str | None:
+    """The task of a run folder; None where it is not known, as of an exported model."""
+    config = Path(run or "") / RunFiles.CONFIG
+    if not run or not config.is_file():
+        return None
+    return OmegaConf.select(load_stored(config), "task.name")
+
+
 def check_no_evaluation(folder: Path, record: Mapping[str, Any]) -> None:
     """Raise RunError for the record of an evaluation."""
     if "evaluated" in record:

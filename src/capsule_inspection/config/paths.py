@@ -1,5 +1,6 @@
-"""Quoting of paths on the command line, so that Hydra's grammar keeps them unchanged.
+"""Arguments of the command line as Hydra reads them: quoted paths, and `threshold=`.
 
+Paths are quoted so that Hydra's grammar keeps them unchanged.
 Characters such as `=`, `,`, `(` and spaces have a meaning in Hydra's grammar.
 Source: https://hydra.cc/docs/advanced/override_grammar/basic (quoted values).
 """
@@ -43,6 +44,14 @@ def _quote_argument(argument: str, *, multirun: bool) -> str:
     if multirun and "," in value and not Path(value).exists():
         return f"{key}={','.join(map(quote, split_paths(value)))}"
     return f"{key}={quote(value)}"
+
+
+def name_given_threshold(arguments: list[str]) -> list[str]:
+    """`threshold=0.3` as `threshold.value=0.3`, for commands without the group `threshold`.
+
+    Hydra takes `threshold` for the group of that name, which train.py has.
+    """
+    return [re.sub(r"^threshold=", "threshold.value=", argument) for argument in arguments]
 
 
 def split_paths(text: str) -> list[str]:

@@ -34,6 +34,30 @@ def between(low: float, high: float, *, default: Any = MISSING) -> Any:
 
 
 @dataclass
+class CompareConfig:
+    """What decides a comparison, named before looking."""
+
+    primary: str | None = None
+    margin: float = MISSING
+
+
+@dataclass
+class CostConfig:
+    """Costs of wrong decisions, in any unit, and the fraction of defects in production."""
+
+    false_negative: float | None = None
+    false_positive: float | None = None
+    defect_rate: float | None = None
+
+
+@dataclass
+class GivenThreshold:
+    """What decides instead of the threshold of a run: a number, or argmax."""
+
+    value: Any = None
+
+
+@dataclass
 class Train:
     """Configuration of `train.py`; the groups have schemas of their own."""
 
@@ -44,6 +68,8 @@ class Train:
     data: Any = MISSING
     split: Any = MISSING
     threshold: Any = None
+    compare: CompareConfig = field(default_factory=CompareConfig)
+    cost: CostConfig = field(default_factory=CostConfig)
     model: Any = MISSING
     optimizer: Any = MISSING
     scheduler: Any = MISSING
@@ -60,6 +86,7 @@ class Evaluate:
     run: str = MISSING
     output: str | None = None
     subset: str = one_of(*SPLITS)
+    threshold: GivenThreshold = field(default_factory=GivenThreshold)
     data: Any = MISSING
     split: Any = MISSING
     trainer: Any = MISSING
@@ -72,6 +99,7 @@ class Predict:
     run: str = MISSING
     input: str = MISSING
     output: str | None = None
+    threshold: GivenThreshold = field(default_factory=GivenThreshold)
     batch_size: int = between(1, 65536)
     workers: Any = MISSING
     overlays: str = one_of(*IMAGE_SELECTIONS)
@@ -85,6 +113,7 @@ class App:
     """Configuration of `app.py`."""
 
     run: str | None = None
+    threshold: GivenThreshold = field(default_factory=GivenThreshold)
     host: str = MISSING
     port: int = between(0, 65535)
     max_upload_mb: int = between(1, 10_000)
@@ -115,6 +144,8 @@ class Compare:
     runs: list[str] = MISSING
     output: str | None = None
     reference: str | None = None
+    compare: CompareConfig = field(default_factory=CompareConfig)
+    cost: CostConfig = field(default_factory=CostConfig)
 
 
 @dataclass
@@ -537,7 +568,7 @@ GROUPS: dict[str, dict[str, type]] = {
         "autoencoder": AutoencoderConfig,
         "segmenter": SegmenterConfig,
     },
-    "threshold": {"conformal": Conformal, "sigma": Sigma, "f1": Conformal},
+    "threshold": {"named": Named, "conformal": Conformal, "sigma": Sigma, "f1": Conformal},
     "optimizer": {"adamw": AdamW, "sgd": SGD, "library": LibraryOptimizer},
     "scheduler": {"cosine": Cosine, "one_cycle": OneCycle, "plateau": Plateau, "none": Target},
     "finetune": {"finetune": FineTune},

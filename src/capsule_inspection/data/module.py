@@ -131,6 +131,7 @@ class InspectionDataModule(L.LightningDataModule):
         self.settings = settings
         self.labels = np.array([record.label for record in index.samples], np.int64)
         self.splits = np.array([record.split for record in index.samples])
+        self.groups = np.array([record.group for record in index.samples])
         self.select = select
         self.batch_transform = batch_transform
         self.dataset = CachedDataset(cache, self.labels)

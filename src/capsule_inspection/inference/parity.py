@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from capsule_inspection.tasks.post_processor import PostProcessor, Prediction
+from capsule_inspection.types import GOOD_LABEL
 
 TOLERANCE = 1e-4
 LOGITS, FOREGROUND = "logits", "foreground"
@@ -74,8 +75,10 @@ class Parity:
         if not is_changed and not pixels.any():
             return
         self.pixels += int(pixels.sum())
+        labels = reference.label, exported.label
         low, high = (
-            self.post_processor(_shift(expected, allowed, by), valid=valid) for by in (-1, 1)
+            self.post_processor(_shift(expected, allowed, by, labels), valid=valid)
+            for by in (-1, 1)
         )
         is_undecided = low.label != high.label or not is_changed
         is_tie = is_undecided and not (pixels & ~_changed_pixels(low, high)).any()
@@ -120,7 +123,8 @@ def tolerance(name: str, expected: np.ndarray, *, threshold: float | None) -> fl
     """
     if expected.dtype == np.uint8:
         return _CLASS_TOLERANCE
-    return TOLERANCE * max(1.0 if threshold is None else threshold, float(np.abs(expected).max()))
+    scale = 1.0 if threshold is None or name == LOGITS else threshold
+    return TOLERANCE * max(scale, float(np.abs(expected).max()))
 
 
 def _difference(name: str, expected: Outputs, found: Outputs) -> float:
@@ -133,18 +137,26 @@ def _difference(name: str, expected: Outputs, found: Outputs) -> float:
     return float(np.abs(expected[name].astype(np.float64) - found[name]).max())
 
 
-def _shift(outputs: Outputs, allowed: Mapping[str, float], by: int) -> dict[str, np.ndarray]:
-    """The outputs at one end of what is allowed: less certain of the prediction, or more."""
+def _shift(
+    outputs: Outputs, allowed: Mapping[str, float], by: int, labels: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    """The outputs at one end of what is allowed, from one of two predicted labels to the other."""
     shifted = {}
     for name, values in outputs.items():
         if values.dtype == np.uint8:
             shifted[name] = values
             continue
-        direction = np.ones(values.shape)
-        if name == LOGITS:
-            direction[np.arange(len(values)) != values.argmax()] = -1
+        direction = _logit_direction(len(values), *labels) if name == LOGITS else 1
         shifted[name] = values.astype(np.float64) + by * allowed[name] * direction
     return shifted
+
+
+def _logit_direction(count: int, first: int, second: int) -> np.ndarray:
+    """Changes of the logits towards the second of two labels, (C,); of all defects from good."""
+    number = np.arange(count)
+    if GOOD_LABEL in (first, second):
+        return np.where((number == GOOD_LABEL) == (second == GOOD_LABEL), 1, -1)
+    return (number == second).astype(int) - (number == first).astype(int)
 
 
 def _changed_pixels(first: Prediction, second: Prediction) -> np.ndarray:

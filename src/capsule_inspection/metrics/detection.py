@@ -1,7 +1,8 @@
 """Metrics of defect detection, on one set of images and as the mean of folds.
 
-Scores of different models have different scales, so folds are never pooled. Folds that test the
-same images do not make more of them: intervals draw images, each in all of its folds together. In
+Scores of different models have different scales, so folds are never pooled. Images of one group are
+one observation, and folds that test the same images do not make more of them: intervals draw
+groups, those of good images and of defects each for themselves, in all of their folds together. In
 weights (R, N) each row is one resample, and a row of ones gives the metrics themselves.
 """
 
@@ -26,34 +27,42 @@ class FoldPredictions:
     """The predictions of one fold's model for its test images.
 
     Shapes, all (N,): is_defect and predicted_defect bool; score finite, high for defects;
-    class_name str; identity str, the same for the same image in every fold, such as its SHA-256.
+    class_name str; group str, the same for the same image in every fold, such as its SHA-256.
     """
 
     is_defect: np.ndarray
     predicted_defect: np.ndarray
     score: np.ndarray
     class_name: np.ndarray
-    identity: np.ndarray
+    group: np.ndarray
 
 
 def detection_metrics(
-    is_defect: np.ndarray, predicted_defect: np.ndarray, score: np.ndarray
+    is_defect: np.ndarray,
+    predicted_defect: np.ndarray,
+    score: np.ndarray,
+    *,
+    group: np.ndarray | None = None,
 ) -> dict[str, Estimate]:
     """AUROC and average precision of the scores, error rates of the predictions.
 
     A metric that is undefined is absent: each error rate needs its side, AUROC and average
     precision need both. Shapes, all (N,): is_defect and predicted_defect bool; score finite, high
-    for defects.
+    for defects; group of names or numbers, without which each image stands for itself.
     """
+    group = intervals.group_numbers(group, len(score))
     metrics: dict[str, Estimate] = {}
     good = ~is_defect
     if is_defect.any() and good.any():
-        metrics[names.AUROC] = intervals.auroc(score[good], score[is_defect])
-        metrics[names.AVERAGE_PRECISION] = intervals.average_precision(is_defect, score)
+        groups = group[good], group[is_defect]
+        metrics[names.AUROC] = intervals.auroc(score[good], score[is_defect], groups=groups)
+        metrics[names.AVERAGE_PRECISION] = intervals.average_precision(
+            is_defect, score, group=group
+        )
     wrong = is_defect != predicted_defect
     sides = {names.FALSE_NEGATIVE_RATE: is_defect, names.FALSE_POSITIVE_RATE: good}
     return metrics | {
-        name: intervals.proportion(int(wrong[side].sum()), int(side.sum()))
+        name: intervals.proportion(int(wrong[side].sum()), int(side.sum()), group=group[side])
         for name, side in sides.items()
         if side.any()
     }
@@ -67,6 +76,7 @@ def anomaly_metrics(
     class_names: np.ndarray,
     target_fpr: float,
     seed: int = 0,
+    group: np.ndarray | None = None,
 ) -> dict[str, Estimate]:
     """`detection_metrics`, F1 of defects, TPR at a target FPR, recall of each class.
 
@@ -75,22 +85,27 @@ def anomaly_metrics(
     and good images. The recall of a class is the fraction of its images that are correctly
     predicted as defects or as good. Shapes: as there; class_names (N,) str.
     """
-    metrics = detection_metrics(is_defect, predicted_defect, score)
+    group = intervals.group_numbers(group, len(score))
+    metrics = detection_metrics(is_defect, predicted_defect, score, group=group)
     if is_defect.any() and not is_defect.all():
-        weights = _with_observed(bootstrap.stratified_weights(is_defect, seed=seed))
+        weights = _with_observed(bootstrap.stratified_weights(is_defect, seed=seed, group=group))
         drawn = score_metrics(is_defect, score, weights, target_fpr=target_fpr)
         drawn |= decision_metrics(is_defect, predicted_defect, class_names, weights)
-        defects, either = int(is_defect.sum()), int((is_defect | predicted_defect).sum())
-        for name, n in ((names.F1, either), (names.F1_MAX, defects), (names.TPR_AT_FPR, defects)):
+        either = is_defect | predicted_defect
+        counted = {names.F1: either, names.F1_MAX: is_defect, names.TPR_AT_FPR: is_defect}
+        for name, rows in counted.items():
             value = float(drawn[name][0])
             of_draws = bootstrap.percentile_limits(drawn[name][1:])
-            closed_form = _limits(name, value, n)
-            metrics[name] = intervals.estimate(value, closed_form, of_draws, n=len(score))
+            closed_form = _limits(name, value, group[rows])
+            n = intervals.num_groups(group)
+            metrics[name] = intervals.estimate(value, closed_form, of_draws, n=n)
     right = is_defect == predicted_defect
     for name in _sorted_classes(is_defect, class_names):
-        of_class = right[class_names == name]
+        rows = class_names == name
         key = names.class_metric(names.RECALL, name)
-        metrics[key] = intervals.proportion(int(of_class.sum()), len(of_class))
+        metrics[key] = intervals.proportion(
+            int(right[rows].sum()), int(rows.sum()), group=group[rows]
+        )
     return metrics
 
 
@@ -100,14 +115,14 @@ def mean_anomaly_metrics(
     """Mean over folds of the `anomaly_metrics` of each.
 
     A fold without a metric does not count towards its mean. Intervals enclose a bootstrap over
-    images and, except for AUROC, the closed-form interval for the number of distinct images: with
-    the bootstrap alone, one missed defect could have a narrower interval than none. An estimate's n
-    is the number of its distinct images.
+    groups and, except for AUROC, the closed-form interval for their number: with the bootstrap
+    alone, one missed defect could have a narrower interval than none. An estimate's n is the number
+    of its groups.
     """
     if not folds:
         return {}
-    identities, is_defect = [f.identity for f in folds], [f.is_defect for f in folds]
-    weights = bootstrap.clustered_weights(identities, is_defect, seed=seed)
+    groups, is_defect = [fold.group for fold in folds], [fold.is_defect for fold in folds]
+    weights = bootstrap.clustered_weights(groups, is_defect, seed=seed)
     of_folds = [
         _fold_metrics(fold, _with_observed(rows), target_fpr)
         for fold, rows in zip(folds, weights, strict=True)
@@ -117,9 +132,33 @@ def mean_anomaly_metrics(
         drawn = bootstrap.mean_of_folds([fold[name] for fold in of_folds if name in fold])
         value = float(drawn[0])
         if np.isfinite(value):
-            limits = bootstrap.percentile_limits(drawn[1:]), _distinct_limits(name, value, folds)
-            metrics[name] = intervals.estimate(value, *limits, n=_num_distinct(name, folds))
+            group = _groups(name, folds)
+            of_draws = bootstrap.percentile_limits(drawn[1:])
+            if name == names.AUROC:  # others have a closed form, which is as wide as it should be
+                of_draws = bootstrap.widen(of_draws, value, *_sides(folds))
+            closed_form = _limits_of_folds(name, value, folds)
+            n = intervals.num_groups(group)
+            metrics[name] = intervals.estimate(value, closed_form, of_draws, n=n)
     return metrics
+
+
+def expected_cost(
+    false_negative_rate: Estimate,
+    false_positive_rate: Estimate,
+    *,
+    false_negative_cost: float,
+    false_positive_cost: float,
+    defect_rate: float,
+) -> Estimate:
+    """Mean cost of a part, in the unit of the costs, at this fraction of defects among the parts.
+
+    The interval combines those of the rates, which both must have; n is the sum of theirs.
+    """
+    weights = false_negative_cost * defect_rate, false_positive_cost * (1 - defect_rate)
+    rates = false_negative_rate, false_positive_rate
+    limits = np.array([(rate.value, rate.ci_low, rate.ci_high) for rate in rates], np.float64)
+    value, low, high = np.multiply(2, intervals.mover(*(np.array(weights) * limits.T)))
+    return Estimate(float(value), float(low), float(high), sum(rate.n for rate in rates))
 
 
 def score_metrics(
@@ -195,31 +234,37 @@ def _fold_metrics(
     return metrics | score_metrics(fold.is_defect, fold.score, weights, target_fpr=target_fpr)
 
 
-def _limits(name: str, value: float, n: int) -> intervals.Limits:
+def _limits(name: str, value: float, group: np.ndarray) -> intervals.Limits:
     """Closed-form limits, which keep their width where every prediction is right."""
+    n = intervals.effective_size(group)
     if name in (names.F1, names.F1_MAX):
         return intervals.f1_limits(value, n)
     return intervals.wilson_limits(min(value, 1.0) * n, n)
 
 
-def _distinct_limits(
+def _limits_of_folds(
     name: str, value: float, folds: Sequence[FoldPredictions]
 ) -> intervals.Limits | None:
-    """Limits from the number of distinct images; of an AUROC only where it is perfect."""
-    defects = _num_distinct(names.FALSE_NEGATIVE_RATE, folds)
+    """Limits from the number of groups; of an AUROC only where it is perfect."""
+    good, defects = _sides(folds)
     if name == names.AUROC:
         if value <= 1 - 1e-12:
             return None
-        good = _num_distinct(names.FALSE_POSITIVE_RATE, folds)
-        return intervals.auroc_limits(1.0, good, defects)
+        sizes = map(intervals.effective_size, (good, defects))
+        return intervals.auroc_limits(1.0, *sizes)
     if name in (names.F1, names.F1_MAX, names.AVERAGE_PRECISION, names.TPR_AT_FPR):
         return _limits(name, value, defects)
-    return _limits(name, value, _num_distinct(name, folds))
+    return _limits(name, value, _groups(name, folds))
 
 
-def _num_distinct(name: str, folds: Sequence[FoldPredictions]) -> int:
-    """Number of distinct images on which a metric stands."""
-    return len(np.unique(np.concatenate([fold.identity[_rows(name, fold)] for fold in folds])))
+def _sides(folds: Sequence[FoldPredictions]) -> tuple[np.ndarray, np.ndarray]:
+    """Groups of the good images, and of the defects, of all folds."""
+    return _groups(names.FALSE_POSITIVE_RATE, folds), _groups(names.FALSE_NEGATIVE_RATE, folds)
+
+
+def _groups(name: str, folds: Sequence[FoldPredictions]) -> np.ndarray:
+    """Groups of the images of all folds on which a metric stands."""
+    return np.concatenate([fold.group[_rows(name, fold)] for fold in folds])
 
 
 def _rows(name: str, fold: FoldPredictions) -> np.ndarray:

@@ -3,7 +3,8 @@
 AUPRO is that of MVTec's own evaluation code (Bergmann et al. 2021, section 5.2): how far each
 8-connected region lies above a threshold, averaged over regions, against the false positive rate on
 all good pixels of all images, integrated up to 0.3 and divided by it. Values are exact over the
-histograms of `pixel_counts`; intervals draw whole images.
+histograms of `pixel_counts`; intervals draw whole images, those of one
+group together.
 """
 
 from __future__ import annotations
@@ -21,46 +22,51 @@ FPR_LIMIT = 0.3
 CURVE_POINTS = 500
 
 _MIN_DEFECTS = 2
-"""Images with a defect for an interval: one, drawn again and again, does not vary."""
+"""Groups with a defect for an interval: one, drawn again and again, does not vary."""
 
 
-def localization_metrics(counts: PixelCounts, *, seed: int = 0) -> dict[str, Estimate]:
-    """The three metrics of one set of images; n is the number of images.
+def localization_metrics(
+    counts: PixelCounts, *, seed: int = 0, group: np.ndarray | None = None
+) -> dict[str, Estimate]:
+    """The three metrics of one set of images; n is the number of groups.
 
-    Empty where no mask has a pixel or no pixel is good. 95% bootstrap over images, those with a
-    defect and those without each for themselves; no interval where fewer than two have one.
+    Empty where no mask has a pixel or no pixel is good. 95% bootstrap over groups, images with a
+    defect and those without each for themselves; no interval where fewer than two groups have one.
+    Shapes: group (N,); without it each image stands for itself.
     """
-    return mean_localization_metrics([(counts, np.arange(len(counts)).astype(str))], seed=seed)
+    group = intervals.group_numbers(group, len(counts)).astype(str)
+    return mean_localization_metrics([(counts, group)], seed=seed)
 
 
 def mean_localization_metrics(
     folds: Sequence[tuple[PixelCounts, np.ndarray]], *, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Mean of the metrics of folds, each with the identities of its images, such as SHA-256.
+    """Mean of the metrics of folds, each with the groups of its images; a SHA-256 where alone.
 
-    Each fold is another model, so scores are never pooled. An image that is tested in several
-    folds is drawn in all of them together; n is the number of distinct images. Folds in which the
-    metrics are undefined are left out.
+    Each fold is another model, so scores are never pooled. Images of one group are drawn together
+    in all folds; n is the number of groups. Folds in which the metrics are undefined are left out.
     """
-    folds = [(counts, identity) for counts, identity in folds if _has_both(counts)]
+    folds = [(counts, group) for counts, group in folds if _has_both(counts)]
     if not folds:
         return {}
-    identities = [identity for _, identity in folds]
+    groups = [group for _, group in folds]
     is_defect = [counts.has_defect for counts, _ in folds]
-    weights = bootstrap.clustered_weights(identities, is_defect, seed=seed)
+    weights = bootstrap.clustered_weights(groups, is_defect, seed=seed)
     exact = _mean([_metrics(c.good[None], c.defect[None], c.overlap[None]) for c, _ in folds])
     coarse, drawn = (
         _mean([_resampled(counts, rows) for (counts, _), rows in zip(folds, weighted, strict=True)])
         for weighted in ([np.ones((1, len(counts))) for counts, _ in folds], weights)
     )
-    images = np.concatenate(identities)
-    defects = np.unique(images[np.concatenate(is_defect)])
+    group = np.concatenate(groups)
+    of_defects = group[np.concatenate(is_defect)]
     metrics = {}
     for name, of_all in exact.items():
         value = float(of_all[0])
         moved = drawn[name] + (value - coarse[name][0])  # by what ranges of scores lose
-        limits = bootstrap.percentile_limits(moved) if len(defects) >= _MIN_DEFECTS else None
-        metrics[name] = intervals.estimate(value, limits, n=len(np.unique(images)))
+        limits = None
+        if intervals.num_groups(of_defects) >= _MIN_DEFECTS:
+            limits = bootstrap.widen(bootstrap.percentile_limits(moved), value, of_defects)
+        metrics[name] = intervals.estimate(value, limits, n=intervals.num_groups(group))
     return metrics
 
 

@@ -1,37 +1,99 @@
-"""Paired tests of two models on the same images, and the sample size that a difference needs.
+"""Differences of two models on the same images: intervals, tests and sample sizes.
 
-Two models err on the same hard images, so images are compared in pairs: the intervals of the models
-are too wide for their difference. Several seeds count as fractions of an image, never as more
-images. statsmodels and scipy are imported when called.
+Every difference of means over images is judged by one score test (`PairedScore`), areas under ROC
+curves by its variant with a fixed variance. The interval inverts the test, so it excludes zero
+exactly where p < .05. Images of one group are
+one observation. Several seeds count as fractions of an image, never as more images. scipy is
+imported when called.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from capsule_inspection.metrics import intervals
-from capsule_inspection.metrics.bootstrap import percentile_bootstrap
+from capsule_inspection.metrics.intervals import CONFIDENCE, Limits, wilson_limits
 
 RESAMPLES = 2000
 POWER = 0.8
 """Probability that a test of the required sample size finds the difference."""
-PERMUTATIONS = 9999
-MIN_DISCORDANT = 6
-"""With fewer images on which two models differ, the exact test cannot reach .05: 2 * 0.5**5."""
 
+SCORE_TEST = "score test"
+_PSEUDO = 0.5
+"""Differing images that are added, see `PairedScore`."""
 _MIN_OF_ONE_VALUE = 20
 """Images from which on a bootstrap is believed that they always differ by the same."""
+_ZERO = 1e-12
+"""Smaller differences are rounding errors."""
+
+
+@dataclass(frozen=True)
+class PairedScore:
+    """Score test of a difference of two means, as a sum over groups of images.
+
+    A group has the contribution D_g and the weight E_g; if the difference is truly delta, its
+    variance is the sum of (D_g - delta E_g)^2. At delta = 0, with one image a group, this is
+    McNemar's statistic; for groups it is that of Durkalski et al. 2003. To the variance half a
+    differing image is added in each stratum where the models never differ, since a class of three
+    images without a difference may hide one; and at least half a one of mean weight. The variance
+    is at least that of outcomes in {-1, 0, 1} with this mean.
+
+    `squares`, `products` and `weights` are the sums of D^2, DE and E^2; `pseudo` is what is added.
+    With `weights` 0 the variance is the same for every delta: Wald's test.
+    `variance_limits` are 95% limits of the variance at delta = 0, where known.
+    """
+
+    value: float
+    squares: float
+    products: float
+    weights: float
+    pseudo: float
+    variance_limits: Limits | None
+
+    def variance(self, delta: float) -> float:
+        """Variance of the difference if it is truly `delta`."""
+        found = self.squares - 2 * delta * self.products + delta**2 * self.weights
+        least = abs(delta) * (1 - abs(delta)) * self.weights
+        return max(found, least) + self.pseudo
+
+    def statistic(self, delta: float) -> float:
+        """Standard normal if the difference is truly `delta`."""
+        distance = self.value - delta
+        return 0.0 if abs(distance) < _ZERO else distance / math.sqrt(self.variance(delta))
+
+    def p_value(self) -> float:
+        """Two-sided p value of no difference."""
+        from scipy.special import ndtr
+
+        return float(2 * ndtr(-abs(self.statistic(0.0))))
+
+    def interval(self, confidence: float = CONFIDENCE) -> Limits:
+        """The differences that the test does not reject, within [-1, 1]."""
+        from scipy.optimize import brentq
+        from scipy.special import ndtri
+
+        z = float(ndtri(0.5 + confidence / 2))
+
+        def excess(delta: float) -> float:
+            return abs(self.value - delta) - z * math.sqrt(self.variance(delta))
+
+        low, high = (
+            end if excess(end) <= 0 else float(brentq(excess, *sorted((self.value, end))))
+            for end in (-1.0, 1.0)
+        )
+        return low, high
 
 
 @dataclass(frozen=True)
 class PairedDifference:
     """First minus second with its 95% interval; None where there is no interval or p value.
 
-    `test` names the test that gave the p value; `n` is the number of images, or of trainings.
+    `test` names the test that gave the p value. `n` is the number of images, or of trainings, and
+    `n_groups` that of independent ones.
     """
 
     value: float
@@ -40,50 +102,147 @@ class PairedDifference:
     p_value: float | None
     n: int
     test: str
+    n_groups: int | None = None
+    score: PairedScore | None = None
+    scale: float = 1.0
+    """What the value of `score` is multiplied with, such as a cost; margins are not."""
+
+    def interval(self, confidence: float) -> Limits | None:
+        """The interval at another confidence; of a bootstrap, that of 95% rescaled."""
+        if self.score is not None:
+            low, high = self.score.interval(confidence)
+            return self.scale * low, self.scale * high
+        if self.ci_low is None or self.ci_high is None:
+            return None
+        from scipy.special import ndtri
+
+        wider = float(ndtri(0.5 + confidence / 2) / ndtri(0.5 + CONFIDENCE / 2))
+        low = self.value + wider * (self.ci_low - self.value)
+        return low, self.value + wider * (self.ci_high - self.value)
+
+    def is_below(self, margin: float, *, alpha: float = 0.05) -> bool:
+        """Whether the true difference is shown to be below a margin, by a one-sided test."""
+        from scipy.special import ndtri
+
+        if self.score is not None:
+            return self.score.statistic(margin) < float(ndtri(alpha))
+        limits = self.interval(1 - 2 * alpha)
+        return limits is not None and limits[1] < margin
+
+    def mirrored(self) -> PairedDifference:
+        """Second minus first."""
+        score = self.score and replace(
+            self.score, value=-self.score.value, products=-self.score.products
+        )
+        low, high = self.ci_low, self.ci_high
+        return replace(
+            self,
+            value=-self.value,
+            ci_low=None if high is None else -high,
+            ci_high=None if low is None else -low,
+            score=score,
+        )
+
+    def scaled(self, factor: float) -> PairedDifference:
+        """The difference in another unit."""
+        return replace(
+            self,
+            value=factor * self.value,
+            ci_low=None if self.ci_low is None else factor * self.ci_low,
+            ci_high=None if self.ci_high is None else factor * self.ci_high,
+            scale=factor * self.scale,
+        )
+
+    def is_equivalent(self, margin: float, *, alpha: float = 0.05) -> bool:
+        """Whether the true difference is shown to lie within the margin: two one-sided tests."""
+        return self.is_below(margin, alpha=alpha) and self.mirrored().is_below(margin, alpha=alpha)
 
 
-def proportion_difference(first: np.ndarray, second: np.ndarray) -> PairedDifference:
-    """Difference of two proportions of the same images, such as accuracies.
-
-    Exact McNemar test and Newcombe's interval where an image is right or wrong. Of fractions over
-    seeds: permutation test and bootstrap over images. Shapes: both (N,) in [0, 1], N >= 1.
-    """
-    first, second = first.astype(np.float64), second.astype(np.float64)
-    value = float(first.mean() - second.mean())
-    if np.isin(np.concatenate([first, second]), (0.0, 1.0)).all():
-        table = _contingency_table(first, second)
-        _, only_first, only_second, _ = table
-        p_value = _mcnemar(only_first, only_second)
-        limits = paired_newcombe_interval(*table)
-        return PairedDifference(value, *limits, p_value, len(first), "exact McNemar")
-    drawn = percentile_bootstrap(
-        lambda one, other: float(one.mean() - other.mean()), [first, second], resamples=RESAMPLES
-    )
-    low, high = drawn or (None, None)
-    p_value = _permutation(first - second)
-    return PairedDifference(value, low, high, p_value, len(first), "paired permutation")
-
-
-def balanced_accuracy_difference(
-    first: np.ndarray, second: np.ndarray, label: np.ndarray
+def mean_difference(
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    group: np.ndarray,
+    stratum: np.ndarray | None = None,
+    stratum_weights: Mapping[Any, float] | None = None,
 ) -> PairedDifference:
-    """Difference of two balanced accuracies on the same images.
+    """Difference of two means over the same images, such as two accuracies.
 
-    Newcombe's limits within each class, combined by `intervals.mover`; p is the level at which they
-    reach zero. A permutation test would not do: where two models err on the same few images of the
-    rare classes it takes their recalls there for certain.
-    Shapes: first and second (N,) in [0, 1], how far an image is classified correctly; label (N,).
+    With `stratum` the mean of the means of the strata: with the label as stratum, and what is right
+    as values, it is the difference of two balanced accuracies. `stratum_weights` are other weights
+    of the strata; they sum to 1.
+    Shapes: first and second (N,) in [0, 1]; group and stratum (N,), N >= 1.
     """
-    first, second = first.astype(np.float64), second.astype(np.float64)
-    of_class = [label == name for name in np.unique(label)]
-    tables = [_contingency_table(first[rows], second[rows]) for rows in of_class]
-    value, low, high = _combined_limits(tables, intervals.CONFIDENCE)
-    limits = max(-1.0, low), min(1.0, high)
-    p_value = _level_at_zero(tables, value)
-    return PairedDifference(value, *limits, p_value, len(first), "score test by class")
+    values = first.astype(np.float64) - second.astype(np.float64)
+    of = np.zeros(len(values), dtype=np.int64) if stratum is None else stratum
+    names, row = np.unique(of, return_inverse=True)
+    share = np.full(len(names), 1 / len(names))
+    if stratum_weights is not None:
+        share = np.array([stratum_weights[name] for name in names.tolist()], dtype=np.float64)
+    weight = (share / np.bincount(row))[row]
+    return score_difference(weight * values, weight, group=group, stratum=row)
 
 
-def bootstrap_difference(value: float, drawn: np.ndarray, *, n: int, test: str) -> PairedDifference:
+def score_difference(
+    contribution: np.ndarray, weight: np.ndarray, *, group: np.ndarray, stratum: np.ndarray
+) -> PairedDifference:
+    """A difference of means judged by `PairedScore`, from contribution and weight of each image.
+
+    Shapes: all (N,); the contributions sum to the difference, the weights to 1.
+    """
+    groups, row = np.unique(group, return_inverse=True)
+    of_group, weight_of_group = (np.bincount(row, weights=of) for of in (contribution, weight))
+    squares, weights = float((of_group**2).sum()), float((weight_of_group**2).sum())
+    hidden = 0.0
+    for name in np.unique(stratum):
+        in_stratum = stratum == name
+        if (np.abs(contribution[in_stratum]) < _ZERO).all():
+            alike = np.bincount(row[in_stratum], weights=weight[in_stratum])
+            hidden += float((alike**2).sum() / max(1, (alike > 0).sum()))
+    effective = 1 / weights
+    differing = wilson_limits(min(1.0, squares / weights) * effective, effective)
+    value = float(contribution.sum())
+    score = PairedScore(
+        value=0.0 if abs(value) < _ZERO else value,
+        squares=squares,
+        products=float((of_group * weight_of_group).sum()),
+        weights=weights,
+        pseudo=_PSEUDO * max(hidden, weights / len(groups)),
+        variance_limits=(differing[0] * weights, differing[1] * weights),
+    )
+    return with_score(score, n=len(group), n_groups=len(groups), test=SCORE_TEST)
+
+
+def with_score(score: PairedScore, *, n: int, n_groups: int, test: str) -> PairedDifference:
+    """The difference with the interval and the p value of its score test."""
+    low, high = score.interval()
+    return PairedDifference(score.value, low, high, score.p_value(), n, test, n_groups, score)
+
+
+def required_sample_size(
+    difference: PairedDifference, margin: float, *, alpha: float = 0.05
+) -> tuple[int, int] | None:
+    """Numbers of images, from least to most, at which a true difference of `margin` would be found.
+
+    With a power of 80%, for images like these. It is a range, since the variance is known from
+    these images only: its 95% limits. None where there is no score test.
+    """
+    from scipy.special import ndtri
+
+    if difference.score is None or difference.score.variance_limits is None:
+        return None
+    wanted = float(ndtri(1 - alpha / 2) + ndtri(POWER)) ** 2 / margin**2
+    least = margin * difference.score.weights
+    low, high = (
+        math.ceil(difference.n * wanted * max(limit, least))
+        for limit in difference.score.variance_limits
+    )
+    return low, high
+
+
+def bootstrap_difference(
+    value: float, drawn: np.ndarray, *, n: int, test: str, n_groups: int | None = None
+) -> PairedDifference:
     """A difference with limits and p value from its resamples (R,).
 
     p is twice the fraction of resamples on the smaller side of zero, one added to each count
@@ -91,14 +250,17 @@ def bootstrap_difference(value: float, drawn: np.ndarray, *, n: int, test: str) 
     they are zero, and not known where they are not and come of few images, which are alike by
     chance.
     """
+    groups = n if n_groups is None else n_groups
     if np.ptp(drawn) == 0:
-        alike = abs(value) < 1e-12
-        unlike = 2 / (len(drawn) + 1) if n >= _MIN_OF_ONE_VALUE else None
-        return PairedDifference(value, None, None, 1.0 if alike else unlike, n, test)
-    low, high = np.quantile(drawn, [0.025, 0.975])
+        alike = abs(value) < _ZERO
+        unlike = 2 / (len(drawn) + 1) if groups >= _MIN_OF_ONE_VALUE else None
+        return PairedDifference(value, None, None, 1.0 if alike else unlike, n, test, groups)
+    # Drawn values, not values between them, so that limits and p value agree.
+    low = np.quantile(drawn, 0.025, method="lower")
+    high = np.quantile(drawn, 0.975, method="higher")
     smaller = min((drawn <= 0).sum(), (drawn >= 0).sum())
     p_value = min(1.0, 2 * (int(smaller) + 1) / (len(drawn) + 1))
-    return PairedDifference(value, float(low), float(high), p_value, n, test)
+    return PairedDifference(value, float(low), float(high), p_value, n, test, groups)
 
 
 def corrected_resampled_t_test(
@@ -134,140 +296,3 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     adjusted = np.empty(len(p_values))
     adjusted[order] = np.maximum.accumulate(np.asarray(p_values, np.float64)[order] * factors)
     return adjusted.clip(max=1.0)
-
-
-def required_sample_size(
-    first: np.ndarray, second: np.ndarray, *, alpha: float = 0.05
-) -> int | None:
-    """Number of images at which this difference would be significant; None where there is none.
-
-    Source: Connor 1987, for McNemar's test, from the fraction of images on which the two differ; at
-    least so many that the exact test could reject at all. Shapes: both (N,) in [0, 1].
-    """
-    from scipy.stats import norm
-
-    difference = first.astype(np.float64) - second
-    delta, discordant = float(difference.mean()), float((difference**2).mean())
-    if abs(delta) < 1e-12:
-        return None
-    z_alpha, z_power = norm.ppf(1 - alpha / 2), norm.ppf(POWER)
-    spread = z_alpha * math.sqrt(discordant) + z_power * math.sqrt(discordant - delta**2)
-    return math.ceil(max((spread / delta) ** 2, MIN_DISCORDANT / discordant))
-
-
-def paired_newcombe_interval(
-    both: float,
-    only_first: float,
-    only_second: float,
-    neither: float,
-    *,
-    confidence: float = intervals.CONFIDENCE,
-) -> intervals.Limits:
-    """Limits of a difference of paired proportions, from a contingency table of images.
-
-    Source: Newcombe 1998, "Improved confidence intervals for the difference between binomial
-    proportions based on paired data", method 10: Wilson limits of both, with their correlation.
-    """
-    n = round(both + only_first + only_second + neither)
-    first, first_low, first_high = _wilson(min(both + only_first, n), n, confidence)
-    second, second_low, second_high = _wilson(min(both + only_second, n), n, confidence)
-    phi = _phi(both, only_first, only_second, neither)
-
-    def distance(of_first: float, of_second: float) -> float:
-        product = phi * math.prod((of_first, of_second))
-        return math.sqrt(max(0.0, of_first**2 - 2 * product + of_second**2))
-
-    value = first - second
-    low = value - distance(first - first_low, second_high - second)
-    high = value + distance(first_high - first, second - second_low)
-    return max(-1.0, low), min(1.0, high)
-
-
-_Table = tuple[float, float, float, float]
-"""How many images both got right, only the first, only the second, neither."""
-
-
-def _contingency_table(first: np.ndarray, second: np.ndarray) -> _Table:
-    """The table of two models; of several seeds the mean over all pairs of a seed of each."""
-    return (
-        float((first * second).sum()),
-        float((first * (1 - second)).sum()),
-        float(((1 - first) * second).sum()),
-        float(((1 - first) * (1 - second)).sum()),
-    )
-
-
-def _combined_limits(tables: Sequence[_Table], confidence: float) -> tuple[float, float, float]:
-    """Mean difference of the classes, and its limits."""
-    values = [(table[1] - table[2]) / sum(table) for table in tables]
-    limits = [paired_newcombe_interval(*table, confidence=confidence) for table in tables]
-    low, high = np.array(limits).T
-    return intervals.mover(np.array(values), low, high)
-
-
-def _level_at_zero(tables: Sequence[_Table], value: float) -> float:
-    """The two-sided level at which the limits of a difference touch zero."""
-    from scipy.optimize import brentq
-
-    if abs(value) < 1e-12:
-        return 1.0
-
-    def beyond_zero(confidence: float) -> float:
-        _, low, high = _combined_limits(tables, confidence)
-        return low if value > 0 else -high
-
-    highest, lowest = 1 - 1e-9, 1e-6
-    if beyond_zero(highest) > 0:
-        return 1 - highest
-    if beyond_zero(lowest) <= 0:
-        return 1.0
-    return float(1 - brentq(beyond_zero, lowest, highest))
-
-
-def _wilson(successes: float, n: int, confidence: float) -> tuple[float, float, float]:
-    """A proportion and its limits, which enclose it."""
-    low, high = intervals.wilson_limits(successes, n, confidence=confidence)
-    value = successes / n
-    return value, min(value, max(0.0, low)), max(value, min(1.0, high))
-
-
-def _phi(both: float, only_first: float, only_second: float, neither: float) -> float:
-    """Newcombe's correlation, corrected for continuity where it is positive; 0 at an empty edge."""
-    edges = (
-        (both + only_first)
-        * (only_second + neither)
-        * (both + only_second)
-        * (only_first + neither)
-    )
-    if edges == 0:
-        return 0.0
-    n = both + only_first + only_second + neither
-    excess = both * neither - only_first * only_second
-    corrected = max(excess - n / 2, 0.0) if excess > 0 else float(excess)
-    return corrected / math.sqrt(edges)
-
-
-def _mcnemar(only_first: float, only_second: float) -> float:
-    from statsmodels.stats.contingency_tables import mcnemar
-
-    if only_first + only_second == 0:
-        return 1.0
-    return min(1.0, float(mcnemar([[0, only_first], [only_second, 0]], exact=True).pvalue))
-
-
-def _permutation(difference: np.ndarray) -> float:
-    """Two-sided p value of a sum of differences, if the two models could change places."""
-    from scipy.stats import permutation_test
-
-    differing = difference[difference != 0]
-    if len(differing) < 2:  # one image may as well have fallen to the other
-        return 1.0
-    found = permutation_test(
-        (differing, np.zeros(len(differing))),
-        lambda first, second, axis: np.sum(first - second, axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=PERMUTATIONS,
-        rng=np.random.default_rng(0),
-    )
-    return float(found.pvalue)

@@ -8,6 +8,7 @@ is reported too. OpenCV is imported when called.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 import numpy as np
@@ -32,40 +33,42 @@ def pointing_game_metrics(
     foregrounds: Iterable[np.ndarray],
     *,
     class_names: Iterable[str],
+    group: Iterable[object] | None = None,
 ) -> dict[str, Estimate]:
     """Fraction of the images whose highest point is a hit, in all and by class, and by chance.
 
     Images whose mask has no valid pixel are left out; empty where none is left. Intervals are
-    Wilson's; chance has none, since it is computed and not measured. n is the number of images.
+    Wilson's; chance has none, since it is computed and not measured. n is the number of groups.
     Shapes: N of (H, W) each, of one size for an image: maps finite, high on defects; masks nonzero
-    on defects; valid false on padding; foregrounds nonzero on the part; class_names N of str.
+    on defects; valid false on padding; foregrounds nonzero on the part; class_names N of str; group
+    N of names or numbers, without which each image stands for itself.
     """
-    hits: dict[str, list[bool]] = {}
-    chances = []
+    found = []
     images = zip(maps, masks, valid, foregrounds, class_names, strict=True)
-    for anomaly_map, mask, kept, part, name in images:
+    groups = itertools.count() if group is None else group
+    for (anomaly_map, mask, kept, part, name), of_image in zip(images, groups, strict=False):
         truth = (np.asarray(mask) != 0) & (np.asarray(kept) != 0)
         if not truth.any():
             continue
         tolerance_px = tolerance_px_of(truth.shape[0])
-        hits.setdefault(name, []).append(
-            distance_to_defect_px(anomaly_map, truth, kept) <= tolerance_px
-        )
-        chances.append(chance_level(truth, kept, part, tolerance_px=tolerance_px))
-    if not chances:
+        is_hit = distance_to_defect_px(anomaly_map, truth, kept) <= tolerance_px
+        chance = chance_level(truth, kept, part, tolerance_px=tolerance_px)
+        found.append((is_hit, chance, name, of_image))
+    if not found:
         return {}
-    every = [hit for of_class in hits.values() for hit in of_class]
-    chance = Estimate(float(np.mean(chances)), None, None, len(chances))
-    return {
-        names.POINTING_GAME: intervals.proportion(sum(every), len(every)),
-        names.POINTING_CHANCE: chance,
-        **{
-            names.class_metric(names.POINTING_GAME, name): intervals.proportion(
-                sum(of_class), len(of_class)
-            )
-            for name, of_class in hits.items()
-        },
+    hit, chances, class_name, number = map(np.array, zip(*found, strict=True))
+    metrics = {
+        names.POINTING_GAME: intervals.proportion(int(hit.sum()), len(hit), group=number),
+        names.POINTING_CHANCE: Estimate(
+            float(np.mean(chances)), None, None, intervals.num_groups(number)
+        ),
     }
+    for name in dict.fromkeys(class_name.tolist()):
+        rows = class_name == name
+        metrics[names.class_metric(names.POINTING_GAME, name)] = intervals.proportion(
+            int(hit[rows].sum()), int(rows.sum()), group=number[rows]
+        )
+    return metrics
 
 
 def tolerance_px_of(height_px: int) -> float:

@@ -4,13 +4,14 @@ Each pixel has one class, 0 where nothing is wrong. Overlap is IoU, TP / (TP + F
 2 TP / (2 TP + FP + FN). Global: over the pixels of all images together, so a false positive on any
 image counts; these are scikit-learn's `jaccard_score` and `f1_score`. Samplewise: the mean over the
 images whose mask has the class. Binary: of any defect, whichever class is predicted. Intervals draw
-whole images, one fewer of each class than there are, since classes are small.
+whole images, those of one group and class together, one group fewer of each class than there are,
+since classes are small.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,10 +26,10 @@ _NUM_GLOBAL = 2
 """So many of each four overlaps are global, the others samplewise."""
 
 _MIN_IMAGES = 2
-"""Images for an interval: one, drawn again and again, does not vary."""
+"""Groups for an interval: one, drawn again and again, does not vary."""
 
 Fold = tuple[np.ndarray, Sequence[str] | np.ndarray]
-"""Confusion matrices (N, C, C) of the images of a fold, and their identities (N,), as SHA-256."""
+"""Confusion matrices (N, C, C) of the images of a fold, and their groups (N,); SHA-256 if alone."""
 
 
 def segmentation_metrics(
@@ -38,13 +39,16 @@ def segmentation_metrics(
     *,
     classes: Sequence[str],
     seed: int = 0,
+    group: np.ndarray | None = None,
 ) -> dict[str, Estimate]:
     """All metrics of a run that segments: of images, of maps and of masks; keys have no stage.
 
     A defect whose mask is not known counts for the metrics of images alone. Where the run gives no
     probabilities it has a single defect class, and so have all masks.
-    Shapes: true masks N of (H, W), class indices; valid (N, H, W) bool, false on padding.
+    Shapes: true masks N of (H, W), class indices; valid (N, H, W) bool, false on padding; group
+    (N,).
     """
+    group = intervals.group_numbers(group, len(predictions.label))
     assert predictions.predicted_mask is not None
     assert predictions.anomaly_map is not None
     is_defect = predictions.label != GOOD_LABEL
@@ -55,6 +59,7 @@ def segmentation_metrics(
         class_names=np.array(classes)[predictions.label],
         target_fpr=DEFAULT_TARGET_FPR,
         seed=seed,
+        group=group,
     )
     if predictions.probabilities is not None:
         metrics |= classification_metrics(
@@ -64,6 +69,7 @@ def segmentation_metrics(
             predicted_label=predictions.predicted_label,
             score=predictions.score,
             seed=seed,
+            group=group,
         )
     else:
         classes = (classes[GOOD_LABEL], DEFECT)
@@ -76,8 +82,8 @@ def segmentation_metrics(
     counts = count_pixels(predictions.anomaly_map[known], masks, valid[known])
     return (
         metrics
-        | overlap_metrics(matrices, classes=classes, seed=seed)
-        | localization_metrics(counts, seed=seed)
+        | overlap_metrics(matrices, classes=classes, seed=seed, group=group[known])
+        | localization_metrics(counts, seed=seed, group=group[known])
     )
 
 
@@ -102,24 +108,28 @@ def pixel_confusion_matrices(
 
 
 def overlap_metrics(
-    matrices: np.ndarray, *, classes: Sequence[str], seed: int = 0
+    matrices: np.ndarray,
+    *,
+    classes: Sequence[str],
+    seed: int = 0,
+    group: np.ndarray | None = None,
 ) -> dict[str, Estimate]:
     """Overlap, hit rate and pixel FPR of one set of images, each with its 95% interval.
 
     Means are over the defect classes that some mask has, the background never among them.
     `defect_hit_rate` is the fraction of images with a mask on which any predicted pixel lies;
     `pixel_fpr` the mean fraction of a good image that is predicted as a defect. A metric that is
-    undefined is absent. n is the number of all images for global metrics, else of those that it is
-    a mean over: images with the class, with a mask, good ones. Intervals are a bootstrap over
-    images, each defect class and the good ones keeping their numbers; that of `defect_hit_rate` is
-    Wilson's. There is none where one class of a metric has fewer than two images or all draws
-    agree. An empty mask means a good image: leave out defects without a mask
+    undefined is absent. n is the number of all groups for global metrics, else of those whose
+    images it is a mean over: images with the class, with a mask, good ones. Intervals are a
+    bootstrap over groups, each defect class and the good ones keeping their numbers; that of
+    `defect_hit_rate` is Wilson's. There is none where one class of a metric has fewer than two
+    groups or all draws agree. An empty mask means a good image: leave out defects without a mask
     (`pixel_counts.rows_with_known_mask`).
-    Shapes: matrices (N, C, C) of `pixel_confusion_matrices`; classes C names, that of good first.
+    Shapes: matrices (N, C, C) of `pixel_confusion_matrices`; classes C names, that of good first;
+    group (N,), without which each image stands for itself.
     """
-    return pooled_overlap_metrics(
-        [[(matrices, np.arange(len(matrices)))]], classes=classes, seed=seed
-    )
+    group = intervals.group_numbers(group, len(matrices))
+    return pooled_overlap_metrics([[(matrices, group)]], classes=classes, seed=seed)
 
 
 def pooled_overlap_metrics(
@@ -127,25 +137,21 @@ def pooled_overlap_metrics(
 ) -> dict[str, Estimate]:
     """Metrics of cross validation: folds of one seed are pooled, then the mean over seeds is taken.
 
-    The folds of a seed test each image once. The bootstrap draws images: the same one as often in
-    every seed, so that more seeds do not make more of them; n counts distinct ones. An image has
-    the same mask in every seed. Otherwise as `overlap_metrics`.
+    The folds of a seed test each image once. The bootstrap draws groups: the same one as often in
+    every seed, so that more seeds do not make more of them. Otherwise as `overlap_metrics`.
     """
     pooled = [zip(*folds, strict=True) for folds in folds_of_seeds if folds]
     seeds = [tuple(np.concatenate(parts) for parts in of_seed) for of_seed in pooled]
-    areas = [PixelAreas.of(matrices) for matrices, identity in seeds if len(identity)]
+    areas = [PixelAreas.of(matrices) for matrices, group in seeds if len(group)]
     if not areas:
         return {}
-    identities = [identity for _, identity in seeds if len(identity)]
-    _, first, position = np.unique(
-        np.concatenate(identities), return_index=True, return_inverse=True
-    )
-    truth = np.concatenate([of_seed.truth for of_seed in areas])[first]
-    drawn = bootstrap.stratified_weights(strata(truth), seed=seed, rescaled=True)[:, position]
-    weights = np.split(drawn, np.cumsum([len(of_seed) for of_seed in identities])[:-1], axis=1)
+    groups = [group for _, group in seeds if len(group)]
+    of_seeds = [strata(of_seed.truth) for of_seed in areas]
+    weights = bootstrap.clustered_weights(groups, of_seeds, seed=seed, rescaled=True)
+    group = np.concatenate(groups)
     return {
-        **_overlap_estimates(areas, weights, truth, classes),
-        **_detection_estimates(areas, weights, truth),
+        **_overlap_estimates(areas, weights, group, classes),
+        **_detection_estimates(areas, weights, group),
     }
 
 
@@ -188,14 +194,20 @@ def iou_and_dice(hit: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> n
 def _overlap_estimates(
     areas: Sequence[PixelAreas],
     weights: Sequence[np.ndarray],
-    truth: np.ndarray,
+    group: np.ndarray,
     classes: Sequence[str],
 ) -> dict[str, Estimate]:
-    """IoU and Dice: means over classes, of any defect, then class by class."""
+    """IoU and Dice: means over classes, of any defect, then class by class.
+
+    Shapes: group (N,), of the images of all seeds.
+    """
     value, drawn = (_mean_of_seeds(_overlaps, areas, rows) for rows in (_once(areas), weights))
-    with_class = (truth > 0).sum(axis=0)
-    fewest = np.append(with_class.min(where=with_class > 0, initial=len(truth)), with_class)
-    with_one = np.append(with_class[0], with_class)
+    has_class = np.concatenate([of_seed.truth for of_seed in areas]) > 0
+    total = intervals.num_groups(group)
+    of_classes = [group[rows] for rows in has_class.T]
+    with_class = np.array([intervals.num_groups(of_class) for of_class in of_classes])
+    fewest = np.append(with_class.min(where=with_class > 0, initial=total), with_class)
+    shown = [of_classes[0], *of_classes]
     keys = [
         names.MEAN_OVERLAPS,
         names.BINARY_OVERLAPS,
@@ -204,9 +216,9 @@ def _overlap_estimates(
     estimates = {}
     for column, of_column in enumerate(keys):
         for row, key in enumerate(of_column):
-            n = len(truth) if row < _NUM_GLOBAL else int(with_one[column])
             rows = drawn[row, :, column] if fewest[column] >= _MIN_IMAGES else None
-            estimates[key] = _estimate(float(value[row, 0, column]), rows, n)
+            found = _estimate(float(value[row, 0, column]), rows, shown[column])
+            estimates[key] = replace(found, n=total) if row < _NUM_GLOBAL else found
     return {key: found for key, found in estimates.items() if np.isfinite(found.value)}
 
 
@@ -224,19 +236,22 @@ def _overlaps(areas: PixelAreas, weights: np.ndarray) -> np.ndarray:
 
 
 def _detection_estimates(
-    areas: Sequence[PixelAreas], weights: Sequence[np.ndarray], truth: np.ndarray
+    areas: Sequence[PixelAreas], weights: Sequence[np.ndarray], group: np.ndarray
 ) -> dict[str, Estimate]:
     """Hit rate of defects and pixel FPR of good images, where there are such images."""
-    defects = int((truth[:, 0] > 0).sum())
-    good = len(truth) - defects
+    has_defect = np.concatenate([of_seed.truth[:, 0] for of_seed in areas]) > 0
     estimates = {}
-    if defects:
-        hit_rate = float(_mean_of_seeds(_hit_rate, areas, _once(areas))[0])
-        hits = min(hit_rate * defects, defects)
-        estimates[names.DEFECT_HIT_RATE] = intervals.proportion(hits, defects)
-    if good:
+    if has_defect.any():
+        defects = intervals.num_groups(group[has_defect])
+        hits = float(_mean_of_seeds(_hit_rate, areas, _once(areas))[0]) * defects
+        estimates[names.DEFECT_HIT_RATE] = intervals.proportion(
+            min(hits, defects), defects, group=group[has_defect]
+        )
+    if not has_defect.all():
         value = float(_mean_of_seeds(_pixel_fpr, areas, _once(areas))[0])
-        drawn = _mean_of_seeds(_pixel_fpr, areas, weights) if good >= _MIN_IMAGES else None
+        good = group[~has_defect]
+        enough = intervals.num_groups(good) >= _MIN_IMAGES
+        drawn = _mean_of_seeds(_pixel_fpr, areas, weights) if enough else None
         estimates[names.PIXEL_FPR] = _estimate(value, drawn, good)
     return estimates
 
@@ -270,6 +285,8 @@ def _mean_of_seeds(
     return bootstrap.mean_of_folds(of_seeds)
 
 
-def _estimate(value: float, drawn: np.ndarray | None, n: int) -> Estimate:
+def _estimate(value: float, drawn: np.ndarray | None, group: np.ndarray) -> Estimate:
+    """A metric with the limits of its resamples; `group` (N,) of the images that it stands on."""
     limits = None if drawn is None else bootstrap.percentile_limits(drawn)
-    return intervals.estimate(value, limits, n=n)
+    n = intervals.num_groups(group)
+    return intervals.estimate(value, bootstrap.widen(limits, value, group), n=n)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from capsule_inspection.metrics import names
@@ -31,6 +32,15 @@ def format_percent(value: float) -> str:
 def format_metric(name: str, value: float) -> str:
     """A value of a metric: three decimals; in percent where any useful model is close to 0."""
     return format_percent(value) if name == names.PIXEL_FPR else f"{value:.3f}"
+
+
+def format_per_hundred(fraction: float) -> str:
+    """How many of a hundred: `4`, `0.4`; never 0 or 100 unless it is exact."""
+    rounded = f"{math.floor(100 * fraction + 0.5)}"
+    is_exact = fraction in (0, 1) or rounded not in ("0", "100")
+    if is_exact:
+        return rounded
+    return f"{100 * fraction:.1g}" if fraction < 0.5 else "over 99"
 
 
 def format_rate(value: float) -> str:

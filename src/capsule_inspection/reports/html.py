@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: common style, embedded images, escaped text."""
+"""Self-contained HTML pages: one set of templates, embedded images, escaped text."""
 
 from __future__ import annotations
 
@@ -7,21 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from capsule_inspection.metrics.registry import metric_description, metric_label
+from capsule_inspection.reports import formatting
+
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-SHARED = Path(__file__).parent / "templates"
-"""Templates shared by several pages."""
+TEMPLATES = Path(__file__).parent / "templates"
+
+_WIDE_PX = 1200
+"""Images of this width or more take both columns of a page."""
 
 
 @dataclass(frozen=True)
 class EmbeddedImage:
-    """A PNG with its caption; `file` is its path relative to the page."""
+    """A PNG with its title and caption; `file` is its path relative to the page."""
 
     file: str
-    caption: str
+    title: str
     content: bytes
-    guidance: str = ""
+    caption: str = ""
+    section: str = ""
 
     @property
     def width_px(self) -> int:
@@ -29,18 +35,43 @@ class EmbeddedImage:
         return int.from_bytes(self.content[16:20], "big")
 
     @property
+    def height_px(self) -> int:
+        """Its height, from the PNG header."""
+        return int.from_bytes(self.content[20:24], "big")
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether it takes both columns of the page."""
+        return self.width_px >= _WIDE_PX
+
+    @property
     def base64(self) -> str:
         return base64.b64encode(self.content).decode("ascii")
 
 
-def environment(*folders: Path, autoescape: bool = True) -> Environment:
-    """Jinja2 templates of these folders and the shared ones; an undefined name is an error."""
+def environment(*, autoescape: bool = True) -> Environment:
+    """Jinja2 templates of the pages; an undefined name is an error.
+
+    The functions of `formatting` are filters and functions. So are `metric_label`,
+    `metric_description`, and `sentences`, which lists the lines of a macro's text.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    return Environment(
-        loader=FileSystemLoader([*folders, SHARED]),
+    found = Environment(
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=autoescape,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    functions = {k: f for k, f in vars(formatting).items() if k.startswith("format_")}
+    functions |= {of.__name__: of for of in (metric_label, metric_description)}
+    functions["sentences"] = _split_lines
+    found.filters |= functions
+    found.globals |= functions
+    return found
+
+
+def _split_lines(text: str) -> list[str]:
+    """The lines that are not empty; escaped text stays marked as escaped."""
+    return [line.strip() for line in text.splitlines() if line.strip()]

@@ -173,4 +173,5 @@ def pointing_metrics(
         (cache.valid([number])[0] for number in numbers),
         (cache.foregrounds[number] for number in numbers),
         class_names=(data.index.classes[label] for label in data.labels[numbers]),
+        group=data.groups[numbers],
     )

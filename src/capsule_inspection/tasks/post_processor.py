@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 from capsule_inspection.metrics.mask_postprocessing import Region
+from capsule_inspection.metrics.thresholds import Threshold
+from capsule_inspection.types import ConfigurationError
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,9 +20,10 @@ class Prediction:
     """What a model predicts for one image, at the size of the crop.
 
     `label` counts the classes of the post-processor, 0 for good. `score` is high for defects; above
-    `threshold` an image is rejected, None where the probabilities decide. Shapes: probabilities
-    (C,) float64, None where the model does not name defects; anomaly_map (H, W) float16, high on
-    defects, and predicted_mask (H, W) uint8, 0 or a class, None where a task has none.
+    `threshold` an image is rejected, None where the most probable class decides. Shapes:
+    probabilities (C,) float64, None where the model does not name defects; anomaly_map (H, W)
+    float16, high on defects, and predicted_mask (H, W) uint8, 0 or a class, None where a task has
+    none.
     """
 
     label: int
@@ -44,6 +47,13 @@ class PostProcessor(ABC):
         Shapes: outputs those of the task's inference model without the batch's axis; valid (H, W)
         bool, false on padding.
         """
+
+    def with_threshold(self, threshold: Threshold) -> PostProcessor:
+        """The same with another threshold. Raises ConfigurationError where none can be set."""
+        raise ConfigurationError(
+            f"threshold={threshold.value}: the decision of this model has no threshold that can be "
+            "set. Remove it."
+        )
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

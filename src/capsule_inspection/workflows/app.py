@@ -19,8 +19,8 @@ from omegaconf import DictConfig
 from capsule_inspection.inference.embeddings import TrainingEmbeddings, load_embeddings
 from capsule_inspection.inference.predictions import Visualization
 from capsule_inspection.inference.predictor import ALL, Predictor
-from capsule_inspection.reports.gallery.prediction_html import details_html, headline_html
-from capsule_inspection.reports.plots.prediction_overlay import draw_prediction
+from capsule_inspection.reports.gallery.page import prediction_html
+from capsule_inspection.reports.plots.overlays import compose
 from capsule_inspection.reports.run.files import read_record
 from capsule_inspection.types import ConfigurationError, RunError, RunFiles
 from capsule_inspection.workflows.load_run import choose_runtime, load_predictor
@@ -41,7 +41,7 @@ _CSS = """
 .headline { font-size: 1.4rem; font-weight: 700; margin: 0 0 .5rem; overflow-wrap: anywhere; }
 .headline.bad { color: #b3261e; }
 .headline.good { color: #1b5e20; }
-.headline.none { color: #8a5a00; }
+.headline.near, .headline.none { color: #8a5a00; }
 .facts td { padding: .2rem .6rem !important; vertical-align: top; overflow-wrap: anywhere; }
 .facts td:first-child { white-space: nowrap; }
 .warning { color: #8a5a00; font-weight: 600; }
@@ -72,7 +72,9 @@ def build_page(config: DictConfig) -> gr.Blocks:
     gradio = _import_gradio()
     path = Path(config.run) if config.run else find_latest_run(OUTPUTS)
     runtime = choose_runtime(path, config.trainer)
-    predictor = load_predictor(path, runtime, max_pixels=config.max_pixels)
+    predictor = load_predictor(
+        path, runtime, max_pixels=config.max_pixels, threshold=config.threshold.value
+    )
     embeddings = None
     if config.neighbours and (path / RunFiles.EMBEDDINGS).is_file():
         embeddings = load_embeddings(path / RunFiles.EMBEDDINGS)
@@ -160,20 +162,22 @@ def build_predict(
                 similar = [] if vectors is None else embeddings.nearest(vectors[0], count)
         captioned = [(of.picture, f"{of.class_name}, {of.similarity:.0%} alike") for of in similar]
         row = {**predicted.prediction.as_row(), "path": Path(upload).name}
-        text = headline_html(row) + details_html(row)
+        text = prediction_html(row, predictor.metadata.task)
         return text, _draw_overlay(predicted.visualization), captioned
 
     return predict
 
 
 def _draw_overlay(drawn: Visualization | None) -> np.ndarray | None:
-    import cv2
-
     if drawn is None:
         return None
-    overlay = draw_prediction(drawn.image, heat=drawn.heatmap, mask=drawn.mask)
-    scale = max(1, -(-_MIN_WIDTH_PX // overlay.shape[1]))
-    return cv2.resize(overlay, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    return compose(
+        drawn.image,
+        heat=drawn.heatmap,
+        mask=drawn.mask,
+        outlines=() if drawn.mask is None else (drawn.mask,),
+        width_px=max(_MIN_WIDTH_PX, drawn.image.shape[1]),
+    )
 
 
 def _lay_out(

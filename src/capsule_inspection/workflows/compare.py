@@ -10,8 +10,10 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from capsule_inspection.config.decisions import read_costs
 from capsule_inspection.config.sweeps import read_job
 from capsule_inspection.reports.comparison.console import print_comparison
+from capsule_inspection.reports.comparison.pairs import DecisionSettings
 from capsule_inspection.reports.comparison.report import (
     PAGE,
     compare,
@@ -19,7 +21,7 @@ from capsule_inspection.reports.comparison.report import (
     write_comparison,
 )
 from capsule_inspection.reports.run.run_folder import RunFolder
-from capsule_inspection.types import RunError, RunFiles, SweepFiles
+from capsule_inspection.types import Costs, RunError, RunFiles, SweepFiles
 from capsule_inspection.workflows.record import FINISHED, require_empty_folder
 
 log = logging.getLogger(__name__)
@@ -34,19 +36,23 @@ def compare_runs(config: DictConfig) -> None:
     output = Path(HydraConfig.get().runtime.output_dir)
     require_empty_folder(output)
     runs, failures = _read_runs([name for name in dict.fromkeys(config.runs) if name])
-    comparison = compare(runs, reference=config.reference, failures=failures)
+    settings = DecisionSettings(config.compare.primary, config.compare.margin, read_costs(config))
+    comparison = compare(runs, reference=config.reference, settings=settings, failures=failures)
     page = write_comparison(comparison, output)
     print_comparison(comparison)
     log.info("Comparison: %s", page)
 
 
 def report_sweep(folder: Path) -> None:
-    """Compare the finished jobs of a sweep, into its folder; a former report is replaced."""
+    """Compare the finished jobs of a sweep, into its folder; a former report is replaced.
+
+    What decides is set in the configuration of the sweep, as its first finished job recorded it.
+    """
     runs, failures = read_jobs(folder)
     if not runs:
         log.warning("%s: no job has finished, so there is nothing to compare.", folder)
         return
-    comparison = compare(runs, failures=failures)
+    comparison = compare(runs, settings=_settings_of(runs[0]), failures=failures)
     with tempfile.TemporaryDirectory(prefix=".comparison.", dir=folder) as temporary:
         write_comparison(comparison, Path(temporary) / SweepFiles.COMPARISON)
         target = folder / SweepFiles.COMPARISON
@@ -72,6 +78,17 @@ def read_jobs(folder: Path) -> tuple[list[RunFolder], list[str]]:
         except RunError as error:
             failures.append(f"{job.name}: {error}".strip())
     return runs, failures
+
+
+def _settings_of(run: RunFolder) -> DecisionSettings:
+    """The settings of a comparison in the configuration of a training."""
+    stored = run.settings
+    missed, rejected = stored.get("cost.false_negative"), stored.get("cost.false_positive")
+    costs = None
+    if missed is not None and rejected is not None:
+        costs = Costs(missed, rejected, stored.get("cost.defect_rate"))
+    margin = stored.get("compare.margin", DecisionSettings.margin)
+    return DecisionSettings(stored.get("compare.primary"), margin, costs)
 
 
 def _is_run(folder: Path) -> bool:

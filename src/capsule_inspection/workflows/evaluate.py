@@ -40,7 +40,7 @@ from capsule_inspection.types import (
     RunFiles,
 )
 from capsule_inspection.workflows import dataset, factory, hardware, run_files
-from capsule_inspection.workflows.load_run import load_run
+from capsule_inspection.workflows.load_run import load_run, with_threshold
 from capsule_inspection.workflows.record import (
     FAILED,
     FINISHED,
@@ -155,7 +155,9 @@ def evaluate(config: DictConfig) -> None:
     runtime = hardware.prepare_network(
         runtime, loaded.network, channels_last=config.trainer.channels_last
     )
-    predictor = loaded.predictor(runtime)
+    predictor = with_threshold(loaded.predictor(runtime), config.threshold.value)
+    if config.threshold.value is not None:
+        record = {**record, THRESHOLD: predictor.metadata.post_processing}
     data = factory.build_data_module(stored, index, cache, loaded.network, runtime)
     images = hashes_of_split(data, config.subset)
     if not images:

@@ -11,16 +11,18 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
+from capsule_inspection.config.decisions import check_threshold
 from capsule_inspection.config.existing_run import check_no_evaluation, load_stored
 from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
 from capsule_inspection.inference.exported import is_exported, open_exported
 from capsule_inspection.inference.metadata import ModelMetadata
 from capsule_inspection.inference.predictor import Predictor
 from capsule_inspection.inference.torch_backend import TorchBackend
+from capsule_inspection.metrics.thresholds import GIVEN, Threshold
 from capsule_inspection.models.base import Model
 from capsule_inspection.reports.run.files import read_record
 from capsule_inspection.tasks.adapter import get_task
-from capsule_inspection.types import ConfigurationError, RunError, RunFiles
+from capsule_inspection.types import ARGMAX, ConfigurationError, RunError, RunFiles
 from capsule_inspection.workflows import factory, hardware
 from capsule_inspection.workflows.dataset import uses_tiling
 from capsule_inspection.workflows.hardware import RuntimeConfig
@@ -170,12 +172,17 @@ def choose_runtime(path: Path, trainer: DictConfig) -> RuntimeConfig:
 
 
 def load_predictor(
-    path: Path, runtime: RuntimeConfig, *, max_pixels: int | None = None
+    path: Path,
+    runtime: RuntimeConfig,
+    *,
+    max_pixels: int | None = None,
+    threshold: float | str | None = None,
 ) -> Predictor:
     """A finished run or an exported file, ready to predict images.
 
-    `max_pixels` of an image are those of the training where it is None. Raises RunError where the
-    run or the file cannot be used.
+    `max_pixels` of an image and the `threshold` (a number or argmax) are those of the training
+    where they are None. Raises RunError where the run or the file cannot be used,
+    ConfigurationError where its decision has no such threshold.
     """
     hardware.apply_runtime(runtime, exact=runtime.precision == hardware.FLOAT32)
     if _holds_export(path):
@@ -183,9 +190,24 @@ def load_predictor(
     else:
         require_finished(path)
         predictor = load_run(path).predictor(runtime)
-    if max_pixels is None:
+    if max_pixels is not None:
+        metadata = replace(predictor.metadata, max_pixels=max_pixels)
+        predictor = Predictor(metadata, predictor.backend)
+    return with_threshold(predictor, threshold)
+
+
+def with_threshold(predictor: Predictor, value: float | str | None) -> Predictor:
+    """The predictor with another threshold, a number or argmax; unchanged where it is None.
+
+    Raises ConfigurationError where the decision of the model has no such threshold.
+    """
+    if value is None:
         return predictor
-    return Predictor(replace(predictor.metadata, max_pixels=max_pixels), predictor.backend)
+    check_threshold(value, task=predictor.metadata.task)
+    given = Threshold(None, ARGMAX) if value == ARGMAX else Threshold(float(value), GIVEN)
+    post_processor = predictor.post_processor.with_threshold(given)
+    metadata = replace(predictor.metadata, post_processing=post_processor.state_dict())
+    return Predictor(metadata, predictor.backend)
 
 
 def _holds_export(path: Path) -> bool:

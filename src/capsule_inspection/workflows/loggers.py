@@ -142,7 +142,7 @@ class PredictedMasks(Callback):
             self._log(trainer, pl_module)
 
     def _log(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        from capsule_inspection.reports.plots.overlays import overlay
+        from capsule_inspection.reports.plots.overlays import compose
 
         assert isinstance(module, PredictsMasks)
         raw = self.data.dataset.__getitems__([SampleRef(row, 0) for row in self.rows])
@@ -151,7 +151,7 @@ class PredictedMasks(Callback):
         predicted = module.predict_masks(batch["image"]).cpu().numpy()
         target = module.target_masks(batch["mask"]).cpu().numpy()
         drawn = [
-            overlay(image, mask, target=outline)
+            compose(image, mask=mask, outlines=(outline,), width_px=image.shape[1])
             for image, mask, outline in zip(raw["image"].numpy(), predicted, target, strict=True)
         ]
         for writer in summary_writers(trainer.loggers):

@@ -45,7 +45,9 @@ def predict(config: DictConfig) -> None:
     runtime = choose_runtime(run, config.trainer)
     if config.trainer.threads == "auto" and len(paths) > 1:
         runtime = replace(runtime, threads=backend_threads(runtime.threads))
-    predictor = load_predictor(run, runtime, max_pixels=config.max_pixels)
+    predictor = load_predictor(
+        run, runtime, max_pixels=config.max_pixels, threshold=config.threshold.value
+    )
     output = Path(HydraConfig.get().runtime.output_dir)
     settings = _fixed_settings(predictor, config, precision=runtime.precision)
     with PredictionFolder(output, made_by=settings) as results:
@@ -93,6 +95,7 @@ def _fixed_settings(predictor: Predictor, config: DictConfig, *, precision: str)
         "checkpoint": metadata.run.get("checkpoint_sha256"),
         "backend": predictor.backend.name,
         "precision": precision,
+        "threshold": config.threshold.value,
         "overlays": config.overlays,
         "explain": config.explain,
     }
@@ -123,10 +126,18 @@ def build_rows(
 
 
 def _write_overlay(output: Path, drawn: Visualization, stem: str, number: int) -> str:
-    from capsule_inspection.reports.plots.prediction_overlay import draw_prediction, write_png
+    from capsule_inspection.reports.plots.overlays import compose, write_png
 
     name = f"{prediction_folder.OVERLAYS}/{number:06d}_{safe_name(stem)[:_MAX_STEM]}.png"
-    write_png(output / name, draw_prediction(drawn.image, heat=drawn.heatmap, mask=drawn.mask))
+    outlines = () if drawn.mask is None else (drawn.mask,)
+    pixels = compose(
+        drawn.image,
+        heat=drawn.heatmap,
+        mask=drawn.mask,
+        outlines=outlines,
+        width_px=drawn.image.shape[1],
+    )
+    write_png(output / name, pixels)
     return name
 
 
@@ -134,8 +145,8 @@ def _report(output: Path, predictor: Predictor, rows: Sequence[Row], config: Dic
     """Write the gallery, log a summary. Raises DataError where images cannot be read."""
     from capsule_inspection.reports.gallery.page import write_gallery
 
-    counts = _count(rows)
     metadata = predictor.metadata
+    counts = _count(rows, metadata.task)
     about = {
         "title": f"{metadata.model}: {counts['images']} images",
         "task": metadata.task,
@@ -149,11 +160,9 @@ def _report(output: Path, predictor: Predictor, rows: Sequence[Row], config: Dic
     }
     page = write_gallery(output, rows, about=about)
     log.info(
-        "%d images: %d with a defect, %d good, %d unlike the training images.",
-        counts["images"],
-        counts["defects"],
-        counts["good"],
-        counts["unlike"],
+        "%d images: %d with a defect, %d good; %d near the threshold, %d unlike the training "
+        "images.",
+        *(counts[name] for name in ("images", "defects", "good", "near", "unlike")),
     )
     if predictor.ood_detector is None:
         log.warning(
@@ -173,8 +182,10 @@ def _report(output: Path, predictor: Predictor, rows: Sequence[Row], config: Dic
         )
 
 
-def _count(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+def _count(rows: Sequence[Mapping[str, Any]], task: str) -> dict[str, int]:
     """Number of images of each result."""
+    from capsule_inspection.reports.gallery.page import is_near_threshold
+
     found = Counter(
         "errors" if row["status"] == ERROR else "defects" if row["is_defect"] else "good"
         for row in rows
@@ -182,5 +193,6 @@ def _count(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return {
         "images": len(rows),
         **{key: found[key] for key in ("defects", "good", "errors")},
+        "near": sum(is_near_threshold(row, task) for row in rows),
         "unlike": sum(bool(row.get("ood_warnings")) for row in rows),
     }

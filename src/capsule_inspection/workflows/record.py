@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 
 from capsule_inspection.files import atomic_write_text
 from capsule_inspection.reports.run.files import read_record
@@ -76,7 +78,7 @@ class RunRecord:
             "finished": None,
             "attempts": 1,
             "seed": seed,
-            "command": sys.argv,
+            "command": repeat_arguments(),
         }
         record = cls(folder, values)
         record._acquire()
@@ -91,6 +93,7 @@ class RunRecord:
         """
         record = cls(folder, read_record(folder))
         record._acquire()
+        record.values["command"] = [*record.values.get("command", []), *changed_settings()]
         record.values["attempts"] += 1
         record.values |= {"status": RUNNING, "finished": None}
         record.values.pop("error", None)
@@ -126,6 +129,28 @@ def write_record(folder: Path, values: dict[str, Any]) -> None:
     """Write run.json."""
     text = json.dumps(values, indent=2, ensure_ascii=False, default=str)
     atomic_write_text(folder / RunFiles.RECORD, text + "\n")
+
+
+def repeat_arguments() -> list[str]:
+    """The script and the settings that repeat this training alone, in a new folder.
+
+    Of a job in a sweep they are its own settings.
+    """
+    if not HydraConfig.initialized():
+        return sys.argv
+    # A launcher may start the jobs of a sweep with a script of its own.
+    script = sys.argv[0] if Path(sys.argv[0]).name == "train.py" else "train.py"
+    config = HydraConfig.get()
+    # An experiment may be a sweep without -m.
+    alone = ["hydra.mode=RUN"] if config.mode == RunMode.MULTIRUN else []
+    return [script, *config.overrides.task, *alone]
+
+
+def changed_settings() -> list[str]:
+    """The settings that this command gives a run that it resumes; a sweep gives its jobs none."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode == RunMode.MULTIRUN:
+        return []
+    return [one for one in HydraConfig.get().overrides.task if not one.startswith("resume=")]
 
 
 def require_empty_folder(output: Path) -> None:

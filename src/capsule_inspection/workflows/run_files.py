@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,19 +37,37 @@ def write_predictions(
     """predictions.csv: a row for each image of each stage."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    columns = ["index", "path", "sha256", "split", "fold", "label", "predicted_label", "score"]
-    columns.append("threshold")
+    columns = ["index", "path", "sha256", "group", "split", "fold", "label", "predicted_label"]
+    columns += ["score", "threshold"]
     if all(found.probabilities is not None for found in predictions.values()):
         columns += [f"p_{name}" for name in index.classes]
     if all(found.overlap is not None for found in predictions.values()):
         columns += ["dice", "iou"]
     writer.writerow(columns)
+    group_names = _group_names(index)
     for stage, of_stage in predictions.items():
         for row in range(len(of_stage.index)):
             writer.writerow(
-                _prediction_row(index, of_stage, row, classes=classes, split=stage, fold=fold)
+                _prediction_row(
+                    index,
+                    of_stage,
+                    row,
+                    classes=classes,
+                    group=group_names[of_stage.index[row]],
+                    split=stage,
+                    fold=fold,
+                )
             )
     atomic_write_text(folder / RunFiles.PREDICTIONS, text.getvalue())
+
+
+def _group_names(index: DataIndex) -> list[str]:
+    """The group of each image; "" of one that stands alone, named after its content."""
+    sizes = Counter(sample.group for sample in index.samples)
+    return [
+        "" if sizes[sample.group] == 1 and sample.sha256.startswith(sample.group) else sample.group
+        for sample in index.samples
+    ]
 
 
 def _prediction_row(
@@ -63,6 +82,7 @@ def _prediction_row(
         number,
         sample.path,
         sample.sha256,
+        columns["group"],
         columns["split"],
         "" if columns["fold"] is None else columns["fold"],
         index.classes[sample.label],

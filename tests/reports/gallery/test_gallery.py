@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 from sample_predictions import CLASSES, HOSTILE, about, row, segmented
 
-from capsule_inspection.reports.gallery.page import MAX_TABLE_ROWS, write_gallery
-from capsule_inspection.reports.gallery.prediction_html import details_html, headline_html
-from capsule_inspection.reports.gallery.text import TASKS, summarize, warn
+from capsule_inspection.reports.gallery.page import (
+    MAX_TABLE_ROWS,
+    is_near_threshold,
+    prediction_html,
+    write_gallery,
+)
 from capsule_inspection.reports.plots.overlays import colours_of
 
-OWN_SCRIPTS = 3
+OWN_SCRIPTS = 4
 
 
 def page_of(folder: Path, rows: Sequence[Any], task: str = "classification", **changed: Any) -> str:
@@ -72,7 +75,7 @@ def test_page_is_self_contained_and_explains_heat_where_there_is_any(tmp_path):
         assert legend or "Colours of the classes" not in page
         assert not any(word in page for word in ("http", "fetch(", "@import"))
         sources = re.findall(r"(?:src|href)=\"([^\"]{0,30})", page)
-        assert all(source.startswith("data:") for source in sources)
+        assert all(source.startswith(("data:", "#")) for source in sources)
 
 
 def test_summary_stands_first_and_nan_becomes_none(tmp_path):
@@ -122,36 +125,85 @@ def test_former_page_stays_where_rows_fail(tmp_path):
 # --- texts
 
 
-def counts(images: int, defects: int = 0, errors: int = 0, unlike: int = 0) -> dict[str, int]:
-    good = images - defects - errors
-    return {"images": images, "defects": defects, "good": good, "errors": errors, "unlike": unlike}
+def summary_of(folder: Path, images: int, **counted: int) -> str:
+    counts = {"images": images, "defects": 0, "good": 0, "near": 0, "unlike": 0, "errors": 0}
+    page = page_of(folder, [], counts=counts | counted)
+    verdict = page[page.index('<section class="verdict') : page.index("</section>")]
+    return " ".join(re.sub(r"<[^>]*>", " ", verdict).split())
 
 
 @pytest.mark.parametrize(
-    ("counted", "expected"),
+    ("images", "counted", "expected"),
     [
-        (counts(210, 12, errors=1, unlike=3), "12 of 210 images show a defect, 1 could not be "
-         "read, 3 look unlike the training images."),
-        (counts(10_000, 1, unlike=1), "1 of 10,000 images shows a defect, 1 looks unlike the "
-         "training images."),
-        (counts(5), "None of 5 images shows a defect."),
-        (counts(1, 1), "1 of 1 image shows a defect."),
-        (counts(3, errors=3), "None of 3 images could be read."),
-        (counts(0), "There are no images here."),
+        (210, {"defects": 12, "errors": 1, "unlike": 3}, "12 of 210 images show a defect, 1 could "
+         "not be read, 3 look unlike the training images."),
+        (10_000, {"defects": 1, "unlike": 1}, "1 of 10,000 images shows a defect, 1 looks unlike "
+         "the training images."),
+        (9, {"defects": 2, "near": 1}, "2 of 9 images show a defect, 1 is near the threshold."),
+        (5, {}, "None of 5 images shows a defect."),
+        (1, {"defects": 1}, "1 of 1 image shows a defect."),
+        (3, {"errors": 3}, "None of 3 images could be read."),
+        (0, {}, "There are no images here."),
     ],
 )  # fmt: skip
-def test_summary_is_one_sentence(counted, expected):
-    assert summarize(counted) == expected
+def test_summary_is_one_sentence_with_warnings_of_what_happened(
+    tmp_path, images, counted, expected
+):
+    summary = summary_of(tmp_path, images, **counted)
+    assert summary.startswith(expected)
+    assert ("not inspected" in summary) == ("errors" in counted)
+    assert ("check these yourself" in summary) == ("unlike" in counted)
 
 
-def test_warnings_are_of_what_happened_and_every_task_is_explained():
-    assert warn(counts(5, 2)) == []
-    assert "not inspected" in " ".join(warn(counts(5, errors=1)))
-    assert "check these yourself" in " ".join(warn(counts(5, unlike=1)))
-    for texts in TASKS.values():
-        alone = texts.explain(has_overlays=False)
-        assert texts.explain(has_overlays=True).startswith(f"{alone} ")
-        assert "Bright" not in alone
+def test_every_task_is_explained_and_colours_only_where_there_are_any(tmp_path):
+    for task, words in (
+        ("classification", "The model predicts a class."),
+        ("anomaly_detection", "trained on good parts only"),
+        ("segmentation", "The model predicts masks."),
+        ("another", "predicts whether an image shows a defect"),
+    ):
+        page = page_of(tmp_path, [], task)
+        assert words in page
+        assert ("Bright regions" in page) == (task != "segmentation")
+        assert "Bright regions" not in page_of(tmp_path, [], task, legend=False)
+
+
+# --- near the threshold
+
+
+@pytest.mark.parametrize(
+    ("task", "score", "threshold", "expected"),
+    [
+        ("classification", 0.45, 0.5, True),
+        ("classification", 0.3, 0.5, False),  # odds 3 / 7
+        ("classification", 0.7, 0.5, False),
+        ("classification", 0.15, 0.1, True),  # odds 0.176 of 0.111
+        ("classification", 0.25, 0.1, False),
+        ("classification", 0.9985, 0.998, True),
+        ("classification", 0.9, 0.998, False),
+        ("segmentation", 0.85, 0.9, True),
+        ("anomaly_detection", 2.09, 2.0, True),
+        ("anomaly_detection", 2.2, 2.0, False),
+        ("anomaly_detection", 0.45, None, False),
+        ("anomaly_detection", -1.04, -1.0, True),
+    ],
+)
+def test_near_the_threshold_are_odds_within_a_factor_or_scores_within_a_fraction(
+    task, score, threshold, expected
+):
+    label = "good" if threshold is None or score <= threshold else "crack"
+    one = row("a.png", label, score, threshold=threshold)
+    assert is_near_threshold(one, task) == expected
+
+
+def test_without_a_threshold_an_image_is_near_where_any_defect_is_about_as_probable_as_none():
+    for label, score, expected in (("good", 0.55, True), ("good", 0.1, False), ("good", 0.9, True),
+                                   ("crack", 0.55, True), ("crack", 0.9, False)):  # fmt: skip
+        assert is_near_threshold(row("a.png", label, score), "classification") == expected
+    assert not is_near_threshold(row("unread.png"), "classification")
+
+
+# --- one prediction, for the app
 
 
 def one(**values: Any) -> dict[str, Any]:
@@ -164,32 +216,46 @@ def one(**values: Any) -> dict[str, Any]:
     return {**plain, **values}
 
 
-def test_headline_has_the_predicted_class():
+def test_headline_has_the_colour_and_the_text_of_the_decision():
     for values, expected in (
-        ({}, "Defect: faulty imprint"),
-        ({"predicted_label": "defect"}, "Defect<"),
-        ({"predicted_label": "good", "is_defect": False}, "Good: no defect found"),
-        ({"status": "error", "is_defect": None}, "Not inspected"),
-    ):
-        assert expected in headline_html(one(**values))
+        ({}, '<p class="headline bad">Defect: faulty imprint</p>'),
+        ({"predicted_label": "defect"}, '<p class="headline bad">Defect</p>'),
+        ({"predicted_label": "good", "is_defect": False, "score": 0.1},
+         '<p class="headline good">Good: no defect found</p>'),
+        ({"predicted_label": "good", "is_defect": False, "score": 0.45, "threshold": 0.5},
+         '<p class="headline near">Good, near the threshold: probability of a defect 45.0%, '
+         "threshold 50.0%</p>"),
+        ({"score": 0.15, "threshold": 0.1},
+         '<p class="headline near">Defect: faulty imprint, near the threshold: probability of a '
+         "defect 15.0%, threshold 10.0%</p>"),
+        ({"predicted_label": "good", "is_defect": False, "score": 0.55},
+         '<p class="headline near">Good, near the threshold: probability of a defect 55.0%, the '
+         "most probable class decides</p>"),
+        ({"status": "error", "is_defect": None, "score": None}, "Not inspected"),
+    ):  # fmt: skip
+        assert expected in prediction_html(one(**values), "classification")
 
 
 def test_details_have_warnings_probabilities_and_regions():
-    text = details_html(one(ood_warnings=["it is blurred"]))
+    text = prediction_html(one(ood_warnings=["it is blurred"]), "classification")
     parts = ["may be wrong", "it is blurred", "faulty imprint</td><td>75.0%", "good</td><td>25.0%"]
     assert sorted(parts, key=text.index) == parts
     assert "a.png, 100x50 pixels" in text
+    with_threshold = prediction_html(one(threshold=0.4), "classification")
+    assert "75%, a defect above the threshold 40%" in with_threshold
+    assert "good</td><td>25.0%" in with_threshold
 
     region = {"class": "poke", "area_px": 12, "box": [1, 2, 3, 4], "probability": 0.9}
-    text = details_html(one(threshold=0.5, regions=[region]))
+    text = prediction_html(one(threshold=0.5, regions=[region]), "segmentation")
     assert "region: poke</td><td>12 pixels from (1, 2) to (3, 4), probability 90%" in text
-    assert "a defect above the threshold 0.5" in text
+    assert "0.75, a defect above the threshold 0.5" in text
 
 
 def test_texts_from_files_do_no_harm():
     harm = "<img src=x onerror=alert(1)>"
     for values in ({"path": harm}, {"predicted_label": harm}, {"ood_warnings": [harm]},
+                   {"probabilities": {harm: 1.0}},
                    {"status": "error", "error": harm, "path": harm}):  # fmt: skip
-        whole = headline_html(one(**values)) + details_html(one(**values))
+        whole = prediction_html(one(**values), "classification")
         assert "<img" not in whole
         assert "&lt;img" in whole

@@ -34,7 +34,7 @@ def test_table_holds_the_metrics_of_its_stage_and_recalls_without_markup():
     console.print(metrics_table(metrics, stage="test"))
     text = console.file.getvalue()
 
-    assert "AUROC, good against defect" in text
+    assert "AUROC" in text
     assert "recall, [red]" in text
     assert "0.500 (0.250 to 0.750), n=4" in text
     assert "macro F1" not in text
@@ -57,16 +57,16 @@ def test_metrics_of_all_tasks_have_labels_and_overlap_of_classes_is_left_out():
     )
 
     for expected in (
-        "F1 of defects at the threshold",
-        "optimistic",
-        "at the target false positive rate",
+        "F1 of defects",
+        "F1 at the best threshold",
+        "TPR at the target FPR",
         "AUPRO",
-        "pixel false positive rate on good images (lower is better)",
+        "pixel false positive rate",
         "0.031%",
-        "mean IoU of the defects, pooled over pixels",
-        "highest point of the map on the defect",
+        "mean IoU of pixels",
+        "pointing game",
         "0.750 (0.500 to 0.900), n=18",
-        "the same for a point at random on the part",
+        "pointing game by chance",
         "0.100, n=18",
     ):
         assert expected in text

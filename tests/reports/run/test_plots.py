@@ -8,48 +8,33 @@ from PIL import Image
 from sample_anomaly_runs import write_anomaly_run
 from sample_explanations import write_explanations
 from sample_runs import write_classification_run
-from sample_segmentation_runs import change_maps, write_segmentation_run
+from sample_segmentation_runs import write_segmentation_run
 
 from capsule_inspection.reports.plots import style
-from capsule_inspection.reports.run.anomaly_plots import anomaly_plots, examples_file_names
-from capsule_inspection.reports.run.explanation_plots import EXPLANATIONS, explanation_plots
-from capsule_inspection.reports.run.plots import misclassified_plot, write_run_plots
+from capsule_inspection.reports.run.plots import page_plots, run_plots, write_run_plots
 from capsule_inspection.reports.run.run_folder import read_run
-from capsule_inspection.reports.run.segmentation_plots import segmentation_plots
 from capsule_inspection.types import RunError
 
-CLASSIFICATION = {"training_curves.png", "confusion_matrix.png", "confusion_matrix_val.png",
-                  "precision_recall.png", "recall_by_class.png",
-                  "misclassified_images.png"}  # fmt: skip
-EXAMPLES = {"examples.png", "examples_good.png", "examples_crack.png", "examples_poke.png"}
-SCORES = {
-    "training_curves.png",
-    "scores.png",
-    "scores_by_class.png",
-    "recall_by_class.png",
-    "roc.png",
-}
-ANOMALY = SCORES | EXAMPLES | {"pro.png"}
-PIXELS = {"pro.png", "overlap_by_class.png"}
+CURVES = {"scores.png", "recall_by_class.png", "roc.png", "training_curves.png"}
 CONFUSION = {"confusion_matrix.png"}  # not of val, which fits the post-processing
-SEGMENTATION = SCORES | EXAMPLES | PIXELS | CONFUSION
-ODD = ("good", "../<b>a/b</b>", "膠囊 $x$")
-
-
-def titles(figure) -> list[str]:
-    return [axes.get_title(loc="left") for axes in figure.axes]
+CLASSIFICATION = CURVES | CONFUSION | {"confusion_matrix_val.png", "precision_recall.png",
+                                       "misclassified_images.png"}  # fmt: skip
+EXAMPLES = {"examples.png", "examples_median.png", "examples_best.png"}
+ANOMALY = CURVES | EXAMPLES
+OVERLAP = {"overlap_by_class.png"}
+SEGMENTATION = CURVES | EXAMPLES | OVERLAP | CONFUSION
 
 
 @pytest.mark.parametrize(
-    ("fixture", "list_plots", "expected"),
+    ("fixture", "expected"),
     [
-        ("run_folder", explanation_plots, CLASSIFICATION | {EXPLANATIONS}),
-        ("anomaly_run", anomaly_plots, ANOMALY),
-        ("segmentation_run", segmentation_plots, SEGMENTATION),
+        ("run_folder", CLASSIFICATION | {"explanations.png"}),
+        ("anomaly_run", ANOMALY),
+        ("segmentation_run", SEGMENTATION),
     ],
 )
 def test_every_plot_is_written_and_equal_to_the_byte_when_drawn_again(
-    request, tmp_path, fixture, list_plots, expected
+    request, tmp_path, fixture, expected
 ):
     folder = request.getfixturevalue(fixture)
     if fixture == "run_folder":
@@ -61,21 +46,22 @@ def test_every_plot_is_written_and_equal_to_the_byte_when_drawn_again(
     for path in written:
         with Image.open(path) as image:
             assert min(image.size) > 100
-    again = dict(list_plots(read_run(folder)))
-    for name in {EXPLANATIONS, "examples.png", "scores.png", "roc.png"} & set(again):
-        style.save(again[name](), tmp_path / name)
-        assert (tmp_path / name).read_bytes() == (folder / "figures" / name).read_bytes()
+    for plot in run_plots(read_run(folder)):
+        if plot.file in {"explanations.png", "examples.png", "scores.png", "roc.png"}:
+            style.save(plot.draw(), tmp_path / plot.file)
+            again = (tmp_path / plot.file).read_bytes()
+            assert again == (folder / "figures" / plot.file).read_bytes()
 
 
 @pytest.mark.parametrize(
     ("changed", "absent"),
     [
-        ({"masks": False}, {"pro.png"}),
-        ({"maps": False, "reconstructions": False}, {"pro.png"}),
+        ({"maps": False, "reconstructions": False}, set()),
         ({"thumbnails": False, "calibration": 0}, set()),
-        ({"maps": False, "thumbnails": False}, {"pro.png", *EXAMPLES}),
-        ({"images": (12,)}, {"pro.png", "roc.png", "examples_crack.png", "examples_poke.png"}),
-        ({"images": (0, 1, 1)}, {"pro.png", "roc.png", "examples_good.png"}),
+        ({"maps": False, "thumbnails": False}, EXAMPLES),
+        ({"images": (12,)}, {"roc.png"}),
+        ({"images": (2, 1, 1)}, {"examples_median.png"}),
+        ({"images": (0, 1, 1)}, {"roc.png", "examples_median.png", "examples_best.png"}),
     ],
 )
 @pytest.mark.usefixtures("unrendered")
@@ -88,13 +74,12 @@ def test_plots_without_data_are_left_out_of_a_one_class_run(tmp_path, changed, a
     ("changed", "absent"),
     [
         ({"binary": True}, CONFUSION),
-        ({"masks": False}, PIXELS),
-        ({"maps": False, "overlap_columns": True}, {"pro.png"}),
+        ({"masks": False}, OVERLAP),
+        ({"maps": False, "overlap_columns": True}, set()),
         ({"predicted": False, "thumbnails": False}, set()),
-        ({"maps": False, "thumbnails": False}, {"pro.png", *EXAMPLES}),
-        ({"images": (12,)}, {"roc.png", "examples_crack.png", "examples_poke.png", *PIXELS}),
-        ({"images": (0, 3)}, {"roc.png", "pro.png", "examples_good.png", "examples_poke.png"}),
-        ({"images": (0, 0, 1)}, {"roc.png", "pro.png", "examples_good.png", "examples_crack.png"}),
+        ({"maps": False, "thumbnails": False}, EXAMPLES),
+        ({"images": (12,)}, {"roc.png", *OVERLAP}),
+        ({"images": (0, 3)}, {"roc.png"}),
     ],
 )
 @pytest.mark.usefixtures("unrendered")
@@ -103,43 +88,49 @@ def test_plots_without_data_are_left_out_of_a_segmentation_run(tmp_path, changed
     assert {path.name for path in written} == SEGMENTATION - absent
 
 
-def test_odd_class_names_give_files_that_any_disk_takes_and_that_differ(tmp_path):
-    for write, list_plots in (
-        (write_anomaly_run, anomaly_plots),
-        (write_segmentation_run, segmentation_plots),
-    ):
-        run = read_run(write(tmp_path / write.__name__, classes=ODD))
-        files = {name for name, _ in list_plots(run)}
-        assert {"examples_1_b_a_b_b.png", "examples_2_x.png"} <= files
+def curves_of(folder):
+    return next(plot for plot in run_plots(read_run(folder)) if plot.file == "roc.png").draw()
 
-    names = ["good", "GOOD", "膠囊", "a b", "a_b", "x" * 99]
-    files = list(examples_file_names(names).values())
-    assert len({file.lower() for file in files}) == len(names)
-    assert all(len(file) < 70 for file in files)
+
+def test_curves_of_pixels_need_masks(tmp_path):
+    assert len(curves_of(write_anomaly_run(tmp_path / "masks")).axes) == 3
+    assert len(curves_of(write_anomaly_run(tmp_path / "none", masks=False)).axes) == 1
+    assert len(curves_of(write_segmentation_run(tmp_path / "segmentation")).axes) == 3
+    folder = write_classification_run(tmp_path / "classifier", wrong=[45])
+    assert len(curves_of(folder).axes) == 1
+
+
+def test_images_that_set_the_threshold_are_shown_unless_labelled_defects_did(anomaly_run, texts_of):
+    def scores() -> str:
+        plots = {plot.file: plot for plot in run_plots(read_run(anomaly_run))}
+        return texts_of(plots["scores.png"].draw())
+
+    assert "good, calibration" in scores()
+    record = json.loads((anomaly_run / "run.json").read_text())
+    record["threshold"]["rule"] = "f1"
+    (anomaly_run / "run.json").write_text(json.dumps(record))
+    assert "calibration" not in scores()
 
 
 @pytest.mark.usefixtures("unrendered")
 def test_damaged_files_are_named(run_folder, anomaly_run, segmentation_run):
-    for folder, thumbnail in ((anomaly_run, None), (segmentation_run, "0.jpg")):
+    for folder in (anomaly_run, segmentation_run):
         broken = shutil.copytree(folder, folder.with_name(f"{folder.name} broken"))
         (broken / "maps.npz").write_bytes(b"no archive")
         with pytest.raises(RunError, match=r"maps\.npz: cannot be read"):
             write_run_plots(broken)
         for path in (folder / "images").iterdir():
-            if thumbnail in (None, path.name):
-                path.write_bytes(b"no image")
-        with pytest.raises(RunError, match=f"{thumbnail or ''}: not a readable thumbnail"):
+            path.write_bytes(b"no image")
+        with pytest.raises(RunError, match="not a readable thumbnail"):
             write_run_plots(folder)
 
     (run_folder / "explanations.npz").write_bytes(b"no archive")
     with pytest.raises(RunError, match=r"explanations\.npz: cannot be read"):
         write_run_plots(run_folder)
+    (run_folder / "explanations.npz").unlink()
     (run_folder / "images" / "23.jpg").write_bytes(b"no image")
     with pytest.raises(RunError, match=r"23\.jpg: not a readable thumbnail"):
-        misclassified_plot(read_run(run_folder), "test")
-
-
-# --- classification
+        write_run_plots(run_folder)
 
 
 @pytest.mark.usefixtures("unrendered")
@@ -166,77 +157,44 @@ def test_run_without_probabilities_gets_its_curves_only_with_the_best_epoch(run_
     assert write_run_plots(run_folder)[0].read_bytes() != with_best_epoch
 
 
-def test_misclassified_images_are_those_of_the_stage_with_a_thumbnail(run_folder):
-    figure = misclassified_plot(read_run(run_folder), "test")
-    assert titles(figure) == ["true: 007\npred: good, 80%"]  # 22 is wrong too, without a thumbnail
-
-    shutil.rmtree(run_folder / "images")
-    figure = misclassified_plot(read_run(run_folder), "test")
-    assert [text.get_text() for text in figure.texts] == [
-        "2 mistakes; the run kept no thumbnail of any of them."
-    ]
+def test_empty_explanations_are_no_plot(run_folder):
+    write_explanations(run_folder, [])
+    assert "explanations.png" not in {plot.file for plot in run_plots(read_run(run_folder))}
 
 
-# --- segmentation
+# --- the page
 
 
-def test_image_without_thumbnail_has_a_placeholder(segmentation_run, texts_of):
-    (segmentation_run / "images" / "0.jpg").unlink()  # the worst good image
+def test_page_gets_the_plots_of_the_folder_with_title_caption_and_section(anomaly_run):
+    write_run_plots(anomaly_run)
+    (anomaly_run / "figures" / "recall_by_class.png").unlink()
 
-    draw = dict(segmentation_plots(read_run(segmentation_run)))
+    images = {image.file: image for image in page_plots(read_run(anomaly_run))}
 
-    assert texts_of(draw["examples.png"]()).count("not kept") == 1
-    assert "not kept" not in texts_of(draw["examples_crack.png"]())
-
-
-def test_right_class_by_a_region_elsewhere_has_an_orange_caption(tmp_path):
-    folder = write_segmentation_run(tmp_path / "run", images=(1, 1))
-    elsewhere = [[0] * 31] * 8 + [[0] * 10 + [1] * 10 + [0] * 11] + [[0] * 31]
-    change_maps(folder, "predicted_mask", rows=1, value=elsewhere)
-
-    figure = dict(segmentation_plots(read_run(folder)))["examples_crack.png"]()
-
-    caption = figure.axes[0]._left_title
-    assert caption.get_text().endswith("by a region elsewhere")
-    assert caption.get_color() == style.VERMILION
-
-
-# --- explanations
+    assert set(images) == {f"figures/{name}" for name in ANOMALY - {"recall_by_class.png"}}
+    scores = images["figures/scores.png"]
+    assert (scores.title, scores.section) == ("Scores of the images", "results")
+    assert "Blue and orange should not overlap." in scores.caption
+    assert "The green images set the threshold" in scores.caption
+    assert "\n" not in scores.caption
+    assert images["figures/examples.png"].section == "examples"
+    assert images["figures/examples_best.png"].section == "more_examples"
+    assert images["figures/training_curves.png"].section == "training"
+    assert all(image.title and image.caption for image in images.values())
+    assert images["figures/examples.png"].is_wide
+    assert not scores.is_wide  # one of two columns
 
 
-def captions_of(folder) -> list[str]:
-    ((name, draw),) = explanation_plots(read_run(folder))
-    assert name == EXPLANATIONS
-    figure = draw()
-    return [figure._suptitle.get_text(), *titles(figure)[::2]]
+def test_captions_are_those_of_the_task(run_folder, segmentation_run):
+    def captions(folder) -> dict[str, str]:
+        return {plot.file: plot.title + plot.caption for plot in run_plots(read_run(folder))}
 
-
-def test_misses_come_first_by_decreasing_distance_and_then_hits(tmp_path, texts_of):
-    folder = write_classification_run(tmp_path / "run", wrong=[45, 47])
-    assert list(explanation_plots(read_run(folder))) == []
-    write_explanations(folder, [])
-    assert list(explanation_plots(read_run(folder))) == []
-
-    write_explanations(folder, [44, 45, 46, 47, 9999], hits=[44, 45])  # the last is unknown
-    title, *captions = captions_of(folder)
-    assert title == "Peak on the defect in 2 of 4 images; misses first"
-    assert captions[:4] == [
-        "true: poke, predicted: good; peak elsewhere: a miss",
-        "true: crack, predicted: crack; peak elsewhere: a miss",
-        "true: crack, predicted: crack; peak on the defect: a hit",
-        "true: poke, predicted: good; peak on the defect: a hit",
-    ]
-    ((_, draw),) = explanation_plots(read_run(folder))
-    assert texts_of(draw()).count("not kept") == 2  # only mistakes have a thumbnail here
-
-    write_explanations(folder, [44, 45, 46], flat=[45])  # without a peak: a miss, before all
-    title, first, *_ = captions_of(folder)
-    assert "in 0 of 3" in title
-    assert first.startswith("true: poke")
-
-    write_explanations(folder, list(range(44, 66)), hits=range(44, 62))
-    title, *captions = captions_of(folder)
-    assert "18 of 22" in title
-    shown = [caption for caption in captions if caption]
-    assert len(shown) == 8
-    assert sum("a miss" in caption for caption in shown) == 4
+    classifier, segmentation = captions(run_folder), captions(segmentation_run)
+    assert "Probability of any defect" in classifier["scores.png"]
+    assert "the most probable class decides" in classifier["scores.png"]
+    assert "left of the dashed line is missed" in segmentation["scores.png"]
+    assert "localization" not in classifier["roc.png"]
+    assert "localization" in segmentation["roc.png"]
+    assert "Filled is the predicted mask" in segmentation["examples.png"]
+    assert "without post-processing" in segmentation["training_curves.png"]
+    assert "post-processing" not in classifier["training_curves.png"]

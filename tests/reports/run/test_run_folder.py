@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from sample_explanations import write_explanations
 from sample_segmentation_runs import write_segmentation_run
@@ -41,6 +42,26 @@ def test_run_folder_is_read_back_with_classes_in_index_order_and_empty_cells_nan
     assert scores.threshold is None
     assert scores.is_defect.tolist() == [False, False, False, True, True, True]
     assert scores.predicted_defect.tolist() == [False, False, True, False, True, True]
+
+
+def test_images_of_a_group_are_one_observation_and_others_stand_alone(run_folder):
+    assert read_run(run_folder).scores_of("test").num_groups == 6
+
+    path = run_folder / "predictions.csv"
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table.loc[table["split"] == "test", "group"] = ["7", "7", "", "a", "a", ""]
+    table.to_csv(path, index=False)
+
+    scores = read_run(run_folder).scores_of("test")
+    assert scores.group.tolist() == ["7", "7", "22", "a", "a", "25"]
+    assert scores.num_groups == 4
+
+
+def test_task_follows_from_what_a_run_predicts(run_folder, anomaly_run, segmentation_run):
+    tasks = [read_run(folder).task for folder in (run_folder, anomaly_run, segmentation_run)]
+    assert tasks == ["classification", "anomaly_detection", "segmentation"]
+    named = [read_run(f).names_defects for f in (run_folder, anomaly_run, segmentation_run)]
+    assert named == [True, False, True]
 
 
 def test_class_called_na_stays_a_class_and_a_run_without_epochs_is_read(run_folder):

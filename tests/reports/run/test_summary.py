@@ -1,29 +1,39 @@
-"""The summary of the page, from the metrics of sample runs."""
+"""The summary of the page: its facts, and its sentences, from the metrics of sample runs."""
 
+import json
+import math
+
+import pandas as pd
 import pytest
 from sample_anomaly_runs import write_anomaly_run
 from sample_runs import write_classification_run
 from sample_segmentation_runs import write_segmentation_run
 
 from capsule_inspection.metrics import intervals, names
-from capsule_inspection.metrics.registry import metric_description, metric_label
-from capsule_inspection.reports.formatting import format_metric
-from capsule_inspection.reports.run.localization_summary import pointing_sentences
-from capsule_inspection.reports.run.metric_table import metric_rows, missing_metrics
+from capsule_inspection.metrics.registry import METRICS
+from capsule_inspection.reports.html import environment
+from capsule_inspection.reports.run.metric_table import list_metrics, missing_metrics
 from capsule_inspection.reports.run.run_folder import read_run
-from capsule_inspection.reports.run.summary import FEW_IMAGES, per_hundred, summarize
+from capsule_inspection.reports.run.summary import FEW_IMAGES, summarize
 from capsule_inspection.reports.run.usability import (
-    RULE,
+    PRESORT,
+    WELL,
+    WELL_AT_WORST,
     Usability,
     needs_other_threshold,
     rate_usability,
 )
 from capsule_inspection.types import Estimate, RunError
 
+TEXT = environment(autoescape=False).get_template("run_text.j2").module
 
-def render(folder) -> str:
-    found = summarize(read_run(folder), "test")
-    return "\n".join([found.usability, *found.sentences, *found.warnings])
+
+def render(folder, stage="test") -> str:
+    """All sentences of the summary."""
+    run = read_run(folder)
+    summary = summarize(run, stage)
+    of_both = [part(run, summary) for part in (TEXT.findings, TEXT.warnings, TEXT.decision)]
+    return "\n".join([TEXT.verdict(summary), TEXT.groups(summary), *of_both])
 
 
 def all_in(text: str, *expected: str) -> None:
@@ -31,28 +41,19 @@ def all_in(text: str, *expected: str) -> None:
         assert part in text
 
 
-def test_number_of_a_hundred_is_0_or_100_only_where_it_is_exact():
-    fractions = {0.0: "0", 0.001: "0.1", 0.125: "13", 0.999: "over 99", 1.0: "100"}
-    assert {value: per_hundred(value) for value in fractions} == fractions
-
-
 # --- one class
 
 
-def test_summary_has_error_rates_missed_classes_and_the_uncertainty_of_few_images(anomaly_run):
-    rejected, possible = intervals.proportion(1, 12), intervals.proportion(0, 12)
+def test_summary_has_missed_classes_and_the_uncertainty_of_few_images(anomaly_run):
+    possible = intervals.proportion(0, 12).ci_high
     all_in(
         render(anomaly_run),
-        "Of 100 good parts about 8 would be rejected (95% interval: "
-        f"{per_hundred(rejected.ci_low)} to {per_hundred(rejected.ci_high)}; "
-        "measured on 12 images)",
-        "Of 100 defective ones about 11 would be missed",
         "Most often missed: poke (1 of 4). Never: crack.",
         "set on 20 good images",
         "at most 10 of 100 good parts",
         "at least 9 of them, so there were enough",
-        "Only 12 good images and 9 defective images were tested",
-        f"up to {per_hundred(possible.ci_high)} of 100 good parts",
+        "Only 9 defective images and 12 good images were tested",
+        f"{math.floor(100 * possible + 0.5)} of 100 good parts could be classified wrongly",
     )
     assert "beyond chance" not in render(anomaly_run)
 
@@ -72,15 +73,15 @@ ONE_CLASS = [
       "not usable as it is: more than 20 of 100 good parts are rejected."], []),
     ({"images": (80, 40, 40)}, ["Verdict: it separates good from defective parts well."], ["Only"]),
     ({"images": (12,)},
-     ["Verdict: open: no defective part was tested", "of missed defects is unknown."],
-     ["defective ones about"]),
+     ["Verdict: open: no defective part was tested", "of missed defects is unknown."], []),
     ({"images": (0, 3, 3)}, ["Verdict: open: no good part was tested"], ["beyond chance"]),
     ({"record": {"threshold": None}}, [], ["threshold was"]),
+    ({"threshold": {"rule": "given", **NO_RATE}}, ["given on the command line"], []),
 ]  # fmt: skip
 SEGMENTATION = [
     ({"binary": True},
      ["Most often missed: poke (1 of 4). Never: crack.",
-      "a perfect match: the Dice is 0.77"], ["class,"]),
+      "a perfect match: the Dice is .77"], ["class,"]),
     ({"images": (12,)}, ["The predicted masks of all 12 good images are empty."], []),
     ({"images": (0, 3)}, [], ["good images are empty"]),
     ({"masks": False}, [], ["touches the defect", "perfect match"]),
@@ -89,7 +90,7 @@ SEGMENTATION = [
     ({"post_processing": {"low_threshold": 0.25}},
      ["A region extends over connected pixels with a probability of 0.25 or more."], []),
     ({"post_processing": {"low_threshold": 0.5}}, [], ["A region extends"]),
-    ({"record": {"mask_postprocessing": None}}, [], ["Post-processing:"]),
+    ({"record": {"mask_postprocessing": None}}, [], ["A pixel counts"]),
     ({"record": {"optimistic": True}}, ["epoch and post-processing were chosen on the very"], []),
 ]  # fmt: skip
 
@@ -118,12 +119,69 @@ def test_classification_has_accuracy_and_nothing_on_masks(tmp_path):
 
     all_in(text, "Of 100 parts about 95 are classified correctly",
            "Most often misclassified: crack (2 of 10) and poke (1 of 10).")  # fmt: skip
-    for absent in ("threshold", "mask", "Post-processing:"):
+    for absent in ("threshold", "mask", "pixel"):
         assert absent not in text
-    assert "mask" not in render(write_anomaly_run(tmp_path / "one class"))
-    run = read_run(folder)
-    assert "Optimistic" in summarize(run, "test").warnings[0]
-    assert "no test images" in summarize(run, "val").warnings[1]
+    assert "Optimistic: the epoch was chosen on the very images" in text
+    assert "There are no test images" in render(folder, "val")
+
+
+OPERATING_POINT = {
+    "value": 0.4, "rule": "operating_point", "good_images": 35, "defect_images": 17,
+    "criterion": "balanced_error", "criterion_value": 0.1, "best": 0.08, "standard_error": 0.03,
+    "default": 0.5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, ["exceeds 0.4; its class is then the most probable defect", "35 good and 17 defective",
+              "by balanced error", "the nearest to 0.5"]),
+        ({"criterion": "expected_cost", "defect_rate": 0.02},
+         ["the expected cost of a part, with 2% defects"]),
+        ({"enough": False, "good_images": 0},
+         ["could not be chosen: the validation split has 0 good images and 17 with a defect"]),
+        ({"value": None, "rule": "argmax"}, ["The most probable of all classes decides."]),
+    ],
+)  # fmt: skip
+def test_classification_has_how_its_threshold_was_chosen(tmp_path, changed, expected):
+    record = {"threshold": OPERATING_POINT | changed}
+
+    all_in(render(write_classification_run(tmp_path / "run", record=record)), *expected)
+
+
+def test_operating_points_have_the_chosen_one_first_and_argmax_beside_it(tmp_path):
+    run = read_run(write_classification_run(tmp_path / "run", wrong=[3, 50]))
+    points = summarize(run, "test").operating_points
+
+    assert [(point.threshold, point.is_chosen) for point in points[:2]] == [
+        (None, True),
+        (0.5, False),
+    ]
+    missed, rejected = points[0].missed, points[0].rejected
+    assert (missed.value, rejected.value) == (
+        run.metrics["test/false_negative_rate"].value,
+        run.metrics["test/false_positive_rate"].value,
+    )
+
+    one_class = read_run(write_anomaly_run(tmp_path / "one class"))
+    points = summarize(one_class, "test").operating_points
+    assert points[0].threshold == 1.0
+    assert all(point.threshold is not None for point in points)
+
+
+def test_images_of_one_part_count_as_one_observation(tmp_path):
+    folder = write_classification_run(tmp_path / "run", wrong=[40], images=60)
+    assert "count as one observation" not in render(folder)
+
+    path = folder / "predictions.csv"
+    table = pd.read_csv(path, dtype=str)
+    table["group"] = [f"part {int(index) // 4}" for index in table["index"]]
+    table.to_csv(path, index=False)
+    text = render(folder)
+
+    assert "Images of one part count as one observation: 60 images, 15 parts." in text
+    assert "60 parts)" in text  # numbers of observations are those of the metrics
 
 
 def test_few_is_where_a_perfect_result_leaves_more_than_six_of_a_per_hundred():
@@ -133,20 +191,18 @@ def test_few_is_where_a_perfect_result_leaves_more_than_six_of_a_per_hundred():
 # --- segmentation
 
 
-def test_summary_of_segmentation_has_error_rates_accuracy_overlap_and_post_processing(
+def test_summary_of_segmentation_has_accuracy_overlap_and_post_processing(
     segmentation_run,
 ):
     all_in(
         render(segmentation_run),
-        "Of 100 good parts about 8 would be rejected",
-        "Of 100 defective ones about 11 would be missed",
         "Of 100 parts about 86 are classified correctly",
         "Most often misclassified: poke (1 of 4) and crack (1 of 5).",
         "On 8 of 9 defect images the predicted mask touches the defect.",
-        "the mean IoU of the defect classes is 0.",
-        "the Dice of any defect, whatever its class, is 0.77 (95% interval: ",
+        "the mean IoU of the defect classes is .",
+        "the Dice of any defect, whatever its class, is .77",
         "On good images 0.27% of the pixels are predicted as a defect, on average.",
-        "a pixel counts from a probability of 0.5 on, a region from 5 pixels on",
+        "A pixel counts from a probability of 0.5 on, a region from 5 pixels on",
         "(1.6% of the 31 x 10 pixels of the network's input)",
         "fitted on 4 images (2 good, 2 defective) of the validation split",
     )
@@ -166,84 +222,76 @@ def test_post_processing_that_is_not_as_expected_is_named(tmp_path):
 # --- metrics
 
 
-def test_every_segmentation_metric_has_a_row_with_its_meaning(tmp_path):
+def test_every_segmentation_metric_is_shown_with_its_meaning(tmp_path):
     for binary in (False, True):
         run = read_run(write_segmentation_run(tmp_path / f"{binary}", binary=binary))
         whole = [key for key in names.metrics_of_stage(run.metrics, "test") if "/" not in key]
 
-        rows = metric_rows(run, "test")
+        shown = list_metrics(run, "test")
 
-        repeated = [key for key in whole if binary and key.startswith("mean_")]
-        assert len(rows) == len(whole) - len(repeated)
-        assert len({row.name for row in rows}) == len(rows)
-        assert all(row.meaning for row in rows)
+        repeated = {key for key in whole if binary and key.startswith("mean_")}
+        assert sorted(shown) == sorted({*whole} - repeated)
+        assert all(METRICS[name].description for name in shown)
 
 
 def test_missing_metrics_are_explained(tmp_path):
     maps, masks = {"maps": False}, {"masks": False}
     cases = [
-        (write_segmentation_run, {"images": (12,)},
-         "no defect images in the test split: false negative rate"),
-        (write_segmentation_run, {"images": (0, 3)},
-         "no good images in the test split: false positive rate"),
-        (write_segmentation_run, masks, "since there are no target masks"),
-        (write_segmentation_run, maps | masks,
-         "Not measured, since the run kept no maps: defects hit"),
-        (write_anomaly_run, {"images": (12,)},
-         "Not measured, since there are no defect images in the test split"),
-        (write_anomaly_run, {"images": (0, 3, 3)},
-         "Not measured, since there are no good images in the test split"),
-        (write_anomaly_run, masks, "Not measured, since there are no target masks"),
-        (write_anomaly_run, maps, "Not measured, since the run kept no maps"),
-    ]  # fmt: skip
-    for number, (write, changed, reason) in enumerate(cases):
+        (write_segmentation_run, {"images": (12,)}, "defects", "defects missed"),
+        (write_segmentation_run, {"images": (0, 3)}, "good", "good parts rejected"),
+        (write_segmentation_run, masks, "masks", "defect hit rate"),
+        (write_segmentation_run, maps | masks, "maps", "defect hit rate"),
+        (write_anomaly_run, {"images": (12,)}, "defects", "AUROC"),
+        (write_anomaly_run, {"images": (0, 3, 3)}, "good", "AUROC"),
+        (write_anomaly_run, masks, "masks", "AUPRO"),
+        (write_anomaly_run, maps, "maps", "AUPRO"),
+    ]
+    reasons = {
+        "defects": "Not measured, since there are no defect images in the test split",
+        "good": "Not measured, since there are no good images in the test split",
+        "masks": "Not measured, since there are no target masks",
+        "maps": "Not measured, since the run kept no maps",
+    }
+    for number, (write, changed, lacking, label) in enumerate(cases):
         run = read_run(write(tmp_path / f"{number}", **changed))
-        assert reason in " ".join(missing_metrics(run, "test"))
-
-
-def test_words_say_which_way_of_averaging_and_small_shares_are_not_rounded_to_nothing():
-    for key in (names.MEAN_IOU_GLOBAL, names.BINARY_DICE_GLOBAL, names.IOU_GLOBAL):
-        assert "pooled over pixels" in metric_label(key)
-    for key in (names.MEAN_DICE_SAMPLEWISE, names.BINARY_IOU_SAMPLEWISE, names.DICE_SAMPLEWISE):
-        assert "mean over images" in metric_label(key)
-    assert "counts as much as a large one" in metric_description(names.MEAN_IOU_SAMPLEWISE)
-    assert format_metric(names.PIXEL_FPR, 0.00031) == "0.031%"
-    assert format_metric(names.AUROC, 0.00031) == "0.000"
+        assert label in missing_metrics(run, "test")[lacking]
+        assert TEXT.missing(lacking, "test").strip() == reasons[lacking]
 
 
 # --- pointing game
 
 
-def pointing(run, hits: int, images: int, chance: float) -> str:
-    metrics = {
-        "pointing_game": intervals.proportion(hits, images),
-        "pointing_game_chance": Estimate(chance, None, None, images),
-    }
-    (sentence,) = pointing_sentences(run, metrics)
-    return sentence
+def pointing(folder, hits: int, images: int, chance: float) -> str:
+    path = folder / "metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["test/pointing_game"] = intervals.proportion(hits, images).as_dict()
+    metrics["test/pointing_game_chance"] = Estimate(chance, None, None, images).as_dict()
+    path.write_text(json.dumps(metrics))
+    run = read_run(folder)
+    return TEXT.pointing(run, summarize(run, "test")).strip()
 
 
 def test_hits_stand_beside_what_chance_would_have(tmp_path, anomaly_run, segmentation_run):
-    run = read_run(write_classification_run(tmp_path / "run"))
-    assert pointing(run, 12, 18, 0.1) == (
+    folder = write_classification_run(tmp_path / "run")
+    assert "on the defect" not in render(folder)  # without masks
+    assert pointing(folder, 12, 18, 0.1) == (
         "The peak of the explanation map lay on the defect in 12 of 18 images; at random it would "
         "be about 2 of 18: more often than by chance."
     )
-    assert "at random it would be fewer than 1 of 18" in pointing(run, 12, 18, 0.01)
+    assert "at random it would be fewer than 1 of 18" in pointing(folder, 12, 18, 0.01)
     for hits, rating in (
         (3, "not distinguishable from chance"),
         (8, "more often than by chance, but mostly it was elsewhere"),
     ):
-        all_in(pointing(run, hits, 18, 0.15), rating,
+        all_in(pointing(folder, hits, 18, 0.15), rating,
                "a classifier that relies on other regions should not be trusted")  # fmt: skip
-    assert "less often than by chance" in pointing(run, 1, 60, 0.5)
-    assert pointing_sentences(run, {}) == []  # without masks
+    assert "less often than by chance" in pointing(folder, 1, 60, 0.5)
     for other, start, consequence in (
         (anomaly_run, "The peak of the anomaly map", "a score that comes from elsewhere"),
         (segmentation_run, "The pixel with the highest probability", "predicted regions elsewhere"),
     ):
-        assert pointing(read_run(other), 9, 9, 0.1).startswith(start)
-        assert consequence in pointing(read_run(other), 1, 9, 0.1)
+        assert pointing(other, 9, 9, 0.1).startswith(start)
+        assert consequence in pointing(other, 1, 9, 0.1)
 
 
 # --- usability
@@ -278,8 +326,8 @@ def test_usability_follows_its_rule():
          Usability.PROMISING),
     ):  # fmt: skip
         assert rate_usability(measured) is expected
-    for limit in ("5 of 100", "15 or below", "at most 20", "0.5"):
-        assert limit in RULE
+    assert (WELL, WELL_AT_WORST, PRESORT) == (0.05, 0.15, 0.2)
+    all_in(TEXT.rule(), "5 of 100", "15 or below", "at most 20", "0.5")
 
 
 def test_other_threshold_is_suggested_where_the_scores_are_good():

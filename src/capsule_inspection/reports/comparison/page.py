@@ -1,48 +1,46 @@
-"""A comparison as a self-contained HTML page and as Markdown.
+"""A comparison as a self-contained HTML page, as Markdown, and as sentences.
 
-The Jinja2 templates escape every text that comes from files.
+All wording stands in the Jinja2 templates `comparison*.j2`, which escape every text from files.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any
 
 from capsule_inspection.reports import html
-from capsule_inspection.reports.comparison.cells import Table
-from capsule_inspection.reports.comparison.model_metrics import ModelMetrics
-from capsule_inspection.reports.comparison.model_runs import get_fold, get_seed
-from capsule_inspection.reports.comparison.pairwise import PairwiseComparison
-from capsule_inspection.reports.comparison.pairwise_summary import details, headline
-from capsule_inspection.reports.comparison.summary import Summary
-from capsule_inspection.reports.comparison.tables import pair_table
-from capsule_inspection.reports.formatting import format_list
+from capsule_inspection.reports.comparison import costs, tables
+from capsule_inspection.reports.comparison.decision import Recommendation
+from capsule_inspection.reports.comparison.metrics import ModelMetrics
+from capsule_inspection.reports.comparison.pairs import DecisionSettings, PairwiseComparison
+from capsule_inspection.reports.comparison.table import get_fold, get_seed
 from capsule_inspection.reports.html import EmbeddedImage
-from capsule_inspection.reports.run.run_folder import RunFolder
+from capsule_inspection.reports.tables import Table
 
-_TEMPLATES = Path(__file__).parent / "templates"
-PAIRS_NOTE = (
-    "Two models are compared image by image, on the same images. “Not distinguishable” means that "
-    "differences like this one come about by chance in more than one of twenty comparisons; it "
-    "does not mean that the two are equal. Intervals are for a pair by itself, p values are "
-    "corrected for the number of pairs (Holm)."
-)
+PLOTS = "figures"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The contents of a comparison."""
+    """The contents of a comparison.
+
+    `failures` are sentences about runs that are left out. `reference` is the model that all others
+    are compared with, if there is one, and `reference_note` says how it was chosen.
+    """
 
     results: Sequence[ModelMetrics]
     pairs: Sequence[PairwiseComparison]
-    summary: Summary
+    recommendation: Recommendation
     tables: Sequence[Table]
+    caveats: Sequence[str]
     failures: Sequence[str]
+    settings: DecisionSettings
+    reference: str | None = None
     reference_note: str = ""
-    """How the reference of the pairwise comparisons was chosen."""
 
 
 def to_html(comparison: Comparison, plots: Sequence[EmbeddedImage], *, plots_note: str) -> str:
@@ -58,10 +56,53 @@ def to_markdown(comparison: Comparison, plots: Sequence[EmbeddedImage]) -> str:
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
+def embed_plots(contents: Mapping[str, bytes]) -> list[EmbeddedImage]:
+    """PNG files by the names of `plots.list_plots`, with their titles, captions and sections."""
+    images = []
+    for name, content in contents.items():
+        title, caption, section = _sentences("plot_texts", name)
+        images.append(EmbeddedImage(f"{PLOTS}/{name}.png", title, content, caption, section))
+    return images
+
+
+def recommendation_text(comparison: Comparison) -> list[str]:
+    """The recommendation, and then its reasons, as plain paragraphs."""
+    found, pairs = comparison.recommendation, comparison.pairs
+    return _sentences("recommendation", found, pairs, comparison.results)
+
+
+def headline(comparison: Comparison, pair: PairwiseComparison) -> str:
+    """The result of a pair in one sentence."""
+    return " ".join(_sentences("headline", pair, comparison.recommendation))
+
+
+def details(comparison: Comparison, pair: PairwiseComparison) -> list[str]:
+    """The paragraphs behind a headline: counts, tests, required images, retraining."""
+    return _sentences("details", pair, comparison.recommendation)
+
+
+def _sentences(macro: str, *values: Any) -> list[str]:
+    """The paragraphs of a macro of `comparison_text.j2`, each on one line."""
+    module = _environment(autoescape=False).get_template("comparison_text.j2").module
+    paragraphs = re.split(r"\n\s*\n", getattr(module, macro)(*values))
+    return [" ".join(text.split()) for text in paragraphs if text.strip()]
+
+
+@cache
 def _environment(*, autoescape: bool) -> Any:
-    environment = html.environment(_TEMPLATES, autoescape=autoescape)
-    environment.filters["cell"] = _markdown_cell
-    environment.filters["line"] = _markdown_line
+    environment = html.environment(autoescape=autoescape)
+    environment.filters |= {
+        "sentence": lambda text: text[:1].upper() + text[1:],
+        "cell": lambda text: _markdown_line(text).replace("|", r"\|"),
+        "code": lambda text: " ".join(str(text).split()).replace("`", "'"),
+        "line": _markdown_line,
+    }
+    environment.globals |= {
+        "costs": costs,
+        "format_difference": tables.format_difference,
+        "get_fold": get_fold,
+        "get_seed": get_seed,
+    }
     return environment
 
 
@@ -70,52 +111,41 @@ def _markdown_line(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>#])", r"\\\1", " ".join(str(text).split()))
 
 
-def _markdown_cell(text: str) -> str:
-    return _markdown_line(text).replace("|", r"\|")
-
-
 def _content(comparison: Comparison, plots: Sequence[EmbeddedImage]) -> dict[str, Any]:
-    results = comparison.results
-    models = [result.name for result in results]
-    title = f"Comparison of {len(models)} models" if len(models) > 1 else f"Metrics of {models[0]}"
+    results, found = comparison.results, comparison.recommendation
+    count = len(results)
     return {
-        "title": title,
-        "subtitle": _subtitle(results),
-        "summary": comparison.summary,
-        "failures": comparison.failures,
-        "leading": [table for table in comparison.tables if table.is_leading],
-        "tables": [table for table in comparison.tables if not table.is_leading],
+        "title": f"Comparison of {count} models" if count > 1 else f"Metrics of {results[0].name}",
+        "subtitle": " ".join(_sentences("subtitle", results)),
+        "comparison": comparison,
+        "recommendation": recommendation_text(comparison),
+        "rule": _sentences("rule", found, comparison.pairs),
+        "trainings": [text for of in results for text in _sentences("training", of)],
         "pairs": [
-            {"headline": headline(pair), "details": details(pair), "table": pair_table(pair)}
+            {
+                "verdict": pair.verdict,
+                "headline": headline(comparison, pair),
+                "details": details(comparison, pair),
+                "table": replace(tables.pair_table(pair), title=f"{pair.first}, {pair.second}"),
+            }
             for pair in comparison.pairs
         ],
-        "pairs_note": f"{PAIRS_NOTE} {comparison.reference_note}".strip(),
         "plots": plots,
-        "runs": [_describe_run(result, run) for result in results for run in result.model.runs],
+        "command": _format_command(comparison),
     }
 
 
-def _subtitle(results: Sequence[ModelMetrics]) -> str:
-    runs = [run for result in results for run in result.model.runs]
-    tasks = list(dict.fromkeys(result.model.task for result in results))
-    data = list(dict.fromkeys(str(run.record.get("data", {}).get("name", "?")) for run in runs))
-    images = sorted({len(result.model.image_ids) for result in results})
-    folds = {get_fold(run) for run in runs} - {None}
-    seeds = {get_seed(run) for run in runs}
-    parts = [
-        f"{len(runs)} runs" if len(runs) > 1 else "1 run",
-        f"task {format_list(tasks)}",
-        f"data {format_list(data)}",
-        f"{' or '.join(map(str, images))} test images a model",
-    ]
-    if folds:
-        parts.append(f"{len(folds)} folds" if len(folds) > 1 else "1 fold")
-    parts.append(f"{len(seeds)} seeds" if len(seeds) > 1 else "1 seed")
-    return ", ".join(parts)
-
-
-def _describe_run(result: ModelMetrics, run: RunFolder) -> dict[str, str]:
-    fold = get_fold(run)
-    detail = [] if fold is None else [f"fold {fold}"]
-    detail.append(f"seed {get_seed(run)}")
-    return {"model": result.name, "path": str(run.path), "detail": ", ".join(detail)}
+def _format_command(comparison: Comparison) -> str:
+    """The command that compares the runs again."""
+    settings = comparison.settings
+    paths = [str(run.path) for result in comparison.results for run in result.model.runs]
+    values = {
+        "runs": f"[{','.join(paths)}]",
+        "reference": comparison.reference,
+        "compare.primary": settings.primary,
+        "compare.margin": settings.margin,
+        **({} if settings.costs is None else
+           {f"cost.{name}": value for name, value in asdict(settings.costs).items()}),
+    }  # fmt: skip
+    known = [f"{key}={value}" for key, value in values.items() if value is not None]
+    return shlex.join(["python", "compare.py", *known])

@@ -18,32 +18,17 @@ LOSS_WEIGHTS = "loss_weights"
 SEED, FOLD = "seed", "split.fold"
 MODEL, DATA, ENCODER = "model.name", "data.name", "model.encoder"
 _IGNORED = (
-    SEED,
-    FOLD,
-    "resume",
-    "save_weights",
+    SEED, FOLD, "resume", "save_weights", "compare",
     # Defaults of trainer.max_epochs, optimizer.lr and of data keys.
-    "task.epochs",
-    "task.learning_rate",
-    "task.image_size",
-    "task.synthetic_defects",
-    "task.copy_paste",
-    "task.real_defects",
-    "data.root",
-    "data.cache_folder",
-    "data.workers",
-    "data.verify",
-    "logger",
-    "trainer.accelerator",
-    "trainer.devices",
-    "trainer.strategy",
-    "trainer.num_nodes",
-    "trainer.threads",
-    "trainer.enable_progress_bar",
-    "trainer.log_every_n_steps",
+    "task.epochs", "task.learning_rate", "task.image_size", "task.synthetic_defects",
+    "task.copy_paste", "task.real_defects",
+    "data.root", "data.cache_folder", "data.workers", "data.verify", "logger",
+    "trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.num_nodes",
+    "trainer.threads", "trainer.enable_progress_bar", "trainer.log_every_n_steps",
     "trainer.profiler",
-)
-"""Settings that do not make another model: locations, hardware, repetition, and duplicates."""
+)  # fmt: skip
+"""Settings that do not make another model: locations, hardware, repetition, what decides a
+comparison, and duplicates."""
 
 
 def model_settings(run: RunFolder) -> dict[str, Any]:
@@ -62,25 +47,33 @@ def model_settings(run: RunFolder) -> dict[str, Any]:
 
 def settings_key(settings: Settings) -> str:
     """Equal for equal settings, whatever their order, and for 0 and 0.0."""
-    normalized = {key: _as_integer(value) for key, value in settings.items()}
+    normalized = {
+        key: int(value) if isinstance(value, float) and value.is_integer() else value
+        for key, value in settings.items()
+    }
     return json.dumps(normalized, sort_keys=True, default=str)
-
-
-def _as_integer(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def model_names(models: Sequence[Settings]) -> list[str]:
     """A name for each model: its architecture, and the settings in which models of it differ.
 
-    Where the names would be long they get letters, and `distinguishing_settings` has the settings.
-    Models with equal settings get numbers.
+    Where a name would be long all of its architecture get letters, and `distinguishing_settings`
+    has the settings. Models with equal settings get numbers.
     """
-    names = [_full_name(settings, models) for settings in models]
-    names = [
-        _letter_name(settings, models) if _has_long_name(settings, models, names) else name
-        for name, settings in zip(names, models, strict=True)
-    ]
+    names = []
+    for own in models:
+        keys = _distinguishing_keys(own, models)
+        parts = [f"{_short_key(key, keys)}={_format_value(own.get(key))}" for key in keys]
+        names.append(", ".join([str(own[MODEL]), *parts]))
+    named = list(zip(names, models, strict=True))
+    with_letters = {own[MODEL] for name, own in named if len(name) > MAX_NAME_LENGTH}
+    letters: dict[str, dict[str, str]] = {}
+    for row, (_, own) in enumerate(named):
+        if own[MODEL] in with_letters:
+            known = letters.setdefault(own[MODEL], {})
+            number = len(known)
+            letter = chr(ord("A") + number) if number < 26 else str(number + 1)
+            names[row] = f"{own[MODEL]} {known.setdefault(settings_key(own), letter)}"
     return [
         f"{name} ({names[: i + 1].count(name)})" if names[:i].count(name) else name
         for i, name in enumerate(names)
@@ -99,47 +92,17 @@ def differing_settings(models: Sequence[Settings]) -> list[str]:
     return [key for key in keys if len({settings_key({key: own.get(key)}) for own in models}) > 1]
 
 
-def _same_architecture(settings: Settings, models: Sequence[Settings]) -> list[Settings]:
-    return [other for other in models if other[MODEL] == settings[MODEL]]
-
-
-def _has_long_name(settings: Settings, models: Sequence[Settings], names: Sequence[str]) -> bool:
-    """Whether any name of this architecture is too long for a table; then all get letters."""
-    return any(
-        len(name) > MAX_NAME_LENGTH
-        for name, other in zip(names, models, strict=True)
-        if other[MODEL] == settings[MODEL]
-    )
-
-
-def _letter_name(settings: Settings, models: Sequence[Settings]) -> str:
-    alike = [settings_key(other) for other in _same_architecture(settings, models)]
-    number = list(dict.fromkeys(alike)).index(settings_key(settings))
-    letter = chr(ord("A") + number) if number < 26 else str(number + 1)
-    return f"{settings[MODEL]} {letter}"
-
-
 def _distinguishing_keys(settings: Settings, models: Sequence[Settings]) -> list[str]:
     """The keys of the settings in which models of this architecture differ.
 
-    Also the encoder where the models of the comparison have different ones.
+    Also the encoder where the models of the comparison have different ones. Without the fingerprint
+    of the images where the name of the data set differs.
     """
-    keys = _drop_redundant(differing_settings(_same_architecture(settings, models)))
+    keys = differing_settings([other for other in models if other[MODEL] == settings[MODEL]])
+    keys = [key for key in keys if key != "images" or DATA not in keys]
     encoders = {other[ENCODER] for other in models if ENCODER in other}
-    if ENCODER in settings and ENCODER not in keys and len(encoders) > 1:
-        return [ENCODER, *keys]
-    return keys
-
-
-def _full_name(settings: Settings, models: Sequence[Settings]) -> str:
-    keys = _distinguishing_keys(settings, models)
-    parts = [f"{_short_key(key, keys)}={_format_value(settings.get(key))}" for key in keys]
-    return ", ".join([str(settings[MODEL]), *parts])
-
-
-def _drop_redundant(keys: list[str]) -> list[str]:
-    """Without the fingerprint of the images where the name of the data set differs."""
-    return [key for key in keys if key != "images" or DATA not in keys]
+    has_encoder = ENCODER in settings and ENCODER not in keys and len(encoders) > 1
+    return [ENCODER, *keys] if has_encoder else keys
 
 
 def _short_key(key: str, keys: Sequence[str]) -> str:

@@ -1,11 +1,12 @@
-"""index.html of a folder of predictions: a card for each image, to sort and filter.
+"""Predictions as HTML: the gallery of a folder, and a single prediction for the app.
 
-The overlays lie beside the page. It needs no network, and every text from files is escaped, as
-HTML or as JSON.
+The overlays lie beside the gallery. It needs no network, and every text from files is escaped, as
+HTML or as JSON. A row is a line of predictions.jsonl, see inference/predictions.py.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import os
@@ -15,10 +16,9 @@ from typing import Any
 from urllib.parse import quote
 
 from capsule_inspection.files import atomic_write
-from capsule_inspection.reports.gallery.text import OTHER_TASK, TASKS, summarize, warn
-from capsule_inspection.reports.html import EmbeddedImage, environment
-from capsule_inspection.reports.plots.overlays import colours_of
-from capsule_inspection.reports.plots.prediction_overlay import encode_png, heat_legend
+from capsule_inspection.metrics.registry import ANOMALY_DETECTION, CLASSIFICATION, SEGMENTATION
+from capsule_inspection.reports.html import environment
+from capsule_inspection.reports.plots.overlays import colours_of, encode_png, heat_legend
 from capsule_inspection.types import GOOD_LABEL
 
 PAGE = "index.html"
@@ -26,25 +26,45 @@ PAGE = "index.html"
 MAX_TABLE_ROWS = 500
 """Rows of the plain table that replaces the cards where scripts are disabled."""
 
-_TEMPLATES = Path(__file__).parent / "templates"
-_FIELDS = (
-    "path",
-    "status",
-    "error",
-    "width",
-    "height",
-    "predicted_label",
-    "is_defect",
-    "probabilities",
-    "score",
-    "threshold",
-    "regions",
-    "ood_warnings",
-    "overlay",
-)
+NEAR_ODDS, NEAR_FRACTION = 2.0, 0.05
+"""Near the threshold are probabilities with up to so many times its odds, or so many times fewer,
+and anomaly scores up to this fraction of the threshold from it."""
+
+_SCORE_ORDERS = {
+    CLASSIFICATION: "any defect, most probable first",
+    ANOMALY_DETECTION: "score, most anomalous first",
+}
+_FIELDS = ("path", "status", "error", "width", "height", "predicted_label", "is_defect",
+           "probabilities", "score", "threshold", "regions", "ood_warnings", "overlay")  # fmt: skip
 _DIGITS = 6
 _ESCAPED_MARKUP = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"})
 """Escapes in JSON: no text can end the script that holds it, or start a comment in it."""
+
+
+def is_near_threshold(row: Mapping[str, Any], task: str) -> bool:
+    """Whether a small change of the image may change the decision between good and defect.
+
+    Where the most probable class decides, that is near an even chance of any defect, or against it.
+    """
+    score, threshold = row.get("score"), row.get("threshold")
+    if score is None or not math.isfinite(score):
+        return False
+    if task == ANOMALY_DETECTION:
+        return threshold is not None and abs(score - threshold) <= NEAR_FRACTION * abs(threshold)
+    limit = 0.5 if threshold is None else threshold
+    if threshold is None and bool(row["is_defect"]) != (score > limit):
+        return True
+    odds, odds_of_limit = score * (1 - limit), limit * (1 - score)
+    return odds_of_limit <= NEAR_ODDS * odds and odds <= NEAR_ODDS * odds_of_limit
+
+
+def prediction_html(row: Mapping[str, Any], task: str) -> str:
+    """Headline, warnings and facts of one prediction."""
+    return environment().get_template("prediction.html.j2").render(
+        row=row,
+        is_near=is_near_threshold(row, task),
+        shows_probabilities=task == CLASSIFICATION,
+    )  # fmt: skip
 
 
 def write_gallery(
@@ -52,58 +72,47 @@ def write_gallery(
 ) -> Path:
     """Write the page of these rows into `folder`, atomically; returns its path.
 
-    A row is a line of predictions.jsonl with `overlay`, the path of its overlay relative to
-    `folder`, or None. `about` has title, task, model, run, classes (normal first), command, date,
-    counts (images, defects, good, unlike, errors) and legend, whether colours are explained. Rows
-    are streamed: only the first few are kept. Raises OSError where the page cannot be written.
+    A row has `overlay`, the path of its overlay relative to `folder`, or None. `about` has title,
+    task, model, run, classes (normal first), command, date, counts (images, defects, good, near,
+    unlike, errors) and legend, whether colours are explained. Rows are streamed: only the first few
+    are kept. Raises OSError where the page cannot be written.
     """
     path = folder / PAGE
-    lines = _Lines(rows)
-    template = environment(_TEMPLATES).get_template("gallery.html.j2")
-    with atomic_write(path) as part:
-        page = template.stream(**_content(about), lines=lines, first_rows=lines.first)
-        page.dump(str(part), encoding="utf-8", errors="backslashreplace")
-    return path
+    first_rows: list[Mapping[str, Any]] = []
 
-
-class _Lines:
-    """Rows as a stream of JSON; `first` collects the first of them."""
-
-    def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        self._rows = rows
-        self.first: list[Mapping[str, Any]] = []
-
-    def __iter__(self) -> Iterator[str]:
-        for row in self._rows:
+    def lines() -> Iterator[str]:
+        for row in rows:
             values = {key: row.get(key) for key in _FIELDS}
-            if len(self.first) < MAX_TABLE_ROWS:
-                self.first.append(values)
+            if len(first_rows) < MAX_TABLE_ROWS:
+                first_rows.append(values)
             overlay = row.get("overlay")
             link = None if overlay is None else quote(os.fsencode(overlay))
-            yield _to_json(values | {"overlay": link})
+            yield _to_json(values | {"overlay": link, "is_near": is_near_threshold(row, task)})
 
-
-def _content(about: Mapping[str, Any]) -> dict[str, Any]:
-    texts = TASKS.get(about["task"], OTHER_TASK)
-    classes, counts = list(about["classes"]), about["counts"]
-    colours = _class_colours(classes) if texts.shows_class_colours else {}
+    task, classes = about["task"], list(about["classes"])
+    colours = _class_colours(classes) if task == SEGMENTATION else {}
     settings = {
         "classes": classes,
         "colours": colours,
-        "scoreOrder": texts.score_order,
-        "maxScore": texts.max_score,
+        "scoreOrder": _SCORE_ORDERS.get(task, "score, highest first"),
+        "maxScore": 1.0 if task in (CLASSIFICATION, SEGMENTATION) else None,
+        "showsProbabilities": task == CLASSIFICATION,
     }
-    return {
-        "title": about["title"],
-        "about": about,
-        "summary": summarize(counts),
-        "warnings": warn(counts),
-        "explanation": texts.explain(has_overlays=bool(about["legend"])),
-        "colours": colours if about["legend"] else {},
-        "heat_legend": _heat_legend() if about["legend"] and not colours else None,
-        "settings": _to_json(settings),
-        "max_table_rows": MAX_TABLE_ROWS,
-    }
+    heat = encode_png(heat_legend(240, 24)) if about["legend"] and not colours else b""
+    with atomic_write(path) as part:
+        page = environment().get_template("gallery.html.j2").stream(
+            title=about["title"],
+            subtitle=f"{task}, model {about['model']}, {about['date']}",
+            about=about,
+            colours=colours,
+            heat_legend=base64.b64encode(heat).decode("ascii"),
+            settings=_to_json(settings),
+            lines=lines(),
+            first_rows=first_rows,
+            max_table_rows=MAX_TABLE_ROWS,
+        )  # fmt: skip
+        page.dump(str(part), encoding="utf-8", errors="backslashreplace")
+    return path
 
 
 def _class_colours(classes: list[str]) -> dict[str, str]:
@@ -111,10 +120,6 @@ def _class_colours(classes: list[str]) -> dict[str, str]:
     colours = colours_of(len(classes)).tolist()
     named = list(zip(classes, colours, strict=True))[GOOD_LABEL + 1 :]
     return {name: "#{:02x}{:02x}{:02x}".format(*colour) for name, colour in named}
-
-
-def _heat_legend() -> EmbeddedImage:
-    return EmbeddedImage("", "heat from low to high", encode_png(heat_legend(240, 24)))
 
 
 def _to_json(values: Mapping[str, Any]) -> str:

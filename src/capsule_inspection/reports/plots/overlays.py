@@ -1,39 +1,50 @@
-"""Masks drawn over an image, in a colour for each class.
+"""Heat, masks and outlines drawn over an image, as arrays and PNG files.
 
 Colours: Okabe and Ito 2008, first those with contrast on a black or red capsule; the n-th class
-has the same colour in every plot of every run. OpenCV is imported when called.
+has the same colour in every picture of every run. torchvision's mask drawing needs torch, which
+reports do not import. No matplotlib figures: an image takes a few milliseconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
+from PIL import Image
 
+from capsule_inspection.files import atomic_write
 from capsule_inspection.reports.plots import style
 
-COLOURS = (
-    style.SKY,
-    style.YELLOW,
-    style.GREEN,
-    style.PURPLE,
-    style.ORANGE,
-    style.BLUE,
-    style.VERMILION,
-)
+COLOURS = (style.SKY, style.YELLOW, style.GREEN, style.PURPLE,
+           style.ORANGE, style.BLUE, style.VERMILION)  # fmt: skip
 """Of class 1, class 2 and so on. Further classes have them again, first paler and then darker."""
 
 OPACITY = 0.6
-"""Of filled regions: the defect stays visible."""
+"""Of filled regions and high heat: the defect stays visible."""
 
+CLEAR_BELOW, FULL_FROM = 0.25, 0.6
+"""Heat up to which the image is unchanged, and heat from which the opacity is highest."""
+
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1 as fractions of width and height."""
+
+FULL: Box = (0.0, 0.0, 1.0, 1.0)
+LINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
 _TINTS = ((0.0, 0.0), (0.6, 1.0), (0.5, 0.0))
 """For each repetition of the colours, the fraction of grey and the grey: black 0, white 1."""
 
-_LINE_PER_PX = 1 / 220
-_RIM_BRIGHTNESS = 0.3
-"""Of the dark rim of an outline, relative to the image: yellow has no contrast on white."""
+_LINE_PER_PX, _RIM_BRIGHTNESS = 1 / 220, 0.3
+"""Line width relative to the image; brightness of its dark rim: yellow has no contrast on white."""
+
+PANEL_PX, _MISSING_GREY = 600, 200
+"""Width of pictures in grids, about twice that of a panel; grey in place of a missing image."""
+
+_CROP_SCALE, _MIN_CROP = 1.6, 1 / 5
+"""Size of an enlarged crop relative to its region, and its smallest fraction of the image."""
 
 
 def colours_of(num_classes: int) -> np.ndarray:
@@ -49,41 +60,108 @@ def colours_of(num_classes: int) -> np.ndarray:
     return np.round(255 * colours).astype(np.uint8)
 
 
-def overlay(image: np.ndarray, mask: np.ndarray, *, target: np.ndarray | None = None) -> np.ndarray:
-    """The image with the mask filled and the target mask outlined: (H, W, 3) uint8.
+def class_patches(defects: Sequence[str]) -> list[Patch]:
+    """Legend handles with the colours of the defect classes, which are 1, 2 and so on."""
+    colours = colours_of(1 + len(defects))[1:] / 255
+    return [
+        Patch(facecolor=tuple(colour), edgecolor=style.GREY, lw=0.5, label=style.shorten(name))
+        for colour, name in zip(colours, defects, strict=True)
+    ]
 
-    Shapes: image (H, W, 3) uint8; mask and target (H, W) class indices, 0 for none.
-    Raises ValueError where sizes differ.
+
+def compose(
+    image: np.ndarray | None,
+    *,
+    heat: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
+    outlines: Sequence[np.ndarray] = (),
+    crop: Box = FULL,
+    width_px: int = PANEL_PX,
+) -> np.ndarray:
+    """A crop of the image with heat over it, a mask filled and masks outlined.
+
+    Shapes: image (H, W, 3) uint8; heat (h, w) in [0, 1], transparent where it is low; mask and each
+    of `outlines` (h, w) class indices, 0 for none; result (height, width_px, 3) uint8. All show the
+    same region; sizes may differ. Without an image the heat is opaque, or the masks lie on grey.
     """
-    sizes = [array.shape[:2] for array in (image, mask, target) if array is not None]
-    if len(set(sizes)) > 1:
-        raise ValueError(f"image, mask and target must have one size, found {sizes}")
-    filled = fill(image, mask)
-    return filled if target is None else _draw_outlines(filled, target)
+    layers = [layer for layer in (image, heat, mask, *outlines) if layer is not None]
+    height, width = layers[0].shape[:2]
+    ratio = (crop[3] - crop[1]) * height / ((crop[2] - crop[0]) * width)
+    size = (width_px, max(1, round(width_px * ratio)))
+    level = None if heat is None else _resize(heat.astype(np.float32), crop, size, LINEAR)
+    if image is not None:
+        drawn = _resize(image, crop, size, Image.Resampling.BICUBIC).copy()
+        drawn = drawn if level is None else _blend_heat(drawn, level)
+    elif level is not None:
+        drawn = (255 * colormaps[style.HEAT](level)[..., :3]).astype(np.uint8)
+    else:
+        drawn = np.full((size[1], size[0], 3), _MISSING_GREY, np.uint8)
+    if mask is not None:
+        mask = _resize(mask.astype(np.uint8), crop, size, NEAREST)
+        colours = colours_of(1 + int(mask.max(initial=0)))[mask[mask > 0]]
+        mixed = (1 - OPACITY) * drawn[mask > 0] + OPACITY * colours
+        drawn[mask > 0] = np.round(mixed).astype(np.uint8)
+    for regions in outlines:
+        _draw_outlines(drawn, _resize(regions.astype(np.uint8), crop, size, NEAREST))
+    return drawn
 
 
-def fill(image: np.ndarray, mask: np.ndarray, *, opacity: float = OPACITY) -> np.ndarray:
-    """The image with the pixels of each class in its colour; shapes as those of `overlay`."""
-    colours = colours_of(1 + int(mask.max(initial=0)))
-    is_filled = mask > 0
-    filled = image.copy()
-    mixed = (1 - opacity) * image[is_filled] + opacity * colours[mask[is_filled]]
-    filled[is_filled] = np.round(mixed).astype(np.uint8)
-    return filled
+def crop_around(region: np.ndarray) -> Box:
+    """The part of an image around a region (h, w), with the proportions of the image.
+
+    All of it where the region is empty.
+    """
+    if not region.any():
+        return FULL
+    spans = [np.flatnonzero(region.any(axis=axis)) / region.shape[1 - axis] for axis in (0, 1)]
+    low = np.array([span[0] for span in spans])
+    high = np.array([span[-1] for span in spans]) + 1 / np.array(region.shape[::-1])
+    size = min(1.0, max(_CROP_SCALE * float((high - low).max()), _MIN_CROP))
+    left, top = ((low + high - size) / 2).clip(0, 1 - size).tolist()
+    return left, top, left + size, top + size
 
 
-def _draw_outlines(image: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Lines around the defects, just outside of them, each with a dark rim."""
+def heat_legend(width_px: int, height_px: int) -> np.ndarray:
+    """Heat from 0 at the left to 1 at the right, on light and on dark: (H, W, 3) uint8."""
+    ground = np.full((height_px, width_px, 3), 225, np.uint8)
+    ground[height_px // 2 :] = 40
+    heat = np.broadcast_to(np.linspace(0, 1, width_px), (height_px, width_px))
+    return _blend_heat(ground, heat)
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """A PNG of (H, W, 3) uint8, with fast rather than strong compression."""
+    import cv2
+
+    written, buffer = cv2.imencode(".png", pixels[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    assert written
+    return bytes(buffer)
+
+
+def write_png(path: Path, pixels: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 atomically. Raises OSError where it cannot be written."""
+    with atomic_write(path) as part:
+        part.write_bytes(encode_png(pixels))
+
+
+def _resize(
+    array: np.ndarray, crop: Box, size: tuple[int, int], method: Image.Resampling
+) -> np.ndarray:
+    height, width = array.shape[:2]
+    box = (crop[0] * width, crop[1] * height, crop[2] * width, crop[3] * height)
+    return np.asarray(Image.fromarray(array).resize(size, method, box=box))
+
+
+def _draw_outlines(image: np.ndarray, target: np.ndarray) -> None:
+    """Draw lines around the regions, just outside of them, each with a dark rim."""
     labels = [int(label) for label in np.unique(target) if label]
-    drawn = image.copy()
     width = max(1, round(image.shape[1] * _LINE_PER_PX))
     for label in labels:
         rim = _dilate(target == label, width + max(1, width // 2)) & (target == 0)
-        drawn[rim] = np.round(_RIM_BRIGHTNESS * image[rim]).astype(np.uint8)
+        image[rim] = np.round(_RIM_BRIGHTNESS * image[rim]).astype(np.uint8)
     for label in labels:
         line = _dilate(target == label, width) & (target != label)
-        drawn[line] = colours_of(label + 1)[label]
-    return drawn
+        image[line] = colours_of(label + 1)[label]
 
 
 def _dilate(region: np.ndarray, by_px: int) -> np.ndarray:
@@ -93,12 +171,10 @@ def _dilate(region: np.ndarray, by_px: int) -> np.ndarray:
     return cv2.dilate(region.astype(np.uint8), square) > 0
 
 
-def class_patches(defects: Sequence[str]) -> list[Patch]:
-    """Legend handles with the colours of the defect classes, which are 1, 2 and so on."""
-    colours = colours_of(1 + len(defects))[1:] / 255
-    return [
-        Patch(
-            facecolor=tuple(colour), edgecolor=style.GREY, linewidth=0.5, label=style.shorten(name)
-        )
-        for colour, name in zip(colours, defects, strict=True)
-    ]
+def _blend_heat(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """The image below the colours of the heat, by a table of 256 levels."""
+    levels = np.linspace(0, 1, 256, dtype=np.float32)[:, np.newaxis]
+    opacity = OPACITY * ((levels - CLEAR_BELOW) / (FULL_FROM - CLEAR_BELOW)).clip(0, 1)
+    added = opacity * 255 * colormaps[style.HEAT](levels[:, 0])[:, :3].astype(np.float32)
+    level = np.round(255 * heat).astype(np.uint8)
+    return np.round(image * (1 - opacity)[level] + added[level]).astype(np.uint8)

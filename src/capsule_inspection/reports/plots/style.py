@@ -1,6 +1,6 @@
-"""Common style of all plots, and saving them to files or arrays.
+"""Common style of all plots, their colours, and saving them to files or arrays.
 
-Colours: Okabe and Ito 2008, safe for colour-blind readers. Estimates are built from
+Colours: Okabe and Ito 2008, safe for colour-blind readers. Plots are built from
 `matplotlib.figure.Figure` and drawn by Agg: no pyplot, no window, no global state and no
 matplotlibrc. Import this module only after training: matplotlib takes a second.
 """
@@ -8,12 +8,11 @@ matplotlibrc. Import this module only after training: matplotlib takes a second.
 from __future__ import annotations
 
 import functools
-import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -23,31 +22,31 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from capsule_inspection.files import atomic_write
 from capsule_inspection.types import Estimate
 
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, BLACK = "#CC79A7", "#56B4E9", "#F0E442", "#000000"
 GREY, FAINT, PALE = "#5F5F5F", "#D9D9D9", "#F5F5F5"
 SERIES = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK)
+GOOD, DEFECT, WRONG = BLUE, ORANGE, VERMILION
+"""Good images, images with a defect, and wrong decisions or captions of such."""
 
-DPI = 110
+HEAT = "inferno"
+"""Colour map of anomaly and explanation maps, dark to bright."""
+
+HALF_WIDTH, FULL_WIDTH = 6.6, 13.4
+"""Inches of a figure in one of two columns of a page, and over both."""
+
+DPI, GRID_DPI = 150, 110
+"""Of charts, whose fonts are read at half width, and of grids of pictures, which are larger."""
+
 LONGEST_NAME = 24
 
 # Class names may be in any script: the first font that has the character is used.
-_FONTS = (
-    "DejaVu Sans",
-    "Noto Sans CJK TC",
-    "Noto Sans CJK SC",
-    "Noto Sans CJK JP",
-    "WenQuanYi Zen Hei",
-    "Microsoft JhengHei",
-    "Microsoft YaHei",
-    "PingFang TC",
-    "Arial Unicode MS",
-)
-
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
+_FONTS = ("DejaVu Sans", "Noto Sans CJK TC", "Noto Sans CJK SC", "Noto Sans CJK JP",
+          "WenQuanYi Zen Hei", "Microsoft JhengHei", "Microsoft YaHei", "PingFang TC",
+          "Arial Unicode MS")  # fmt: skip
 
 
 @functools.cache
@@ -55,11 +54,11 @@ def _settings() -> Any:
     installed = set(font_manager.get_font_names())
     changed: dict[Any, object] = {
         "font.family": [name for name in _FONTS if name in installed] or ["sans-serif"],
-        "font.size": 11.0,
-        "axes.titlesize": 12.0,
+        "font.size": 10.0,
+        "axes.titlesize": 11.0,
         "axes.titleweight": "bold",
         "axes.titlelocation": "left",
-        "axes.labelsize": 11.0,
+        "axes.labelsize": 10.0,
         "axes.labelpad": 7.0,
         "axes.spines.top": False,
         "axes.spines.right": False,
@@ -68,74 +67,57 @@ def _settings() -> Any:
         "axes.prop_cycle": cycler(color=SERIES),
         "grid.color": FAINT,
         "grid.linewidth": 0.6,
-        "xtick.labelsize": 10.0,
-        "ytick.labelsize": 10.0,
-        "legend.fontsize": 10.0,
+        "xtick.labelsize": 9.5,
+        "ytick.labelsize": 9.5,
+        "legend.fontsize": 9.5,
         "legend.frameon": False,
         "lines.linewidth": 1.8,
-        "figure.dpi": DPI,
-        "savefig.dpi": DPI,
+        "savefig.dpi": "figure",
         "text.parse_math": False,  # a class may be called "$5"
     }
-    kept: dict[Any, object] = {
-        key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"
-    }
+    kept = {key: of for key, of in matplotlib.rcParamsDefault.items() if key != "backend"}
     return {**kept, **changed}
 
 
 @contextmanager
 def applied() -> Iterator[None]:
+    """Apply the common style, and restore matplotlib's settings."""
     with matplotlib.rc_context(_settings()), warnings.catch_warnings():
         # A character that no font has is drawn as a box; it must not fail a finished training.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         yield
 
 
-def styled(draw: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Decorator: run `draw` with the common style, and restore matplotlib's settings."""
-
-    @functools.wraps(draw)
-    def draw_with_style(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        with applied():
-            return draw(*args, **kwargs)
-
-    return draw_with_style
+styled = applied()
+"""Decorator: run a function with the common style."""
 
 
-def new_figure(width_in: float, height_in: float) -> Figure:
+def new_figure(width_in: float, height_in: float, *, dpi: int = DPI) -> Figure:
     """An empty figure with constrained layout."""
-    figure = Figure(figsize=(width_in, height_in), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(width_in, height_in), dpi=dpi, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
+@styled
 def text_figure(text: str) -> Figure:
     """A figure with only a text, in place of a plot."""
-    figure = new_figure(6.0, 1.6)
-    figure.text(0.5, 0.5, text, ha="center", va="center", color=GREY)
+    figure = new_figure(HALF_WIDTH, 1.6)
+    figure.text(0.5, 0.5, text, ha="center", va="center", color=GREY, wrap=True)
     return figure
 
 
 def hide_axes(axes: Axes) -> None:
     """Hide ticks, grid and spines."""
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[])
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
 
 
 def annotate_row(axes: Axes, row: float, text: str, *, colour: str = BLACK) -> None:
     """Write a text to the right of the axes, at the height of a row."""
-    axes.annotate(
-        text,
-        (1.0, row),
-        xycoords=("axes fraction", "data"),
-        xytext=(10, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=10,
-        color=colour,
-    )
+    place = axes.get_yaxis_transform()  # across in fractions of the axes, down in rows
+    axes.text(1.02, row, text, transform=place, va="center", size=9.5, color=colour)
 
 
 def interval_bar(
@@ -149,14 +131,9 @@ def interval_bar(
 ) -> None:
     """Draw an estimate as a point at the height of a row, with its 95% interval as a bar."""
     if estimate.ci_low is not None and estimate.ci_high is not None:
-        axes.plot(
-            [estimate.ci_low, estimate.ci_high],
-            [row, row],
-            color=bar,
-            linewidth=7,
-            solid_capstyle="butt",
-        )
-    axes.plot(estimate.value, row, marker, color=colour, markersize=7, zorder=3, clip_on=False)
+        ends = [estimate.ci_low, estimate.ci_high]
+        axes.plot(ends, [row, row], color=bar, lw=7, solid_capstyle="butt")
+    axes.plot(estimate.value, row, marker, color=colour, ms=7, zorder=3, clip_on=False)
 
 
 def shorten(name: str, longest: int = LONGEST_NAME) -> str:
@@ -174,13 +151,8 @@ def save(figure: Figure, path: Path) -> None:
 
     Creates the folder. Raises OSError where it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        figure.savefig(partial, format="png", metadata={"Software": None})
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_write(path) as part:
+        figure.savefig(part, format="png", metadata={"Software": None})
 
 
 @styled

@@ -13,102 +13,80 @@ from capsule_inspection.reports.plots import style
 from capsule_inspection.types import TEST, TRAIN, VAL
 
 EPOCH = "epoch"
-RATE = "lr"
+LOSS, METRICS, OTHER, RATE = "Loss", "Metrics", "Other values", "Learning rate"
 _DASHES = {TRAIN: (0, (4, 2)), VAL: "solid", TEST: (0, (1, 1))}
 _NOT_CURVES = {EPOCH, "step", "seconds"}
 _ABBREVIATIONS = {"iou": "IoU", "dice": "Dice"}
 _LOSS_TERMS = {"reconstruction", "segmentation"}
 
-Columns = Mapping[str, Sequence[float] | np.ndarray]
-
 
 @style.styled
-def training_curves(columns: Columns, best_epoch: int | None = None) -> Figure:
+def training_curves(
+    columns: Mapping[str, Sequence[float] | np.ndarray], best_epoch: int | None = None
+) -> Figure:
     """Losses, metrics and learning rate over the epochs in panels, with the best epoch.
 
     `columns` are those of metrics.csv, of one length; NaN where nothing was measured. There is a
     panel for losses and their terms, one for metrics between 0 and 1, one for other values, and
     one for the learning rate. Raises KeyError without the column `epoch`.
     """
-    epoch = np.asarray(columns[EPOCH], dtype=float)
-    panels = {title: names for title, names in _panels(columns).items() if names}
+    values = {name: np.asarray(column, dtype=float) for name, column in columns.items()}
+    epoch = values[EPOCH]
+    panels: dict[str, dict[str, np.ndarray]] = {LOSS: {}, METRICS: {}, OTHER: {}, RATE: {}}
+    for name, column in values.items():
+        if name not in _NOT_CURVES and np.isfinite(column).any():
+            panels[_panel_of(name, column)][name] = column
+    panels = {title: curves for title, curves in panels.items() if curves}
     if not panels:
         return style.text_figure("Nothing has been measured in this training.")
-    figure = style.new_figure(9.0, 1.2 + 2.4 * len(panels))
-    axes_of = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, (title, names) in zip(axes_of, panels.items(), strict=True):
-        _panel(axes, title, epoch, {name: columns[name] for name in names})
+    columns_of_page = min(2, len(panels))
+    rows = -(-len(panels) // columns_of_page)
+    width = style.HALF_WIDTH if len(panels) == 1 else style.FULL_WIDTH
+    figure = style.new_figure(width, 0.4 + 2.5 * rows)
+    all_axes = figure.subplots(rows, columns_of_page, squeeze=False).flat
+    for axes in all_axes[len(panels) :]:
+        axes.set_visible(False)
+    for axes, (title, curves) in zip(all_axes, panels.items(), strict=False):
+        _draw_panel(axes, title, epoch, curves)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.set(xlabel="epoch", xlim=(epoch.min() - 0.5, epoch.max() + 0.5))
         if best_epoch is not None:
-            axes.axvline(best_epoch, color=style.GREY, linewidth=1.0, linestyle=(0, (1, 2)))
+            axes.axvline(best_epoch, color=style.GREY, lw=1.0, ls=(0, (1, 2)))
     if best_epoch is not None:
-        _annotate_best_epoch(axes_of[0], best_epoch)
-    axes_of[-1].set_xlabel("epoch")
-    axes_of[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes_of[-1].set_xlim(epoch.min() - 0.5, epoch.max() + 0.5)
+        text = f"best epoch: {best_epoch}"
+        all_axes[0].set_title(text, loc="right", size=9.5, color=style.GREY, weight="normal")
     return figure
 
 
-def _panels(columns: Columns) -> dict[str, list[str]]:
-    panels: dict[str, list[str]] = {
-        "Loss": [],
-        "Metrics": [],
-        "Other values": [],
-        "Learning rate": [],
-    }
-    for name in columns:
-        if name in _NOT_CURVES or not np.isfinite(np.asarray(columns[name], dtype=float)).any():
-            continue
-        if name.startswith((RATE, "optimizer/")):
-            panels["Learning rate"].append(name)
-        elif "loss" in name or name.rpartition("/")[2] in _LOSS_TERMS:
-            panels["Loss"].append(name)
-        else:
-            panels["Metrics" if _is_fraction(columns[name]) else "Other values"].append(name)
-    return panels
+def _panel_of(name: str, column: np.ndarray) -> str:
+    if name.startswith(("lr", "optimizer/")):
+        return RATE
+    if "loss" in name or name.rpartition("/")[2] in _LOSS_TERMS:
+        return LOSS
+    return METRICS if np.nanmin(column) >= 0 and np.nanmax(column) <= 1 else OTHER
 
 
-def _is_fraction(column: Sequence[float] | np.ndarray) -> bool:
-    values = np.asarray(column, dtype=float)
-    return bool(np.nanmin(values) >= 0 and np.nanmax(values) <= 1)
-
-
-def _panel(axes: Axes, title: str, epoch: np.ndarray, columns: Columns) -> None:
-    metrics = list(dict.fromkeys(name.partition("/")[2] for name in columns))
-    for name, column in columns.items():
-        stage, _, metric = name.partition("/")
-        values = np.asarray(column, dtype=float)
-        measured = np.isfinite(values)
+def _draw_panel(
+    axes: Axes, title: str, epoch: np.ndarray, curves: Mapping[str, np.ndarray]
+) -> None:
+    metrics = list(dict.fromkeys(name.partition("/")[2] for name in curves))
+    for name, column in curves.items():
+        stage, slash, metric = name.partition("/")
+        words = (metric or stage).split("_")
+        text = " ".join(_ABBREVIATIONS.get(word, word) for word in words)
+        measured = np.isfinite(column)
         axes.plot(
             epoch[measured],
-            values[measured],
+            column[measured],
             color=style.SERIES[metrics.index(metric) % len(style.SERIES)],
             linestyle=_DASHES.get(stage, "solid"),
             marker="o" if measured.sum() < 2 else None,
             markersize=4,
-            label=_label(name),
+            label=f"{stage}{slash}{text}" if slash else text,
         )
     axes.set_title(title)
     low, high = axes.dataLim.intervaly
     around_zero = (1.08 * min(low, 0.0), 1.08 * max(high, 0.0) or 1.0)
-    axes.set_ylim((-0.02, 1.02) if title == "Metrics" else around_zero)
-    if title != "Learning rate" or len(columns) > 1:
+    axes.set_ylim((-0.02, 1.02) if title == METRICS else around_zero)
+    if title != RATE or len(curves) > 1:
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-
-
-def _label(name: str) -> str:
-    """`val/mean IoU` from `val/mean_iou`."""
-    stage, slash, metric = name.rpartition("/")
-    return stage + slash + " ".join(_ABBREVIATIONS.get(word, word) for word in metric.split("_"))
-
-
-def _annotate_best_epoch(axes: Axes, best_epoch: int) -> None:
-    axes.annotate(
-        f"best epoch: {best_epoch}",
-        (best_epoch, 1.0),
-        xycoords=("data", "axes fraction"),
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="center",
-        color=style.GREY,
-        fontsize=10,
-    )

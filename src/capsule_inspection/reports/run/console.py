@@ -16,33 +16,30 @@ if TYPE_CHECKING:
 def metrics_table(metrics: Estimates, *, stage: str) -> Table:
     """Every metric of one stage with its interval, then the recall of each class.
 
-    `metrics` have their stage in the keys, as in metrics.json.
+    `metrics` have their stage in the keys, as in metrics.json, which has more of single classes.
     """
     from rich.table import Table
     from rich.text import Text
 
     of_stage = names.metrics_of_stage(metrics, stage)
-    table = Table(title=f"{stage}: metrics with their 95% intervals", title_justify="left")
-    table.add_column("metric")
-    table.add_column("value")
+    title = f"{stage}: metrics with their 95% intervals"
+    table = Table("metric", "value", title=title, title_justify="left")
     if not of_stage:
         table.add_row("none", "nothing was measured here")
-    whole = [name for name in of_stage if not names.is_class_metric(name)]
-    for name in whole:
-        table.add_row(metric_label(name), _format_estimate(of_stage[name], name))
-    if whole:
-        table.add_section()
-    # As Text: "[red]" may be a class. Precisions are in metrics.json only.
-    for class_name, estimate in names.class_metrics(of_stage, names.RECALL).items():
-        table.add_row(Text(f"recall, {class_name}"), _format_estimate(estimate))
+    for name in filter(lambda name: not names.is_class_metric(name), of_stage):
+        table.add_row(metric_label(name), _format_estimate(name, of_stage[name]))
+    table.add_section()
+    for class_name, recall in names.class_metrics(of_stage, names.RECALL).items():
+        # As Text: "[red]" may be a class.
+        table.add_row(Text(f"recall, {class_name}"), _format_estimate(names.RECALL, recall))
     return table
 
 
-def _format_estimate(estimate: Estimate, metric: str = "") -> str:
+def _format_estimate(name: str, estimate: Estimate) -> str:
     """`0.909 (0.816 to 0.958), n=66`; without brackets where there is no interval."""
-    value, low, high = (
-        "" if number is None else format_metric(metric, number)
+    value, *limits = (
+        "" if number is None else format_metric(name, number)
         for number in (estimate.value, estimate.ci_low, estimate.ci_high)
     )
-    interval = f" ({low} to {high})" if low and high else ""
+    interval = f" ({' to '.join(limits)})" if all(limits) else ""
     return f"{value}{interval}, n={estimate.n}"

@@ -6,7 +6,6 @@ pandas and yaml are imported when a file is read.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,10 @@ PROBABILITY = "p_"
 THRESHOLD = "threshold"
 """Column of predictions.csv with the score above which an image is rejected; a record field too."""
 
-_TEXT_COLUMNS = ("path", "sha256", "split", "fold", "label", "predicted_label")
+GROUP = "group"
+"""Column of predictions.csv with the name of an image's group, empty where it stands alone."""
+
+_TEXT_COLUMNS = ("path", "sha256", GROUP, "split", "fold", "label", "predicted_label")
 _REQUIRED_COLUMNS = ("index", "split", "label", "predicted_label", "score")
 
 
@@ -49,16 +51,34 @@ def read_metrics(folder: Path) -> dict[str, Estimate]:
     return {key: _read_estimate(path, key, entry) for key, entry in _read_json(path).items()}
 
 
-def _read_estimate(path: Path, key: str, entry: object) -> Estimate:
+def _read_estimate(path: Path, key: str, entry: Any) -> Estimate:
     try:
-        if not isinstance(entry, dict):
-            raise TypeError
         low, high = (None if entry[end] is None else float(entry[end]) for end in ("low", "high"))
         return Estimate(float(entry["value"]), low, high, int(entry["n"]))
     except (KeyError, TypeError, ValueError):
         raise RunError(
             f"{path}: {key} must hold value, low, high and n as numbers, found {entry!r}."
         ) from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise missing_file(path) from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read as JSON ({error}).") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path}: expected an object, found {type(content).__name__}.")
+    return content
+
+
+def missing_file(path: Path) -> RunError:
+    """The error for a file that every finished run has."""
+    return RunError(
+        f"{path}: missing, so {path.parent} is not a finished run. "
+        "Wait for it, or finish it with train.py resume=<run folder>."
+    )
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -92,97 +112,68 @@ def read_epochs(path: Path) -> pd.DataFrame:
     """Read metrics.csv; empty where there is none. Raises RunError where it is not as expected."""
     import pandas as pd
 
-    if not path.exists():
+    # An empty file is of a training that ended within its first epoch.
+    if not path.exists() or not path.stat().st_size:
         return pd.DataFrame()
-    try:
-        # An empty file is of a training that ended within its first epoch.
-        epochs = pd.read_csv(path) if path.stat().st_size else pd.DataFrame()
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read as a table ({error}).") from error
-    found = column_names(epochs)
-    texts = [name for name in found if not pd.api.types.is_numeric_dtype(epochs[name])]
-    if texts:
+    epochs = _read_table(path)
+    found = [str(name) for name in epochs]
+    texts = epochs.select_dtypes(exclude="number").columns
+    if len(texts):
         raise RunError(f"{path}: expected numbers only, found text in {', '.join(texts)}.")
-    if found and "epoch" not in found:
-        raise RunError(f"{path}: the column epoch is missing; it has {', '.join(found)}.")
+    if "epoch" not in found:
+        raise RunError(
+            f"{path}: the column epoch is missing; it has {', '.join(map(str, epochs))}."
+        )
     return epochs
 
 
-def read_predictions(path: Path) -> pd.DataFrame:
-    """Read predictions.csv. Raises RunError where a column is missing or not as expected."""
+def read_predictions(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Read predictions.csv; returns it with the classes that it has probabilities of.
+
+    Cells without a number are NaN; `group` is empty for every image where the file has no groups.
+    Raises RunError where a column is missing or not as expected.
+    """
+    # Text first: a class may be called "007", "NA" or "true".
+    table = _read_table(path, dtype=str, keep_default_na=False)
+    found = [str(name) for name in table]
+    missing = [name for name in _REQUIRED_COLUMNS if name not in found]
+    if missing:
+        raise RunError(f"{path}: columns missing: {', '.join(missing)}; it has {', '.join(found)}.")
+    for name in found:
+        if name in _TEXT_COLUMNS:
+            continue
+        try:
+            table[name] = table[name].replace("", "nan").astype(np.float64)
+        except ValueError as error:
+            raise RunError(f"{path}: column {name} must hold numbers ({error}).") from None
+    if not np.isfinite(table["index"]).all():
+        raise RunError(f"{path}: column index has empty cells; the file seems cut short.")
+    classes = tuple(n.removeprefix(PROBABILITY) for n in found if n.startswith(PROBABILITY))
+    _check_classes(path, table, classes)
+    return table.assign(index=table["index"].astype(int), group=table.get(GROUP, "")), classes
+
+
+def _read_table(path: Path, **options: Any) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        # Text first: a class may be called "007", "NA" or "true".
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        return pd.read_csv(path, encoding="utf-8", **options).rename(columns=str)
     except FileNotFoundError:
         raise missing_file(path) from None
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: cannot be read as a table ({error}).") from error
-    found = column_names(table)
-    absent = [name for name in _REQUIRED_COLUMNS if name not in found]
-    if absent:
-        raise RunError(f"{path}: columns missing: {', '.join(absent)}; it has {', '.join(found)}.")
-    for name in found:
-        if name not in _TEXT_COLUMNS:
-            table[name] = _parse_numbers(path, table[name])
-    return _with_integer_index(path, table)
 
 
-def column_names(table: pd.DataFrame) -> list[str]:
-    """Names of the columns as str."""
-    return [str(name) for name in table.columns]
-
-
-def _parse_numbers(path: Path, column: pd.Series) -> pd.Series:
-    """Empty cells become NaN."""
-    import pandas as pd
-
-    try:
-        numbers = [float(cell) if cell else math.nan for cell in column]
-    except ValueError as error:
-        raise RunError(f"{path}: column {column.name} must hold numbers ({error}).") from None
-    return pd.Series(numbers, index=column.index, dtype=np.float64)
-
-
-def _with_integer_index(path: Path, table: pd.DataFrame) -> pd.DataFrame:
-    if not np.isfinite(table["index"]).all():
-        raise RunError(f"{path}: column index has empty cells; the file seems cut short.")
-    return table.astype({"index": np.int64})
-
-
-def check_class_names(path: Path, predictions: pd.DataFrame, classes: tuple[str, ...]) -> None:
+def _check_classes(path: Path, table: pd.DataFrame, classes: tuple[str, ...]) -> None:
     """Raises RunError where a label has no column of probabilities, or one is not finite."""
     if not classes:
         return
-    unknown = {*predictions["label"], *predictions["predicted_label"]} - set(classes)
+    unknown = {*table["label"], *table["predicted_label"]} - {*classes}
     if unknown:
         raise RunError(
             f"{path}: no column of probabilities for {', '.join(map(repr, sorted(unknown)))}; "
             f"it has {', '.join(classes)}."
         )
-    broken = [
-        name for name in classes if not all(map(math.isfinite, predictions[PROBABILITY + name]))
-    ]
+    broken = [name for name in classes if not np.isfinite(table[PROBABILITY + name]).all()]
     if broken:
         raise RunError(f"{path}: probabilities are missing or not finite for {', '.join(broken)}.")
-
-
-def missing_file(path: Path) -> RunError:
-    """The error for a file that every finished run has."""
-    return RunError(
-        f"{path}: missing, so {path.parent} is not a finished run. "
-        "Wait for it, or finish it with train.py resume=<run folder>."
-    )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise missing_file(path) from None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read as JSON ({error}).") from error
-    if not isinstance(content, dict):
-        raise RunError(f"{path}: expected an object, found {type(content).__name__}.")
-    return content

@@ -1,4 +1,4 @@
-"""Anomaly or explanation maps and masks of the test images of a run, read and validated.
+"""Anomaly or explanation maps and masks of the test images of a run, and thumbnails.
 
 The arrays are described by `types.RunFiles`, MAPS and EXPLANATIONS. They are the largest files of a
 run, so they are read only when a plot needs them.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -97,43 +98,57 @@ def read_maps(path: Path) -> RunMaps | None:
     missing = [name for name in _ARRAYS if name not in arrays]
     if missing:
         raise _error(path, f"arrays missing: {', '.join(missing)}")
-    _check_shapes(path, arrays)
-    _check_values(path, arrays)
+    _check(path, arrays)
     return RunMaps(**arrays)
 
 
-def _check_shapes(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    shapes = {name: array.shape for name, array in arrays.items()}
+def read_thumbnail(path: Path, content_box: Sequence[float] | None = None) -> np.ndarray | None:
+    """The content of a thumbnail, (H, W, 3) uint8; None where it was not kept.
+
+    `content_box` is its area without padding: x0, y0, x1, y1 as fractions of width and height.
+    Raises RunError where it is not readable.
+    """
+    from PIL import Image
+
+    if not path.is_file():
+        return None
+    try:
+        with Image.open(path) as file:
+            image = np.asarray(file.convert("RGB"))
+    except OSError as error:
+        raise RunError(f"{path}: not a readable thumbnail ({error}).") from error
+    height, width = image.shape[:2]
+    x0, y0, x1, y1 = content_box or (0.0, 0.0, 1.0, 1.0)
+    left, top = round(x0 * width), round(y0 * height)
+    return image[top : max(round(y1 * height), top + 1), left : max(round(x1 * width), left + 1)]
+
+
+def _check(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Raises RunError where the arrays are not as expected."""
+    maps, box, shape = arrays["anomaly_map"], arrays["content_box"], arrays["masks"].shape
     is_valid = (
-        all(len(shapes[name]) == axes for name, axes in _ARRAYS.items())
-        and len({shape[0] for shape in shapes.values() if shape}) == 1
-        and shapes["anomaly_map"]
-        == shapes["masks"]
-        == shapes.get(_PREDICTED_MASK, shapes["anomaly_map"])
-        and shapes["content_box"][1] == 4
+        all(arrays[name].ndim == axes for name, axes in _ARRAYS.items())
+        and len({array.shape[:1] for array in arrays.values()}) == 1
+        and maps.shape == shape == arrays.get(_PREDICTED_MASK, maps).shape
+        and box.shape[1] == 4
     )
     if not is_valid:
-        found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        found = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise _error(
             path,
             "expected index (T,), anomaly_map, masks and predicted_mask (T, H, W) of one shape "
             f"and content_box (T, 4), found {found}",
         )
-
-
-def _check_values(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    for name in ("index", "masks", "content_box", _PREDICTED_MASK):
-        if name in arrays and not np.issubdtype(arrays[name].dtype, np.integer):
-            raise _error(path, f"expected integers in {name}, found {arrays[name].dtype}")
-    maps = arrays["anomaly_map"]
+    for name, array in arrays.items():
+        if name != "anomaly_map" and not np.issubdtype(array.dtype, np.integer):
+            raise _error(path, f"expected integers in {name}, found {array.dtype}")
     if not np.issubdtype(maps.dtype, np.floating) or not np.isfinite(maps).all():
         raise _error(path, "expected finite numbers in anomaly_map")
-    if len(np.unique(arrays["index"])) != len(arrays["index"]):
+    if len(np.unique(arrays["index"])) != len(maps):
         raise _error(path, "an image has two rows")
-    height, width = maps.shape[1:]
-    x0, y0, x1, y1 = arrays["content_box"].T
-    if not ((x0 >= 0) & (x0 < x1) & (x1 <= width) & (y0 >= 0) & (y0 < y1) & (y1 <= height)).all():
-        raise _error(path, f"expected boxes within {width} x {height} in content_box")
+    low, high = box[:, :2], box[:, 2:]
+    if not ((low >= 0) & (low < high) & (high <= shape[:0:-1])).all():
+        raise _error(path, f"expected boxes within {shape[2]} x {shape[1]} in content_box")
 
 
 def _error(path: Path, reason: str) -> RunError:

@@ -15,26 +15,13 @@ import numpy as np
 
 from capsule_inspection.metrics.detection import DEFAULT_TARGET_FPR
 from capsule_inspection.metrics.mask_postprocessing import MaskPostProcessor
+from capsule_inspection.metrics.registry import ANOMALY_DETECTION, CLASSIFICATION, SEGMENTATION
 from capsule_inspection.metrics.temperature import TemperatureScaling
 from capsule_inspection.metrics.thresholds import Threshold
-from capsule_inspection.reports.run.files import (
-    PROBABILITY,
-    THRESHOLD,
-    check_class_names,
-    column_names,
-    read_epochs,
-    read_metrics,
-    read_predictions,
-    read_record,
-    read_settings,
-)
+from capsule_inspection.reports.run import files
+from capsule_inspection.reports.run.files import GROUP, PROBABILITY, THRESHOLD
 from capsule_inspection.reports.run.maps import RunMaps, read_maps
-from capsule_inspection.types import (
-    Estimate,
-    Predictions,
-    RunError,
-    RunFiles,
-)
+from capsule_inspection.types import Estimate, Predictions, RunError, RunFiles
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,21 +46,28 @@ the post-processing."""
 class Scores:
     """The scores of a run for the images of one split, and its decision between good and defect.
 
-    Shapes, all (N,): index int64; class_name str; is_defect and predicted_defect bool; score
-    float64, finite, high for defects. `threshold` is None where the scores do not decide.
+    Shapes, all (N,): index int64; class_name str; group str, its index where an image has none;
+    is_defect and predicted_defect bool; score float64, finite, high for defects. `threshold` is
+    None where the scores do not decide.
     """
 
     index: np.ndarray
     class_name: np.ndarray
+    group: np.ndarray
     is_defect: np.ndarray
     predicted_defect: np.ndarray
     score: np.ndarray
     threshold: float | None
 
+    @property
+    def num_groups(self) -> int:
+        """Number of independent observations."""
+        return len(np.unique(self.group))
+
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The contents of a run folder.
+    """The contents of a run folder; `task` and `names_defects` say what it predicts.
 
     `epochs` has a row for each epoch, NaN where nothing was measured, and is empty for an
     evaluation. `predictions` has a row for each image of each predicted split. `classes` are in the
@@ -88,6 +82,28 @@ class RunFolder:
     metrics: Mapping[str, Estimate]
     classes: tuple[str, ...]
     settings: Mapping[str, Any]
+
+    @property
+    def task(self) -> str:
+        """What decides: predicted masks (segmentation), classes, or else an anomaly score."""
+        if MASK_POSTPROCESSING in self.record:
+            return SEGMENTATION
+        return CLASSIFICATION if self.classes else ANOMALY_DETECTION
+
+    @property
+    def names_defects(self) -> bool:
+        """Whether it predicts the class of a defect, with a probability of each."""
+        return bool(self.classes)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether it predicts masks, which decide the class of an image."""
+        return self.task == SEGMENTATION
+
+    @property
+    def has_threshold(self) -> bool:
+        """Whether a threshold of an anomaly score decides."""
+        return self.task == ANOMALY_DETECTION and _threshold_of(self.predictions) is not None
 
     def stages(self) -> tuple[str, ...]:
         """The splits with predictions, in the order of the file."""
@@ -105,13 +121,13 @@ class RunFolder:
         if not self.classes:
             raise RunError(f"{self.path}: this run has no class probabilities.")
         rows = self.rows_of(stage)
-        columns = [PROBABILITY + name for name in self.classes]
+        class_index = {name: index for index, name in enumerate(self.classes)}
         return Predictions(
             index=rows["index"].to_numpy(np.int64),
-            label=self._class_indices(rows["label"]),
-            probabilities=rows[columns].to_numpy(np.float64),
+            label=rows["label"].map(class_index).to_numpy(np.int64),
+            probabilities=rows[[PROBABILITY + name for name in self.classes]].to_numpy(np.float64),
             score=rows["score"].to_numpy(np.float64),
-            predicted_label=self._class_indices(rows["predicted_label"]),
+            predicted_label=rows["predicted_label"].map(class_index).to_numpy(np.int64),
         )
 
     def scores_of(self, stage: str) -> Scores:
@@ -126,12 +142,13 @@ class RunFolder:
                 f"{self.path / RunFiles.PREDICTIONS}: {int((~np.isfinite(score)).sum())} of "
                 f"{len(score)} scores of {stage} are missing or not finite. Evaluate the run again."
             )
-        class_name = rows["label"].to_numpy(dtype=str)
+        group = rows[GROUP].where(rows[GROUP] != "", rows["index"].astype(str))
         return Scores(
             index=rows["index"].to_numpy(np.int64),
-            class_name=class_name,
-            is_defect=class_name != self.normal_class,
-            predicted_defect=rows["predicted_label"].to_numpy(dtype=str) != self.normal_class,
+            class_name=rows["label"].to_numpy(dtype=str),
+            group=group.to_numpy(dtype=str),
+            is_defect=(rows["label"] != self.normal_class).to_numpy(bool),
+            predicted_defect=(rows["predicted_label"] != self.normal_class).to_numpy(bool),
             score=score,
             threshold=_threshold_of(rows),
         )
@@ -157,46 +174,24 @@ class RunFolder:
         return self.class_names[0]
 
     @property
-    def has_threshold(self) -> bool:
-        """Whether a threshold on the score decides, as in one-class training."""
-        is_one_class = not self.classes and not self.has_masks
-        return is_one_class and _threshold_of(self.predictions) is not None
-
-    @property
-    def has_masks(self) -> bool:
-        """Whether the run predicts masks, which decide the class of an image."""
-        return MASK_POSTPROCESSING in self.record
-
-    @property
     def mask_postprocessor(self) -> MaskPostProcessor | None:
-        """The parameters of the masks; None where the record has none.
-
-        Raises RunError where they are not as expected.
-        """
+        """The parameters of the masks; None where the record has none, RunError if unexpected."""
         return self._read_field(MASK_POSTPROCESSING, MaskPostProcessor.from_state_dict)
 
     @property
     def threshold(self) -> Threshold | None:
-        """The threshold and how it was set; None where the record has none.
-
-        Raises RunError where it is not as expected.
-        """
+        """The threshold and its rule; None where the record has none, RunError if unexpected."""
         return self._read_field(THRESHOLD, Threshold.from_state_dict)
 
     @property
     def temperature_scaling(self) -> TemperatureScaling | None:
-        """The scaling of the logits of a classifier; None where the record has none.
-
-        Raises RunError where it is not as expected.
-        """
+        """The scaling of logits; None where the record has none, RunError if unexpected."""
         return self._read_field(TEMPERATURE_SCALING, TemperatureScaling.from_state_dict)
 
     def _read_field(self, field: str, read: Callable[[Mapping[str, Any]], Stored]) -> Stored | None:
         stored = self.record.get(field)
-        if stored is None:
-            return None
         try:
-            return read(stored)
+            return None if stored is None else read(stored)
         except TypeError as error:
             raise RunError(
                 f"{self.path / RunFiles.RECORD}: {field} is not as expected ({error})."
@@ -235,16 +230,10 @@ class RunFolder:
         """Path of the thumbnail of the reconstruction of an image, which may not exist."""
         return self.path / RunFiles.IMAGES / f"{index}_reconstruction.jpg"
 
-    def _class_indices(self, class_names: pd.Series) -> np.ndarray:
-        index_of = {name: index for index, name in enumerate(self.classes)}
-        return np.array([index_of[name] for name in class_names], dtype=np.int64)
-
 
 def _threshold_of(rows: pd.DataFrame) -> float | None:
-    if THRESHOLD not in rows:
-        return None
-    known = rows[THRESHOLD].dropna().to_numpy(np.float64)
-    return float(known[0]) if len(known) else None
+    known = rows[THRESHOLD].dropna().tolist() if THRESHOLD in rows else []
+    return float(known[0]) if known else None
 
 
 def read_run(folder: Path) -> RunFolder:
@@ -256,20 +245,14 @@ def read_run(folder: Path) -> RunFolder:
         raise RunError(
             f"{folder}: no such run folder. Give the folder that holds {RunFiles.RECORD}."
         )
-    record = read_record(folder)
-    predictions = read_predictions(folder / RunFiles.PREDICTIONS)
-    classes = tuple(
-        name.removeprefix(PROBABILITY)
-        for name in column_names(predictions)
-        if name.startswith(PROBABILITY)
-    )
-    check_class_names(folder / RunFiles.PREDICTIONS, predictions, classes)
+    record = files.read_record(folder)
+    predictions, classes = files.read_predictions(folder / RunFiles.PREDICTIONS)
     return RunFolder(
         path=folder,
         record=record,
-        epochs=read_epochs(folder / RunFiles.EPOCHS),
+        epochs=files.read_epochs(folder / RunFiles.EPOCHS),
         predictions=predictions,
-        metrics=read_metrics(folder),
+        metrics=files.read_metrics(folder),
         classes=classes,
-        settings=read_settings(folder / RunFiles.CONFIG),
+        settings=files.read_settings(folder / RunFiles.CONFIG),
     )

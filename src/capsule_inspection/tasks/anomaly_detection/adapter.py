@@ -163,6 +163,7 @@ class AnomalyDetectionTask(Task):
     def metrics(
         self, predictions: Predictions, data: InspectionDataModule, *, split: str
     ) -> dict[str, Estimate]:
+        group = data.groups[predictions.index]
         metrics = anomaly_metrics(
             predictions.label != GOOD_LABEL,
             predictions.predicted_label != GOOD_LABEL,
@@ -170,6 +171,7 @@ class AnomalyDetectionTask(Task):
             class_names=np.array(data.index.classes)[predictions.label],
             target_fpr=self.config.threshold.target_fpr,
             seed=self.config.seed,
+            group=group,
         )
         if split != TEST:  # the images of other splits are good
             return metrics
@@ -182,7 +184,7 @@ class AnomalyDetectionTask(Task):
             (cache.masks[index[row]] for row in known),
             (cache.valid([index[row]])[0] for row in known),
         )
-        metrics |= localization_metrics(counts, seed=self.config.seed)
+        metrics |= localization_metrics(counts, seed=self.config.seed, group=group[known])
         return metrics | pointing_metrics(index, maps, data)
 
 

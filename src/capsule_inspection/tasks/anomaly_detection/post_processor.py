@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,18 @@ class AnomalyDetectionPostProcessor(PostProcessor):
 
     def __call__(self, outputs: Mapping[str, np.ndarray], *, valid: np.ndarray) -> Prediction:
         score = outputs["score"]
+        assert self.threshold.value is not None
         return Prediction(
             label=int(exceeds(score, self.threshold.value)),
             score=float(score),
             threshold=self.threshold.value,
             anomaly_map=to_float16(outputs["anomaly_map"]),
         )
+
+    def with_threshold(self, threshold: Threshold) -> AnomalyDetectionPostProcessor:
+        """The target rate stays, since reports measure at it."""
+        threshold = replace(threshold, target_fpr=self.threshold.target_fpr)
+        return AnomalyDetectionPostProcessor(self.classes, threshold)
 
     def state_dict(self) -> dict[str, Any]:
         return self.threshold.state_dict()

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
+from capsule_inspection.config.decisions import read_costs
 from capsule_inspection.data.augmentation import AugmentationSettings
 from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.data.defect_augmentation import DefectAugmentation
@@ -24,7 +25,9 @@ from capsule_inspection.data.samplers import MixtureWeights
 from capsule_inspection.data.splits import assign_split, subsample_defects
 from capsule_inspection.data.training_crops import FULL_IMAGES
 from capsule_inspection.metrics.classification import classification_metrics
+from capsule_inspection.metrics.operating_point import operating_point
 from capsule_inspection.metrics.temperature import TemperatureScaling
+from capsule_inspection.metrics.thresholds import DEFAULT_THRESHOLD, Threshold
 from capsule_inspection.models.base import Model
 from capsule_inspection.models.losses.classification import (
     ClassificationLoss,
@@ -34,7 +37,10 @@ from capsule_inspection.models.losses.classification import (
 from capsule_inspection.models.losses.segmentation import SegmentationLoss
 from capsule_inspection.models.losses.segmentation import defect_class_weights as defect_weights
 from capsule_inspection.tasks.adapter import Fitted, Task, pointing_metrics, predict_outputs
-from capsule_inspection.tasks.classification.inference_model import ClassificationInferenceModel
+from capsule_inspection.tasks.classification.inference_model import (
+    ClassificationInferenceModel,
+    scale_logits,
+)
 from capsule_inspection.tasks.classification.lightning_module import ClassificationModule, MaskLoss
 from capsule_inspection.tasks.classification.post_processor import (
     ClassificationPostProcessor,
@@ -43,6 +49,8 @@ from capsule_inspection.tasks.classification.post_processor import (
 from capsule_inspection.tasks.inference_model import Backend, InferenceModel
 from capsule_inspection.tasks.optimization import build_optimization
 from capsule_inspection.types import (
+    ARGMAX,
+    GOOD_LABEL,
     TRAIN,
     VAL,
     DataIndex,
@@ -53,6 +61,8 @@ from capsule_inspection.types import (
 log = logging.getLogger(__name__)
 _MIN_PROBABILITY = 1e-300
 """Its logarithm is finite."""
+_MIN_PRIOR = 1e-6
+"""Fraction of defects and of good images that probabilities assume at least."""
 
 
 class ClassificationTask(Task):
@@ -142,18 +152,18 @@ class ClassificationTask(Task):
         network: Model,
         data: InspectionDataModule,
         backend: Callable[[InferenceModel], Backend],
-    ) -> Fitted | None:
-        if not self.config.task.temperature_scaling:
-            return None
+    ) -> Fitted:
+        task = self.config.task
+        if self.config.threshold.name == ARGMAX and not task.temperature_scaling:
+            return _fitted(None, Threshold(None, ARGMAX))
         model = self.inference_model(network, {}, channels_last=data.settings.channels_last)
         outputs = predict_outputs(backend(model), data, VAL)
-        probabilities, _ = defect_probabilities(torch.from_numpy(outputs["logits"]))
-        scaling = TemperatureScaling.fit(
-            np.log(np.maximum(probabilities.numpy(), _MIN_PROBABILITY)),
-            data.labels[outputs["index"]],
-            weights=_class_weights_of_prior(data, self.config),
-        ).state_dict()
-        return Fitted(scaling, {}, {"temperature_scaling": scaling})
+        logits = torch.from_numpy(outputs["logits"])
+        scaling = None
+        if task.temperature_scaling:
+            scaling = _fit_scaling(logits, outputs["index"], data, self.config)
+            logits = scale_logits(logits, scaling)
+        return _fitted(scaling, _fit_threshold(logits, outputs["index"], data, self.config))
 
     def inference_model(
         self, network: Model, fitted: Mapping[str, Any], *, channels_last: bool
@@ -165,7 +175,13 @@ class ClassificationTask(Task):
     def post_processor(
         self, fitted: Mapping[str, Any], classes: Sequence[str]
     ) -> ClassificationPostProcessor:
-        return ClassificationPostProcessor(classes)
+        if not fitted:  # training was not finished
+            is_argmax = self.config.threshold.name == ARGMAX
+            unfitted = Threshold(
+                None if is_argmax else DEFAULT_THRESHOLD, self.config.threshold.name
+            )
+            return ClassificationPostProcessor(classes, unfitted)
+        return ClassificationPostProcessor.from_state_dict(fitted, classes=classes)
 
     def metrics(
         self, predictions: Predictions, data: InspectionDataModule, *, split: str
@@ -175,7 +191,10 @@ class ClassificationTask(Task):
             predictions.label,
             predictions.probabilities,
             classes=data.index.classes,
+            predicted_label=predictions.predicted_label,
+            score=predictions.score,
             seed=self.config.seed,
+            group=data.groups[predictions.index],
         )
         explained = predictions.explanations
         if explained is None:
@@ -186,14 +205,64 @@ class ClassificationTask(Task):
 TASK = ClassificationTask
 
 
-def _class_weights_of_prior(data: InspectionDataModule, config: DictConfig) -> np.ndarray:
-    """Weight of a validation image of each class, by the prior that `logit_adjustment` aims at."""
-    natural = natural_counts(
+def _fitted(scaling: TemperatureScaling | None, threshold: Threshold) -> Fitted:
+    of_model = {} if scaling is None else scaling.state_dict()
+    record: dict[str, Any] = {"threshold": threshold.state_dict()}
+    if scaling is not None:
+        record["temperature_scaling"] = scaling.state_dict()
+    return Fitted(of_model, threshold.state_dict(), record)
+
+
+def _fit_scaling(
+    logits: torch.Tensor, index: np.ndarray, data: InspectionDataModule, config: DictConfig
+) -> TemperatureScaling:
+    probabilities, _ = defect_probabilities(logits)
+    return TemperatureScaling.fit(
+        np.log(np.maximum(probabilities.numpy(), _MIN_PROBABILITY)),
+        data.labels[index],
+        weights=_natural_counts(data, config) ** -config.task.logit_adjustment,
+    )
+
+
+def _fit_threshold(
+    logits: torch.Tensor, index: np.ndarray, data: InspectionDataModule, config: DictConfig
+) -> Threshold:
+    """The threshold, fitted on validation images; warns where these do not suffice.
+
+    Shapes: logits (N, C), calibrated; index (N,) into the data index.
+    """
+    if config.threshold.name == ARGMAX:
+        return Threshold(None, ARGMAX)
+    _, score = defect_probabilities(logits)
+    # The prior that the probabilities assume, see logit_offset and the weights of _fit_scaling.
+    assumed = _natural_counts(data, config) ** (1.0 - config.task.logit_adjustment)
+    prior = 1 - assumed[GOOD_LABEL] / assumed.sum()
+    threshold = operating_point(
+        data.labels[index] != GOOD_LABEL,
+        score.numpy(),
+        data.groups[index],
+        prior=float(np.clip(prior, _MIN_PRIOR, 1 - _MIN_PRIOR)),
+        costs=read_costs(config),
+    )
+    if not threshold.enough:
+        log.warning(
+            "threshold=operating_point: the validation split has %d good images and %d with a "
+            "defect, and needs both. The threshold is its default, %.3g.",
+            threshold.good_images,
+            threshold.defect_images,
+            threshold.default,
+        )
+    return threshold
+
+
+def _natural_counts(data: InspectionDataModule, config: DictConfig) -> np.ndarray:
+    """`natural_counts` of the training split, at least 1."""
+    counts = natural_counts(
         data.class_counts(TRAIN),
         kept=config.data.defect_fraction,
         presented=_presented_counts(data),
     )
-    return np.maximum(natural, 1.0) ** -config.task.logit_adjustment
+    return np.maximum(counts, 1.0)
 
 
 def _presented_counts(data: InspectionDataModule) -> list[float] | None:

@@ -1,4 +1,4 @@
-"""Classification: the most probable class of an image."""
+"""Classification: good or a defect by the probability of any defect, then which defect."""
 
 from __future__ import annotations
 
@@ -8,32 +8,56 @@ from typing import Any
 import numpy as np
 import torch
 
+from capsule_inspection.metrics.thresholds import Threshold, exceeds
 from capsule_inspection.tasks.post_processor import PostProcessor, Prediction
 from capsule_inspection.types import GOOD_LABEL
 
 
 class ClassificationPostProcessor(PostProcessor):
-    """Predicts the most probable class; the score is the probability of any defect."""
+    """The score is the probability of any defect; above the threshold an image is a defect.
 
-    def __init__(self, classes: Sequence[str]) -> None:
+    Its class is then the most probable defect. Without a value of the threshold (rule argmax) it is
+    the most probable of all classes.
+    """
+
+    def __init__(self, classes: Sequence[str], threshold: Threshold) -> None:
         self.classes = classes
+        self.threshold = threshold
 
     def __call__(self, outputs: Mapping[str, np.ndarray], *, valid: np.ndarray) -> Prediction:
         probabilities, score = defect_probabilities(torch.from_numpy(outputs["logits"][None]))
+        of_classes = probabilities[0].numpy()
         return Prediction(
-            label=int(probabilities[0].argmax()),
+            label=decide(of_classes, score[0].numpy(), self.threshold.value),
             score=float(score[0]),
-            probabilities=probabilities[0].numpy(),
+            threshold=self.threshold.value,
+            probabilities=of_classes,
         )
 
+    def with_threshold(self, threshold: Threshold) -> ClassificationPostProcessor:
+        return ClassificationPostProcessor(self.classes, threshold)
+
     def state_dict(self) -> dict[str, Any]:
-        return {}
+        return self.threshold.state_dict()
 
     @classmethod
     def from_state_dict(
         cls, state: Mapping[str, Any], *, classes: Sequence[str]
     ) -> ClassificationPostProcessor:
-        return cls(classes)
+        return cls(classes, Threshold.from_state_dict(state))
+
+
+def decide(probabilities: np.ndarray, score: np.ndarray, threshold: float | None) -> int:
+    """The predicted class of one image; `threshold` None leaves it to the most probable one.
+
+    Shapes: probabilities (C,); score ().
+    """
+    if threshold is None:
+        return int(probabilities.argmax())
+    if not exceeds(score, threshold):
+        return GOOD_LABEL
+    is_good = np.arange(len(probabilities)) == GOOD_LABEL
+    return int(np.where(is_good, -1.0, probabilities).argmax())
 
 
 def defect_probabilities(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -186,6 +186,7 @@ class SegmentationTask(Task):
             cache.valid(index),
             classes=data.index.classes,
             seed=self.config.seed,
+            group=data.groups[index],
         )
         if split != TEST:
             return metrics
