@@ -10,7 +10,7 @@ from scipy.special import ndtri
 
 from benchmarks.simulated_studies import Design, Model, true_value
 from capsule_inspection.metrics import names
-from capsule_inspection.reports.comparison.pairs import Costs
+from capsule_inspection.types import Costs
 
 BALANCED, ACCURACY, AUROC = names.BALANCED_ACCURACY, names.ACCURACY, names.AUROC
 MISSED, COST = names.FALSE_NEGATIVE_RATE, names.EXPECTED_COST

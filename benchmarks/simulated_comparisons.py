@@ -20,7 +20,12 @@ from benchmarks.comparison_scenarios import Scenario
 from benchmarks.simulated_studies import Study, draw_study
 from capsule_inspection.metrics import names
 from capsule_inspection.metrics.paired_auroc import PairedScores, auroc_difference
-from capsule_inspection.metrics.paired_tests import PairedDifference, holm, mean_difference
+from capsule_inspection.metrics.paired_tests import (
+    PairedDifference,
+    cost_difference,
+    holm,
+    mean_difference,
+)
 from capsule_inspection.reports.comparison.decision import Reason, Recommendation, recommend
 from capsule_inspection.reports.comparison.pairs import (
     SIGNIFICANCE,
@@ -120,11 +125,7 @@ def _differences(
     elif primary == names.AUROC:
         found[primary] = auroc_difference(_folds(study, one, other))
     elif primary == names.EXPECTED_COST and costs is not None:
-        rate = is_defect.mean() if costs.defect_rate is None else costs.defect_rate
-        of_sides = costs.false_negative * rate, costs.false_positive * (1 - rate)
-        weights = {True: of_sides[0] / sum(of_sides), False: of_sides[1] / sum(of_sides)}
-        relative = mean_difference(*wrong, group=group, stratum=is_defect, stratum_weights=weights)
-        found[primary] = relative.scaled(sum(of_sides))
+        found[primary] = cost_difference(*wrong, is_defect=is_defect, group=group, costs=costs)
     return found
 
 

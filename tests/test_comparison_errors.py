@@ -39,6 +39,7 @@ def allowed(studies: int) -> int:
         "same scores, two thresholds",
         "groups of 4 with the same answer",
         "two equal classifiers, accuracy",
+        "cost 10 : 1, two thresholds",
     ],
 )
 def test_without_a_difference_no_model_is_recommended_and_none_are_told_apart(name: str) -> None:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from capsule_inspection.reports.plots.image_grid import Panel, draw_grid, wrap_panels
+from capsule_inspection.reports.plots.image_grid import Panel, draw_grid
 from capsule_inspection.reports.plots.style import save
 from capsule_inspection.synthetic.defects import DEFECT_TYPES, render_defect
 from capsule_inspection.synthetic.nsa import render_nsa_patch
@@ -48,7 +48,8 @@ def draw_synthetic_defects() -> None:
         )
         cv2.drawContours(image, outline, -1, BLUE, 1)
         panels.append(Panel(image, defect_type))
-    save(draw_grid(wrap_panels(panels)), HERE / "synthetic_defects.png")
+    pairs = [panels[first : first + 2] for first in range(0, len(panels), 2)]
+    save(draw_grid(pairs), HERE / "synthetic_defects.png")
 
 
 def main(run: Path) -> None:

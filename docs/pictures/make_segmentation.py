@@ -120,7 +120,7 @@ def capsule_with_defects() -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
 @style.styled
 def tasks() -> Figure:
     image, masks, foreground = capsule_with_defects()
-    figure = style.new_figure(10.0, 6.3)
+    figure = style.new_figure(10.0, 6.3, dpi=style.GRID_DPI)
     axes = figure.subplots(3, 2).flat
     panel(axes[0], image, "the image")
     draw_classes(axes[1], image, masks)
@@ -201,7 +201,7 @@ def example(defect_type: str, seed: int) -> tuple[Scene, SyntheticDefect]:
 @style.styled
 def defects() -> Figure:
     """A row for each class: the image, its mask, and the place of the defect enlarged."""
-    figure = style.new_figure(8.2, 8.5)
+    figure = style.new_figure(8.2, 8.5, dpi=style.GRID_DPI)
     grid = figure.subplots(6, 3, width_ratios=[VIEW_PX[1], VIEW_PX[1], VIEW_PX[0]])
     for row, defect_type in zip(grid, ("good", *DEFECT_TYPES), strict=True):
         scene, made = example(defect_type, EXAMPLE_SEEDS.get(defect_type, GOOD_SEED))
@@ -270,7 +270,7 @@ def fractions_of(defect_type: str) -> dict[str, np.ndarray]:
 @style.styled
 def defect_pixels(fractions: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     """Above a defect at three sizes; below the fractions of all classes."""
-    figure = style.new_figure(9.0, 6.4)
+    figure = style.new_figure(9.0, 6.4, dpi=style.GRID_DPI)
     above, below = figure.subfigures(2, 1, height_ratios=[1.0, 1.6])
     views = three_sizes("crack", np.random.default_rng(SIZES_SEED))
     ratios = [views[size].mask.shape[1] / views[size].mask.shape[0] for size in SIZES]

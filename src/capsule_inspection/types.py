@@ -190,6 +190,16 @@ class Costs:
     false_positive: float
     defect_rate: float | None = None
 
+    def of_no_model(self) -> tuple[float, str]:
+        """The cost of a part without a model, and the cheaper policy: "accepting" or "rejecting".
+
+        The defect rate must be known.
+        """
+        assert self.defect_rate is not None
+        accepting = self.false_negative * self.defect_rate
+        rejecting = self.false_positive * (1 - self.defect_rate)
+        return min((accepting, "accepting"), (rejecting, "rejecting"))
+
 
 @dataclass(frozen=True)
 class Explanations:

@@ -32,6 +32,9 @@ COMPOSED = {
     "experiment=quickstrat": "experiment=quickstart",
     "callbacks.early_stopping.patience=soon": "callbacks.early_stopping.patience",
     "model=resnet18 model.width=8": "model.width: there is no such setting",
+    "compare.margin=null": "compare.margin=null: expected a value. Give one",
+    "compare.primary=[auroc]": "compare.primary: Cannot convert 'list' to string",
+    "cost.false_negative=[1]": "'[1]' of type 'list' could not be converted to Float",
     "optimizer=sgd optimizer.betas=[0.9,0.9]": "optimizer.betas: there is no such setting",
 }
 """Mistakes that Hydra finds during composition."""
@@ -200,6 +203,8 @@ def test_settings_are_added_only_below_options() -> None:
         ("model=resnet18 model.depth=50", 2, "model.depth: there is no such setting"),
         ("+model.foo=1", 2, "settings are not added with '+'"),
         ("split.val=0.9", 2, "leave no training images"),
+        ("threshold=0.5", 2, "threshold=0.5: expected the name of a choice. Valid are: argmax"),
+        ("threshold=null", 2, "threshold=null: expected the name of a choice."),
         ("resume=/there/is/none", 1, "expected a run folder"),
     ],
 )

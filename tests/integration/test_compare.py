@@ -37,6 +37,7 @@ def test_runs_compare_alike_where_they_are_moved_or_named_by_their_folder(
     arguments = (f"runs=[{sweep}]", f"output={tmp_path / 'y'}")
     result = cli("compare", *arguments, "cost.false_negative=20", "cost.false_positive=1")
     assert result.status == 0, result.err
+    assert "Left out: c: failed. why not" in result.out
     assert "c: failed. why not" in (tmp_path / "y" / "comparison.html").read_text()
     x, y = (json.loads((tmp_path / name / "comparison.json").read_text()) for name in "xy")
     assert (x["primary"]["metric"], x["primary"]["margin"]) == ("balanced_accuracy", 0.05)
@@ -57,12 +58,21 @@ def test_a_run_that_cannot_be_read_is_named_and_nothing_is_written(
     for name, expected in {
         "missing": "no such run folder",
         "empty": "expected a run folder with run.json",
-        "NaN": "not finite",
+        "NaN": "probabilities are missing or not from 0 to 1 for poke",
     }.items():
         output = tmp_path / f"of {name}"
         result = cli("compare", f"runs=[{good},{tmp_path / name}]", f"output={output}")
         check_error(result, str(tmp_path / name), expected)
         assert [path.name for path in output.iterdir()] == ["train.log"]
+
+
+def test_a_run_that_is_named_twice_counts_once(cli: Cli, tmp_path: Path) -> None:
+    two_runs(tmp_path / "sweep")
+    names = f"{tmp_path / 'sweep'},{tmp_path / 'sweep' / 'a'},{tmp_path / 'sweep'}/./b"
+    result = cli("compare", f"runs=[{names}]", f"output={tmp_path / 'x'}")
+    assert result.status == 0, result.err
+    models = json.loads((tmp_path / "x" / "comparison.json").read_text())["models"]
+    assert [model["name"] for model in models] == ["a", "b"]
 
 
 def test_a_sweep_without_finished_runs_says_why(cli: Cli, tmp_path: Path) -> None:

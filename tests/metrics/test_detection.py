@@ -10,7 +10,7 @@ from capsule_inspection.metrics.detection import (
     detection_metrics,
     expected_cost,
 )
-from capsule_inspection.types import Estimate
+from capsule_inspection.types import Costs, Estimate
 
 NEW = ("f1", "f1_max", "tpr_at_fpr")
 
@@ -127,15 +127,15 @@ def test_three_images_of_each_part_are_one_observation() -> None:
 
 def test_expected_cost_weighs_the_rates_and_combines_their_intervals() -> None:
     missed, rejected = Estimate(0.1, 0.05, 0.2, 20), Estimate(0.04, 0.01, 0.1, 50)
-    costs = {"false_negative_cost": 50.0, "false_positive_cost": 2.0}
-    found = expected_cost(missed, rejected, **costs, defect_rate=0.1)
+    costs = Costs(false_negative=50.0, false_positive=2.0)
+    found = expected_cost(missed, rejected, costs=costs, defect_rate=0.1)
     assert found.value == pytest.approx(50 * 0.1 * 0.1 + 2 * 0.9 * 0.04)
     below = np.hypot(50 * 0.1 * 0.05, 2 * 0.9 * 0.03)
     above = np.hypot(50 * 0.1 * 0.1, 2 * 0.9 * 0.06)
     assert found.ci_low == pytest.approx(found.value - below)
     assert found.ci_high == pytest.approx(found.value + above)
     assert found.n == 70
-    of_missed = expected_cost(missed, rejected, **costs, defect_rate=1.0)
+    of_missed = expected_cost(missed, rejected, costs=costs, defect_rate=1.0)
     assert (of_missed.ci_low, of_missed.ci_high) == pytest.approx((2.5, 10.0))
 
 

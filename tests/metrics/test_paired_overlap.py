@@ -59,7 +59,6 @@ def test_differences_are_those_of_the_pooled_metrics(seeds: tuple[int, int]) -> 
         assert found.value == pytest.approx(expected)
         assert found.ci_low < expected < found.ci_high
         assert found.n == 44
-    assert paired_overlap.binary_dice(first) == pytest.approx(value_of(first, DICE))
 
 
 def test_two_equal_models_are_never_distinguished_also_where_they_predict_nothing() -> None:

@@ -10,7 +10,12 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from capsule_inspection.metrics import paired_tests
-from capsule_inspection.metrics.paired_tests import PairedDifference, mean_difference
+from capsule_inspection.metrics.paired_tests import (
+    PairedDifference,
+    cost_difference,
+    mean_difference,
+)
+from capsule_inspection.types import Costs
 
 IMAGES = 66
 
@@ -179,16 +184,15 @@ def test_the_difference_of_balanced_accuracies_is_that_of_scikit_learn() -> None
     assert found.value == pytest.approx(expected[0] - expected[1])
 
 
-def test_strata_may_be_named_and_weighed() -> None:
+def test_the_difference_of_costs_weighs_the_errors_of_both_sides() -> None:
     is_defect = np.arange(IMAGES) >= 44
     wrong = 1 - right(40, 50), 1 - right(0)
-    found = mean_difference(
-        *wrong,
-        group=np.arange(IMAGES),
-        stratum=is_defect,
-        stratum_weights={True: 0.9, False: 0.1},
-    )
-    assert found.value == pytest.approx(0.9 * 6 / 22 + 0.1 * 4 / 44)
+    for rate, defects in ((0.5, 0.5), (None, 22 / 66)):
+        costs = Costs(false_negative=9, false_positive=1, defect_rate=rate)
+        found = cost_difference(*wrong, is_defect=is_defect, group=np.arange(IMAGES), costs=costs)
+        expected = 9 * defects * 6 / 22 + (1 - defects) * 4 / 44
+        assert found.value == pytest.approx(expected)
+        assert found.scale == pytest.approx(9 * defects + 1 - defects)
 
 
 def test_agreement_on_few_rare_images_is_no_certainty_about_them() -> None:

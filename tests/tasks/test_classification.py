@@ -13,9 +13,11 @@ import torch.nn.functional as F
 from small_tasks import optimization
 
 from capsule_inspection.metrics.temperature import TemperatureScaling
+from capsule_inspection.metrics.thresholds import Threshold
 from capsule_inspection.models.explanation import explain
 from capsule_inspection.models.factory import build_custom_resnet, build_timm
 from capsule_inspection.models.losses.classification import ClassificationLoss
+from capsule_inspection.tasks.adapter import get_task
 from capsule_inspection.tasks.classification.adapter import logit_offset, natural_counts
 from capsule_inspection.tasks.classification.inference_model import ClassificationInferenceModel
 from capsule_inspection.tasks.classification.lightning_module import ClassificationModule, MaskLoss
@@ -142,3 +144,12 @@ def test_the_offset_is_the_training_prior_against_the_desired_one(
     aimed = [math.log(count / 10) for count in (5, 3, 2)]
     expected = [math.log(s) - 0.75 * a for s, a in zip(learnt, aimed, strict=True)]
     assert found.tolist() == pytest.approx(expected)
+
+
+def test_a_run_without_a_threshold_decides_by_the_most_probable_class(compose) -> None:
+    config = compose("train", "model=custom_resnet")
+    unfitted = get_task(config).post_processor({}, ("good", "crack"))
+    assert unfitted.threshold == Threshold(0.5, "operating_point")
+    config.threshold = None
+    unfitted = get_task(config).post_processor({}, ("good", "crack"))
+    assert unfitted.threshold == Threshold(None, "argmax")

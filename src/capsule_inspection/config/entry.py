@@ -23,7 +23,11 @@ from omegaconf import DictConfig
 
 from capsule_inspection.config import checks, environment, existing_run, sweeps
 from capsule_inspection.config.help import help_text
-from capsule_inspection.config.messages import CONFIGURATION_EXCEPTIONS, explain
+from capsule_inspection.config.messages import (
+    CONFIGURATION_EXCEPTIONS,
+    explain,
+    explain_unnamed_choice,
+)
 from capsule_inspection.config.paths import name_given_threshold, quote_path_arguments
 from capsule_inspection.config.resolvers import register_resolvers
 from capsule_inspection.config.schema import register_schemas
@@ -212,6 +216,8 @@ def _explain(error: BaseException, config_folder: Path, name: str) -> tuple[str,
         folder = sweeps.current_sweep()
         resume = f" To resume the sweep: {sweeps.resume_command(folder)}" if folder else ""
         return f"Interrupted.{resume}", INTERRUPTED_STATUS
+    if type(error) is ValueError and str(error).startswith("Config group override must be"):
+        return explain_unnamed_choice(sys.argv[1:], config_folder), 2
     if is_disk_full(error):
         return f"the disk is full ({error}). Free some space, then start again.", 1
     if isinstance(error, OSError) and error.filename is not None:

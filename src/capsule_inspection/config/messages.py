@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
+import yaml
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -68,9 +70,23 @@ def explain(error: BaseException, *, composed: DictConfig | None) -> str:
     if key and composed is not None and ("not in" in text or "No match" in text):
         valid = _keys(OmegaConf.to_container(composed, resolve=False))
         return f"{key}: there is no such setting. {suggestion(key, valid)}".strip()
-    if key and ("could not be converted" in text or "is not a" in text):
-        return f"{key}: {chain[-1].strip().splitlines()[0].rstrip('.')}."
+    if key and "is not Optional" in text:
+        return f"{key}=null: expected a value. Give one, or remove {key}."
+    if key and re.search("could not be converted|is not a|Cannot convert", text):
+        # Some causes are templates that OmegaConf has not filled in, or empty.
+        causes = [link.strip() for link in chain if link.strip() and "$" not in link]
+        return f"{key}: {causes[-1].splitlines()[0].rstrip('.')}."
     return "\n".join(line for line in chain[0].splitlines() if line.strip() and "+" not in line)
+
+
+def explain_unnamed_choice(arguments: Iterable[str], config_folder: Path) -> str:
+    """The message for a group of settings that is given a number or nothing; "" if none is."""
+    for argument in arguments:
+        group, _, choice = argument.partition("=")
+        if (config_folder / group).is_dir() and not isinstance(yaml.safe_load(choice), str | list):
+            valid = sorted(path.stem for path in (config_folder / group).glob("*.yaml"))
+            return f"{argument}: expected the name of a choice. Valid are: {', '.join(valid)}."
+    return ""
 
 
 def _keys(node: object, prefix: str = "") -> Iterable[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from capsule_inspection.metrics import bootstrap, intervals, names
-from capsule_inspection.types import Estimate
+from capsule_inspection.types import Costs, Estimate
 
 DEFAULT_TARGET_FPR = 0.05
 """False positive rate of `tpr_at_fpr` where a run has no rate of its own."""
@@ -146,15 +146,14 @@ def expected_cost(
     false_negative_rate: Estimate,
     false_positive_rate: Estimate,
     *,
-    false_negative_cost: float,
-    false_positive_cost: float,
+    costs: Costs,
     defect_rate: float,
 ) -> Estimate:
     """Mean cost of a part, in the unit of the costs, at this fraction of defects among the parts.
 
     The interval combines those of the rates, which both must have; n is the sum of theirs.
     """
-    weights = false_negative_cost * defect_rate, false_positive_cost * (1 - defect_rate)
+    weights = costs.false_negative * defect_rate, costs.false_positive * (1 - defect_rate)
     rates = false_negative_rate, false_positive_rate
     limits = np.array([(rate.value, rate.ci_low, rate.ci_high) for rate in rates], np.float64)
     value, low, high = np.multiply(2, intervals.mover(*(np.array(weights) * limits.T)))

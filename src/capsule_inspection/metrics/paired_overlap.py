@@ -82,12 +82,6 @@ def overlap_differences(
     return differences
 
 
-def binary_dice(matrices: np.ndarray) -> float:
-    """Dice of any defect over all pixels, mean over seeds. Shapes: matrices (S, N, C, C)."""
-    areas = _columns(PixelAreas.of(matrices), np.array([0]))
-    return float(_overlap(areas, np.ones((1, matrices.shape[1])), iou=False).mean())
-
-
 def _columns(areas: PixelAreas, columns: np.ndarray) -> _Areas:
     parts = areas.hit, areas.truth, areas.predicted
     return _Areas(*(part[..., columns] for part in parts))

@@ -57,6 +57,11 @@ class Threshold:
     default: float | None = None
     defect_rate: float | None = None
 
+    @property
+    def conformal_fpr(self) -> float | None:
+        """The false positive rate that it is set for; None of other rules than the conformal."""
+        return self.target_fpr if self.rule == CONFORMAL else None
+
     def state_dict(self) -> dict[str, float | int | str | bool | None]:
         """Plain values by name, for checkpoints and records; those of other rules are left out."""
         values = dataclasses.asdict(self)

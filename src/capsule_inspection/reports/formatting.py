@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from capsule_inspection.metrics import names
 from capsule_inspection.types import Estimate
@@ -14,14 +14,21 @@ def format_fraction(value: float) -> str:
     return f"{value:.3f}".removeprefix("0") if 0 <= value < 1 else f"{value:.3f}"
 
 
-def format_estimate(estimate: Estimate | None) -> str:
+def format_estimate(
+    estimate: Estimate | None, write: Callable[[float], str] = format_fraction
+) -> str:
     """`.909 (.816 to .958)`; a dash where there is none."""
     if estimate is None:
         return "–"
-    if estimate.ci_low is None or estimate.ci_high is None:
-        return format_fraction(estimate.value)
-    low, high = format_fraction(estimate.ci_low), format_fraction(estimate.ci_high)
-    return f"{format_fraction(estimate.value)} ({low} to {high})"
+    limits = format_limits(estimate.ci_low, estimate.ci_high, write)
+    return write(estimate.value) if limits == "–" else f"{write(estimate.value)} ({limits})"
+
+
+def format_limits(
+    low: float | None, high: float | None, write: Callable[[float], str] = format_fraction
+) -> str:
+    """`.816 to .958`; a dash where a limit is unknown."""
+    return "–" if low is None or high is None else f"{write(low)} to {write(high)}"
 
 
 def format_percent(value: float) -> str:
@@ -51,6 +58,13 @@ def format_rate(value: float) -> str:
 def format_points(value: float) -> str:
     """A difference of fractions in percentage points, with its sign."""
     return f"{100 * value:+.1f}".replace("-", "−")
+
+
+def format_difference(name: str, value: float) -> str:
+    """A difference in a metric with its sign: in points, except for costs."""
+    if name == names.EXPECTED_COST:
+        return f"{value:+.3g}".replace("-", "−")
+    return format_points(value)
 
 
 def format_p_value(value: float | None) -> str:

@@ -30,18 +30,15 @@ class EmbeddedImage:
     section: str = ""
 
     @property
-    def width_px(self) -> int:
-        """Its width, from the PNG header."""
+    def width_px(self) -> int:  # as in the header of a PNG
         return int.from_bytes(self.content[16:20], "big")
 
     @property
     def height_px(self) -> int:
-        """Its height, from the PNG header."""
         return int.from_bytes(self.content[20:24], "big")
 
     @property
     def is_wide(self) -> bool:
-        """Whether it takes both columns of the page."""
         return self.width_px >= _WIDE_PX
 
     @property

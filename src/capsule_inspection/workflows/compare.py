@@ -114,4 +114,5 @@ def _read_runs(names: Sequence[str]) -> tuple[list[RunFolder], list[str]]:
             failures += left_out
         else:
             runs.append(read_finished(folder))
-    return runs, failures
+    # A run may be named twice, such as by its own folder and by that of its sweep.
+    return list({run.path.resolve(): run for run in runs}.values()), failures

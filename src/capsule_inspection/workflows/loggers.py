@@ -189,17 +189,16 @@ def log_results(
 
 
 def _log_curves(writer: Any, folder: Path, epoch: int) -> None:
+    from capsule_inspection.reports.run.files import PROBABILITY
     from capsule_inspection.reports.run.run_folder import read_run
 
     run = read_run(folder)
     if TEST not in run.stages() or not run.classes:
         return
-    predictions = run.arrays_of(TEST)
-    assert predictions.probabilities is not None
-    for label, name in enumerate(run.classes):
-        writer.add_pr_curve(
-            f"test/{name}", predictions.label == label, predictions.probabilities[:, label], epoch
-        )
+    rows = run.images_of(TEST)
+    for name in run.classes:
+        is_class, probability = rows["label"] == name, rows[PROBABILITY + name]
+        writer.add_pr_curve(f"test/{name}", is_class.to_numpy(), probability.to_numpy(), epoch)
 
 
 def _log_hparams(writer: Any, config: DictConfig, metrics: Mapping[str, Estimate]) -> None:

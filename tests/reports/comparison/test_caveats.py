@@ -8,8 +8,9 @@ from sample_anomaly_runs import one_class_images, write_one_class_folds, write_o
 from sample_runs import labels_of, write_classification_run
 from sample_segmentation_runs import write_offset_segmentation_folds, write_offset_segmentation_run
 
-from capsule_inspection.reports.comparison.caveats import find_caveats, note
+from capsule_inspection.reports.comparison.caveats import find_caveats
 from capsule_inspection.reports.run.run_folder import read_run
+from capsule_inspection.types import Costs
 
 
 def test_good_models_have_no_caveats(tmp_path) -> None:
@@ -29,6 +30,17 @@ def test_models_no_better_than_a_constant_or_a_random_prediction_are_named(tmp_p
     random = write_one_class_folds(tmp_path, folds=2, skill=0.0)
     found = find_caveats(measure_runs(random))
     assert "Not shown to be better than guessing, by AUROC: autoencoder." in found
+
+
+def test_models_that_cost_as_much_as_none_are_named(tmp_path) -> None:
+    label = labels_of(66)
+    wrong = [row for row, of_image in enumerate(label) if of_image][:11]
+    runs = [read_run(write_classification_run(tmp_path / "a", wrong=wrong))]
+    rare = Costs(false_negative=1.0, false_positive=1.0, defect_rate=0.01)
+    (caveat,) = find_caveats(measure_runs(runs, rare), rare)
+    assert caveat.startswith("Accepting every part would cost 0.01 a part. Not shown to cost less:")
+    frequent = Costs(false_negative=1.0, false_positive=1.0, defect_rate=0.3)
+    assert find_caveats(measure_runs(runs, frequent), frequent) == []
 
 
 def test_optimistic_and_unfinished_runs_and_dropped_images_are_named(tmp_path) -> None:
@@ -55,7 +67,7 @@ def test_missing_masks_are_a_caveat(tmp_path) -> None:
 
     # A single run has its stored metrics, and is not compared in them.
     single = write_offset_segmentation_run(tmp_path / "a", model="a", maps=False)
-    expected = "a: 1 of 1 runs kept no predicted masks (a), so it is not compared in segmentation"
+    expected = "a: 1 of 1 run kept no predicted masks (a), so it is not compared in segmentation"
     assert mentions(find_caveats(measure_runs([single])), expected)
 
 
@@ -110,8 +122,3 @@ def test_below_50_good_images_a_training_the_rate_is_uncertain(tmp_path, good, i
     run = write_one_class_run(tmp_path / "a", images=one_class_images(0, good=good))
     found = find_caveats(measure_runs([run]))
     assert mentions(found, f"down to {good} a training. There one image more or less is") == is_few
-
-
-def test_a_note_is_plain_text_on_one_line() -> None:
-    text = note("guessing", metric="AUROC", models=["<b>", "a|b"])
-    assert text == "Not shown to be better than guessing, by AUROC: <b> and a|b."

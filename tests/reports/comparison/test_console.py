@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from sample_runs import write_classification_run
+from comparisons import write
 
 from capsule_inspection.reports.comparison.console import print_comparison
 from capsule_inspection.reports.comparison.page import headline, recommendation_text
 from capsule_inspection.reports.comparison.report import compare
-from capsule_inspection.reports.run.run_folder import RunFolder, read_run
 from capsule_inspection.reports.tables import Table
-
-
-def write(folder: Path, model: str, **changed) -> RunFolder:
-    return read_run(write_classification_run(folder / model, model=model, **changed))
 
 
 @pytest.fixture(autouse=True)

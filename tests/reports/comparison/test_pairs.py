@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comparisons import compare_pair, with_groups
+from comparisons import compare_pair, segmentation, with_groups, write
 from sample_anomaly_runs import one_class_images, write_one_class_folds, write_one_class_run
 from sample_runs import labels_of, write_classification_run
 from sample_segmentation_runs import (
     images_of_fold,
     write_offset_segmentation_folds,
-    write_offset_segmentation_run,
 )
 
 from capsule_inspection.metrics.paired_tests import corrected_resampled_t_test
@@ -28,14 +27,6 @@ KFOLD = labels_of(30)
 NUMBER, LABEL = images_of_fold(0)
 NESTED = {"sixty": range(6), "fifty_nine": range(7), "forty_seven": range(19)}
 DISJOINT = {"sixty": range(6), "fifty_nine": range(6, 13), "forty_seven": range(13, 32)}
-
-
-def write(folder: Path, model: str, **changed) -> RunFolder:
-    return read_run(write_classification_run(folder / model, model=model, **changed))
-
-
-def segmentation(folder: Path, model: str, **changed) -> RunFolder:
-    return write_offset_segmentation_run(folder / model, model=model, **changed)
 
 
 def stored(runs: Sequence[RunFolder], metric: str = "auroc") -> np.ndarray:

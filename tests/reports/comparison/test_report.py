@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
+import numpy as np
 import pytest
+from comparisons import one_class, segmentation, write
 from sample_anomaly_runs import one_class_images, write_one_class_run
 from sample_runs import CLASSES, labels_of, write_classification_run
-from sample_segmentation_runs import images_of_fold, write_offset_segmentation_run
+from sample_segmentation_runs import images_of_fold
 
 from capsule_inspection.reports.comparison.decision import Reason
 from capsule_inspection.reports.comparison.pairs import DecisionSettings
 from capsule_inspection.reports.comparison.report import compare, read_finished, write_comparison
-from capsule_inspection.reports.run.run_folder import RunFolder, read_run
+from capsule_inspection.reports.run.run_folder import read_run
 from capsule_inspection.types import ConfigurationError, Costs, RunError
 
 NUMBER, LABEL = images_of_fold(0)
-
-
-def write(folder: Path, model: str, **changed) -> RunFolder:
-    return read_run(write_classification_run(folder / model, model=model, **changed))
-
-
-def one_class(folder: Path, model: str, **changed) -> RunFolder:
-    return write_one_class_run(folder / model, model=model, **changed)
-
-
-def segmentation(folder: Path, model: str, **changed) -> RunFolder:
-    return write_offset_segmentation_run(folder / model, model=model, **changed)
 
 
 def l1(weight: float) -> dict[str, dict]:
@@ -83,10 +72,8 @@ def test_above_eight_models_it_is_said_what_all_are_compared_with(
 ) -> None:
     comparison = compare([make(tmp_path, f"m{n}", **changed(n)) for n in range(9)])
     assert {pair.first for pair in comparison.pairs} == {first}
-    assert comparison.reference_note.startswith(
-        f"All are compared with {expected}" * bool(expected)
-    )
-    assert bool(comparison.reference_note) == bool(expected)
+    note = comparison.reference_note
+    assert note.startswith(f"All are compared with {expected}") if expected else note == ""
 
 
 @pytest.mark.usefixtures("unrendered")
@@ -96,6 +83,14 @@ def test_above_seven_models_the_page_says_which_are_plotted(tmp_path) -> None:
     assert "The plots show the first 7 of 9 models (they share no validation metric" in page
 
 
+@pytest.mark.usefixtures("unrendered")
+def test_a_reference_is_plotted_also_where_it_is_not_among_the_best(tmp_path) -> None:
+    runs = [write(tmp_path, f"m{n}", wrong=range(n), thumbnails=False) for n in range(9)]
+    comparison = compare(runs, reference="m8")
+    page = write_comparison(comparison, tmp_path / "out").read_text()
+    assert "The plots show m8 and the 6 of 9 models that are best on validation" in page
+
+
 def test_an_unfinished_run_is_refused(tmp_path) -> None:
     folder = write_classification_run(tmp_path / "a", record={"status": "running"})
     with pytest.raises(RunError, match="not finished"):
@@ -103,20 +98,6 @@ def test_an_unfinished_run_is_refused(tmp_path) -> None:
 
 
 # --- what decides
-
-
-def test_the_primary_metric_follows_the_models_the_settings_and_the_costs(tmp_path) -> None:
-    named = [write(tmp_path, name, label=LABEL) for name in "ab"]
-    mixed = [named[0], one_class(tmp_path, "c", fold=None, images=(NUMBER, LABEL))]
-    assert compare(named).recommendation.primary == "balanced_accuracy"
-    assert compare(mixed).recommendation.primary == "auroc"
-    costs = DecisionSettings(costs=Costs(20, 1))
-    assert compare(mixed, settings=costs).recommendation.primary == "expected_cost"
-    chosen = DecisionSettings(primary="false_negative_rate", margin=0.2)
-    found = compare(mixed, settings=chosen).recommendation
-    assert (found.primary, found.margin) == ("false_negative_rate", 0.2)
-    with pytest.raises(ConfigurationError, match=r"compare\.primary=binary_dice_global"):
-        compare(named, settings=DecisionSettings(primary="binary_dice_global"))
 
 
 def test_without_a_defect_rate_costs_are_weighed_by_the_test_images_of_all_models(tmp_path) -> None:
@@ -182,10 +163,28 @@ def test_runs_that_were_tested_on_good_images_only_are_shown_too(tmp_path) -> No
     assert write_comparison(comparison, tmp_path / "out").is_file()
 
 
-@pytest.mark.usefixtures("unrendered")
-def test_models_on_different_images_are_shown_and_not_compared(tmp_path) -> None:
-    runs = [write(tmp_path, "a"), write(tmp_path, "c", first_image=500)]
-    comparison = compare(runs)
-    assert comparison.recommendation.reason is Reason.REFUSED
-    assert comparison.recommendation.model is None
-    assert write_comparison(comparison, tmp_path / "out").is_file()
+def test_a_single_model_without_the_primary_metric_is_refused_with_those_that_it_has(
+    tmp_path,
+) -> None:
+    run = read_run(write_classification_run(tmp_path / "a"))
+    with pytest.raises(ConfigurationError, match=r"no such metric\. Choose one of accuracy"):
+        compare([run], settings=DecisionSettings(primary="mean_iou_global"))
+
+
+def test_one_image_reads_as_one_and_the_command_repeats_the_settings_that_were_given(
+    tmp_path,
+) -> None:
+    runs = [
+        read_run(write_classification_run(tmp_path / name, model=name, label=np.array([0])))
+        for name in "ab"
+    ]
+    comparison = compare(runs, settings=DecisionSettings(costs=Costs(1, 0)))
+    write_comparison(comparison, tmp_path)
+    text = (tmp_path / "comparison.md").read_text()
+    assert "1 test image a model" in text
+    assert "of the same 1 image is classified correctly" in text
+    assert "Expected cost of a part is not compared: the images that both were tested on" in text
+    assert "cost.false_positive=0" in text
+    assert "cost.defect_rate" not in text
+    write_comparison(compare(runs), tmp_path / "other")
+    assert "on this 1 image." in (tmp_path / "other" / "comparison.md").read_text()

@@ -72,3 +72,8 @@ def test_names_have_the_encoder_where_other_architectures_have_another(tmp_path)
         "fpn, encoder=atto",
         "custom_resnet",
     ]
+
+
+def test_a_name_is_one_line(tmp_path) -> None:
+    run = read_run(write_classification_run(tmp_path / "a", model="two\n\nlines"))
+    assert [model.name for model in read_models([run])] == ["two lines"]

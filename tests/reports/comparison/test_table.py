@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from comparisons import with_groups
 from sample_anomaly_runs import write_one_class_folds
@@ -112,12 +113,12 @@ def test_all_predictions_of_a_defect_count_without_class_probabilities(tmp_path)
     assert len(model.rows) == 5 * (GOOD + DEFECTS)
     images = model.images
     assert len(images) == 5 * GOOD + DEFECTS
-    rejected = np.mean([run.scores_of("test").predicted_defect[GOOD:] for run in runs], axis=0)
+    rejected = np.mean([run.images_of("test")["predicted_defect"][GOOD:] for run in runs], axis=0)
     assert 0 < rejected[0] < 1
     np.testing.assert_allclose(images.loc[images["is_defect"], "rejected"], rejected)
     good = images[~images["is_defect"]]
     np.testing.assert_allclose(good["correct"], 1 - good["rejected"])
-    score = runs[2].rows_of("test")["score"]
+    score = runs[2].images_of("test")["score"]
     np.testing.assert_allclose(model.rows_of_run(2)["score"], score)
 
 
@@ -198,3 +199,20 @@ def test_masks_with_classes_that_the_run_does_not_have_are_refused_with_advice(t
     (model,) = read_models(runs)
     with pytest.raises(RunError, match=r"classes that the run does not have.*evaluate\.py"):
         _ = model.mask_counts
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_images_without_a_hash_cannot_be_matched(tmp_path, is_there: bool) -> None:
+    folder = write_classification_run(tmp_path / "a")
+    table = pd.read_csv(folder / "predictions.csv", dtype=str, keep_default_na=False)
+    table["sha256"] = ""
+    columns = list(table) if is_there else [name for name in table if name != "sha256"]
+    table[columns].to_csv(folder / "predictions.csv", index=False)
+    with pytest.raises(RunError, match="expected the SHA-256 of each image"):
+        read_models([read_run(folder)])
+
+
+def test_a_fold_that_is_no_number_is_named(tmp_path) -> None:
+    folder = write_classification_run(tmp_path / "a", settings={"split": {"fold": "first"}})
+    with pytest.raises(RunError, match=r"an integer or null as split\.fold, found 'first'"):
+        read_models([read_run(folder)])

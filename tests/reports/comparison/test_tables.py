@@ -1,22 +1,16 @@
-"""The tables of a comparison, and its numbers as CSV and JSON."""
+"""The tables of a comparison."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from comparisons import cells, measure_runs, mentions, with_groups
+from comparisons import cells, measure_runs, mixed, with_groups, write
 from sample_anomaly_runs import write_one_class_folds, write_one_class_run
 from sample_runs import labels_of, write_classification_run
-from sample_segmentation_runs import images_of_fold, write_offset_segmentation_run
 
 from capsule_inspection.metrics.registry import metric_heading
-from capsule_inspection.reports.comparison import tables
 from capsule_inspection.reports.comparison.metrics import ModelMetrics
 from capsule_inspection.reports.comparison.pairs import DecisionSettings
 from capsule_inspection.reports.comparison.report import compare
@@ -30,20 +24,12 @@ from capsule_inspection.reports.comparison.tables import (
     recall_table,
     seeds_table,
     threshold_table,
-    to_csv,
-    to_json,
     training_table,
 )
 from capsule_inspection.reports.run.run_folder import RunFolder, read_run
-from capsule_inspection.types import Costs, Estimate
+from capsule_inspection.types import Costs
 
 DEFECTS, GOOD = 14, 12
-NUMBER, LABEL = images_of_fold(0)
-DICE = "binary_dice_global"
-
-
-def write(folder: Path, model: str, **changed) -> RunFolder:
-    return read_run(write_classification_run(folder / model, model=model, **changed))
 
 
 def with_a_classifier(folder: Path) -> list[RunFolder]:
@@ -52,21 +38,6 @@ def with_a_classifier(folder: Path) -> list[RunFolder]:
         write(folder, "named", wrong=(0, 50)),
         write_one_class_run(folder / "anomaly", images=images, fold=None, maps=True),
     ]
-
-
-def mixed(folder: Path) -> list[RunFolder]:
-    """Two segmentation models (one binary), a classifier and one with maps, on 20 images."""
-    return [
-        write_offset_segmentation_run(folder / "near", model="near"),
-        write_offset_segmentation_run(folder / "binary", model="binary", offset=4, binary=True),
-        write(folder, "named", wrong=(9, 11), label=LABEL),
-        write_one_class_run(
-            folder / "map", fold=None, images=(NUMBER, LABEL), skill=1.0, maps=True
-        ),
-    ]
-
-
-# --- tables
 
 
 def test_one_class_models_have_anomaly_metrics_and_maps_a_table_of_their_own(tmp_path) -> None:
@@ -105,6 +76,7 @@ def test_recalls_of_classifiers_and_one_class_models_are_distinguished(tmp_path)
     assert recall is not None
     assert recall.note.startswith("The rows do not all mean the same.")
 
+    assert image_metrics_table(found, primary="auroc").columns[1] == "AUROC"
     alone = image_metrics_table(found[:1])
     assert alone is not None
     assert "average precision" not in alone.columns
@@ -262,84 +234,3 @@ def test_the_table_of_a_pair_has_both_intervals_and_the_corrected_test(tmp_path)
     assert wider[0] < limits[0] < 12.1 < limits[1] < wider[1]
     assert test.startswith("score test, p ")
     assert corrected.endswith("for 3 pairs")
-
-
-# --- CSV and JSON
-
-
-def test_the_csv_has_every_metric_and_number_of_every_model(tmp_path) -> None:
-    found = measure_runs(mixed(tmp_path))
-    rows: list[dict[str, Any]] = list(csv.DictReader(io.StringIO(to_csv(found))))
-    assert [row["model"] for row in rows] == ["near", "binary", "named", "autoencoder"]
-    assert float(rows[0][DICE]) > float(rows[1][DICE])
-    assert (rows[2][DICE], rows[3]["accuracy"]) == ("", "")
-    accuracy = found[2].metrics["accuracy"]
-    assert float(rows[2]["accuracy"]) == accuracy.value
-    assert float(rows[2]["accuracy_low"]) == accuracy.ci_low
-    assert int(rows[2]["accuracy_n"]) == 20
-    assert rows[0]["validation_binary_Dice"] == "0.4"
-    assert rows[2]["training_time"] == "65.0"
-    assert rows[2]["optimistic"] == "False"
-
-
-def test_the_json_has_recommendation_models_and_pairs(tmp_path) -> None:
-    runs = [write(tmp_path, "best", wrong=range(2)), write(tmp_path, "worst", wrong=range(30))]
-    settings = DecisionSettings(primary="accuracy", margin=0.1)
-    comparison = compare(runs, settings=settings)
-    results, pairs = comparison.results, comparison.pairs
-    content = json.loads(to_json(results, pairs, comparison.recommendation, "a sentence"))
-
-    assert content["format_version"] == tables.FORMAT_VERSION == 1
-    assert content["recommendation"] == {
-        "model": comparison.recommendation.model,
-        "reason": comparison.recommendation.reason.value,
-        "text": "a sentence",
-    }
-    assert content["primary"] == {
-        "metric": "accuracy", "label": "accuracy", "margin": 0.1, "higher_is_better": True
-    }  # fmt: skip
-    model = content["models"][0]
-    assert (model["name"], model["task"], model["seeds"], model["folds"]) == (
-        "best", "classification", [0], []
-    )  # fmt: skip
-    assert model["runs"] == [str(runs[0].path)]
-    assert model["metrics"]["accuracy"] == results[0].metrics["accuracy"].as_dict()
-    assert model["costs"]["training_time"]["mean"] == 64.0
-    (pair,) = content["pairs"]
-    difference = pairs[0].differences["accuracy"]
-    assert (pair["first"], pair["second"]) == ("best", "worst")
-    assert (pair["images"], pair["groups"]) == (66, 66)
-    assert pair["verdict"] == pairs[0].verdict.value
-    assert pair["better"] == "best"
-    assert pair["differences"]["accuracy"] == {
-        "value": difference.value,
-        "low": difference.ci_low,
-        "high": difference.ci_high,
-        "p": difference.p_value,
-        "p_corrected": pairs[0].corrected_p_values["accuracy"],
-        "simultaneous_low": pairs[0].simultaneous["accuracy"][0],
-        "simultaneous_high": pairs[0].simultaneous["accuracy"][1],
-        "test": difference.test,
-    }
-
-
-def test_a_metric_that_is_not_a_number_is_null_in_the_json(tmp_path) -> None:
-    comparison = compare([write(tmp_path, "a")])
-    comparison.results[0].metrics["accuracy"] = Estimate(float("nan"), None, None, 66)
-    text = to_json(comparison.results, [], comparison.recommendation, "")
-    assert "NaN" not in text
-    assert json.loads(text)["models"][0]["metrics"]["accuracy"]["value"] is None
-
-
-def test_costs_are_the_primary_endpoint_of_the_json_where_they_are_given(tmp_path) -> None:
-    runs = [write(tmp_path, name, wrong=range(n)) for name, n in (("a", 1), ("b", 9))]
-    comparison = compare(runs, settings=DecisionSettings(costs=Costs(20, 1)))
-    content = json.loads(
-        to_json(comparison.results, comparison.pairs, comparison.recommendation, "")
-    )
-    assert content["primary"]["metric"] == "expected_cost"
-    assert content["primary"]["higher_is_better"] is False
-    difference = content["pairs"][0]["differences"]["expected_cost"]["value"]
-    of_models = [model["metrics"]["expected_cost"]["value"] for model in content["models"]]
-    assert difference == pytest.approx(of_models[0] - of_models[1])
-    assert not mentions(list(content["models"][0]["costs"]), ",")

@@ -3,6 +3,7 @@
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from sample_anomaly_runs import write_anomaly_run
 from sample_explanations import write_explanations
@@ -14,7 +15,6 @@ from capsule_inspection.reports.run.examples import (
     BEST,
     MEDIAN,
     WORST,
-    Example,
     draw_examples,
     draw_explanations,
     draw_mistakes,
@@ -24,16 +24,17 @@ from capsule_inspection.reports.run.examples import (
 from capsule_inspection.reports.run.run_folder import read_run
 
 
-def example(rank: float | None, name: str = "crack") -> Example:
-    return Example(0, name, False, "text", None if rank is None else (rank,))
+def examples_of_crack(*is_known: bool) -> pd.DataFrame:
+    return pd.DataFrame({"label": "crack", "text": "text", "is_known": is_known})
 
 
-def of_class(folder, name: str) -> list[Example]:
-    return [one for one in list_examples(read_run(folder)) if one.class_name == name]
+def of_class(folder, name: str) -> pd.DataFrame:
+    """In the order of the predictions."""
+    return list_examples(read_run(folder)).query("label == @name").sort_index()
 
 
 def captions_of(folder, which: str = WORST) -> list[str]:
-    return [caption for _, caption in select_examples(list_examples(read_run(folder)), which)]
+    return [one["caption"] for one in select_examples(list_examples(read_run(folder)), which)]
 
 
 def drawn(folder, which: str = WORST):
@@ -54,15 +55,15 @@ def test_small_classes_have_fewer_examples_and_images_of_unknown_quality_are_lef
         (3, ["worst of 3", "median of 3", "best of 3"]),
         (4, ["worst of 4", "median of 4", "best of 4"]),
     ):
-        examples = [example(rank) for rank in np.linspace(0.9, 0.1, count).tolist()]
+        examples = examples_of_crack(*[True] * count)
         for which, place in zip((WORST, MEDIAN, BEST), expected, strict=True):
             found = select_examples(examples, which)
-            assert [caption for _, caption in found] == [f"crack, {place}: text"] * bool(place)
+            assert [one["caption"] for one in found] == [f"crack, {place}: text"] * bool(place)
 
-    ((chosen, caption),) = select_examples([example(None), example(0.5), example(None)], WORST)
-    assert chosen.rank == (0.5,)
-    assert "its only image" in caption
-    assert len(select_examples([example(None), example(None)], BEST)) == 1
+    (chosen,) = select_examples(examples_of_crack(False, True, False), WORST)
+    assert chosen["is_known"]
+    assert "its only image" in chosen["caption"]
+    assert len(select_examples(examples_of_crack(False, False), BEST)) == 1
 
 
 def test_worst_good_image_has_the_highest_score_and_worst_defect_the_lowest(anomaly_run):
@@ -71,10 +72,8 @@ def test_worst_good_image_has_the_highest_score_and_worst_defect_the_lowest(anom
         "crack, worst of 5: score 1.3, predicted defect",
         "poke, worst of 4: score 0.7, predicted good",
     ]
-    wrong = [
-        one.is_wrong for one, _ in select_examples(list_examples(read_run(anomaly_run)), WORST)
-    ]
-    assert wrong == [True, False, True]
+    worst = select_examples(list_examples(read_run(anomaly_run)), WORST)
+    assert [one["is_wrong"] for one in worst] == [True, False, True]
 
 
 def test_masks_are_ranked_by_right_class_and_then_dice(tmp_path):
@@ -84,16 +83,21 @@ def test_masks_are_ranked_by_right_class_and_then_dice(tmp_path):
         "poke, worst of 4: Dice 0.00, predicted good",
     ]
     assert captions_of(folder, BEST)[1] == "crack, best of 5: Dice 1.00, predicted crack"
-    assert [one.is_wrong for one in of_class(folder, "crack")] == [False, True, False, False, False]
+    assert of_class(folder, "crack")["is_wrong"].tolist() == [False, True, False, False, False]
 
     binary = write_segmentation_run(tmp_path / "binary", overlap_columns=True, binary=True)
-    second = of_class(binary, "crack")[1]
-    assert second.text == "Dice 0.90, predicted defect"
-    assert not second.is_wrong
+    second = of_class(binary, "crack").iloc[1]
+    assert second["text"] == "Dice 0.90, predicted defect"
+    assert not second["is_wrong"]
 
-    unknown = of_class(write_segmentation_run(tmp_path / "without dice"), "crack")
-    assert {one.rank for one in unknown} == {None}
-    assert unknown[0].text == "score 0.9, predicted crack"
+
+def test_defects_without_dice_are_ranked_by_right_class_and_then_score(tmp_path):
+    folder = write_segmentation_run(tmp_path / "run")
+    assert not of_class(folder, "crack")["is_known"].any()
+    assert captions_of(folder)[1:] == [
+        "crack, worst of 5: score 0.9, predicted poke",
+        "poke, worst of 4: score 0.12, predicted good",
+    ]
 
 
 def test_right_class_by_a_region_elsewhere_is_a_mistake(tmp_path):
@@ -104,10 +108,10 @@ def test_right_class_by_a_region_elsewhere_is_a_mistake(tmp_path):
     lines[row] = ",".join([*lines[row].split(",")[:-2], "0.0", "0.0"])
     path.write_text("\n".join(lines), "utf-8")
 
-    first = of_class(folder, "crack")[0]
+    first = of_class(folder, "crack").iloc[0]
 
-    assert first.text == "Dice 0.00, predicted crack by a region elsewhere"
-    assert first.is_wrong
+    assert first["text"] == "Dice 0.00, predicted crack by a region elsewhere"
+    assert first["is_wrong"]
 
 
 # --- what is shown of them

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sample_explanations import write_explanations
+from sample_runs import write_classification_run
 from sample_segmentation_runs import write_segmentation_run
 
 from capsule_inspection.metrics.detection import DEFAULT_TARGET_FPR
@@ -30,31 +31,29 @@ def test_run_folder_is_read_back_with_classes_in_index_order_and_empty_cells_nan
     assert not run.has_masks
     assert run.mask_postprocessor is run.threshold is run.maps is run.explanations is None
 
-    predictions = run.arrays_of("test")
-    assert predictions.index.tolist() == [20, 21, 22, 23, 24, 25]
-    assert predictions.label.tolist() == [0, 0, 0, 1, 1, 2]
-    assert predictions.predicted_label.tolist() == [0, 0, 2, 0, 1, 2]
-    assert predictions.probabilities.sum(axis=1) == pytest.approx(np.ones(6))
-    assert predictions.score.dtype == np.float64
-
-    scores = run.scores_of("test")
-    assert not run.has_threshold
-    assert scores.threshold is None
-    assert scores.is_defect.tolist() == [False, False, False, True, True, True]
-    assert scores.predicted_defect.tolist() == [False, False, True, False, True, True]
+    images = run.images_of("test")
+    assert images["index"].tolist() == [20, 21, 22, 23, 24, 25]
+    assert images["label"].tolist() == ["good"] * 3 + ["007"] * 2 + ["膠囊 $x$"]
+    assert images["correct"].tolist() == [True, True, False, False, True, True]
+    assert images["p_007"].tolist() == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.8, 0.1])
+    assert run.score_threshold is None
+    assert images["is_defect"].tolist() == [False, False, False, True, True, True]
+    assert images["predicted_defect"].tolist() == [False, False, True, False, True, True]
 
 
 def test_images_of_a_group_are_one_observation_and_others_stand_alone(run_folder):
-    assert read_run(run_folder).scores_of("test").num_groups == 6
+    assert read_run(run_folder).images_of("test")["observation"].is_unique
 
     path = run_folder / "predictions.csv"
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    table.loc[table["split"] == "test", "group"] = ["7", "7", "", "a", "a", ""]
+    # The last image has the number of a group.
+    table.loc[table["split"] == "test", "group"] = ["25", "25", "", "a", "a", ""]
     table.to_csv(path, index=False)
 
-    scores = read_run(run_folder).scores_of("test")
-    assert scores.group.tolist() == ["7", "7", "22", "a", "a", "25"]
-    assert scores.num_groups == 4
+    first, second, *others = read_run(run_folder).images_of("test")["observation"]
+    assert first == second
+    assert others[1] == others[2]
+    assert len({first, *others}) == 4
 
 
 def test_task_follows_from_what_a_run_predicts(run_folder, anomaly_run, segmentation_run):
@@ -81,27 +80,24 @@ def test_run_without_probabilities_is_read(run_folder):
     run = read_run(run_folder)
 
     assert run.classes == ()
-    assert not run.has_threshold
-    with pytest.raises(RunError, match="has no class probabilities"):
-        run.arrays_of("test")
+    assert run.score_threshold is None
     with pytest.raises(RunError, match=r"expected data\.classes"):
-        run.scores_of("test")
+        run.images_of("test")
 
 
 def test_one_class_run_has_scores_and_decisions(anomaly_run):
     run = read_run(anomaly_run)
-    scores = run.scores_of("test")
+    images = run.images_of("test")
 
     assert run.normal_class == "good"
-    assert run.has_threshold
     assert not run.has_masks
     assert run.stages() == ("val", "calibration", "test")
-    assert scores.threshold == 1.0
-    assert scores.is_defect.tolist() == [False] * 12 + [True] * 9
-    assert scores.predicted_defect.tolist() == [True] + [False] * 11 + [True] * 8 + [False]
-    assert set(scores.class_name) == {"good", "crack", "poke"}
-    assert len(run.scores_of("calibration").score) == 20
-    assert len(run.scores_of("train").score) == 0
+    assert run.score_threshold == 1.0
+    assert images["is_defect"].tolist() == [False] * 12 + [True] * 9
+    assert images["predicted_defect"].tolist() == [True] + [False] * 11 + [True] * 8 + [False]
+    assert images["correct"].tolist() == [False] + [True] * 19 + [False]
+    assert len(run.images_of("calibration")) == 20
+    assert run.images_of("train").empty
     threshold = run.threshold
     assert (threshold.rule, threshold.good_images, threshold.required_images) == (
         "conformal",
@@ -120,19 +116,18 @@ def test_threshold_and_scores_that_are_not_as_expected_are_named(anomaly_run):
     path = anomaly_run / "predictions.csv"
     path.write_text(path.read_text().replace(",1.2,", ",,"))
     with pytest.raises(RunError, match="1 of 21 scores of test are missing"):
-        read_run(anomaly_run).scores_of("test")
+        read_run(anomaly_run).images_of("test")
 
 
-def test_segmentation_run_has_post_processing_and_no_score_threshold(tmp_path):
+def test_segmentation_run_has_post_processing_and_its_threshold(tmp_path):
     for binary in (False, True):
         run = read_run(write_segmentation_run(tmp_path / f"{binary}", binary=binary))
 
         assert run.has_masks
-        assert not run.has_threshold
         assert run.mask_postprocessor == MaskPostProcessor(
             0.5, 0.5, 5, good_images=2, defect_images=2
         )
-        assert run.scores_of("test").threshold == 0.5
+        assert run.score_threshold == 0.5
         assert bool(run.classes) != binary
         assert run.normal_class == "good"
         assert run.target_fpr == DEFAULT_TARGET_FPR
@@ -169,6 +164,8 @@ def test_missing_folder_and_files_and_bytes_that_are_no_text_are_named(run_folde
         ("run.json", '{"format_version": 99}', "Update capsule-inspection"),
         ("metrics.json", '{"test/accuracy": 0.5}', "test/accuracy must hold value, low"),
         ("metrics.json", '{"a": {"value": 1, "low": 0, "high": 1}}', "a must hold"),
+        ("metrics.json", '{"a": {"value": NaN, "low": null, "high": null, "n": 1}}', "finite"),
+        ("metrics.json", '{"a": {"value": 1, "low": 2, "high": 1, "n": 1}}', "finite numbers"),
         ("metrics.csv", "epoch,val/loss\n0,high\n", "found text in val/loss"),
         ("metrics.csv", "step\n0\n", "column epoch is missing"),
         ("predictions.csv", "", "cannot be read as a table"),
@@ -176,10 +173,18 @@ def test_missing_folder_and_files_and_bytes_that_are_no_text_are_named(run_folde
          "columns missing: split, predicted_label, score"),
         ("predictions.csv", f"{HEADER},p_good\n0,test,good,bad,0.5,1\n",
          "no column of probabilities for 'bad'; it has good"),
-        ("predictions.csv", f"{HEADER},p_good\n0,test,good,good,0.5\n", "not finite for good"),
+        ("predictions.csv", f"{HEADER},p_good\n0,test,good,good,0.5\n",
+         "probabilities are missing or not from 0 to 1 for good"),
+        ("predictions.csv", f"{HEADER},p_good\n0,test,good,good,0.5,1.2\n", "from 0 to 1 for good"),
         ("predictions.csv", f"{HEADER},p_good\n0,test,good,good,a lot,1\n",
          "column score must hold numbers"),
         ("predictions.csv", f"{HEADER}\n,test,good,good,0.5\n", "index has empty cells"),
+        ("predictions.csv", f"{HEADER}\n1.5,test,good,good,0.5\n", "must hold whole numbers"),
+        ("predictions.csv", f"{HEADER}\n" + 2 * "7,test,good,good,0.5\n",
+         "image 7 is in split test more than once"),
+        ("run.json", '{"format_version": 1, "seed": null}', "expected int as seed, found None"),
+        ("run.json", '{"format_version": 1, "data": {"images": 5}}', "as data.images, found 5"),
+        ("run.json", '{"format_version": 1, "monitor": "loss"}', "as monitor, found 'loss'"),
     ],
 )  # fmt: skip
 def test_broken_file_is_named_with_what_is_wrong(run_folder, name, content, message):
@@ -261,3 +266,12 @@ def test_damaged_maps_are_named_when_they_are_needed_and_not_before(anomaly_run)
         run = read_run(anomaly_run)
         with pytest.raises(RunError, match=r"maps\.npz: cannot be read"):
             _ = run.maps
+
+
+def test_predictions_that_are_cut_short_between_two_lines_are_noticed(tmp_path) -> None:
+    folder = write_classification_run(tmp_path / "a", images=12)
+    lines = (folder / "predictions.csv").read_text().splitlines(keepends=True)
+    for kept in (6, 1):
+        (folder / "predictions.csv").write_text("".join(lines[:kept]))
+        with pytest.raises(RunError, match=f"expected 12 test images, .*; found {kept - 1}"):
+            read_run(folder)

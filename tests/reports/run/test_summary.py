@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -12,7 +13,7 @@ from sample_segmentation_runs import write_segmentation_run
 from capsule_inspection.metrics import intervals, names
 from capsule_inspection.metrics.registry import METRICS
 from capsule_inspection.reports.html import environment
-from capsule_inspection.reports.run.metric_table import list_metrics, missing_metrics
+from capsule_inspection.reports.run.page import list_metrics
 from capsule_inspection.reports.run.run_folder import read_run
 from capsule_inspection.reports.run.summary import FEW_IMAGES, summarize
 from capsule_inspection.reports.run.usability import (
@@ -20,7 +21,6 @@ from capsule_inspection.reports.run.usability import (
     WELL,
     WELL_AT_WORST,
     Usability,
-    needs_other_threshold,
     rate_usability,
 )
 from capsule_inspection.types import Estimate, RunError
@@ -227,7 +227,7 @@ def test_every_segmentation_metric_is_shown_with_its_meaning(tmp_path):
         run = read_run(write_segmentation_run(tmp_path / f"{binary}", binary=binary))
         whole = [key for key in names.metrics_of_stage(run.metrics, "test") if "/" not in key]
 
-        shown = list_metrics(run, "test")
+        shown = list_metrics(run, summarize(run, "test"))
 
         repeated = {key for key in whole if binary and key.startswith("mean_")}
         assert sorted(shown) == sorted({*whole} - repeated)
@@ -254,7 +254,7 @@ def test_missing_metrics_are_explained(tmp_path):
     }
     for number, (write, changed, lacking, label) in enumerate(cases):
         run = read_run(write(tmp_path / f"{number}", **changed))
-        assert label in missing_metrics(run, "test")[lacking]
+        assert label in summarize(run, "test").missing[lacking]
         assert TEXT.missing(lacking, "test").strip() == reasons[lacking]
 
 
@@ -330,7 +330,12 @@ def test_usability_follows_its_rule():
     all_in(TEXT.rule(), "5 of 100", "15 or below", "at most 20", "0.5")
 
 
-def test_other_threshold_is_suggested_where_the_scores_are_good():
-    assert needs_other_threshold(estimates(0.5, 0.0, auroc=0.95))
-    assert not needs_other_threshold(estimates(0.5, 0.0, auroc=0.8))
-    assert not needs_other_threshold(estimates(0.0, 0.0, auroc=0.95))
+def test_other_threshold_is_suggested_where_the_scores_are_good(anomaly_run):
+    summary = summarize(read_run(anomaly_run), "test")
+    for measured, expected in (
+        (estimates(0.5, 0.0, auroc=0.95), True),
+        (estimates(0.5, 0.0, auroc=0.8), False),
+        (estimates(0.0, 0.0, auroc=0.95), False),
+    ):
+        rated = replace(summary, metrics=measured, usability=rate_usability(measured))
+        assert rated.needs_other_threshold == expected

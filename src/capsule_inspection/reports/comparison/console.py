@@ -30,6 +30,8 @@ def print_comparison(comparison: Comparison) -> None:
         console.print(_transpose(main, first))
     for pair in comparison.pairs:
         console.print(f"• {escape(headline(comparison, pair))}", soft_wrap=True)
+    for failure in comparison.failures:
+        console.print(f"[yellow]Left out: {escape(failure)}[/]", soft_wrap=True)
     for sentence in comparison.caveats:
         console.print(f"[yellow]{escape(sentence)}[/]", soft_wrap=True)
     conclusion, *reasons = recommendation_text(comparison)

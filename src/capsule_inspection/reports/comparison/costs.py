@@ -1,22 +1,18 @@
-"""Numbers of single runs, such as epochs, times and memory; and ranks of models on validation."""
+"""What single runs measured of their training and their cost, such as epochs, times and memory."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, SupportsFloat
+from typing import SupportsFloat
 
 import numpy as np
 
 from capsule_inspection.metrics import names
 from capsule_inspection.metrics.registry import LOWER_IS_BETTER
-from capsule_inspection.reports.comparison import settings
 from capsule_inspection.reports.run.run_folder import RunFolder
 from capsule_inspection.types import TRAIN, VAL
-
-if TYPE_CHECKING:
-    from capsule_inspection.reports.comparison.metrics import ModelMetrics
 
 WINDOW, TOLERANCE = 5, 0.1
 """Epochs of the running mean, and the fraction of its range in which a converged curve stays."""
@@ -24,16 +20,6 @@ WINDOW, TOLERANCE = 5, 0.1
 TRAINING_TIME, EPOCH_TIME, PARAMETERS = "training time", "time of an epoch", "parameters"
 CONVERGED, GAP, MONITORED = "converged at", "gap", "monitored metric"
 """Names of `run_numbers`: headings of the tables."""
-
-_LOSS_SETTINGS = (
-    "task.monitor", "task.monitor_smoothing", "task.loss", "task.loss_weights", "task.head_weight",
-    "task.defect_weight", "task.focal_gamma", "task.corruption_probability", "data.synthesis",
-    "model.corruption", "model.head", "model.classes", "data", "split", "images",
-)  # fmt: skip
-"""Settings that change the meaning of a validation loss: its terms, images and corruption."""
-
-_OVERLAP_SETTINGS = ("task.monitor_smoothing", "split", "images")
-"""Settings that change the meaning of a validation overlap; image size and crop hardly do."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +34,9 @@ class Spread:
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread | None:
         """None where there are no values."""
-        return (
-            cls(float(np.mean(values)), min(values), max(values), len(values)) if values else None
-        )
+        if not values:
+            return None
+        return cls(float(np.mean(values)), min(values), max(values), len(values))
 
 
 def run_numbers(run: RunFolder) -> dict[str, float]:
@@ -144,77 +130,7 @@ def _is_long_enough(values: np.ndarray) -> bool:
     return int(np.isfinite(values).sum()) >= 2 * WINDOW
 
 
-@dataclass(frozen=True)
-class Ranking:
-    """Models, the best on validation first, and the metric of the ranking.
-
-    Without a metric that all of them have, they are in the order of their runs.
-    """
-
-    order: list[ModelMetrics]
-    by: str | None
-
-
-def rank_on_validation(results: Sequence[ModelMetrics]) -> Ranking:
-    """Rank by balanced accuracy, else AUROC, else loss: no test image takes part in the choice.
-
-    By the loss only where it is the same loss on the same images. Segmentation models rank by the
-    overlap that selects their epoch, on the same images too. A classifier without balanced accuracy
-    has its AUROC instead.
-    """
-    monitored = _common_monitored_metric(results)
-    accuracy, auroc = "validation balanced accuracy", "validation AUROC"
-    with_masks = [result.model.has_masks for result in results]
-    classify = [result.model.names_defects and not result.model.has_masks for result in results]
-    class_settings = () if monitored == names.BINARY_DICE else ("model.classes",)
-    overlap_settings = (*_OVERLAP_SETTINGS, *class_settings)
-    if (
-        all(with_masks)
-        and monitored not in (None, names.LOSS)
-        and _share_settings(results, overlap_settings)
-    ):
-        return _rank(results, str(monitored), MONITORED)
-    if all(classify):
-        return _rank(results, names.BALANCED_ACCURACY, accuracy, auroc)
-    if all(result.cost(accuracy) for result in results):
-        return _rank(results, names.BALANCED_ACCURACY, accuracy)
-    if all(result.cost(auroc) for result in results):
-        return _rank(results, names.AUROC, auroc)
-    if monitored == names.LOSS and _share_settings(results, _LOSS_SETTINGS):
-        return _rank(results, names.LOSS, MONITORED, sign=-1)
-    return Ranking(list(results), None)
-
-
-def _rank(results: Sequence[ModelMetrics], metric: str, *numbers: str, sign: int = 1) -> Ranking:
-    """Rank by the first of the numbers that a model has."""
-
-    def value(result: ModelMetrics) -> float:
-        found = (result.cost(number) for number in numbers)
-        return next((sign * spread.mean for spread in found if spread), -math.inf)
-
-    return Ranking(sorted(results, key=value, reverse=True), metric)
-
-
 def _validation(run: RunFolder, metric: str) -> float | None:
     """A final validation metric of metrics.json."""
     estimate = run.metrics.get(names.metric_key(VAL, metric))
     return None if estimate is None else estimate.value
-
-
-def _common_monitored_metric(results: Sequence[ModelMetrics]) -> str | None:
-    """The metric that selects the epoch of every run and has a value; None where they differ."""
-    runs = [run for result in results for run in result.model.runs]
-    found = {monitored_metric(run) if MONITORED in run_numbers(run) else None for run in runs}
-    return found.pop() if len(found) == 1 else None
-
-
-def _share_settings(results: Sequence[ModelMetrics], groups: Sequence[str]) -> bool:
-    """Whether all have the same folds, and no setting in these groups differs."""
-    if len({frozenset(result.model.folds) for result in results}) > 1:
-        return False
-    models = [settings.model_settings(run) for result in results for run in result.model.runs]
-    return not any(
-        key == name or key.startswith(f"{name}.")
-        for key in settings.differing_settings(models)
-        for name in groups
-    )

@@ -7,7 +7,6 @@ more than a margin. How often the rule errs is simulated in `benchmarks/comparis
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -42,9 +41,8 @@ class Recommendation:
 
     `model` is the recommended one; of equivalent models the cheapest. `candidates` are the models
     that no other is better than, or the only one and those that it is not better than; `worse` are
-    the rest. `cheapest` of the candidates is by training time
-    or by parameters, `cheapest_by`, which is "" where all cost about the same; None where costs are
-    not known. `worse_in` are other models and error rates that stand against the candidate.
+    the rest. `cheapest` of the candidates is by training time or by parameters (`cheapest_by`, ""
+    where all cost about the same); None where costs are not known.
     """
 
     reason: Reason
@@ -55,7 +53,6 @@ class Recommendation:
     worse: tuple[str, ...] = ()
     cheapest: str | None = None
     cheapest_by: str = ""
-    worse_in: tuple[tuple[str, str], ...] = ()
 
 
 def recommend(
@@ -72,44 +69,33 @@ def recommend(
         beaten = {pair.other(pair.better) for pair in pairs if pair.better == candidates[0]}
         candidates = tuple(name for name in names if name not in beaten)
     worse = tuple(name for name in names if name not in candidates)
-    reason, worse_in = _conclude(names, candidates, pairs)
+    reason = _conclude(names, candidates, pairs)
     cheapest, by = None, ""
     if reason in (Reason.EQUIVALENT, Reason.NOT_DISTINGUISHABLE):
         cheapest, by = _find_cheapest([result for result in results if result.name in candidates])
     model = {Reason.RECOMMENDED: candidates[0], Reason.EQUIVALENT: cheapest}.get(reason)
-    return Recommendation(
-        reason, primary, settings.margin, model, candidates, worse, cheapest, by, worse_in
-    )
+    return Recommendation(reason, primary, settings.margin, model, candidates, worse, cheapest, by)
 
 
 def _conclude(
     names: Sequence[str], candidates: Sequence[str], pairs: Sequence[PairwiseComparison]
-) -> tuple[Reason, tuple[tuple[str, str], ...]]:
-    """The reason, and what stands against a single candidate."""
+) -> Reason:
     if len(names) == 1:
-        return Reason.SINGLE, ()
+        return Reason.SINGLE
     if all(pair.verdict is Verdict.REFUSED for pair in pairs):
-        return Reason.REFUSED, ()
-    pair_of = {frozenset((pair.first, pair.second)): pair for pair in pairs}
+        return Reason.REFUSED
     first = candidates[0]
-    own = [pair_of.get(frozenset((first, name))) for name in names if name != first]
-    if len(candidates) == 1 and all(pair is not None and pair.better == first for pair in own):
-        against = tuple(
-            (pair.other(first), rate) for pair in own if pair is not None for rate in pair.worse_in
-        )
-        return (Reason.TRADE_OFF, against) if against else (Reason.RECOMMENDED, ())
+    own = [pair for pair in pairs if first in (pair.first, pair.second)]
+    if len(own) == len(names) - 1 and all(pair.better == first for pair in own):
+        is_worse = any(pair.verdict is Verdict.TRADE_OFF for pair in own)
+        return Reason.TRADE_OFF if is_worse else Reason.RECOMMENDED
     between = [
-        pair_of[frozenset(both)]
-        for both in itertools.combinations(candidates, 2)
-        if frozenset(both) in pair_of
+        pair.verdict for pair in pairs if pair.first in candidates and pair.second in candidates
     ]
-    verdicts = {pair.verdict for pair in between}
-    is_complete = len(between) == len(candidates) * (len(candidates) - 1) // 2
-    if verdicts == {Verdict.EQUIVALENT} and is_complete:
-        return Reason.EQUIVALENT, ()
-    if Verdict.TRADE_OFF in verdicts:
-        return Reason.TRADE_OFF, ()
-    return Reason.NOT_DISTINGUISHABLE, ()
+    num_pairs = len(candidates) * (len(candidates) - 1) // 2
+    if between == [Verdict.EQUIVALENT] * num_pairs:
+        return Reason.EQUIVALENT
+    return Reason.TRADE_OFF if Verdict.TRADE_OFF in between else Reason.NOT_DISTINGUISHABLE
 
 
 def _find_cheapest(candidates: Sequence[ModelMetrics]) -> tuple[str | None, str]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from capsule_inspection.metrics.segmentation import PixelAreas, iou_and_dice
 from capsule_inspection.reports.comparison.table import ModelRuns
 from capsule_inspection.reports.plots import style
 from capsule_inspection.reports.plots.image_grid import Panel, draw_grid, wrap_panels
@@ -115,13 +116,13 @@ def most_disputed_images(models: Sequence[ModelRuns]) -> list[str]:
 def _mask_errors(model: ModelRuns) -> pd.Series:
     """1 - binary Dice, for good images the fraction of predicted pixels; means of the seeds."""
     assert model.mask_counts is not None
-    counts = model.mask_counts.counts
     known = np.flatnonzero(model.mask_counts.known.all(axis=0))
-    hit, target = counts[..., 1:, 1:].sum(axis=(-2, -1)), counts[..., 1:, :].sum(axis=(-2, -1))
-    predicted, pixels = counts[..., 1:].sum(axis=(-2, -1)), counts.sum(axis=(-2, -1))
-    of_defects = 1 - 2 * hit / np.maximum(target + predicted, 1)
-    errors = np.where(target > 0, of_defects, predicted / np.maximum(pixels, 1)).mean(axis=0)
-    return pd.Series(errors[known], index=model.images.index[known], name=model.name)
+    areas = PixelAreas.of(model.mask_counts.counts[:, known])
+    of_any = (part[..., 0] for part in (areas.hit, areas.truth, areas.predicted))
+    dice = iou_and_dice(*of_any)[1]
+    predicted = areas.predicted[..., 0] / areas.total
+    errors = np.where(np.isnan(dice), predicted, 1 - dice).mean(axis=0)
+    return pd.Series(errors, index=model.images.index[known], name=model.name)
 
 
 @style.styled

@@ -33,6 +33,8 @@ from capsule_inspection.reports.run.files import PROBABILITY
 from capsule_inspection.reports.run.maps import read_maps
 from capsule_inspection.types import Costs, Estimate, RunFiles
 
+ERROR_RATES = (names.FALSE_NEGATIVE_RATE, names.FALSE_POSITIVE_RATE)
+
 
 @dataclass(frozen=True, eq=False)
 class ModelMetrics:
@@ -91,14 +93,11 @@ def measure(model: ModelRuns, costs: Costs | None = None) -> ModelMetrics:
     metrics = names.metrics_of_stage(runs[0].metrics, model.stage) if len(runs) == 1 else {}
     if not metrics:
         metrics = _image_metrics(model) | _mask_metrics(model) | _map_metrics(model)
-    rates = [metrics.get(name) for name in (names.FALSE_NEGATIVE_RATE, names.FALSE_POSITIVE_RATE)]
-    if costs is not None and all(rates):
+    missed, rejected = (metrics.get(name) for name in ERROR_RATES)
+    if costs is not None and missed is not None and rejected is not None:
         rate = model.images["is_defect"].mean() if costs.defect_rate is None else costs.defect_rate
         metrics[names.EXPECTED_COST] = expected_cost(
-            *(rate for rate in rates if rate is not None),
-            false_negative_cost=costs.false_negative,
-            false_positive_cost=costs.false_positive,
-            defect_rate=float(rate),
+            missed, rejected, costs=costs, defect_rate=float(rate)
         )
     return ModelMetrics(model, metrics)
 
@@ -119,10 +118,7 @@ def _image_metrics(model: ModelRuns) -> dict[str, Estimate]:
 def _mean_over_runs(model: ModelRuns) -> dict[str, Estimate]:
     """Metrics that pool nothing: means over the runs of what each of them measures."""
     target_fpr = model.runs[0].target_fpr
-    runs = [
-        FoldPredictions(**{str(name): column.to_numpy() for name, column in rows.items()})
-        for _, rows in _as_arrays(model.rows).groupby(model.rows["run"].to_numpy())
-    ]
+    runs = [_fold_predictions(rows) for _, rows in model.rows.groupby("run")]
     metrics = mean_anomaly_metrics(runs, target_fpr=0.0 if target_fpr is None else target_fpr)
     if target_fpr is None:
         metrics.pop(names.TPR_AT_FPR, None)
@@ -132,36 +128,38 @@ def _mean_over_runs(model: ModelRuns) -> dict[str, Estimate]:
 def _classifier_metrics(model: ModelRuns, rows: pd.DataFrame) -> dict[str, Estimate]:
     """The image metrics of one seed."""
     code = {name: index for index, name in enumerate(model.classes)}
-    columns = [PROBABILITY + name for name in model.classes]
-    arrays = _as_arrays(rows)
-    score, group = arrays["score"].to_numpy(), arrays["group"].to_numpy()
+    arrays = _fold_predictions(rows)
     metrics = classification_metrics(
         rows["label"].map(code).to_numpy(),
-        rows[columns].to_numpy(np.float64),
+        rows[[PROBABILITY + name for name in model.classes]].to_numpy(np.float64),
         classes=model.classes,
         predicted_label=rows["predicted_label"].map(code).to_numpy(),
-        score=score,
-        group=group,
+        score=arrays.score,
+        group=arrays.group,
     )
     if not model.has_masks:
         return metrics
     target_fpr = model.runs[0].target_fpr
     assert target_fpr is not None
     of_masks = anomaly_metrics(
-        arrays["is_defect"].to_numpy(),
-        arrays["predicted_defect"].to_numpy(),
-        score,
-        class_names=arrays["class_name"].to_numpy(),
+        arrays.is_defect,
+        arrays.predicted_defect,
+        arrays.score,
+        class_names=arrays.class_name,
         target_fpr=target_fpr,
-        group=group,
+        group=arrays.group,
     )
     return of_masks | metrics
 
 
-def _as_arrays(rows: pd.DataFrame) -> pd.DataFrame:
-    """The columns of `FoldPredictions`."""
-    columns = ["is_defect", "predicted_defect", "score", "label", "group"]
-    return rows[columns].rename(columns={"label": "class_name"}).astype({"class_name": object})
+def _fold_predictions(rows: pd.DataFrame) -> FoldPredictions:
+    return FoldPredictions(
+        is_defect=rows["is_defect"].to_numpy(bool),
+        predicted_defect=rows["predicted_defect"].to_numpy(bool),
+        score=rows["score"].to_numpy(np.float64),
+        class_name=rows["label"].to_numpy(object),
+        group=rows["group"].to_numpy(object),
+    )
 
 
 def _auroc(rows: pd.DataFrame) -> float:
@@ -211,8 +209,6 @@ def _mean_metrics(by_seed: Sequence[dict[str, Estimate]]) -> dict[str, Estimate]
     for key in shared:
         table = pd.DataFrame([metrics[key].as_dict() for metrics in by_seed], dtype=float)
         mean = table.mean(skipna=False)
-        value, low, high = (None if np.isnan(mean[column]) else float(mean[column])
-                            for column in ("value", "low", "high"))  # fmt: skip
-        assert value is not None
-        means[key] = Estimate(value, low, high, int(table["n"].min()))
+        low, high = (None if np.isnan(mean[end]) else float(mean[end]) for end in ("low", "high"))
+        means[key] = Estimate(float(mean["value"]), low, high, int(table["n"].min()))
     return means

@@ -8,16 +8,14 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cache
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from capsule_inspection.reports import html
-from capsule_inspection.reports.comparison import costs, tables
 from capsule_inspection.reports.comparison.decision import Recommendation
 from capsule_inspection.reports.comparison.metrics import ModelMetrics
 from capsule_inspection.reports.comparison.pairs import DecisionSettings, PairwiseComparison
-from capsule_inspection.reports.comparison.table import get_fold, get_seed
+from capsule_inspection.reports.comparison.tables import pair_table
+from capsule_inspection.reports.comparison.wording import paragraphs, templates
 from capsule_inspection.reports.html import EmbeddedImage
 from capsule_inspection.reports.tables import Table
 
@@ -45,13 +43,13 @@ class Comparison:
 
 def to_html(comparison: Comparison, plots: Sequence[EmbeddedImage], *, plots_note: str) -> str:
     """The page; it needs no network."""
-    template = _environment(autoescape=True).get_template("comparison.html.j2")
+    template = templates(autoescape=True).get_template("comparison.html.j2")
     return template.render(**_content(comparison, plots), plots_note=plots_note)
 
 
 def to_markdown(comparison: Comparison, plots: Sequence[EmbeddedImage]) -> str:
     """The same as Markdown."""
-    template = _environment(autoescape=False).get_template("comparison.md.j2")
+    template = templates(autoescape=False).get_template("comparison.md.j2")
     text = template.render(**_content(comparison, plots))
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
@@ -60,7 +58,7 @@ def embed_plots(contents: Mapping[str, bytes]) -> list[EmbeddedImage]:
     """PNG files by the names of `plots.list_plots`, with their titles, captions and sections."""
     images = []
     for name, content in contents.items():
-        title, caption, section = _sentences("plot_texts", name)
+        title, caption, section = paragraphs("plot_texts", name)
         images.append(EmbeddedImage(f"{PLOTS}/{name}.png", title, content, caption, section))
     return images
 
@@ -68,47 +66,17 @@ def embed_plots(contents: Mapping[str, bytes]) -> list[EmbeddedImage]:
 def recommendation_text(comparison: Comparison) -> list[str]:
     """The recommendation, and then its reasons, as plain paragraphs."""
     found, pairs = comparison.recommendation, comparison.pairs
-    return _sentences("recommendation", found, pairs, comparison.results)
+    return paragraphs("recommendation", found, pairs, comparison.results)
 
 
 def headline(comparison: Comparison, pair: PairwiseComparison) -> str:
     """The result of a pair in one sentence."""
-    return " ".join(_sentences("headline", pair, comparison.recommendation))
+    return " ".join(paragraphs("headline", pair, comparison.recommendation))
 
 
 def details(comparison: Comparison, pair: PairwiseComparison) -> list[str]:
     """The paragraphs behind a headline: counts, tests, required images, retraining."""
-    return _sentences("details", pair, comparison.recommendation)
-
-
-def _sentences(macro: str, *values: Any) -> list[str]:
-    """The paragraphs of a macro of `comparison_text.j2`, each on one line."""
-    module = _environment(autoescape=False).get_template("comparison_text.j2").module
-    paragraphs = re.split(r"\n\s*\n", getattr(module, macro)(*values))
-    return [" ".join(text.split()) for text in paragraphs if text.strip()]
-
-
-@cache
-def _environment(*, autoescape: bool) -> Any:
-    environment = html.environment(autoescape=autoescape)
-    environment.filters |= {
-        "sentence": lambda text: text[:1].upper() + text[1:],
-        "cell": lambda text: _markdown_line(text).replace("|", r"\|"),
-        "code": lambda text: " ".join(str(text).split()).replace("`", "'"),
-        "line": _markdown_line,
-    }
-    environment.globals |= {
-        "costs": costs,
-        "format_difference": tables.format_difference,
-        "get_fold": get_fold,
-        "get_seed": get_seed,
-    }
-    return environment
-
-
-def _markdown_line(text: str) -> str:
-    """Text on one line, with the special characters of Markdown and HTML escaped."""
-    return re.sub(r"([\\`*_\[\]<>#])", r"\\\1", " ".join(str(text).split()))
+    return paragraphs("details", pair, comparison.recommendation)
 
 
 def _content(comparison: Comparison, plots: Sequence[EmbeddedImage]) -> dict[str, Any]:
@@ -116,17 +84,17 @@ def _content(comparison: Comparison, plots: Sequence[EmbeddedImage]) -> dict[str
     count = len(results)
     return {
         "title": f"Comparison of {count} models" if count > 1 else f"Metrics of {results[0].name}",
-        "subtitle": " ".join(_sentences("subtitle", results)),
+        "subtitle": " ".join(paragraphs("subtitle", results)),
         "comparison": comparison,
         "recommendation": recommendation_text(comparison),
-        "rule": _sentences("rule", found, comparison.pairs),
-        "trainings": [text for of in results for text in _sentences("training", of)],
+        "rule": paragraphs("rule", found, comparison.pairs),
+        "trainings": [text for of in results for text in paragraphs("training", of)],
         "pairs": [
             {
                 "verdict": pair.verdict,
                 "headline": headline(comparison, pair),
                 "details": details(comparison, pair),
-                "table": replace(tables.pair_table(pair), title=f"{pair.first}, {pair.second}"),
+                "table": pair_table(pair),
             }
             for pair in comparison.pairs
         ],

@@ -21,8 +21,8 @@ from capsule_inspection.metrics.registry import LOWER_IS_BETTER, metric_heading,
 from capsule_inspection.reports.comparison import image_plots
 from capsule_inspection.reports.comparison.costs import monitored_metric
 from capsule_inspection.reports.comparison.decision import Recommendation
-from capsule_inspection.reports.comparison.metrics import ModelMetrics
-from capsule_inspection.reports.comparison.pairs import ERROR_RATES, PairwiseComparison, Verdict
+from capsule_inspection.reports.comparison.metrics import ERROR_RATES, ModelMetrics
+from capsule_inspection.reports.comparison.pairs import PairwiseComparison, Verdict
 from capsule_inspection.reports.comparison.table import ModelRuns
 from capsule_inspection.reports.plots import style
 from capsule_inspection.reports.plots.confusion import plot_confusion
@@ -69,12 +69,12 @@ def list_plots(
     if rated := [of for of in results if all(rate in of.metrics for rate in ERROR_RATES)]:
         plots["trade_off"] = partial(trade_off, rated, colours)
     plots["overview"] = partial(overview, results, colours)
-    families: dict[str, list[ModelMetrics]] = {}
+    tasks: dict[str, list[ModelMetrics]] = {}
     for result in results:
         if all(len(run.epochs) for run in result.model.runs):
-            families.setdefault(_family(result.model), []).append(result)
-    for family, group in families.items():
-        suffix = f"_{family}" if len(families) > 1 else ""
+            tasks.setdefault(result.model.runs[0].task, []).append(result)
+    for task, group in tasks.items():  # losses of different tasks have different scales
+        suffix = f"_{task}" if len(tasks) > 1 else ""
         metric = names.metric_key(VAL, _curve_metric(group))
         losses = [(names.metric_key(stage, names.LOSS), EPOCH) for stage in (TRAIN, VAL)]
         both = [(metric, EPOCH), (metric, SECONDS)]
@@ -88,13 +88,6 @@ def list_plots(
     if classifiers := [model for model in models if model.names_defects]:
         plots["confusion"] = partial(confusion_matrices, classifiers)
     return plots | image_plots.list_plots(models)
-
-
-def _family(model: ModelRuns) -> str:
-    """Losses of different families have different scales. Not the recorded task: it names files."""
-    if model.has_masks:
-        return "segmentation"
-    return "classification" if model.names_defects else "anomaly_detection"
 
 
 @style.styled
@@ -142,17 +135,16 @@ def _plot_differences(
     for row, (name, pair) in enumerate(rivals.items()):
         text = _VERDICTS.get(pair.verdict, "better" if pair.better == name else "worse")
         style.annotate_row(axes, row, text)
-        difference = pair.differences.get(found.primary)
-        if difference is None:
+        if found.primary not in pair.differences:
             continue
         sign = unit if pair.first == name else -unit
         together = [sign * limit for limit in pair.simultaneous.get(found.primary, ())]
         axes.plot(together, [row] * len(together), color=style.GREY, linewidth=1)
-        own = difference if pair.first == name else difference.mirrored()
-        low, high = (None if end is None else unit * end for end in (own.ci_low, own.ci_high))
-        _plot_interval(axes, row, Estimate(unit * own.value, low, high, own.n), colours[name])
+        own = pair.difference_of(name, found.primary).scaled(unit)
+        estimate = Estimate(own.value, own.ci_low, own.ci_high, own.n)
+        _plot_interval(axes, row, estimate, colours[name])
         if not axes.patches:
-            margin = unit * found.margin * difference.scale
+            margin = found.margin * own.scale
             axes.axvspan(-margin, margin, color=style.FAINT, alpha=0.6, linewidth=0, zorder=0)
     _label_rows(axes, list(rivals))
 
@@ -193,7 +185,7 @@ def trade_off(results: Sequence[ModelMetrics], colours: Colours) -> Figure:
 def _error_bars(rate: Estimate) -> list[list[float]]:
     low = rate.value if rate.ci_low is None else rate.ci_low
     high = rate.value if rate.ci_high is None else rate.ci_high
-    return [[rate.value - low], [high - rate.value]]
+    return [[max(rate.value - low, 0)], [max(high - rate.value, 0)]]
 
 
 def overview(results: Sequence[ModelMetrics], colours: Colours) -> Figure:

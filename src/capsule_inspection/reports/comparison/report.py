@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from capsule_inspection.files import atomic_write, atomic_write_text
+from capsule_inspection.files import atomic_write_text
 from capsule_inspection.metrics import names
-from capsule_inspection.metrics.registry import metric_label
-from capsule_inspection.reports.comparison import tables
-from capsule_inspection.reports.comparison.caveats import find_caveats, note
-from capsule_inspection.reports.comparison.costs import rank_on_validation
+from capsule_inspection.reports.comparison.caveats import find_caveats
 from capsule_inspection.reports.comparison.decision import recommend
+from capsule_inspection.reports.comparison.export import to_csv, to_json
 from capsule_inspection.reports.comparison.metrics import ModelMetrics, measure
 from capsule_inspection.reports.comparison.page import (
+    PLOTS,
     Comparison,
     embed_plots,
     recommendation_text,
@@ -27,10 +24,13 @@ from capsule_inspection.reports.comparison.page import (
 )
 from capsule_inspection.reports.comparison.pairs import DecisionSettings, compare_pairs
 from capsule_inspection.reports.comparison.plots import MAX_PLOTTED_MODELS, list_plots
+from capsule_inspection.reports.comparison.ranking import rank_on_validation
 from capsule_inspection.reports.comparison.table import ModelRuns, read_models
+from capsule_inspection.reports.comparison.tables import make_tables
+from capsule_inspection.reports.comparison.wording import note
 from capsule_inspection.reports.plots import style
 from capsule_inspection.reports.run.run_folder import RunFolder, read_run
-from capsule_inspection.types import ConfigurationError, RunError
+from capsule_inspection.types import PRIMARY_METRICS, ConfigurationError, RunError
 
 PAGE, MARKDOWN = "comparison.html", "comparison.md"
 TABLE, JSON = "comparison.csv", "comparison.json"
@@ -73,16 +73,23 @@ def compare(
         raise ConfigurationError(
             f"reference={reference}: no model of this name. Compared are: {', '.join(known)}."
         )
+    measured = [metric for metric in PRIMARY_METRICS if metric in results[0].metrics]
+    if len(results) == 1 and settings.primary not in (None, *measured):
+        raise ConfigurationError(
+            f"compare.primary={settings.primary}: {known[0]} has no such metric. Choose one of "
+            f"{', '.join(measured)}."
+        )
     reference_note = ""
     if reference is None and len(results) > MAX_MODELS_FOR_ALL_PAIRS:
         reference, reference_note = _choose_reference(results)
     pairs = compare_pairs(results, settings, reference=reference)
+    recommendation = recommend(results, pairs, settings)
     return Comparison(
         results=results,
         pairs=pairs,
-        recommendation=recommend(results, pairs, settings),
-        tables=tables.make_tables(results),
-        caveats=find_caveats(results),
+        recommendation=recommendation,
+        tables=make_tables(results, recommendation.primary),
+        caveats=find_caveats(results, settings.costs),
         failures=list(failures),
         settings=settings,
         reference=reference,
@@ -96,15 +103,16 @@ def write_comparison(comparison: Comparison, output: Path) -> Path:
     The page is written last: where it exists, the comparison is complete.
     """
     results, pairs, found = comparison.results, comparison.pairs, comparison.recommendation
-    plotted, plots_note = _choose_plotted(results)
-    drawn = list_plots(plotted, pairs, found)
-    plots = embed_plots({name: _encode_png(draw()) for name, draw in drawn.items()})
-    for plot in plots:
-        with atomic_write(output / plot.file) as partial_file:
-            partial_file.write_bytes(plot.content)
+    plotted, plots_note = _choose_plotted(comparison)
+    drawn = {}
+    for name, draw in list_plots(plotted, pairs, found).items():
+        path = output / PLOTS / f"{name}.png"
+        style.save(draw(), path)
+        drawn[name] = path.read_bytes()
+    plots = embed_plots(drawn)
     text = recommendation_text(comparison)
-    atomic_write_text(output / TABLE, tables.to_csv(results))
-    atomic_write_text(output / JSON, tables.to_json(results, pairs, found, text[0]))
+    atomic_write_text(output / TABLE, to_csv(results))
+    atomic_write_text(output / JSON, to_json(results, pairs, found, text[0]))
     atomic_write_text(output / MARKDOWN, to_markdown(comparison, plots))
     atomic_write_text(output / PAGE, to_html(comparison, plots, plots_note=plots_note))
     return output / PAGE
@@ -117,6 +125,8 @@ def _with_defect_rate(settings: DecisionSettings, models: Sequence[ModelRuns]) -
         return settings
     images = pd.concat([model.images["is_defect"] for model in models])
     rate = float(images.groupby(level=0).first().mean())
+    if not 0 < rate < 1:  # no model has both error rates, so there are no costs to compare
+        return settings
     return replace(settings, costs=replace(costs, defect_rate=rate))
 
 
@@ -126,21 +136,17 @@ def _choose_reference(results: Sequence[ModelMetrics]) -> tuple[str, str]:
     name, by = ranking.order[0].name, ranking.by
     if by == names.BALANCED_ACCURACY:
         return name, ""
-    return name, note("reference", name=name, by=by, label=by and metric_label(by))
+    return name, note("reference", name, by)
 
 
-def _choose_plotted(results: Sequence[ModelMetrics]) -> tuple[list[ModelMetrics], str]:
-    """The models in the plots, and a note where those are not all."""
+def _choose_plotted(comparison: Comparison) -> tuple[list[ModelMetrics], str]:
+    """The models in the plots, and a note where those are not all; a reference is always there."""
+    results, reference = comparison.results, comparison.reference
     if len(results) <= MAX_PLOTTED_MODELS:
         return list(results), ""
     ranking = rank_on_validation(results)
     best = ranking.order[:MAX_PLOTTED_MODELS]
-    text = note("plotted", shown=len(best), total=len(results), by=ranking.by)
-    return [result for result in results if result in best], text
-
-
-def _encode_png(figure: Figure) -> bytes:
-    content = io.BytesIO()
-    with style.applied():
-        figure.savefig(content, format="png", metadata={"Software": None})
-    return content.getvalue()
+    added = [of for of in results if of.name == reference and of not in best]
+    best = best[: MAX_PLOTTED_MODELS - len(added)]
+    text = note("plotted", len(best), len(results), ranking.by, [of.name for of in added])
+    return [result for result in results if result in (*best, *added)], text

@@ -18,7 +18,7 @@ LOSS_WEIGHTS = "loss_weights"
 SEED, FOLD = "seed", "split.fold"
 MODEL, DATA, ENCODER = "model.name", "data.name", "model.encoder"
 _IGNORED = (
-    SEED, FOLD, "resume", "save_weights", "compare",
+    SEED, FOLD, "resume", "save_weights", "output", "compare",
     # Defaults of trainer.max_epochs, optimizer.lr and of data keys.
     "task.epochs", "task.learning_rate", "task.image_size", "task.synthetic_defects",
     "task.copy_paste", "task.real_defects",
@@ -39,7 +39,7 @@ def model_settings(run: RunFolder) -> dict[str, Any]:
         if not any(key == name or key.startswith(f"{name}.") for name in _IGNORED)
     }
     return settings | {
-        MODEL: run.record.get("model", run.settings.get(MODEL, "model")),
+        MODEL: " ".join(str(run.record.get("model", run.settings.get(MODEL, "model"))).split()),
         "images": run.record.get("data", {}).get("fingerprint"),
         "evaluation of": run.record.get("run"),
     }
@@ -64,7 +64,7 @@ def model_names(models: Sequence[Settings]) -> list[str]:
     for own in models:
         keys = _distinguishing_keys(own, models)
         parts = [f"{_short_key(key, keys)}={_format_value(own.get(key))}" for key in keys]
-        names.append(", ".join([str(own[MODEL]), *parts]))
+        names.append(", ".join([own[MODEL], *parts]))
     named = list(zip(names, models, strict=True))
     with_letters = {own[MODEL] for name, own in named if len(name) > MAX_NAME_LENGTH}
     letters: dict[str, dict[str, str]] = {}

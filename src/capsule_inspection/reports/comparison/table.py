@@ -14,8 +14,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from capsule_inspection.metrics.pixel_counts import rows_with_known_mask
 from capsule_inspection.metrics.segmentation import pixel_confusion_matrices
+from capsule_inspection.metrics.thresholds import Threshold
 from capsule_inspection.reports.comparison import settings
 from capsule_inspection.reports.run.files import PROBABILITY
 from capsule_inspection.reports.run.maps import RunMaps, read_maps
@@ -100,6 +100,15 @@ class ModelRuns:
         return tuple(dict.fromkeys(map(get_fold, self.runs)))
 
     @property
+    def thresholds(self) -> list[Threshold]:
+        """The thresholds of its runs that decide by one.
+
+        Raises RunError where one is not as expected.
+        """
+        found = [run.threshold for run in self.runs]
+        return [of for of in found if of is not None and of.value is not None]
+
+    @property
     def has_groups(self) -> bool:
         """Whether some of its images belong together."""
         return bool(self.images["group"].duplicated().any())
@@ -140,7 +149,12 @@ def get_seed(run: RunFolder) -> int:
 def get_fold(run: RunFolder) -> int:
     """The fold that is the test split of a run; `NO_FOLD` where the split has no folds."""
     fold = run.settings.get(settings.FOLD)
-    return NO_FOLD if fold is None else int(fold)
+    if fold is not None and not isinstance(fold, int):
+        raise RunError(
+            f"{run.path / RunFiles.CONFIG}: expected an integer or null as {settings.FOLD}, found "
+            f"{fold!r}. Restore the file, or leave the run out."
+        )
+    return NO_FOLD if fold is None else fold
 
 
 def read_models(runs: Sequence[RunFolder]) -> list[ModelRuns]:
@@ -165,10 +179,8 @@ def annotated_images(rows: pd.DataFrame, maps: RunMaps) -> tuple[list[int], pd.I
     `rows` are those of the run.
     """
     tested = rows.set_index("index")
-    map_rows = [row for row, index in enumerate(maps.index.tolist()) if index in tested.index]
-    tested = tested.loc[maps.index[map_rows]]
-    annotated = rows_with_known_mask(tested["is_defect"], (maps.mask_of(row) for row in map_rows))
-    return [map_rows[row] for row in annotated], pd.Index(tested["image_id"].iloc[annotated])
+    map_rows = maps.annotated_rows(tested["is_defect"])
+    return map_rows, pd.Index(tested["image_id"].loc[maps.index[map_rows]])
 
 
 def _split_by_model(runs: Sequence[RunFolder]) -> list[list[RunFolder]]:
@@ -193,33 +205,28 @@ def _read_model(name: str, runs: list[RunFolder]) -> ModelRuns:
 
 def _read_rows(run: RunFolder, number: int, stage: str) -> pd.DataFrame:
     """The predictions of a run, with the columns of `ModelRuns.rows`."""
-    stored = run.rows_of(stage)
+    stored = run.images_of(stage)
     if stored.empty:
         raise RunError(
             f"{run.path}: it has no predictions of test or validation images, so there is nothing "
             "to compare. Leave it out, or train it with a split that has test images."
         )
-    unknown = ~np.isfinite(stored["score"])
-    if unknown.any():
+    if not stored.get("sha256", pd.Series("")).all():
         raise RunError(
-            f"{run.path}: {unknown.sum()} of {len(stored)} scores are missing or not finite. "
-            "Evaluate the run again, or leave it out."
+            f"{run.path / RunFiles.PREDICTIONS}: expected the SHA-256 of each image in column "
+            "sha256, by which images of different runs are matched; found none for some. Evaluate "
+            "the run again, or leave it out."
         )
     # Equal files are numbered, so that each stays an image of its own.
     copies = stored.groupby("sha256").cumcount().astype(str)
-    kept = ["index", "label", "predicted_label", "score"]
-    rows = stored[[*kept, *(PROBABILITY + name for name in run.classes)]].assign(
+    kept = ["index", "group", "label", "predicted_label", "score",
+            "is_defect", "predicted_defect", "correct"]  # fmt: skip
+    return stored[[*kept, *(PROBABILITY + name for name in run.classes)]].assign(
         run=number,
         fold=get_fold(run),
         seed=get_seed(run),
         image_id=stored["sha256"] + "." + copies,
-        group=stored.get("group", ""),
-        is_defect=stored["label"] != run.normal_class,
-        predicted_defect=stored["predicted_label"] != run.normal_class,
     )
-    right_class = rows["predicted_label"] == rows["label"]
-    right_decision = rows["predicted_defect"] == rows["is_defect"]
-    return rows.assign(correct=right_class if run.classes else right_decision)
 
 
 def _keep_shared_images(model: ModelRuns) -> ModelRuns:

@@ -1,14 +1,13 @@
-"""The tables of a comparison, and all of its numbers as CSV and as JSON.
+"""The tables of a comparison.
 
-Which metrics a table shows, and in which order, is decided in `metrics.registry`.
+Which metrics a table shows, and in which order, is decided in `metrics.registry`; notes below them
+stand in `comparison_notes.j2`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import pandas as pd
 
@@ -16,29 +15,24 @@ from capsule_inspection.metrics import names
 from capsule_inspection.metrics.registry import (
     ANOMALY_METRICS,
     IMAGE_METRICS,
-    LOWER_IS_BETTER,
     MAP_METRICS,
     MASK_METRICS,
     SEED_METRICS,
     metric_heading,
     metric_label,
 )
-from capsule_inspection.metrics.thresholds import CONFORMAL, F1, GIVEN, OPERATING_POINT, SIGMA
+from capsule_inspection.metrics.thresholds import CONFORMAL, F1, OPERATING_POINT, SIGMA
 from capsule_inspection.reports.comparison import costs, settings
-from capsule_inspection.reports.comparison.caveats import (
-    note,
-    read_thresholds,
-    target_rate,
-    too_few_images,
-)
 from capsule_inspection.reports.comparison.costs import Spread
-from capsule_inspection.reports.comparison.decision import Recommendation
 from capsule_inspection.reports.comparison.metrics import ModelMetrics
 from capsule_inspection.reports.comparison.pairs import PairwiseComparison
+from capsule_inspection.reports.comparison.wording import note
 from capsule_inspection.reports.formatting import (
+    format_difference,
     format_duration,
     format_estimate,
     format_fraction,
+    format_limits,
     format_p_value,
     format_percent,
     format_points,
@@ -46,22 +40,14 @@ from capsule_inspection.reports.formatting import (
 )
 from capsule_inspection.reports.tables import Cell, Table
 
-FORMAT_VERSION = 1
-"""Of comparison.json."""
-
-IMAGE_METRICS_TITLE = "Test images"
-LOCALIZATION_TITLE = "Localization"
-CLASS_MEANS_TITLE = "Segmentation by class, means"
-OVERLAP_TITLE = "Overlap with each defect"
 TRAINING_TITLE = "Training"
 
 _RULES = {
-    CONFORMAL: "conformal",
     SIGMA: "mean and standard deviation",
     F1: "best F1, with labelled defects",
     OPERATING_POINT: "operating point",
-    GIVEN: "given",
 }
+"""Descriptions of rules; the names of others describe them."""
 
 _format_integer, _format_loss = "{:.0f}".format, "{:.3f}".format
 
@@ -87,11 +73,13 @@ COST_NUMBERS = {
 }
 """Columns from `costs.run_numbers`, and how a number is written."""
 
+_MakeCell = Callable[[ModelMetrics], Cell]
 
-def make_tables(results: Sequence[ModelMetrics]) -> list[Table]:
-    """All tables that have rows, in the order of the page."""
+
+def make_tables(results: Sequence[ModelMetrics], primary: str = "") -> list[Table]:
+    """All tables that have rows, in the order of the page; the primary metric comes first."""
     makers = (
-        image_metrics_table,
+        partial(image_metrics_table, primary=primary),
         localization_table,
         class_means_table,
         overlap_table,
@@ -105,44 +93,28 @@ def make_tables(results: Sequence[ModelMetrics]) -> list[Table]:
     return [table for make in makers if (table := make(results)) is not None]
 
 
-def image_metrics_table(results: Sequence[ModelMetrics]) -> Table | None:
+def image_metrics_table(results: Sequence[ModelMetrics], *, primary: str = "") -> Table | None:
     """The image metrics of each model on its test images."""
-    models = [result.model for result in results]
-    one_class = [result for result in results if not result.model.names_defects]
-    with_rate = [result.model for result in one_class if names.TPR_AT_FPR in result.metrics]
-    rates = sorted({rate for model in with_rate if (rate := model.runs[0].target_fpr)})
-    text = note(
-        "image_metrics",
-        names_defects=len(one_class) < len(results),
-        one_class=bool(one_class),
-        has_masks=any(model.has_masks for model in models),
-        folds=any(names.AUROC_POOLED in result.metrics for result in results),
-        groups=any(model.has_groups for model in models),
-        target_rates=[f"{rate:.3g}" for rate in rates],
-        rate_label=metric_label(names.TPR_AT_FPR),
-    )
+    one_class = not all(result.model.names_defects for result in results)
     shown = _known(results, (*IMAGE_METRICS, *(ANOMALY_METRICS if one_class else ())))
+    shown.sort(key=lambda metric: metric != primary)
     columns = _metric_columns(shown) | {"images": lambda of: _count_cell(len(of.model.images))}
-    return _table(IMAGE_METRICS_TITLE, results, columns, text, is_leading=True)
+    return _table("Test images", results, columns, note("image_metrics", results), is_leading=True)
 
 
 def localization_table(results: Sequence[ModelMetrics]) -> Table | None:
     """Mask and map metrics of each model; None where no model has any."""
-    shown = _known(results, (*MASK_METRICS, *MAP_METRICS))
-    known = [result for result in results if _known([result], shown)]
-    text = note(
-        "localization",
-        masks=bool(set(shown) & set(MASK_METRICS)),
-        maps=bool(set(shown) & set(MAP_METRICS)),
-        without=[result.name for result in results if result not in known],
-    )
+    masks, maps = _known(results, MASK_METRICS), _known(results, MAP_METRICS)
+    known = [result for result in results if _known([result], (*masks, *maps))]
+    without = [result.name for result in results if result not in known]
 
     def count_images(result: ModelMetrics) -> Cell:
         found = _known([result], (names.BINARY_DICE_GLOBAL, *MAP_METRICS))
         return _count_cell(result.metrics[found[0]].n if found else None)
 
-    columns = _metric_columns(shown) | {"images": count_images}
-    return _table(LOCALIZATION_TITLE, known, columns, text, is_leading=True)
+    columns = _metric_columns((*masks, *maps)) | {"images": count_images}
+    text = note("localization", masks, maps, without)
+    return _table("Localization", known, columns, text, is_leading=True)
 
 
 def class_means_table(results: Sequence[ModelMetrics]) -> Table | None:
@@ -150,7 +122,8 @@ def class_means_table(results: Sequence[ModelMetrics]) -> Table | None:
     named = [result for result in results if result.model.names_defects]
     known = [result for result in named if _known([result], names.MEAN_OVERLAPS)]
     columns = _metric_columns(_known(known, names.MEAN_OVERLAPS))
-    return _table(CLASS_MEANS_TITLE, known, columns, note("class_means"), is_leading=True)
+    title = "Segmentation by class, means"
+    return _table(title, known, columns, note("class_means"), is_leading=True)
 
 
 def overlap_table(results: Sequence[ModelMetrics]) -> Table | None:
@@ -165,7 +138,7 @@ def overlap_table(results: Sequence[ModelMetrics]) -> Table | None:
         return Cell(cell.text + suffix, cell.value)
 
     columns = {name: partial(describe, name) for name in _classes(known, names.IOU_GLOBAL)}
-    return _table(OVERLAP_TITLE, known, columns, note("overlap"))
+    return _table("Overlap with each defect", known, columns, note("overlap"))
 
 
 def recall_table(results: Sequence[ModelMetrics]) -> Table | None:
@@ -174,25 +147,24 @@ def recall_table(results: Sequence[ModelMetrics]) -> Table | None:
     Its meaning differs with and without class probabilities: where both stand in one table, a
     column says which.
     """
-    named = {result.model.names_defects for result in results}
-    good_classes = list(dict.fromkeys(result.model.normal_class for result in results))
-    text = note("recall", named=True in named, rejected=False in named, good_classes=good_classes)
-    kind = {"what is counted": lambda of: Cell("named" if of.model.names_defects else "rejected")}
     recalls = {
         name: partial(_metric_cell, names.class_metric(names.RECALL, name))
         for name in _classes(results, names.RECALL)
     }
-    columns = (kind if len(named) > 1 else {}) | recalls
-    return _table("Recall of each class", results, columns, text) if recalls else None
+    if not recalls:
+        return None
+    kind = {"what is counted": lambda of: Cell("named" if of.model.names_defects else "rejected")}
+    is_mixed = len({result.model.names_defects for result in results}) > 1
+    columns = kind | recalls if is_mixed else recalls
+    return _table("Recall of each class", results, columns, note("recall", results))
 
 
 def threshold_table(results: Sequence[ModelMetrics]) -> Table | None:
     """Target and measured false positive rate of each threshold; None without thresholds."""
-    found = {result: thresholds for result in results if (thresholds := read_thresholds(result))}
-    rules = {thresholds[0].rule for thresholds in found.values()}
+    found = {result: thresholds for result in results if (thresholds := result.model.thresholds)}
 
     def describe_target(result: ModelMetrics) -> Cell:
-        target = target_rate(found[result])
+        target = found[result][0].conformal_fpr
         return Cell("none" if target is None else f"at most {format_fraction(target)}", target)
 
     def describe_value(result: ModelMetrics) -> Cell:
@@ -205,26 +177,22 @@ def threshold_table(results: Sequence[ModelMetrics]) -> Table | None:
 
     def describe_sufficiency(result: ModelMetrics) -> Cell:
         thresholds = found[result]
-        insufficient = too_few_images(thresholds)
-        if not insufficient:
-            return Cell("–" if target_rate(thresholds) is None else "yes")
-        runs = f" in {len(insufficient)} of {len(thresholds)} runs" if len(thresholds) > 1 else ""
-        return Cell(f"no{runs}: {insufficient[0].required_images} are needed")
+        few = [of for of in thresholds if of.rule == CONFORMAL and not of.enough]
+        if not few:
+            return Cell("–" if thresholds[0].conformal_fpr is None else "yes")
+        runs = f" in {len(few)} of {len(thresholds)} runs" if len(thresholds) > 1 else ""
+        return Cell(f"no{runs}: {few[0].required_images} are needed")
 
     columns: dict[str, _MakeCell] = {
-        "rule": lambda result: Cell(_RULES.get(found[result][0].rule, found[result][0].rule)),
+        "rule": lambda of: Cell(_RULES.get(found[of][0].rule, found[of][0].rule)),
         "threshold": describe_value,
         "target: good parts rejected": describe_target,
         "good test images rejected": partial(_metric_cell, names.FALSE_POSITIVE_RATE),
         "good images that set it": count_good_images,
         "enough": describe_sufficiency,
     }
-    text = note(
-        "thresholds",
-        one_class=bool(rules - {OPERATING_POINT, GIVEN}),
-        operating_point=OPERATING_POINT in rules,
-    )
-    return _table("Thresholds", list(found), columns, text)
+    rules = {thresholds[0].rule for thresholds in found.values()}
+    return _table("Thresholds", list(found), columns, note("thresholds", rules))
 
 
 def settings_table(results: Sequence[ModelMetrics]) -> Table | None:
@@ -240,15 +208,8 @@ def settings_table(results: Sequence[ModelMetrics]) -> Table | None:
 
 def training_table(results: Sequence[ModelMetrics]) -> Table | None:
     """Epochs, losses and validation metrics of the trainings."""
-    classify = [result.model.names_defects and not result.model.has_masks for result in results]
-    text = note(
-        "training",
-        window=costs.WINDOW,
-        tolerance=costs.TOLERANCE,
-        classifiers=any(classify),
-        others=not all(classify),
-    )
-    return _table(TRAINING_TITLE, results, _run_columns(results, TRAINING_NUMBERS), text)
+    columns = _run_columns(results, TRAINING_NUMBERS)
+    return _table(TRAINING_TITLE, results, columns, note("training", results))
 
 
 def cost_table(results: Sequence[ModelMetrics]) -> Table | None:
@@ -270,8 +231,8 @@ def seeds_table(results: Sequence[ModelMetrics]) -> Table | None:
         if len(values) < 2:
             return _spread_cell(Spread.of(values.tolist()), format_fraction)
         mean, least, most, deviation = values.agg(["mean", "min", "max", "std"])
-        least, most, deviation = map(format_fraction, (least, most, deviation))
-        return Cell(f"{format_fraction(mean)} ({least} to {most}; {deviation})", mean)
+        spread = f"{format_limits(least, most)}; {format_fraction(deviation)}"
+        return Cell(f"{format_fraction(mean)} ({spread})", mean)
 
     shown = [metric for metric in SEED_METRICS if any(metric in of.by_seed for of in known)]
     seeds = {"seeds": lambda result: Cell(", ".join(map(str, result.model.seeds)))}
@@ -292,123 +253,15 @@ def pair_table(pair: PairwiseComparison) -> Table:
         cells = (
             Cell(metric_label(name)),
             Cell(write(difference.value), difference.value),
-            Cell(_format_limits(difference.ci_low, difference.ci_high, write)),
-            Cell(_format_limits(low, high, write)),
+            Cell(format_limits(difference.ci_low, difference.ci_high, write)),
+            Cell(format_limits(low, high, write)),
             Cell(f"{difference.test}, {p_text}", p_value),
             Cell(f"p {format_p_value(corrected)}{suffix}", corrected),
         )
         rows.append(cells)
     columns = ("metric", "difference in points", "95% interval", "95% interval of all pairs",
                "test", "corrected")  # fmt: skip
-    return Table("", columns, tuple(rows))
-
-
-def format_difference(metric: str, value: float) -> str:
-    """A difference with its sign: in points, except for costs."""
-    if metric == names.EXPECTED_COST:
-        return f"{value:+.3g}".replace("-", "−")
-    return format_points(value)
-
-
-def to_csv(results: Sequence[ModelMetrics]) -> str:
-    """A row for each model: all metrics with limits and n, all numbers of training and cost."""
-    metrics = dict.fromkeys(name for result in results for name in result.metrics)
-    rows = []
-    for result in results:
-        model = result.model
-        row: dict[str, Any] = {
-            "model": result.name,
-            "task": model.task,
-            "runs": len(model.runs),
-            "seeds": " ".join(map(str, model.seeds)),
-            "stage": model.stage,
-            "optimistic": model.is_optimistic,
-            "initial_weights": result.weights,
-        }
-        for name in metrics:
-            values = result.metrics[name].as_dict() if name in result.metrics else {}
-            row[name] = values.get("value")
-            row |= {f"{name}_{key}": values.get(key) for key in ("low", "high", "n")}
-        rows.append(row | {key: spread and spread.mean for key, spread in _costs(result).items()})
-    return pd.DataFrame(rows, dtype=object).to_csv(index=False, lineterminator="\n")
-
-
-def to_json(
-    results: Sequence[ModelMetrics],
-    pairs: Sequence[PairwiseComparison],
-    recommendation: Recommendation,
-    text: str,
-) -> str:
-    """The recommendation, its primary endpoint, all models and all pairs, for machines."""
-    primary = recommendation.primary
-    content = {
-        "format_version": FORMAT_VERSION,
-        "recommendation": {
-            "model": recommendation.model,
-            "reason": str(recommendation.reason),
-            "text": text,
-        },
-        "primary": {
-            "metric": primary,
-            "label": metric_label(primary),
-            "margin": recommendation.margin,
-            "higher_is_better": primary not in LOWER_IS_BETTER,
-        },
-        "models": [_model_to_dict(result) for result in results],
-        "pairs": [_pair_to_dict(pair) for pair in pairs],
-    }
-    # JSON has no NaN, which metrics.json of a run may hold.
-    finite = json.loads(json.dumps(content), parse_constant=lambda constant: None)
-    return json.dumps(finite, indent=1) + "\n"
-
-
-def _model_to_dict(result: ModelMetrics) -> dict[str, Any]:
-    spreads = {key: spread for key, spread in _costs(result).items() if spread is not None}
-    return {
-        "name": result.name,
-        "task": result.model.task,
-        "runs": [str(run.path) for run in result.model.runs],
-        "seeds": list(result.model.seeds),
-        "folds": [fold for fold in result.model.folds if fold >= 0],
-        "metrics": {name: estimate.as_dict() for name, estimate in result.metrics.items()},
-        "costs": {key: vars(spread) for key, spread in spreads.items()},
-    }
-
-
-def _pair_to_dict(pair: PairwiseComparison) -> dict[str, Any]:
-    differences = {}
-    for name, difference in pair.differences.items():
-        low, high = pair.simultaneous.get(name, (None, None))
-        differences[name] = {
-            "value": difference.value,
-            "low": difference.ci_low,
-            "high": difference.ci_high,
-            "p": difference.p_value,
-            "p_corrected": pair.corrected_p_values.get(name),
-            "simultaneous_low": low,
-            "simultaneous_high": high,
-            "test": difference.test,
-        }
-    return {
-        "first": pair.first,
-        "second": pair.second,
-        "images": pair.num_images,
-        "groups": pair.num_groups,
-        "verdict": str(pair.verdict),
-        "better": pair.better,
-        "differences": differences,
-    }
-
-
-def _costs(result: ModelMetrics) -> dict[str, Spread | None]:
-    """All numbers of training and cost, by their headings as keys."""
-    return {
-        heading.replace(",", "").replace(" ", "_"): result.cost(heading)
-        for heading in (*TRAINING_NUMBERS, *COST_NUMBERS)
-    }
-
-
-_MakeCell = Callable[[ModelMetrics], Cell]
+    return Table(f"{pair.first}, {pair.second}", columns, tuple(rows))
 
 
 def _table(
@@ -449,21 +302,12 @@ def _metric_columns(shown: Sequence[str]) -> dict[str, _MakeCell]:
 def _metric_cell(name: str, result: ModelMetrics) -> Cell:
     """A metric with its interval; a dash where there is none."""
     estimate = result.metrics.get(name)
-    if estimate is None:
-        return Cell("–")
-    if name != names.PIXEL_FPR:
-        return Cell(format_estimate(estimate), estimate.value)
-    limits = _format_limits(estimate.ci_low, estimate.ci_high, format_percent)
-    text = format_percent(estimate.value)
-    return Cell(text if limits == "–" else f"{text} ({limits})", estimate.value)
+    write = format_percent if name == names.PIXEL_FPR else format_fraction
+    return Cell(format_estimate(estimate, write), None if estimate is None else estimate.value)
 
 
 def _count_cell(count: int | None) -> Cell:
     return Cell("–" if count is None else str(count), count)
-
-
-def _format_limits(low: float | None, high: float | None, write: Callable[[float], str]) -> str:
-    return "–" if low is None or high is None else f"{write(low)} to {write(high)}"
 
 
 def _run_columns(

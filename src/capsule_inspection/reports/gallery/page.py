@@ -10,13 +10,15 @@ import base64
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from matplotlib.colors import to_hex
+
 from capsule_inspection.files import atomic_write
-from capsule_inspection.metrics.registry import ANOMALY_DETECTION, CLASSIFICATION, SEGMENTATION
+from capsule_inspection.metrics.registry import ANOMALY_DETECTION, SEGMENTATION
 from capsule_inspection.reports.html import environment
 from capsule_inspection.reports.plots.overlays import colours_of, encode_png, heat_legend
 from capsule_inspection.types import GOOD_LABEL
@@ -30,10 +32,6 @@ NEAR_ODDS, NEAR_FRACTION = 2.0, 0.05
 """Near the threshold are probabilities with up to so many times its odds, or so many times fewer,
 and anomaly scores up to this fraction of the threshold from it."""
 
-_SCORE_ORDERS = {
-    CLASSIFICATION: "any defect, most probable first",
-    ANOMALY_DETECTION: "score, most anomalous first",
-}
 _FIELDS = ("path", "status", "error", "width", "height", "predicted_label", "is_defect",
            "probabilities", "score", "threshold", "regions", "ood_warnings", "overlay")  # fmt: skip
 _DIGITS = 6
@@ -61,9 +59,7 @@ def is_near_threshold(row: Mapping[str, Any], task: str) -> bool:
 def prediction_html(row: Mapping[str, Any], task: str) -> str:
     """Headline, warnings and facts of one prediction."""
     return environment().get_template("prediction.html.j2").render(
-        row=row,
-        is_near=is_near_threshold(row, task),
-        shows_probabilities=task == CLASSIFICATION,
+        row=row, task=task, is_near=is_near_threshold(row, task)
     )  # fmt: skip
 
 
@@ -89,24 +85,14 @@ def write_gallery(
             link = None if overlay is None else quote(os.fsencode(overlay))
             yield _to_json(values | {"overlay": link, "is_near": is_near_threshold(row, task)})
 
-    task, classes = about["task"], list(about["classes"])
-    colours = _class_colours(classes) if task == SEGMENTATION else {}
-    settings = {
-        "classes": classes,
-        "colours": colours,
-        "scoreOrder": _SCORE_ORDERS.get(task, "score, highest first"),
-        "maxScore": 1.0 if task in (CLASSIFICATION, SEGMENTATION) else None,
-        "showsProbabilities": task == CLASSIFICATION,
-    }
+    task = about["task"]
+    colours = _class_colours(about["classes"]) if task == SEGMENTATION else {}
     heat = encode_png(heat_legend(240, 24)) if about["legend"] and not colours else b""
     with atomic_write(path) as part:
         page = environment().get_template("gallery.html.j2").stream(
-            title=about["title"],
-            subtitle=f"{task}, model {about['model']}, {about['date']}",
             about=about,
             colours=colours,
             heat_legend=base64.b64encode(heat).decode("ascii"),
-            settings=_to_json(settings),
             lines=lines(),
             first_rows=first_rows,
             max_table_rows=MAX_TABLE_ROWS,
@@ -115,11 +101,10 @@ def write_gallery(
     return path
 
 
-def _class_colours(classes: list[str]) -> dict[str, str]:
+def _class_colours(classes: Sequence[str]) -> dict[str, str]:
     """The colour of each defect class in the overlays, as `#rrggbb`."""
-    colours = colours_of(len(classes)).tolist()
-    named = list(zip(classes, colours, strict=True))[GOOD_LABEL + 1 :]
-    return {name: "#{:02x}{:02x}{:02x}".format(*colour) for name, colour in named}
+    colours = map(to_hex, colours_of(len(classes)) / 255)
+    return dict(list(zip(classes, colours, strict=True))[GOOD_LABEL + 1 :])
 
 
 def _to_json(values: Mapping[str, Any]) -> str:

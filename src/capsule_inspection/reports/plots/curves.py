@@ -78,8 +78,6 @@ def precision_recall(name: str, is_class: np.ndarray, score: np.ndarray) -> Curv
 @style.styled
 def draw_curves(curves: Sequence[Curve]) -> Figure:
     """A panel for each curve, three in a row; more than two take the full width of a page."""
-    if not curves:
-        return style.text_figure("There are no curves without good and defect images.")
     columns = min(len(curves), _MAX_COLUMNS)
     rows = -(-len(curves) // columns)
     width = style.HALF_WIDTH if len(curves) < _MAX_COLUMNS else style.FULL_WIDTH

@@ -33,8 +33,6 @@ def draw_intervals(
     Without notes the values do. None where an estimate is unknown. More than two series need
     `colours`, of the form #RRGGBB.
     """
-    if not rows:
-        return style.text_figure("There is nothing to show: no class has images here.")
     looks = [{"bar": f"{of}66", "colour": of, "marker": "o"} for of in colours] or _LOOKS
     count = max(len(series), 1)
     height = 1.2 + (0.22 + 0.12 * count) * len(rows) + 0.11 * max(0, count - 2)

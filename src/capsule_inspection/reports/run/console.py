@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from capsule_inspection.metrics import names
 from capsule_inspection.metrics.registry import metric_label
-from capsule_inspection.reports.formatting import format_metric
+from capsule_inspection.reports.formatting import format_estimate, format_metric
 from capsule_inspection.types import Estimate, Estimates
 
 if TYPE_CHECKING:
@@ -37,9 +38,4 @@ def metrics_table(metrics: Estimates, *, stage: str) -> Table:
 
 def _format_estimate(name: str, estimate: Estimate) -> str:
     """`0.909 (0.816 to 0.958), n=66`; without brackets where there is no interval."""
-    value, *limits = (
-        "" if number is None else format_metric(name, number)
-        for number in (estimate.value, estimate.ci_low, estimate.ci_high)
-    )
-    interval = f" ({' to '.join(limits)})" if all(limits) else ""
-    return f"{value}{interval}, n={estimate.n}"
+    return f"{format_estimate(estimate, partial(format_metric, name))}, n={estimate.n}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -19,6 +21,7 @@ from capsule_inspection.metrics.pointing_game import (
 from capsule_inspection.reports.plots import style
 from capsule_inspection.reports.plots.image_grid import Panel, draw_grid, wrap_panels
 from capsule_inspection.reports.plots.overlays import class_patches, compose, crop_around
+from capsule_inspection.reports.run.files import DICE, PROBABILITY
 from capsule_inspection.reports.run.maps import RunMaps, read_thumbnail
 from capsule_inspection.reports.run.run_folder import RunFolder
 from capsule_inspection.types import DEFECT, TEST
@@ -28,8 +31,6 @@ IMAGE = "image"
 
 WORST, MEDIAN, BEST = "worst", "median", "best"
 MAX_EXPLANATIONS, MAX_MISTAKES = 8, 12
-DICE = "dice"
-"""Column of predictions.csv with the binary Dice, where an image has a target mask."""
 
 GOOD_PIXELS_ABOVE = 0.005
 """Fraction of the pixels of good images above the level that is outlined in anomaly maps."""
@@ -42,17 +43,6 @@ _PEAK = Line2D([], [], color=style.GREEN, marker="X", ls="", ms=8, mec="black",
 
 
 @dataclass(frozen=True)
-class Example:
-    """A test image; `rank` is low for bad predictions, None where their quality is unknown."""
-
-    index: int
-    class_name: str
-    is_wrong: bool
-    text: str
-    rank: tuple[float, ...] | None
-
-
-@dataclass(frozen=True)
 class _MapScale:
     """The scores that are drawn dark and bright, and the level of the outline."""
 
@@ -61,56 +51,62 @@ class _MapScale:
     level: float = 1.0
 
 
-def list_examples(run: RunFolder) -> list[Example]:
-    """The test images, in the order of the predictions.
+def list_examples(run: RunFolder) -> pd.DataFrame:
+    """The test images with `text`, and `is_wrong` also where the defect is found elsewhere.
 
-    They are ranked by their score; defects of segmentation runs by right class and Dice.
+    Within a class bad predictions come first: those of the wrong class, then by Dice, where a
+    segmentation run has it of a defect, then by score.
     """
-    scores, rows = run.scores_of(TEST), run.rows_of(TEST)
-    dice = rows[DICE].to_numpy(np.float64) if DICE in rows else np.full(len(rows), np.nan)
-    examples = []
-    for row, predicted in enumerate(rows["predicted_label"].tolist()):
-        name, score = str(scores.class_name[row]), float(scores.score[row])
-        is_defect, is_rejected = bool(scores.is_defect[row]), bool(scores.predicted_defect[row])
-        is_wrong = predicted != name if run.names_defects else is_rejected != is_defect
-        text, where = f"score {score:.4g}", ""
-        rank: tuple[float, ...] | None = (score if is_defect else -score,)
-        if run.has_masks and is_defect:
-            is_known = bool(np.isfinite(dice[row]))
-            rank = (float(not is_wrong), float(dice[row]), score) if is_known else None
-            text = f"Dice {dice[row]:.2f}" if is_known else text
-            if is_rejected and dice[row] == 0:
-                is_wrong, where = True, " by a region elsewhere"
-        text = f"{text}, predicted {style.shorten(predicted)}{where}"
-        examples.append(Example(int(scores.index[row]), name, is_wrong, text, rank))
-    return examples
+    images = run.images_of(TEST)
+    has_dice = run.has_masks & images["is_defect"]
+    dice = images[DICE].where(has_dice)
+    is_elsewhere = has_dice & images["predicted_defect"] & (dice == 0)
+    text = images["score"].map("score {:.4g}".format)
+    text = text.where(dice.isna(), dice.map("Dice {:.2f}".format))
+    text += ", predicted " + images["predicted_label"].map(style.shorten)
+    images = images.assign(
+        is_wrong=~images["correct"] | is_elsewhere,
+        text=text.where(~is_elsewhere, text + " by a region elsewhere"),
+        is_known=dice.notna() | ~has_dice,
+        right=images["correct"].where(has_dice, False),
+        dice=dice,
+        certainty=images["score"].where(images["is_defect"], -images["score"]),
+    )
+    images = images.sort_values(["right", "dice", "certainty"], kind="stable")
+    return in_class_order(run, images)
 
 
-def select_examples(examples: Sequence[Example], which: str) -> list[tuple[Example, str]]:
-    """The worst, median or best image of each class with its caption; fewer in small classes.
+def in_class_order(run: RunFolder, images: pd.DataFrame) -> pd.DataFrame:
+    """The images by class, unknown classes last; the same order within a class."""
+    order = {name: place for place, name in enumerate(run.class_names)}
+    return images.sort_values(
+        "label", key=lambda label: label.map(order).fillna(len(order)), kind="stable"
+    )
+
+
+def select_examples(examples: pd.DataFrame, which: str) -> list[dict[str, Any]]:
+    """The worst, median or best image of each class with its `caption`; fewer in small classes.
 
     Images of unknown quality are left out, unless all of a class are.
     """
     chosen = []
-    for name in dict.fromkeys(example.class_name for example in examples):
-        of_class = [example for example in examples if example.class_name == name]
-        known = [example for example in of_class if example.rank is not None] or of_class
-        known = sorted(known, key=lambda example: example.rank or ())
-        last = len(known) - 1
+    for name, of_class in examples.groupby("label", sort=False):
+        known = of_class[of_class["is_known"]]
+        rows: list[dict[Any, Any]] = (of_class if known.empty else known).to_dict("records")
+        last = len(rows) - 1
         row = {WORST: 0, MEDIAN: last // 2 if last > 1 else None, BEST: last or None}[which]
         if row is not None:
             place = f"{which} of {last + 1}" if last else "its only image"
-            chosen.append((known[row], f"{style.shorten(name)}, {place}: {known[row].text}"))
+            caption = f"{style.shorten(str(name))}, {place}: {rows[row]['text']}"
+            chosen.append(rows[row] | {"caption": caption})
     return chosen
 
 
 def draw_examples(run: RunFolder, which: str) -> Figure:
     """A row for an image of each class; columns that no image has are left out."""
-    order = {name: place for place, name in enumerate(run.class_names)}
     chosen = select_examples(list_examples(run), which)
-    chosen.sort(key=lambda pair: order.get(pair[0].class_name, len(order)))
     scale = _MapScale() if run.has_masks else _scale_maps(run)
-    rows = [_draw_panels(run, example, caption, scale) for example, caption in chosen]
+    rows = [_draw_panels(run, example, scale) for example in chosen]
     headings = [name for name in (rows[0] if rows else ())
                 if name == IMAGE or any(row[name].image is not None for row in rows)]  # fmt: skip
     has_layers, note = len(headings) > 1 and run.maps is not None, ""
@@ -130,33 +126,30 @@ def draw_examples(run: RunFolder, which: str) -> Figure:
 
 def draw_mistakes(run: RunFolder) -> Figure:
     """The most confident mistakes of a classifier, among the images with a thumbnail."""
-    found = run.arrays_of(TEST)
-    assert found.probabilities is not None
-    wrong = np.flatnonzero(found.label != found.predicted_label)
-    certainty = found.probabilities[wrong, found.predicted_label[wrong]]
+    images = run.images_of(TEST)
+    wrong = images[~images["correct"]].to_dict("records")
+    if not wrong:
+        return style.text_figure(f"No mistakes: all {len(images)} images are classified correctly.")
+    wrong.sort(key=lambda row: row[PROBABILITY + row["predicted_label"]], reverse=True)
     panels: list[Panel] = []
-    for row in wrong[np.argsort(-certainty, kind="stable")].tolist():
-        image = read_thumbnail(run.image_path(int(found.index[row])))
+    for row in wrong:
+        image = read_thumbnail(run.image_path(row["index"]))
         if image is not None and len(panels) < MAX_MISTAKES:
-            true, predicted = (style.shorten(run.classes[of[row]])
-                               for of in (found.label, found.predicted_label))  # fmt: skip
-            probability = found.probabilities[row, found.predicted_label[row]]
+            probability = row[PROBABILITY + row["predicted_label"]]
+            true, predicted = (style.shorten(row[of]) for of in ("label", "predicted_label"))
             panels.append(Panel(image, f"true: {true}\npredicted: {predicted}, {probability:.0%}"))
-    mistakes, images = len(wrong), len(found.label)
-    if not mistakes:
-        return style.text_figure(f"No mistakes: all {images} images are classified correctly.")
     if not panels:
-        return style.text_figure(f"{mistakes} mistakes; the run kept no thumbnail of any of them.")
-    title = f"The {len(panels)} most confident of {mistakes} mistakes, among {images} images"
+        return style.text_figure(
+            f"{len(wrong)} mistakes; the run kept no thumbnail of any of them."
+        )
+    title = f"The {len(panels)} most confident of {len(wrong)} mistakes, among {len(images)} images"
     return draw_grid(wrap_panels(panels), title=title)
 
 
 def draw_explanations(run: RunFolder, maps: RunMaps) -> Figure:
     """Images with a defect and their explanation maps, with the pointing game; misses first."""
-    rows = run.rows_of(TEST)
-    labels = dict(
-        zip(rows["index"], zip(rows["label"], rows["predicted_label"], strict=True), strict=True)
-    )
+    rows = run.images_of(TEST).set_index("index")[["label", "predicted_label"]]
+    labels = dict(zip(rows.index, rows.itertuples(index=False), strict=True))
     tolerance_px = tolerance_px_of(maps.height_px)
     found = []
     for row, index in enumerate(maps.index.tolist()):
@@ -190,10 +183,10 @@ def draw_explanations(run: RunFolder, maps: RunMaps) -> Figure:
 
 def _scale_maps(run: RunFolder) -> _MapScale:
     """One scale for all maps, from every second pixel of every second line."""
-    maps, scores = run.maps, run.scores_of(TEST)
+    maps, images = run.maps, run.images_of(TEST)
     if maps is None or not len(maps.index):
         return _MapScale()
-    good = set(scores.index[~scores.is_defect].tolist())
+    good = set(images.loc[~images["is_defect"], "index"])
     pixels = [maps.map_of(row)[::2, ::2].ravel() for row in range(len(maps.index))]
     of_good = [of for of, index in zip(pixels, maps.index.tolist(), strict=True) if index in good]
     level = float(np.quantile(np.concatenate(of_good or pixels), 1 - GOOD_PIXELS_ABOVE))
@@ -201,20 +194,17 @@ def _scale_maps(run: RunFolder) -> _MapScale:
     return _MapScale(low, max(high, max(level, low) + max(abs(level), 1.0) * 1e-3), level)
 
 
-def _draw_panels(
-    run: RunFolder, example: Example, caption: str, scale: _MapScale
-) -> dict[str, Panel]:
+def _draw_panels(run: RunFolder, example: Mapping[str, Any], scale: _MapScale) -> dict[str, Panel]:
     """The pictures of one image by heading; those that were not kept have no image."""
-    maps, row = run.maps, None if run.maps is None else run.maps.row_of(example.index)
+    maps, row = run.maps, None if run.maps is None else run.maps.row_of(example["index"])
     box = None if maps is None or row is None else maps.relative_content_box(row)
-    image = read_thumbnail(run.image_path(example.index), box)
-    reconstruction = read_thumbnail(run.reconstruction_path(example.index), box)
+    image = read_thumbnail(run.image_path(example["index"]), box)
+    reconstruction = read_thumbnail(run.reconstruction_path(example["index"]), box)
     of_map, overlaid, enlarged, frame, missing = None, None, None, None, "not kept"
     if maps is not None and row is not None:
         heat, predicted = maps.map_of(row), maps.predicted_mask_of(row)
         target = maps.target_mask_of(row).clip(max=len(run.classes) or 1)
-        is_known = target.any() or example.class_name == run.normal_class
-        outlines = [target] if is_known else []
+        outlines = [target] if target.any() or not example["is_defect"] else []
         if run.has_masks:  # in grey: the outlines have the colours of the classes
             grey = np.round(190 * heat.clip(0, 1)).astype(np.uint8)
             of_map = compose(np.repeat(grey[..., np.newaxis], 3, axis=2), outlines=outlines)
@@ -231,7 +221,7 @@ def _draw_panels(
             frame = crop_around(regions[0] != 0)
             enlarged = compose(image, mask=predicted, outlines=outlines, crop=frame)
     return {
-        IMAGE: Panel(image, caption, example.is_wrong),
+        IMAGE: Panel(image, example["caption"], example["is_wrong"]),
         "reconstruction": Panel(reconstruction),
         "probability of any defect" if run.has_masks else "anomaly map": Panel(of_map),
         "filled: predicted, outlined: true" if run.has_masks else "overlay": Panel(

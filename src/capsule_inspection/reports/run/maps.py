@@ -12,10 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from capsule_inspection.metrics.pixel_counts import rows_with_known_mask
 from capsule_inspection.types import RunError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _ARRAYS = {"index": 1, "anomaly_map": 3, "masks": 3, "content_box": 2}
 """Required arrays and their number of axes."""
@@ -56,11 +61,14 @@ class RunMaps:
 
     def predicted_mask_of(self, row: int) -> np.ndarray | None:
         """The predicted class of each pixel of one image, 0 for background: (h, w)."""
-        return (
-            None
-            if self.predicted_mask is None
-            else self.predicted_mask[row][self._content_slices(row)]
-        )
+        masks = self.predicted_mask
+        return None if masks is None else masks[row][self._content_slices(row)]
+
+    def annotated_rows(self, is_defect: pd.Series) -> list[int]:
+        """Rows of the good images and of the defects with a mask; `is_defect` is by image index."""
+        rows = np.flatnonzero(np.isin(self.index, is_defect.index)).tolist()
+        known = rows_with_known_mask(is_defect[self.index[rows]], map(self.mask_of, rows))
+        return [rows[number] for number in known]
 
     @property
     def height_px(self) -> int:

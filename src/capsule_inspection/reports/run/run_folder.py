@@ -19,9 +19,9 @@ from capsule_inspection.metrics.registry import ANOMALY_DETECTION, CLASSIFICATIO
 from capsule_inspection.metrics.temperature import TemperatureScaling
 from capsule_inspection.metrics.thresholds import Threshold
 from capsule_inspection.reports.run import files
-from capsule_inspection.reports.run.files import GROUP, PROBABILITY, THRESHOLD
+from capsule_inspection.reports.run.files import GROUP, THRESHOLD
 from capsule_inspection.reports.run.maps import RunMaps, read_maps
-from capsule_inspection.types import Estimate, Predictions, RunError, RunFiles
+from capsule_inspection.types import Estimate, RunError, RunFiles
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,29 +40,6 @@ TEMPERATURE_SCALING = "temperature_scaling"
 TRAINING_OVERLAP, SELECTION_OVERLAP = "training_overlap", "selection_overlap"
 """Fields of an evaluation: how many of its images were used to train, or to select the epoch or fit
 the post-processing."""
-
-
-@dataclass(frozen=True)
-class Scores:
-    """The scores of a run for the images of one split, and its decision between good and defect.
-
-    Shapes, all (N,): index int64; class_name str; group str, its index where an image has none;
-    is_defect and predicted_defect bool; score float64, finite, high for defects. `threshold` is
-    None where the scores do not decide.
-    """
-
-    index: np.ndarray
-    class_name: np.ndarray
-    group: np.ndarray
-    is_defect: np.ndarray
-    predicted_defect: np.ndarray
-    score: np.ndarray
-    threshold: float | None
-
-    @property
-    def num_groups(self) -> int:
-        """Number of independent observations."""
-        return len(np.unique(self.group))
 
 
 @dataclass(frozen=True)
@@ -101,56 +78,39 @@ class RunFolder:
         return self.task == SEGMENTATION
 
     @property
-    def has_threshold(self) -> bool:
-        """Whether a threshold of an anomaly score decides."""
-        return self.task == ANOMALY_DETECTION and _threshold_of(self.predictions) is not None
+    def score_threshold(self) -> float | None:
+        """The score above which images are rejected; None where the most probable class decides."""
+        known = self.predictions[THRESHOLD].dropna()
+        return None if known.empty else float(known.iloc[0])
 
     def stages(self) -> tuple[str, ...]:
         """The splits with predictions, in the order of the file."""
-        return tuple(dict.fromkeys(self.predictions["split"]))
+        return tuple(self.predictions["split"].unique())
 
-    def rows_of(self, stage: str) -> pd.DataFrame:
-        """The predictions of one split."""
-        return self.predictions[self.predictions["split"] == stage]
+    def images_of(self, stage: str) -> pd.DataFrame:
+        """The predictions of one split, with the decisions between good and defect.
 
-    def arrays_of(self, stage: str) -> Predictions:
-        """The predictions of one split as arrays.
-
-        Raises RunError where there are no class probabilities; `scores_of` works for every run.
+        Further columns: `is_defect`, `predicted_defect` and `correct` (the right class, or the
+        right decision where defects are not named), bool; `observation`, a number for each group
+        and for each image without one. Raises RunError where a score is missing or the normal class
+        is unknown.
         """
-        if not self.classes:
-            raise RunError(f"{self.path}: this run has no class probabilities.")
-        rows = self.rows_of(stage)
-        class_index = {name: index for index, name in enumerate(self.classes)}
-        return Predictions(
-            index=rows["index"].to_numpy(np.int64),
-            label=rows["label"].map(class_index).to_numpy(np.int64),
-            probabilities=rows[[PROBABILITY + name for name in self.classes]].to_numpy(np.float64),
-            score=rows["score"].to_numpy(np.float64),
-            predicted_label=rows["predicted_label"].map(class_index).to_numpy(np.int64),
-        )
-
-    def scores_of(self, stage: str) -> Scores:
-        """The scores of one split and the decisions, with or without class probabilities.
-
-        Raises RunError where a score is missing or the normal class is unknown.
-        """
-        rows = self.rows_of(stage)
-        score = rows["score"].to_numpy(np.float64)
-        if not np.isfinite(score).all():
+        rows = self.predictions[self.predictions["split"] == stage]
+        unknown = ~np.isfinite(rows["score"])
+        if unknown.any():
             raise RunError(
-                f"{self.path / RunFiles.PREDICTIONS}: {int((~np.isfinite(score)).sum())} of "
-                f"{len(score)} scores of {stage} are missing or not finite. Evaluate the run again."
+                f"{self.path / RunFiles.PREDICTIONS}: {unknown.sum()} of {len(rows)} scores of "
+                f"{stage} are missing or not finite. Evaluate the run again."
             )
-        group = rows[GROUP].where(rows[GROUP] != "", rows["index"].astype(str))
-        return Scores(
-            index=rows["index"].to_numpy(np.int64),
-            class_name=rows["label"].to_numpy(dtype=str),
-            group=group.to_numpy(dtype=str),
-            is_defect=(rows["label"] != self.normal_class).to_numpy(bool),
-            predicted_defect=(rows["predicted_label"] != self.normal_class).to_numpy(bool),
-            score=score,
-            threshold=_threshold_of(rows),
+        is_defect = rows["label"] != self.normal_class
+        predicted_defect = rows["predicted_label"] != self.normal_class
+        right_class = rows["predicted_label"] == rows["label"]
+        alone = rows["index"].where(rows[GROUP] == "", -1)
+        return rows.assign(
+            is_defect=is_defect,
+            predicted_defect=predicted_defect,
+            correct=right_class if self.names_defects else predicted_defect == is_defect,
+            observation=rows.groupby([rows[GROUP], alone]).ngroup(),
         )
 
     @property
@@ -159,8 +119,7 @@ class RunFolder:
 
         Raises RunError where neither predictions nor record name them.
         """
-        data = self.record.get("data")
-        known = self.classes or tuple(data.get("classes", ()) if isinstance(data, dict) else ())
+        known = self.classes or self.record.get("data", {}).get("classes")
         if not known:
             raise RunError(
                 f"{self.path / RunFiles.RECORD}: expected data.classes, the normal one first; "
@@ -222,6 +181,10 @@ class RunFolder:
         """
         return read_maps(self.path / RunFiles.EXPLANATIONS)
 
+    def has_file(self, name: str) -> bool:
+        """Whether it has a file of `RunFiles`."""
+        return (self.path / name).is_file()
+
     def image_path(self, index: int) -> Path:
         """Path of the thumbnail of an image, which may not exist."""
         return self.path / RunFiles.IMAGES / f"{index}.jpg"
@@ -229,11 +192,6 @@ class RunFolder:
     def reconstruction_path(self, index: int) -> Path:
         """Path of the thumbnail of the reconstruction of an image, which may not exist."""
         return self.path / RunFiles.IMAGES / f"{index}_reconstruction.jpg"
-
-
-def _threshold_of(rows: pd.DataFrame) -> float | None:
-    known = rows[THRESHOLD].dropna().tolist() if THRESHOLD in rows else []
-    return float(known[0]) if known else None
 
 
 def read_run(folder: Path) -> RunFolder:
@@ -247,6 +205,7 @@ def read_run(folder: Path) -> RunFolder:
         )
     record = files.read_record(folder)
     predictions, classes = files.read_predictions(folder / RunFiles.PREDICTIONS)
+    files.check_counts(folder, record, predictions)
     return RunFolder(
         path=folder,
         record=record,

@@ -5,76 +5,72 @@ From the metrics, predictions and record of a run; the sentences stand in templa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from capsule_inspection.metrics import names
-from capsule_inspection.metrics.registry import ANOMALY_DETECTION, CLASSIFICATION, SEGMENTATION
+from capsule_inspection.metrics import names, registry
+from capsule_inspection.metrics.registry import CLASSIFICATION
 from capsule_inspection.metrics.thresholds import (
     CONFORMAL,
     OperatingPoint,
     exceeds_target_fpr,
     operating_points,
 )
+from capsule_inspection.reports.run.files import PROBABILITY
 from capsule_inspection.reports.run.run_folder import RunFolder
-from capsule_inspection.reports.run.usability import (
-    Usability,
-    needs_other_threshold,
-    rate_usability,
-)
+from capsule_inspection.reports.run.usability import Usability, rate_usability
 from capsule_inspection.types import GOOD_LABEL, Estimate
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FEW_IMAGES = 60
 """With fewer images the interval of a perfect result still reaches 6%."""
 
-TILES = {
-    CLASSIFICATION: (names.BALANCED_ACCURACY, names.AUROC),
-    ANOMALY_DETECTION: (names.AUROC, names.AUPRO),
-    SEGMENTATION: (names.DEFECT_HIT_RATE, names.BINARY_DICE_GLOBAL),
-}
-"""Metrics at the top of the page of each task, beside the two error rates."""
+RANKS_WELL = 0.9
+"""AUROC from which a poor result is due to the threshold rather than to the scores."""
 
 _ERROR_RATES = names.FALSE_NEGATIVE_RATE, names.FALSE_POSITIVE_RATE
 _Z_SQUARED = 1.959964**2
 
 
 @dataclass(frozen=True)
-class ClassErrors:
-    """How many images of a defect class are misclassified; of a binary model, missed."""
-
-    name: str
-    errors: int
-    images: int
-
-
-@dataclass(frozen=True)
 class Summary:
     """The facts about one split; `metrics` have no stage in their keys.
 
-    `num_groups` is below `num_images` where some images are of one part. `class_errors` are of the
-    defect classes, the worst first. `few` has the error rates of few observations, with the highest
-    rate that a result without a mistake admits. `pointing` rates the pointing game against chance:
-    "", unknown, below, elsewhere (above chance, but mostly elsewhere) or above. `relative_area` is
-    the smallest region as a fraction of the network's input, None where it is unknown.
+    `missing` has the labels of the metrics that were not measured by what they lack: images,
+    defects, good, maps or masks, and "" where it is unknown. `num_groups` is below `num_images`
+    where some images are of one part. `class_errors` has the defect classes, the worst first, with
+    `name`, `errors` (images that are misclassified; of a binary model, missed) and `images`. `few`
+    has the error rates of few observations, with the highest rate that a result without a mistake
+    admits. `pointing` rates the pointing game against chance: "", unknown, below, elsewhere (above
+    chance, but mostly elsewhere) or above.
     """
 
     stage: str
     metrics: Mapping[str, Estimate]
+    missing: dict[str, list[str]]
     num_good: int
     num_defects: int
     num_groups: int
     usability: Usability
-    needs_other_threshold: bool
     exceeds_target_fpr: bool
-    class_errors: list[ClassErrors]
+    class_errors: list[dict[str, Any]]
     few: dict[str, float]
     pointing: str
-    relative_area: float | None
     operating_points: list[OperatingPoint]
 
     @property
     def num_images(self) -> int:
         return self.num_good + self.num_defects
+
+    @property
+    def needs_other_threshold(self) -> bool:
+        """Whether the model is not usable although its scores rank the images well."""
+        auroc = self.metrics.get(names.AUROC)
+        ranks_well = auroc is not None and auroc.value >= RANKS_WELL
+        return ranks_well and self.usability is Usability.NOT_USABLE
 
     @property
     def has_groups(self) -> bool:
@@ -88,25 +84,24 @@ def summarize(run: RunFolder, stage: str) -> Summary:
     Raises RunError where the record of the threshold or the post-processing is not as expected.
     """
     metrics = names.metrics_of_stage(run.metrics, stage)
-    scores = run.scores_of(stage)
+    images = run.images_of(stage)
     return Summary(
         stage=stage,
         metrics=metrics,
-        num_good=int((~scores.is_defect).sum()),
-        num_defects=int(scores.is_defect.sum()),
-        num_groups=scores.num_groups,
+        missing=_missing_metrics(run, images, metrics),
+        num_good=int((~images["is_defect"]).sum()),
+        num_defects=int(images["is_defect"].sum()),
+        num_groups=images["observation"].nunique(),
         usability=rate_usability(metrics),
-        needs_other_threshold=needs_other_threshold(metrics),
         exceeds_target_fpr=_exceeds_target_fpr(run, metrics.get(names.FALSE_POSITIVE_RATE)),
-        class_errors=_count_class_errors(run, stage),
+        class_errors=_count_class_errors(images),
         few={
             name: _Z_SQUARED / (metrics[name].n + _Z_SQUARED)
             for name in _ERROR_RATES
             if name in metrics and metrics[name].n < FEW_IMAGES
         },
         pointing=_rate_pointing(metrics),
-        relative_area=_relative_area(run),
-        operating_points=_operating_points(run, stage),
+        operating_points=_operating_points(run, images),
     )
 
 
@@ -118,16 +113,39 @@ def _exceeds_target_fpr(run: RunFolder, rejected: Estimate | None) -> bool:
     return threshold.enough and exceeds_target_fpr(threshold, count, rejected.n)
 
 
-def _count_class_errors(run: RunFolder, stage: str) -> list[ClassErrors]:
-    rows = run.rows_of(stage)
-    label, predicted = rows["label"], rows["predicted_label"]
-    is_wrong = predicted != label if run.names_defects else predicted == run.normal_class
-    wrong = is_wrong.groupby(label).agg(["sum", "size", "mean"])
-    return [
-        ClassErrors(str(name), int(of["sum"]), int(of["size"]))
-        for name, of in wrong.sort_values("mean", ascending=False, kind="stable").iterrows()
-        if name != run.normal_class
-    ]
+def _missing_metrics(
+    run: RunFolder, images: pd.DataFrame, metrics: Mapping[str, Estimate]
+) -> dict[str, list[str]]:
+    missing: dict[str, list[str]] = {}
+    for name in registry.metrics_of(run.task, names_defects=run.names_defects):
+        if name not in metrics:
+            lacking = _find_lacking(run, images, registry.METRICS[name].needs)
+            missing.setdefault(lacking, []).append(registry.metric_label(name))
+    return missing
+
+
+def _find_lacking(run: RunFolder, images: pd.DataFrame, needs: Collection[str]) -> str:
+    if images.empty:
+        return "images"
+    if registry.DEFECTS in needs and not images["is_defect"].any():
+        return "defects"
+    if registry.GOOD in needs and images["is_defect"].all():
+        return "good"
+    if registry.WITH_MASKS not in needs:
+        return ""
+    if run.maps is None:
+        return "maps"
+    return "" if run.maps.masks.any() else "masks"
+
+
+def _count_class_errors(images: pd.DataFrame) -> list[dict[str, Any]]:
+    defects = images[images["is_defect"]].assign(wrong=lambda of: ~of["correct"])
+    counts = defects.groupby("label").agg(
+        errors=("wrong", "sum"), images=("wrong", "size"), rate=("wrong", "mean")
+    )
+    counts = counts.sort_values("rate", ascending=False, kind="stable").reset_index(names="name")
+    found: list[dict[Any, Any]] = counts.to_dict("records")
+    return found
 
 
 def _rate_pointing(metrics: Mapping[str, Estimate]) -> str:
@@ -143,27 +161,13 @@ def _rate_pointing(metrics: Mapping[str, Estimate]) -> str:
     return "elsewhere" if 2 * game.value < 1 else "above"
 
 
-def _relative_area(run: RunFolder) -> float | None:
-    processor, size = run.mask_postprocessor, run.settings.get("data.image_size")
-    if processor is None or not isinstance(size, list) or len(size) != 2:
-        return None
-    return processor.min_area_px / (size[0] * size[1])
-
-
-def _operating_points(run: RunFolder, stage: str) -> list[OperatingPoint]:
+def _operating_points(run: RunFolder, images: pd.DataFrame) -> list[OperatingPoint]:
     """Error rates at other thresholds; empty where neither scores nor classes decide."""
-    scores = run.scores_of(stage)
     argmax_defect = None
     if run.task == CLASSIFICATION:
-        probabilities = run.arrays_of(stage).probabilities
-        assert probabilities is not None
+        probabilities = images[[PROBABILITY + name for name in run.classes]].to_numpy()
         argmax_defect = probabilities.argmax(axis=1) != GOOD_LABEL
-    if not len(scores.score) or (scores.threshold is None and argmax_defect is None):
+    if images.empty or (run.score_threshold is None and argmax_defect is None):
         return []
-    return operating_points(
-        scores.is_defect,
-        scores.score,
-        scores.group,
-        chosen=scores.threshold,
-        argmax_defect=argmax_defect,
-    )
+    columns = (images[name].to_numpy() for name in ("is_defect", "score", "observation"))
+    return operating_points(*columns, chosen=run.score_threshold, argmax_defect=argmax_defect)

@@ -12,8 +12,6 @@ WELL, WELL_AT_WORST, PRESORT = 0.05, 0.15, 0.20
 """Limits of the false-positive and the false-negative rate; the second is of their intervals."""
 
 GUESSING = 0.5
-RANKS_WELL = 0.9
-"""AUROC from which a poor result is due to the threshold rather than to the scores."""
 
 
 class Usability(StrEnum):
@@ -45,13 +43,3 @@ def rate_usability(metrics: Mapping[str, Estimate]) -> Usability:
         return Usability.PRESORT if worst <= PRESORT else Usability.NOT_USABLE
     highest = max(1.0 if rate.ci_high is None else rate.ci_high for rate in known)
     return Usability.WELL if highest <= WELL_AT_WORST else Usability.PROMISING
-
-
-def needs_other_threshold(metrics: Mapping[str, Estimate]) -> bool:
-    """Whether the model is not usable although its scores rank the images well."""
-    auroc = metrics.get(names.AUROC)
-    return (
-        rate_usability(metrics) is Usability.NOT_USABLE
-        and auroc is not None
-        and auroc.value >= RANKS_WELL
-    )

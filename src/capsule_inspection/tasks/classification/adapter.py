@@ -154,7 +154,7 @@ class ClassificationTask(Task):
         backend: Callable[[InferenceModel], Backend],
     ) -> Fitted:
         task = self.config.task
-        if self.config.threshold.name == ARGMAX and not task.temperature_scaling:
+        if _rule(self.config) == ARGMAX and not task.temperature_scaling:
             return _fitted(None, Threshold(None, ARGMAX))
         model = self.inference_model(network, {}, channels_last=data.settings.channels_last)
         outputs = predict_outputs(backend(model), data, VAL)
@@ -175,11 +175,9 @@ class ClassificationTask(Task):
     def post_processor(
         self, fitted: Mapping[str, Any], classes: Sequence[str]
     ) -> ClassificationPostProcessor:
-        if not fitted:  # training was not finished
-            is_argmax = self.config.threshold.name == ARGMAX
-            unfitted = Threshold(
-                None if is_argmax else DEFAULT_THRESHOLD, self.config.threshold.name
-            )
+        if not fitted:  # training was not finished, or had no threshold
+            rule = _rule(self.config)
+            unfitted = Threshold(None if rule == ARGMAX else DEFAULT_THRESHOLD, rule)
             return ClassificationPostProcessor(classes, unfitted)
         return ClassificationPostProcessor.from_state_dict(fitted, classes=classes)
 
@@ -203,6 +201,11 @@ class ClassificationTask(Task):
 
 
 TASK = ClassificationTask
+
+
+def _rule(config: DictConfig) -> str:
+    """How it decides: `threshold.name`; without a threshold by the most probable class."""
+    return ARGMAX if config.threshold is None else str(config.threshold.name)
 
 
 def _fitted(scaling: TemperatureScaling | None, threshold: Threshold) -> Fitted:
@@ -231,7 +234,7 @@ def _fit_threshold(
 
     Shapes: logits (N, C), calibrated; index (N,) into the data index.
     """
-    if config.threshold.name == ARGMAX:
+    if _rule(config) == ARGMAX:
         return Threshold(None, ARGMAX)
     _, score = defect_probabilities(logits)
     # The prior that the probabilities assume, see logit_offset and the weights of _fit_scaling.
