@@ -175,7 +175,7 @@ def test_the_page_predicts_uploaded_files_and_does_not_fetch_urls(
     assert address.startswith("http://127.0.0.1:")
     for path in ("train/good/000.png", "test/poke/000.png"):
         _drop(view, finished_home / "bottle" / path)
-        view.wait_for_selector("#prediction .headline.good, #prediction .headline.bad")
+        view.wait_for_selector("#prediction .headline:is(.good, .near, .bad)")
         assert "000.png" in view.inner_text("#prediction")
         view.wait_for_selector("#overlay img")
         view.wait_for_selector("#similar img")
