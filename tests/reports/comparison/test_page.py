@@ -131,7 +131,7 @@ def test_a_trade_off_says_what_is_worse_and_whether_more_than_a_threshold_differ
     assert "c is worse in balanced accuracy." in text
     assert "a is better than b in balanced accuracy (+21.9 points" in text
     assert ", but it rejects more good parts (+9.0 points" in text
-    assert "More than a threshold differs: where both reject at most" in text
+    assert "More than a threshold seems to differ: where both reject at most" in text
     assert "Which error costs more is yours to decide." in text
     assert 'class="verdict caution"' in to_html(comparison, [], plots_note="")
 
@@ -150,8 +150,8 @@ def test_a_margin_that_is_not_excluded_is_not_called_worse() -> None:
         "it is not shown that it misses no more defects by more than the margin of 5 points "
         "(+2.0 points, 95% interval −3.0 to +8.0), and it rejects more good parts (+10.0 points, "
         "95% interval +4.0 to +20.0). A threshold may be all that differs: where both reject at "
-        "most 4% of the good parts, a misses 10% of the defects and b 12% (−2.0 points, 95% "
-        "interval −6.0 to +3.0, p = .500)."
+        "most 4% of the good parts, in each training by its own scores, a misses 10% of the "
+        "defects and b 12% (−2.0 points, 95% interval −6.0 to +3.0, p = .500)."
     )
     assert expected in details(comparison, pair)
     assert "not shown to be no worse in " in headline(comparison, pair)
