@@ -46,6 +46,22 @@ def test_each_image_left_out_in_turn_is_rejected_as_often_as_promised(count: int
         assert rejected == np.floor(rate * (count + 1) + 1e-9), rate
 
 
+def test_images_of_a_group_count_once_and_keep_the_promised_rate_of_parts() -> None:
+    score = np.arange(38.0)
+    found = conformal_threshold(score, 0.05, group=np.arange(38) // 2)
+    assert found == Threshold(37.0, "conformal", 19, 0, 0.05, enough=True, required_images=19)
+    assert conformal_threshold(score, 0.05, group=np.arange(38)) == conformal_threshold(score, 0.05)
+    generator, rejected, naive = np.random.default_rng(0), 0, 0
+    group = np.arange(80) // 4
+    for _ in range(400):
+        score = np.repeat(generator.normal(size=21), 4) + 0.1 * generator.normal(size=84)
+        threshold = conformal_threshold(score[:80], 0.1, group=group).value
+        rejected += bool(exceeds(score[80:], threshold).any())
+        naive += bool(exceeds(score[80:], conformal_threshold(score[:80], 0.1).value).any())
+    assert rejected < naive
+    assert rejected <= 55
+
+
 def test_sigma_is_the_mean_and_sample_deviations() -> None:
     assert sigma_threshold(np.array([1.0, 2.0, 3.0]), 3) == Threshold(5.0, "sigma", 3)
 

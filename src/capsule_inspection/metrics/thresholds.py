@@ -80,15 +80,23 @@ def exceeds(score: np.ndarray, threshold_value: float) -> np.ndarray:
     return np.asarray(score) > np.float64(threshold_value)
 
 
-def conformal_threshold(good_scores: np.ndarray, target_fpr: float) -> Threshold:
+def conformal_threshold(
+    good_scores: np.ndarray, target_fpr: float, *, group: np.ndarray | None = None
+) -> Threshold:
     """Threshold that a new good image exceeds with at most this probability, on average.
 
     The ceil((n + 1)(1 - rate))-th smallest of n scores of good images that were not trained on.
     Source: split conformal prediction (Vovk et al. 2005; Angelopoulos and Bates 2023, section 1).
     Where n is too small for the rate it is the largest score, exceeded with up to 1 / (n + 1), and
-    `enough` is false. Shapes: (n,). Raises ValueError where n is 0 or a score is not finite.
+    `enough` is false. Images of one group are no independent ones: the group counts once, with its
+    largest score, so the rate is that of new groups with any image above the threshold.
+    Shapes: (n,) both. Raises ValueError where n is 0 or a score is not finite.
     """
-    score = np.sort(finite_scores(good_scores, fewest=1))
+    scores = finite_scores(good_scores, fewest=1)
+    number = intervals.group_numbers(group, len(scores))
+    score = np.full(number.max() + 1, -np.inf)
+    np.maximum.at(score, number, scores)
+    score.sort()
     count = len(score)
     rank = _rank(count, target_fpr)
     return Threshold(

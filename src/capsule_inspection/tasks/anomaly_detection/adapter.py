@@ -236,7 +236,8 @@ def _fit_threshold(backend: Backend, data: InspectionDataModule, rule: DictConfi
         return thresholds.f1_threshold(is_defect, score)
     if rule.name == thresholds.SIGMA:
         return thresholds.sigma_threshold(score, rule.num_std)
-    threshold = thresholds.conformal_threshold(score, rule.target_fpr)
+    group = data.groups[outputs["index"]]
+    threshold = thresholds.conformal_threshold(score, rule.target_fpr, group=group)
     if not threshold.enough:
         log.warning(
             "threshold.target_fpr=%g is finer than %d good calibration images allow: it "
@@ -244,10 +245,10 @@ def _fit_threshold(backend: Backend, data: InspectionDataModule, rule: DictConfi
             "of good images to be rejected. Raise task.calibration_fraction, add good images, or "
             "set a rate of %.3g or more.",
             rule.target_fpr,
-            len(score),
+            threshold.good_images,
             threshold.required_images,
-            100 / (len(score) + 1),
-            1 / (len(score) + 1),
+            100 / (threshold.good_images + 1),
+            1 / (threshold.good_images + 1),
         )
     return threshold
 
