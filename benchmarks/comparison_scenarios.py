@@ -130,7 +130,14 @@ def _detectors() -> list[Scenario]:
     found.append(Scenario("eight detectors", two * 4, primary=AUROC))
     other = replace(DETECTOR, separation=DETECTOR.separation[::-1])
     even = Design((175, 17, 17, 17, 17, 17))
-    return [*found, Scenario("detectors, different classes strong", (DETECTOR, other), even, AUROC)]
+    return [
+        *found,
+        Scenario("detectors, different classes strong", (DETECTOR, other), even, AUROC),
+        *(
+            Scenario(f"detectors, 66 images, {folds} folds", two, Design(SMALL, folds=folds), AUROC)
+            for folds in (5, 10)
+        ),
+    ]
 
 
 def beyond_scenarios() -> list[Scenario]:

@@ -144,3 +144,36 @@ def test_the_required_images_shrink_with_the_margin() -> None:
 def test_two_defects_do_not_say_how_many_images_are_required() -> None:
     assert required_sample_size(auroc_difference([draw(0, defects=2)]), 0.05) is None
     assert required_sample_size(auroc_difference([draw(0, defects=3)]), 0.05) is not None
+
+
+@pytest.mark.parametrize("defects", [1, 2, 3])
+def test_folds_of_few_defects_do_not_distinguish_models_of_equal_skill(defects: int) -> None:
+    rejected, studies, label = 0, 300, np.arange(35 + defects) >= 35
+    for chance in range(studies):
+        random = np.random.default_rng(chance)
+        folds = []
+        for fold in range(5):
+            common = 0.7 * random.normal(size=len(label)) + 1.5 * label
+            scores = common + 0.7 * random.normal(size=(2, 1, len(label)))
+            image = 100 * fold + np.arange(len(label))
+            folds.append(PairedScores(*scores, label, image, image))
+        rejected += auroc_difference(folds).p_value < 0.05
+    assert rejected / studies < 0.08
+
+
+def test_a_single_defect_shows_no_difference() -> None:
+    is_defect = np.arange(61) == 60
+    perfect, wrong = is_defect[None].astype(float), -is_defect[None].astype(float)
+    found = auroc_difference([of_scores(perfect, wrong, is_defect)])
+    assert found.value == 1
+    assert found.p_value > 0.05
+    assert found.ci_low < 0
+
+
+def test_groups_whose_contributions_cancel_have_an_interval() -> None:
+    """A part with both good and defect images, in which one makes up for the other."""
+    is_defect = np.array([False, False, True, True])
+    first, second = np.array([[0.0, 2.0, 1.0, 3.0]]), np.array([[2.0, 0.0, 1.0, 3.0]])
+    found = auroc_difference([of_scores(first, second, is_defect, np.zeros(4))])
+    assert (found.value, found.p_value) == (0, 1)
+    assert found.ci_low < 0 < found.ci_high

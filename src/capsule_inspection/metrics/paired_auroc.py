@@ -6,8 +6,10 @@ folds. Source of the contribution of each image: DeLong et al. 1988; of groups: 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,29 +40,36 @@ def auroc_difference(folds: Sequence[PairedScores]) -> PairedDifference:
     """First minus second: in each fold the mean over seeds, then the mean over folds.
 
     An image that several folds test is one observation, as are the images of a group. The
-    difference's n is the number of distinct images. Where two models order all images alike, the
-    variance is that of half a differing image on each side.
+    difference's n is the number of distinct images. The variance of half a differing image is added
+    on each side where two models order all images alike, and for a group that is alone on its side
+    of a fold, since it cannot vary there.
     """
-    parts = [_centred_contributions(fold) for fold in folds]
-    value = float(np.mean([of_fold for of_fold, _, _ in parts]))
-    contribution = np.concatenate([of_fold for _, of_fold, _ in parts]) / len(folds)
-    weight = np.concatenate([of_fold for _, _, of_fold in parts]) / len(folds)
     is_defect = np.concatenate([fold.is_defect for fold in folds])
     groups, row = np.unique(np.concatenate([fold.group for fold in folds]), return_inverse=True)
+    fewest = min(len(np.unique(row[is_defect])), len(np.unique(row[~is_defect])))
+    parts = [_centred_contributions(fold, fewest=fewest) for fold in folds]
+    value = float(np.mean([part.value for part in parts]))
+    contribution = np.concatenate([part.contribution for part in parts]) / len(folds)
+    weight = np.concatenate([part.weight for part in parts]) / len(folds)
+    is_alone = np.concatenate([part.is_alone for part in parts])
     of_group = np.bincount(row, weights=contribution)
-    observations = min(len(np.unique(row[is_defect])), len(np.unique(row[~is_defect])))
-    squares = float((of_group**2).sum()) * observations / max(1, observations - 1)
+    squares = float((of_group**2).sum())
+    is_alike = bool(np.abs(of_group).max() < _ZERO)
     pseudo = 0.0
-    if np.abs(contribution).max() < _ZERO:
-        weights = [np.bincount(row[side], weights=weight[side]) for side in (is_defect, ~is_defect)]
-        pseudo = sum(float((side[side > 0] ** 2).mean()) for side in weights) / 2
+    for side in (is_defect, ~is_defect):
+        alone = side & is_alone
+        added = float((np.bincount(row[alone], weights=weight[alone]) ** 2).sum())
+        if is_alike:
+            each = np.bincount(row[side], weights=weight[side])
+            added = max(added, float((each[each > 0] ** 2).mean()))
+        pseudo += added / 2
     score = PairedScore(
         value=0.0 if abs(value) < _ZERO else value,
         squares=squares,
         products=0.0,
         weights=0.0,
         pseudo=pseudo,
-        variance_limits=_variance_limits(squares + pseudo, observations - 1),
+        variance_limits=_variance_limits(squares + pseudo, fewest - 1),
     )
     images = np.unique(np.concatenate([fold.image for fold in folds]))
     return with_score(score, n=len(images), n_groups=len(groups), test=_TEST)
@@ -76,18 +85,39 @@ def _variance_limits(variance: float, degrees: int) -> Limits | None:
     return float(low), float(high)
 
 
-def _centred_contributions(fold: PairedScores) -> tuple[float, np.ndarray, np.ndarray]:
-    """The difference of the areas, contribution and weight of each image, (N,) both.
+class _Part(NamedTuple):
+    """The difference of the areas in one fold, and what each image has to do with it, (N,) each.
 
-    The contributions of the defects sum to zero, and so do those of the good images.
+    `is_alone` is true where all images of a side are of one group.
+    """
+
+    value: float
+    contribution: np.ndarray
+    weight: np.ndarray
+    is_alone: np.ndarray
+
+
+def _centred_contributions(fold: PairedScores, *, fewest: int) -> _Part:
+    """The contributions of the defects sum to zero, and so do those of the good images.
+
+    Those of n groups show (n - 1) / n of their variance, a half in a fold of two defects. So they
+    are larger by the root of the inverse, or by that of the side with fewer groups in all folds.
     """
     good, defect = np.flatnonzero(~fold.is_defect), np.flatnonzero(fold.is_defect)
     wins = _wins(fold.first, good, defect) - _wins(fold.second, good, defect)
     value = float(wins.mean())
-    weight = np.where(fold.is_defect, 1 / len(defect), 1 / len(good))
-    contribution = np.empty(len(weight))
-    contribution[defect], contribution[good] = wins.mean(axis=1) - value, wins.mean(axis=0) - value
-    return value, contribution * weight, weight
+    weight, contribution = np.empty(len(fold.group)), np.empty(len(fold.group))
+    is_alone = np.zeros(len(fold.group), dtype=bool)
+    for side, axis in ((defect, 1), (good, 0)):
+        count = len(np.unique(fold.group[side]))
+        weight[side], is_alone[side] = 1 / len(side), count == 1
+        larger = max(_variance_factor(count), _variance_factor(fewest))
+        contribution[side] = math.sqrt(larger) * (wins.mean(axis=axis) - value) / len(side)
+    return _Part(value, contribution, weight, is_alone)
+
+
+def _variance_factor(count: int) -> float:
+    return count / max(1, count - 1)
 
 
 def _wins(scores: np.ndarray, good: np.ndarray, defect: np.ndarray) -> np.ndarray:

@@ -37,10 +37,10 @@ class Threshold:
 
     `value` is None where the most probable class decides (rule argmax). Of the conformal rule,
     `target_fpr` is the false positive rate that it is fitted for, `required_images` how many good
-    images that takes, and `enough` false where there were fewer. Of an operating point, `default`
-    is the threshold without validation images, `enough` false where it had to be used,
-    `criterion_value` that of `value` on these images, `best` the lowest of any threshold, and
-    `standard_error` that of the best.
+    images that takes, and `enough` false where there were fewer; a group counts as one image. Of an
+    operating point, `default` is the threshold without validation images, `enough` false where it
+    had to be used, `criterion_value` that of `value` on these images, `best` the lowest of any
+    threshold, and `standard_error` that of the best.
     """
 
     value: float | None

@@ -130,6 +130,20 @@ def test_images_of_one_group_are_one_observation(tmp_path) -> None:
         assert wide.ci_high - wide.ci_low > 1.3 * (narrow.ci_high - narrow.ci_low), metric
 
 
+def test_groups_that_only_another_run_knows_count_in_the_intervals_too(tmp_path) -> None:
+    wrong = (*range(4), *range(40, 44))
+    alone = read_run(write_classification_run(tmp_path / "a", model="a", wrong=wrong))
+    other = write_classification_run(tmp_path / "b", model="b", wrong=wrong)
+    grouped = with_groups(other, lambda index: f"part {index // 2}")
+    apart, joined = measure_runs([alone])[0], measure_runs([alone, grouped])[0]
+    for metric in ("accuracy", "auroc", "false_negative_rate"):
+        narrow, wide = apart.metrics[metric], joined.metrics[metric]
+        assert narrow == alone.metrics[f"test/{metric}"], metric
+        assert wide.value == pytest.approx(narrow.value), metric
+        assert 2 * wide.n == narrow.n, metric
+        assert wide.ci_high - wide.ci_low > 1.2 * (narrow.ci_high - narrow.ci_low), metric
+
+
 def test_expected_cost_weighs_the_errors_by_costs_and_fraction_of_defects(tmp_path) -> None:
     run = read_run(write_classification_run(tmp_path / "a", wrong=(0, 1, 50)))
     (model,) = read_models([run])

@@ -150,6 +150,12 @@ def test_classification_has_how_its_threshold_was_chosen(tmp_path, changed, expe
     all_in(render(write_classification_run(tmp_path / "run", record=record)), *expected)
 
 
+def test_a_threshold_chosen_on_the_measured_images_is_named_as_optimistic(tmp_path):
+    record = {"threshold": OPERATING_POINT, "optimistic": True}
+    text = render(write_classification_run(tmp_path / "run", record=record))
+    assert "epoch and post-processing were chosen on the very images" in text
+
+
 def test_operating_points_have_the_chosen_one_first_and_argmax_beside_it(tmp_path):
     run = read_run(write_classification_run(tmp_path / "run", wrong=[3, 50]))
     points = summarize(run, "test").operating_points
@@ -182,6 +188,16 @@ def test_images_of_one_part_count_as_one_observation(tmp_path):
 
     assert "Images of one part count as one observation: 60 images, 15 parts." in text
     assert "60 parts)" in text  # numbers of observations are those of the metrics
+
+
+def test_a_conformal_threshold_counts_parts_where_images_have_groups(tmp_path):
+    folder = write_anomaly_run(tmp_path / "run")
+    assert "set on 20 good images" in render(folder)
+    path = folder / "predictions.csv"
+    table = pd.read_csv(path, dtype=str)
+    table["group"] = [f"part {int(index) // 4}" for index in table["index"]]
+    table.to_csv(path, index=False)
+    assert "set on 20 good parts" in render(folder)
 
 
 def test_few_is_where_a_perfect_result_leaves_more_than_six_of_a_per_hundred():

@@ -86,13 +86,14 @@ class ModelMetrics:
 def measure(model: ModelRuns, costs: Costs | None = None) -> ModelMetrics:
     """The metrics of all test images of a model; of a single run those that it stored.
 
+    Not where another run of the comparison knows more groups: then they count in its intervals too.
     With costs also the expected cost of a part, for `costs.defect_rate` or else the fraction of
     defects among the images. Raises RunError where maps are damaged.
     """
     runs = model.runs
     metrics = names.metrics_of_stage(runs[0].metrics, model.stage) if len(runs) == 1 else {}
-    if not metrics:
-        metrics = _image_metrics(model) | _mask_metrics(model) | _map_metrics(model)
+    if not metrics or _has_joined_groups(model):
+        metrics |= _image_metrics(model) | _mask_metrics(model) | _map_metrics(model)
     missed, rejected = (metrics.get(name) for name in ERROR_RATES)
     if costs is not None and missed is not None and rejected is not None:
         rate = model.images["is_defect"].mean() if costs.defect_rate is None else costs.defect_rate
@@ -100,6 +101,12 @@ def measure(model: ModelRuns, costs: Costs | None = None) -> ModelMetrics:
             missed, rejected, costs=costs, defect_rate=float(rate)
         )
     return ModelMetrics(model, metrics)
+
+
+def _has_joined_groups(model: ModelRuns) -> bool:
+    """Whether groups of other runs join images that stood apart in its only run."""
+    own = model.runs[0].images_of(model.stage)["observation"].nunique()
+    return bool(model.images["group"].nunique() < own)
 
 
 def _image_metrics(model: ModelRuns) -> dict[str, Estimate]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Stored = TypeVar("Stored")
 
 TARGET_FPR = "threshold.target_fpr"
-"""Key of config.yaml; every threshold rule has it, since `tpr_at_fpr` is measured at it."""
+"""Key of config.yaml; rules of one-class models have it, since `tpr_at_fpr` is measured at it."""
 
 MASK_POSTPROCESSING = "mask_postprocessing"
 """Field of the record with the parameters that turn probability maps into masks."""
