@@ -20,7 +20,7 @@ RARE = (175, 40, 30, 10, 4, 3)
 TEN_TO_ONE = Costs(false_negative=10, false_positive=1)
 
 GOOD = Model.of(false_positive_rate=0.06, missed=0.12, naming=0.9)
-"""About what a small network reaches on photographs of capsules."""
+"""About what a small network reaches on images of real capsules."""
 DETECTOR = Model.of(false_positive_rate=0.1, missed=(0.05, 0.1, 0.2, 0.3, 0.4))
 """About an autoencoder: defects of different difficulty."""
 PERFECT = Model.of(false_positive_rate=1e-6, missed=1e-6)

@@ -118,7 +118,8 @@ def _image_metrics(model: ModelRuns) -> dict[str, Estimate]:
     if len(model.folds) > 1 and names.AUROC in metrics:
         metrics[names.AUROC_POOLED] = metrics.pop(names.AUROC)
         of_runs = _mean_over_runs(model)
-        metrics |= {name: of_runs[name] for name in (names.AUROC,) if name in of_runs}
+        if names.AUROC in of_runs:
+            metrics[names.AUROC] = of_runs[names.AUROC]
     return metrics
 
 
