@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from benchmarks.processes import status_bytes
 from capsule_inspection.data.dataset import DatasetConfig, load_dataset
-from capsule_inspection.data.layouts import find_mvtec_samples
+from capsule_inspection.data.layouts.previous import find_mvtec_samples
 from capsule_inspection.workflows.hardware import available_cores
 
 Result = TypeVar("Result")

@@ -7,7 +7,7 @@ from typing import Any
 
 from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.data.dataset import DatasetConfig, load_dataset
-from capsule_inspection.data.layouts import FoundSample, FoundSamples
+from capsule_inspection.data.layouts.samples import FoundSample, FoundSamples
 from capsule_inspection.types import DataIndex
 
 CLASSES = ("good", "crack")

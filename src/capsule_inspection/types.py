@@ -20,7 +20,9 @@ GOOD_LABEL = 0
 """Class index of good parts, in every task and data set."""
 
 DEFECT = "defect"
-"""Predicted label of an image with a defect, from a model without defect classes."""
+"""Label of an image with a defect where the data set or the model names no defect classes."""
+IGNORE_INDEX = 255
+"""Pixels of a mask that count neither in the loss nor in a metric."""
 
 TRAIN, VAL, TEST, CALIBRATION = "train", "val", "test", "calibration"
 SPLITS = (TRAIN, VAL, TEST, CALIBRATION)
@@ -108,6 +110,12 @@ class DataIndex:
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
     skipped: tuple[SkippedFile, ...] = field(default=())
+    layout: str = ""
+    """Name of the layout for people, as in "MVTec AD 2"."""
+    inventory: Mapping[str, object] = field(default_factory=dict)
+    """Files that were used and not used, as recorded in run.json."""
+    warnings: tuple[str, ...] = ()
+    """What is unusual about the data, one sentence each, with counts."""
 
     def __len__(self) -> int:
         return len(self.samples)

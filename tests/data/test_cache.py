@@ -19,7 +19,7 @@ from PIL import Image
 from capsule_inspection.data import sample_reader
 from capsule_inspection.data.cache import CacheWriter, ImageCache
 from capsule_inspection.data.crop import crop_classes, crop_mask, resize_crop
-from capsule_inspection.data.layouts import FoundSamples
+from capsule_inspection.data.layouts.samples import FoundSamples
 from capsule_inspection.data.roi import Box
 from capsule_inspection.types import ConfigurationError, DataError
 

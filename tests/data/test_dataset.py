@@ -18,7 +18,7 @@ import pytest
 from image_folders import load
 
 from capsule_inspection.data import sample_reader
-from capsule_inspection.data.layouts import find_mvtec_samples
+from capsule_inspection.data.layouts.previous import find_mvtec_samples
 from capsule_inspection.types import DataError
 
 WriteImage = Callable[..., Path]

@@ -16,7 +16,7 @@ from PIL import Image
 from capsule_inspection.data import duplicates, sample_reader
 from capsule_inspection.data.duplicates import Group, find_groups
 from capsule_inspection.data.image_io import read_image
-from capsule_inspection.data.layouts import FoundSamples
+from capsule_inspection.data.layouts.samples import FoundSamples
 from capsule_inspection.synthetic.scene import render_capsule
 from capsule_inspection.types import DataError
 

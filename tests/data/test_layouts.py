@@ -7,12 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from capsule_inspection.data.layouts import (
-    FoundSamples,
-    find_folder_samples,
-    find_mvtec_samples,
-    with_classes,
-)
+from capsule_inspection.data.layouts.previous import find_folder_samples, find_mvtec_samples
+from capsule_inspection.data.layouts.samples import FoundSamples, with_classes
 from capsule_inspection.types import DataError
 
 WriteImage = Callable[..., Path]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from capsule_inspection.data.layouts import FoundSample
+from capsule_inspection.data.layouts.samples import FoundSample
 from capsule_inspection.data.manifest import find_manifest_samples, read_split, write_split_csv
 from capsule_inspection.types import SPLIT_COLUMNS, DataError, DataIndex, Sample
 

@@ -15,7 +15,7 @@ from PIL import Image
 from capsule_inspection.data import dataset, sample_reader
 from capsule_inspection.data.dataset import DatasetConfig, load_dataset
 from capsule_inspection.data.image_io import read_image
-from capsule_inspection.data.layouts import FoundSamples
+from capsule_inspection.data.layouts.samples import FoundSamples
 from capsule_inspection.data.native_size import find_native_size
 from capsule_inspection.types import ConfigurationError
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from capsule_inspection.data import synthetic_dataset
-from capsule_inspection.data.layouts import find_mvtec_samples
+from capsule_inspection.data.layouts.previous import find_mvtec_samples
 from capsule_inspection.files import make_partial_dir
 from capsule_inspection.types import DataError
 

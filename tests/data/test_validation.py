@@ -16,12 +16,8 @@ from PIL import Image
 
 from capsule_inspection.data import file_facts, sample_reader
 from capsule_inspection.data.image_io import read_content
-from capsule_inspection.data.layouts import (
-    FoundSample,
-    FoundSamples,
-    find_mvtec_samples,
-    sort_samples,
-)
+from capsule_inspection.data.layouts.previous import find_mvtec_samples
+from capsule_inspection.data.layouts.samples import FoundSample, FoundSamples, sort_samples
 from capsule_inspection.data.validation import fingerprint, validate_samples
 from capsule_inspection.types import DataError, DataIndex
 

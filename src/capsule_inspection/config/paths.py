@@ -19,6 +19,7 @@ PATH_KEYS = (
     "data.root",
     "data.path",
     "data.masks",
+    "data.annotations",
     "data.cache_folder",
     "split.path",
     "model.weights",

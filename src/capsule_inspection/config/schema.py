@@ -62,6 +62,7 @@ class Train:
     """Configuration of `train.py`; the groups have schemas of their own."""
 
     seed: int = between(*_SEEDS)
+    inspect: bool = MISSING
     resume: str | None = None
     save_weights: bool = MISSING
     task: Any = MISSING
@@ -300,21 +301,59 @@ class Synthetic(Data):
 
 
 @dataclass
-class Mvtec(Data):
+class Files(Data):
+    """Settings of all data sets that are not rendered."""
+
+    exclude: list[str] = MISSING
+    good_class: str | None = None
+    class_map: dict[str, Any] = MISSING
+    mask_values: Any = MISSING  # auto, binary, or a class for each value or colour
+    mask_ignore: int | None = between(1, 65535, default=None)
+    mask_inverted: bool = MISSING
+    bit_depth: Any = one_of("auto", 8, 10, 12, 14, 16)  # noqa: RUF009 - returns a field
+    exif_orientation: bool = MISSING
+
+
+@dataclass
+class Layout(Files):
+    """A data set whose samples are found by the names of folders and files."""
+
     root: str = MISSING
 
 
 @dataclass
-class Folder(Data):
-    root: str = MISSING
-    good_class: str = MISSING
+class Visa(Layout):
+    category: str | None = None
+
+
+@dataclass
+class Folder(Layout):
     masks: str | None = None
+    mask_suffixes: list[str] = MISSING
 
 
 @dataclass
-class Manifest(Data):
+class Annotations(Layout):
+    """A data set whose labels are in annotation files."""
+
+    annotations: str | None = None
+    boxes_as_masks: bool = MISSING
+    unannotated: str = one_of("error", "good", "skip")
+
+
+@dataclass
+class Auto(Folder):
+    """A data set whose layout is found from its folders and files."""
+
+    category: str | None = None
+    annotations: str | None = None
+    boxes_as_masks: bool = MISSING
+    unannotated: str = one_of("auto", "error", "good", "skip")
+
+
+@dataclass
+class Manifest(Files):
     path: str = MISSING
-    good_class: str = MISSING
 
 
 @dataclass
@@ -550,8 +589,11 @@ GROUPS: dict[str, dict[str, type]] = {
     },
     "data": {
         "synthetic": Synthetic,
-        "mvtec": Mvtec,
+        "auto": Auto,
+        "layout": Layout,
+        "visa": Visa,
         "folder": Folder,
+        "annotations": Annotations,
         "manifest": Manifest,
         "from_run": FromRun,
     },

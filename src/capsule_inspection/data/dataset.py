@@ -26,7 +26,7 @@ from capsule_inspection.data.duplicates import (
 )
 from capsule_inspection.data.file_facts import FileFacts, facts_path, load_facts
 from capsule_inspection.data.image_io import MAX_PIXELS
-from capsule_inspection.data.layouts import FoundSamples
+from capsule_inspection.data.layouts.samples import FoundSamples
 from capsule_inspection.data.native_size import NativeSizeMeasure, find_native_size
 from capsule_inspection.data.parallel import keep_freed_memory
 from capsule_inspection.data.preprocessing import PreprocessConfig

@@ -20,7 +20,7 @@ from capsule_inspection.data.cache_folder import report_write_errors
 from capsule_inspection.files import atomic_write
 
 _log = logging.getLogger(__name__)
-_VERSION = 3
+_VERSION = 4
 
 
 class FileFacts(NamedTuple):
@@ -29,6 +29,11 @@ class FileFacts(NamedTuple):
     `is_empty` is true for masks without a defect, and None for images. `classes` are the class
     indices of a mask that has a class for each pixel. `num_classes` is the number of classes for
     which the facts hold, 0 where they hold for any.
+
+    Of images: `bit_depth` is that of the file (8 or 16), `max_value` the largest value in it,
+    `notes` are short codes of what was unusual in decoding (see image_io.NOTES). Of masks:
+    `values` are the values in the file above 0, of many the first ones; `area` and `border` are
+    the fractions of all pixels, and of those on the border, that the mask marks; `notes` as above.
     """
 
     size_bytes: int
@@ -39,6 +44,14 @@ class FileFacts(NamedTuple):
     is_empty: bool | None = None
     classes: tuple[int, ...] = ()
     num_classes: int = 0
+    changed_ns: int = 0
+    """Time of the last change of the inode (st_ctime), which copying cannot set back."""
+    bit_depth: int = 8
+    max_value: int = 255
+    notes: tuple[str, ...] = ()
+    values: tuple[int, ...] = ()
+    area: float = 0.0
+    border: float = 0.0
 
 
 def facts_path(folder: Path, root: Path) -> Path:
@@ -55,7 +68,14 @@ def load_facts(path: Path) -> dict[str, FileFacts]:
         if version != _VERSION:
             raise ValueError(f"version {version}")
         facts = {name: FileFacts(*known) for name, *known in rows}
-        return {name: known._replace(classes=tuple(known.classes)) for name, known in facts.items()}
+        return {
+            name: known._replace(
+                classes=tuple(known.classes),
+                notes=tuple(known.notes),
+                values=tuple(known.values),
+            )
+            for name, known in facts.items()
+        }
     except FileNotFoundError:
         return {}
     except (OSError, EOFError, zlib.error, ValueError, TypeError) as error:

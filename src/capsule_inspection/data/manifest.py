@@ -11,7 +11,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from capsule_inspection.data.layouts import FoundSample, FoundSamples, relative_posix, sort_samples
+from capsule_inspection.data.layouts.samples import (
+    FoundSample,
+    FoundSamples,
+    relative_posix,
+    sort_samples,
+)
 from capsule_inspection.data.long_lists import list_lines
 from capsule_inspection.data.tables import PARQUET_SUFFIXES, Row, read_table
 from capsule_inspection.files import atomic_write

@@ -18,7 +18,7 @@ import numpy as np
 from capsule_inspection.data.bad_file import BadFileError
 from capsule_inspection.data.file_facts import FileFacts
 from capsule_inspection.data.image_io import decode_image, decode_mask, read_content
-from capsule_inspection.data.layouts import FoundSample
+from capsule_inspection.data.layouts.samples import FoundSample
 from capsule_inspection.data.long_lists import list_first
 from capsule_inspection.data.mask_values import MaskValuesError
 from capsule_inspection.types import GOOD_LABEL, Sample, SkippedFile

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from capsule_inspection.data.layouts import relative_posix
+from capsule_inspection.data.layouts.samples import relative_posix
 from capsule_inspection.data.long_lists import list_lines
 from capsule_inspection.data.manifest import read_split
 from capsule_inspection.data.stratification import Group, divide, shuffle_groups, sort_key

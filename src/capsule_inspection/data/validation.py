@@ -14,7 +14,7 @@ from typing import Literal
 
 from capsule_inspection.data.file_facts import FileFacts, facts_path, load_facts, save_facts
 from capsule_inspection.data.image_io import MAX_PIXELS
-from capsule_inspection.data.layouts import FoundSamples
+from capsule_inspection.data.layouts.samples import FoundSamples
 from capsule_inspection.data.long_lists import list_lines
 from capsule_inspection.data.parallel import in_order
 from capsule_inspection.data.progress import Progress

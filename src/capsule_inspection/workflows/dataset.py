@@ -11,12 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from capsule_inspection.data import dataset
 from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.data.dataset import DatasetConfig
-from capsule_inspection.data.layouts import (
-    FoundSamples,
-    find_folder_samples,
-    find_mvtec_samples,
-    with_classes,
-)
+from capsule_inspection.data.layouts.previous import find_folder_samples, find_mvtec_samples
+from capsule_inspection.data.layouts.samples import FoundSamples, with_classes
 from capsule_inspection.data.manifest import find_manifest_samples
 from capsule_inspection.data.progress import progress_bar
 from capsule_inspection.data.synthetic_dataset import load_or_render_dataset
@@ -110,6 +106,8 @@ def _find_samples(data: DictConfig) -> FoundSamples:
         return find_mvtec_samples(Path(data.root))
     if data.name == "folder":
         masks = Path(data.masks) if data.masks else None
-        return find_folder_samples(Path(data.root), good_class=data.good_class, masks=masks)
+        return find_folder_samples(
+            Path(data.root), good_class=data.good_class or "good", masks=masks
+        )
     base = Path(data.root) if data.root else None
-    return find_manifest_samples(Path(data.path), root=base, good_class=data.good_class)
+    return find_manifest_samples(Path(data.path), root=base, good_class=data.good_class or "good")

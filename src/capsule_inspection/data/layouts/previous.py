@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from capsule_inspection.data.image_io import IMAGE_SUFFIXES
+from capsule_inspection.data.layouts.samples import (
+    FoundSample,
+    FoundSamples,
+    relative_posix,
+    sort_samples,
+)
 from capsule_inspection.data.long_lists import list_first
 from capsule_inspection.types import DataError
 
@@ -20,34 +25,6 @@ _MVTEC_SPLITS = ("train", "test")
 _NO_DATA_FOLDERS = frozenset({"__MACOSX", "__pycache__"})
 _SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db"})
 _SHOWN = 12
-
-
-@dataclass(frozen=True, slots=True)
-class FoundSample:
-    """One image file that has not been read yet.
-
-    `path` and `mask` are POSIX paths relative to the root, absolute where they lie elsewhere.
-    `mask` is where the mask is expected; None where the class has none. `split`, and `group`,
-    which joins images that belong together, are "" where they are not given.
-    """
-
-    path: str
-    class_name: str
-    mask: str | None = None
-    split: str = ""
-    group: str = ""
-
-
-@dataclass(frozen=True)
-class FoundSamples:
-    """All images of a data set, sorted by path; `classes[0]` is the good class.
-
-    `root` is absolute.
-    """
-
-    root: Path
-    classes: tuple[str, ...]
-    samples: tuple[FoundSample, ...]
 
 
 def find_mvtec_samples(root: Path) -> FoundSamples:
@@ -93,38 +70,6 @@ def find_folder_samples(root: Path, *, good_class: str, masks: Path | None = Non
         raise _not_this_layout(root, expected)
     _check_good_class(root, good_class, classes=[folder.name for folder in folders])
     return sort_samples(root, samples, good_class=good_class)
-
-
-def sort_samples(root: Path, samples: Iterable[FoundSample], *, good_class: str) -> FoundSamples:
-    """Sort the samples by path, and the classes by name after the good one."""
-    ordered = sorted(samples, key=lambda sample: sample.path)
-    others = {sample.class_name for sample in ordered} - {good_class}
-    return FoundSamples(root, (good_class, *sorted(others)), tuple(ordered))
-
-
-def with_classes(
-    found: FoundSamples, classes: Sequence[str], *, further: bool = False
-) -> FoundSamples:
-    """The same images with the classes, and their order, of a model.
-
-    With `further` other classes come after them: a one-class model accepts any. Raises DataError
-    where the images have a class that is not among them.
-    """
-    unknown = sorted({sample.class_name for sample in found.samples} - set(classes))
-    if further:
-        return FoundSamples(found.root, (*classes, *unknown), found.samples)
-    if unknown:
-        raise DataError(
-            f"{found.root}: the classes {_join_names(unknown)} are not among those of the model: "
-            f"{_join_names(classes)}. Rename or remove these folders or rows."
-        )
-    return FoundSamples(found.root, tuple(classes), found.samples)
-
-
-def relative_posix(path: Path, root: Path) -> str:
-    """POSIX path relative to `root`; the absolute path where it lies elsewhere."""
-    path = path.absolute()
-    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
 def _class_samples(root: Path, folder: Path, masks: Path | None) -> list[FoundSample]:

@@ -1,0 +1,107 @@
+"""Samples that were found by name and have not been read yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from capsule_inspection.data.long_lists import list_first
+from capsule_inspection.data.mask_rules import MaskRules
+from capsule_inspection.types import DataError
+
+MASK_SEPARATOR = "|"
+"""Separates the files of a mask that is stored in several."""
+DEFAULT_MASK_SUFFIXES = ("_mask", "_label", "_GT", "_gt", "_seg", "-mask", ".mask", "")
+"""What follows the stem of the image in the name of its mask, in the order of precedence."""
+_SHOWN = 12
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSample:
+    """One image file that has not been read yet.
+
+    `path` and `mask` are POSIX paths relative to the root, absolute where they lie elsewhere.
+    `class_name` is "" where the mask decides: without a defect in it the image is good, else its
+    class is `types.DEFECT`. `mask` is where the mask is expected: a file, several of them joined by
+    MASK_SEPARATOR, or a folder of them; None where the class has none. `split`, and `group`, which
+    joins images that belong together, are "" where they are not given.
+    """
+
+    path: str
+    class_name: str
+    mask: str | None = None
+    split: str = ""
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class FoundSamples:
+    """All images of a data set, sorted by path; `classes[0]` is the good class.
+
+    `root` is absolute. `layout` is its name for people, as in "MVTec AD 2". `other_files` are the
+    files below the root that were read besides images and masks, such as tables and annotations.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    samples: tuple[FoundSample, ...]
+    layout: str = ""
+    mask_rules: MaskRules = field(default_factory=MaskRules)
+    other_files: frozenset[str] = frozenset()
+    warnings: tuple[str, ...] = ()
+    inventory: Mapping[str, object] = field(default_factory=dict)
+    """What `inventory.take_inventory` found, as it is recorded in run.json."""
+
+
+@dataclass(frozen=True)
+class LayoutSettings:
+    """What the configuration says of a layout; see `conf/base/files.yaml`.
+
+    `good_class` None: the one class with a usual name for flawless parts. `masks` is a folder that
+    mirrors the class folders. `class_map` has the wanted name of a class, None to drop it.
+    """
+
+    good_class: str | None = None
+    masks: Path | None = None
+    mask_suffixes: Sequence[str] = DEFAULT_MASK_SUFFIXES
+    category: str | None = None
+    class_map: Mapping[str, str | None] = field(default_factory=dict)
+    mask_rules: MaskRules = field(default_factory=MaskRules)
+
+
+def sort_samples(root: Path, samples: Iterable[FoundSample], *, good_class: str) -> FoundSamples:
+    """Sort the samples by path, and the classes by name after the good one."""
+    ordered = sorted(samples, key=lambda sample: sample.path)
+    others = {sample.class_name for sample in ordered} - {good_class}
+    return FoundSamples(root, (good_class, *sorted(others)), tuple(ordered))
+
+
+def with_classes(
+    found: FoundSamples, classes: Sequence[str], *, further: bool = False
+) -> FoundSamples:
+    """The same images with the classes, and their order, of a model.
+
+    With `further` other classes come after them: a one-class model accepts any. Raises DataError
+    where the images have a class that is not among them.
+    """
+    unknown = sorted({sample.class_name for sample in found.samples} - set(classes))
+    if further:
+        return replace(found, classes=(*classes, *unknown))
+    if unknown:
+        raise DataError(
+            f"{found.root}: the classes {join_names(unknown)} are not among those of the model: "
+            f"{join_names(classes)}. Rename or remove these folders or rows."
+        )
+    return replace(found, classes=tuple(classes))
+
+
+def relative_posix(path: Path, root: Path) -> str:
+    """POSIX path relative to `root`; the absolute path where it lies elsewhere."""
+    path = path.absolute()
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
+def join_names(names: Iterable[str]) -> str:
+    """Names for a message, of many the first ones; "(none)" for none."""
+    return list_first(list(names), _SHOWN) or "(none)"
