@@ -13,7 +13,15 @@ if TYPE_CHECKING:
 
 
 def main(config: DictConfig) -> float | None:
-    """Train as configured; returns the best value of the monitored metric."""
+    """Train as configured; returns the best value of the monitored metric.
+
+    With `inspect=true` the data set is only read and described.
+    """
+    if config.inspect:
+        from capsule_inspection.workflows.inspect import inspect_dataset
+
+        inspect_dataset(config)
+        return None
     from capsule_inspection.workflows.train import train
 
     return train(config)

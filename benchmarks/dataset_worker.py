@@ -17,7 +17,9 @@ from typing import TypeVar
 
 from benchmarks.processes import status_bytes
 from capsule_inspection.data.dataset import DatasetConfig, load_dataset
-from capsule_inspection.data.layouts.previous import find_mvtec_samples
+from capsule_inspection.data.layouts.mvtec import find_mvtec_samples
+from capsule_inspection.data.layouts.samples import LayoutSettings
+from capsule_inspection.data.layouts.tree import scan_tree
 from capsule_inspection.workflows.hardware import available_cores
 
 Result = TypeVar("Result")
@@ -44,7 +46,7 @@ def main(root: Path, cache_folder: Path, size_px: int) -> dict[str, float]:
         workers=available_cores(),
     )
     with Peak() as peak:
-        found = timed("find", lambda: find_mvtec_samples(root))
+        found = timed("find", lambda: find_mvtec_samples(scan_tree(root), LayoutSettings()))
         index, _ = timed("load", lambda: load_dataset(found, config))
         after = status_bytes("RssAnon")
     return {

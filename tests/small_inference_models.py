@@ -90,6 +90,8 @@ def build_metadata(task: str) -> ModelMetadata:
         roi_margin=0.05,
         enlarge=True,
         max_pixels=10_000_000,
+        bit_depth=None,
+        exif_orientation=True,
         post_processing=POST_PROCESSING[task],
         run={"name": "膠囊 \"<&>'", "checkpoint_sha256": "0" * 64},
     )

@@ -22,6 +22,7 @@ from benchmarks.optimizer_steps import compute_loss
 from benchmarks.plain_loop import MEAN, STD, FolderImages, make_loader
 from benchmarks.run import SUBJECTS, parse
 from capsule_inspection.models.factory import build_custom_resnet
+from capsule_inspection.models.losses.segmentation import SegmentationLoss
 from capsule_inspection.tasks.classification.lightning_module import ClassificationModule, MaskLoss
 from capsule_inspection.types import Batch
 
@@ -120,14 +121,17 @@ def test_image_copies_differ_and_keep_their_masks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mask_weight", [0.0, 2.0])
 def test_optimizer_steps_minimise_the_loss_of_the_training_step(mask_weight: float) -> None:
-    size, criterion = (32, 48), torch.nn.CrossEntropyLoss()
+    size, mask_loss = (32, 48), None
+    if mask_weight:
+        criterion = SegmentationLoss({"cross_entropy": 1.0}, class_weights=torch.ones(3))
+        mask_loss = MaskLoss(criterion, weight=mask_weight)
     network = {"depths": [1, 1], "width": 8, "image_size": size, "mask_loss_weight": mask_weight}
     task = ClassificationModule(
         build_custom_resnet(num_classes=3, weights="none", **network).model,
-        loss=criterion,
+        loss=torch.nn.CrossEntropyLoss(),
         num_classes=3,
         optimization=optimization(),
-        mask_loss=MaskLoss(criterion, weight=mask_weight) if mask_weight else None,
+        mask_loss=mask_loss,
     )
     mask = torch.zeros(2, *size, dtype=torch.uint8)
     mask[1, 4:9, 4:9] = 2

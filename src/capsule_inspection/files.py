@@ -99,6 +99,15 @@ def is_disk_full(error: BaseException | None) -> bool:
     )
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, or torch on a processor or a GPU, could not allocate memory."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -116,9 +116,18 @@ class DataIndex:
     """Files that were used and not used, as recorded in run.json."""
     warnings: tuple[str, ...] = ()
     """What is unusual about the data, one sentence each, with counts."""
+    bit_depth: int | None = None
+    """Of the values in 16-bit files, by which they are scaled; None where there are none."""
+    exif_orientation: bool = True
+    """Whether images are turned as their EXIF data say."""
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    @property
+    def decoding(self) -> tuple[int | None, bool]:
+        """What decides the pixels of the files, for the names of what is made from them."""
+        return self.bit_depth, self.exif_orientation
 
     def path_of(self, relative: str) -> Path:
         """Absolute path of a sample's `path` or `mask`."""
@@ -130,8 +139,9 @@ class Batch(TypedDict):
 
     Shapes: image (N, 3, H, W) float, normalised; label (N,) int64; mask (N, H, W) uint8, 0 for
     background, else the class index; index (N,) int64 into the data index; target (N, 3, H, W),
-    the clean image; valid (N, H, W) bool, false on padding; label_weight (N, C) float, soft
-    labels of mixed images.
+    the clean image; valid (N, H, W) bool, false on padding and ignored pixels; label_weight (N, C)
+    float, soft labels of mixed images; ignored (N, H, W) bool, true on pixels that the masks
+    ignore, where the data set has any.
     """
 
     image: Tensor
@@ -141,6 +151,7 @@ class Batch(TypedDict):
     valid: Tensor
     target: NotRequired[Tensor]
     label_weight: NotRequired[Tensor]
+    ignored: NotRequired[Tensor]
 
 
 @dataclass(frozen=True)
@@ -246,8 +257,15 @@ class Predictions:
     explanations: Explanations | None = None
 
 
+ANNOTATION_FORMATS = ("coco", "yolo", "labelme", "voc", "cvat", "label_studio")
+"""Formats of annotation tools, by the names of their `data=`."""
+
 EXPORT_SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch_export": ".pt2"}
 """Formats of exported models, and the suffix of the model file."""
+
+
+PREDICTIONS_RECORD = "prediction.json"
+"""File that a folder of predictions has."""
 
 
 class RunFiles:
@@ -261,8 +279,8 @@ class RunFiles:
     PREDICTIONS = "predictions.csv"
     MAPS = "maps.npz"
     """Arrays of the T test images: index (T,) int64; anomaly_map (T, H, W) float16, high on
-    defects; masks and, for segmentation, predicted_mask (T, H, W) uint8, class indices; content_box
-    (T, 4) int32, x0, y0, x1, y1 of the area without padding."""
+    defects; masks and, for segmentation, predicted_mask (T, H, W) uint8, class indices, masks with
+    ignored pixels too; content_box (T, 4) int32, x0, y0, x1, y1 of the area without padding."""
     EXPLANATIONS = "explanations.npz"
     """As MAPS, without predicted_mask: class activation maps of test images with a defect mask."""
     IMAGES = "images"

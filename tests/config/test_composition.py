@@ -34,8 +34,13 @@ NUM_TARGETS = 17
 APART = ("autoencoder", "unet", "one_class", "anomaly_detection", "segmentation", "from_run")
 """Choices that do not fit a classifier."""
 NEEDED = {
-    "data=mvtec": ["data.root=/x"],
-    "data=folder": ["data.root=/x"],
+    **{
+        f"data={name}": ["data.root=/x"]
+        for name in (
+            *("auto", "folder", "mvtec", "visa"),
+            *("coco", "yolo", "labelme", "voc", "cvat", "label_studio"),
+        )
+    },
     "data=manifest": ["data.path=/x.csv"],
     "split=manifest": ["split.path=/x.csv"],
     "model=timm": ["model.name=resnet10t"],
@@ -70,8 +75,8 @@ COMPOSED = [
 
 
 def test_all_files_are_found() -> None:
-    assert len(CHOICES) == 63
-    assert len(FILES) == len(CHOICES) + 14
+    assert len(CHOICES) == 73
+    assert len(FILES) == len(CHOICES) + 16
     assert {choice for choices in COMPOSED for choice in choices} == set(CHOICES)
 
 

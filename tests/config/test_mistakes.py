@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from quick import check_error
 from small import REPOSITORY, Cli
 
-from capsule_inspection.config.checks import check, check_additions
+from capsule_inspection.config.checks import check, check_additions, check_single_process
 from capsule_inspection.config.messages import CONFIGURATION_EXCEPTIONS, explain
 from capsule_inspection.types import ConfigurationError
 
@@ -24,17 +25,39 @@ COMPOSED = {
     "model=resnt18": "Did you mean model=resnet18",
     "modl=resnet18": "Did you mean model",
     "optimizer.lrr=1": "Did you mean optimizer.lr",
-    "data.workers=abc": "data.workers: ",
-    "optimizer.lr=1e-3s": "optimizer.lr: ",
+    "data.workers=abc": "data.workers=abc: expected a whole number.",
+    "optimizer.lr=1e-3s": "optimizer.lr=1e-3s: expected a number.",
     "model.depth=50": "model.depths",
     "trainer.max_epoch=3": "trainer.max_epochs",
     "sed=1": "Did you mean seed",
     "experiment=quickstrat": "experiment=quickstart",
-    "callbacks.early_stopping.patience=soon": "callbacks.early_stopping.patience",
+    "callbacks.early_stopping.patience=soon": "patience=soon: expected a whole number.",
     "model=resnet18 model.width=8": "model.width: there is no such setting",
-    "compare.margin=null": "compare.margin=null: expected a value. Give one",
-    "compare.primary=[auroc]": "compare.primary: Cannot convert 'list' to string",
-    "cost.false_negative=[1]": "'[1]' of type 'list' could not be converted to Float",
+    "compare.margin=null": "compare.margin=null: expected a number.",
+    "compare.primary=[auroc]": "compare.primary=[auroc]: expected text.",
+    "cost.false_negative=[1]": "cost.false_negative=[1]: expected a number.",
+    "cost=5": "expected settings below it (false_negative, false_positive, defect_rate).",
+    "seed=null": "seed=null: expected a whole number.",
+    "task.batch_size=8.5": "task.batch_size=8.5: expected a whole number.",
+    "task.batch_size=nan": "task.batch_size=nan: expected a whole number.",
+    "task.batch_size=": "task.batch_size=: expected a whole number.",
+    "task.batch_size=true": "task.batch_size=true: expected a whole number.",
+    "task.sampling=null": "task.sampling=null: expected natural or balanced.",
+    "task.sampling={a:1}": "task.sampling={a:1}: expected natural or balanced.",
+    "optimizer.lr=[1]": "optimizer.lr=[1]: expected a number.",
+    "optimizer.betas=0.9": "optimizer.betas=0.9: expected a list, each a number.",
+    "save_weights=maybe": "save_weights=maybe: expected true or false.",
+    "data.root=null": "data.root=null: expected a path.",
+    "data.image_size=224": "data.image_size=224: expected [height,width].",
+    "data.image_size=[224.5,224]": "data.image_size=[224.5,224]: expected [height,width].",
+    "data.image_size={a:1}": "data.image_size={a:1}: expected [height,width].",
+    "data.tiling.size=5": "data.tiling.size=5: expected [height,width].",
+    "model.depths=[2,2.5]": "model.depths=[2,2.5]: expected a list, each a whole number.",
+    "model.name=null": "model.name=null: expected text.",
+    "data.counts={good:1.5}": "such as {a: 1}, each value a whole number.",
+    "data.counts.good=x": "data.counts.good=x: expected a whole number.",
+    "data.augmentation=5": "data.augmentation=5: expected settings below it (rotation_deg, shift,",
+    "trainer.overfit_batches=1": "trainer.overfit_batches: there is no such setting.",
     "optimizer=sgd optimizer.betas=[0.9,0.9]": "optimizer.betas: there is no such setting",
 }
 """Mistakes that Hydra finds during composition."""
@@ -48,6 +71,7 @@ CHECKED = {
     "trainer.precision=bf17-mixed": "Did you mean bf16-mixed",
     "trainer.precision=bf16-true": "trainer.precision=bf16-true: not a choice",
     "split.val=0.9": "leave no training images",
+    "split.fold=1": "for cross-validation set split=kfold too",
     "task.monitor=train/loss": "expected a validation metric",
     "data.root=???": "data.root is required",
     "model.name=resnet18": "model=custom_resnet has one network only",
@@ -61,11 +85,41 @@ CHECKED = {
     "data.defect_fraction=-1": "expected a value from 0 to 1",
     "model.mask_loss_weight=-0.5": "model.mask_loss_weight=-0.5: expected a value from 0",
     "seed=-1": "expected a value from 0",
-    "data.tiling.size=[8,8]": "each at least 32 pixels",
+    "data.tiling.size=[8,8]": "each from 32 to 65536 pixels",
     "data.tiling.size=[64,96]": "task=classification uses whole images",
     "task.name=anomaly_detection": "model=custom_resnet is for task=classification",
     "split.name=one_class": "a classifier needs defects",
+    "data.image_size=[[1],2]": "data.image_size=[[1], 2]: expected [height,width].",
+    "data.roi=[0,0,.inf,.nan]": "expected auto, none or [x0,y0,x1,y1]",
+    "data.counts={good:-1}": "expected values from 0 to 100000",
+    "model.depths=[1,0]": "model.depths=[1, 0]: expected values from 1 to 100.",
+    "model.decoder_channels=[8,0.5]": "expected auto, or the number of channels of each level",
+    "optimizer.betas=[0.9]": "expected two numbers, such as [0.9,0.999]",
+    "optimizer.betas=[0.9,1]": "expected values from 0 to 0.999999",
+    "optimizer.lr=nan": "optimizer.lr=nan: expected a value from 1e-12 to 1000.",
+    "trainer.accelerator=tpu": "trainer.accelerator=tpu: not a choice. Did you mean",
+    "trainer.channels_last=null": "trainer.channels_last=null: expected auto, true or false.",
+    "trainer.devices=0": "trainer.devices=0: expected a number of at least 1, -1 for all, a list",
+    "trainer.devices=[0,0]": "trainer.devices=[0, 0]: expected a number of at least 1",
+    "trainer.threads=0": "trainer.threads=0: expected a number from 1 to 1024, or auto.",
+    "trainer.limit_val_batches=0": "limit_val_batches=0: expected a number of batches of at least",
+    "trainer.limit_train_batches=1.5": "or a fraction of them above 0, at most 1.0",
+    "trainer.fast_dev_run=maybe": "expected true, false or a number of batches",
+    "trainer.max_steps=0": "trainer.max_steps=0: expected a number of at least 1, or -1",
+    "trainer.max_epochs=-2": "trainer.max_epochs=-2: expected a number of at least 1, or -1",
+    "trainer.max_epochs=-1": "the learning rate schedule needs the length of the training",
+    "trainer.min_epochs=100": "expected at most the 80 epochs of trainer.max_epochs",
+    "trainer.check_val_every_n_epoch=100": "expected at most the 80 epochs",
+    "trainer.max_time=12": "expected DD:HH:MM:SS",
+    "trainer.max_time=00:00:00:00": "expected DD:HH:MM:SS",
+    "trainer.num_nodes=2": "nothing starts the processes on the other nodes",
+    "trainer.strategy=ddp_spawn": "processes are started as commands. Use ddp.",
+    "trainer.accumulate_grad_batches=0": "expected a value from 1 to 1000000000",
+    "trainer.gradient_clip_val=-1": "expected a value from 0",
+    "trainer.gradient_clip_algorithm=foo": "Valid are: norm, value.",
+    "trainer.profiler=foo": "Valid are: advanced, pytorch, simple.",
     # Settings that contradict each other.
+    "task.mask_loss.cross_entropy=0 task.mask_loss.dice=0": "task.mask_loss: all weights are 0",
     "data.synthetic_defects=0.5 data.copy_paste=0.4": "leave no unchanged good images",
     "data.synthetic_defects=0.5 task.mixup=0.2": "cannot be combined with data.synthetic_defects",
     "model.mask_loss_weight=0.5 task.mixup=0.2": "not their masks",
@@ -93,9 +147,10 @@ CHECKED_OF_AUTOENCODERS = {
     "data.synthetic_defects=0.5": "see task.corruption_probability",
     "data.defect_fraction=0.5": "trains on good images only",
     "split.fold=5": "expected 0 to 4",
+    "split.test=0.2": "no such setting for task=anomaly_detection",
     "threshold.target_fpr=1": "expected a fraction of the good images between 0 and 1",
     "threshold.name=argmax": "has threshold=conformal, sigma or f1",
-    "task.crop_size=[8,8]": "each at least 16 pixels",
+    "task.crop_size=[8,8]": "each from 16 to 65536 pixels",
     "task.full_image_from=2": "task.full_image_from=2: expected a value from 0 to 1.",
     "model.corruption=noise task.loss_weights.l1=0 task.loss_weights.l2=0 task.loss_weights.ssim=0"
     " task.loss_weights.ms_ssim=0 task.loss_weights.gradient=0": "`corrupted` is always 0",
@@ -190,10 +245,39 @@ def test_thresholds_that_fit_the_run_pass(compose: Compose, tmp_path: Path) -> N
         check(compose("evaluate", f"run={tmp_path}", f"threshold.value={value}"))
 
 
+def test_an_evaluation_names_its_split(compose: Compose, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="split=auto: only for train.py. Use split=dataset"):
+        check(compose("evaluate", f"run={tmp_path}", "data=synthetic", "split=auto"))
+
+
+def test_nodes_wait_for_each_other_where_a_launcher_starts_them(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    check(compose("train", "trainer.num_nodes=2"))
+
+
+@pytest.mark.parametrize(
+    ("devices", "strategy", "is_refused"),
+    [
+        ("1", "ddp", False), ("auto", "auto", False), ("[0]", "auto", False),
+        ("2", "auto", True), ("2", "ddp", True), ("auto", "ddp", True), ("[0,1]", "auto", True),
+    ],
+)  # fmt: skip
+def test_a_sweep_has_one_process_a_job(
+    compose: Compose, devices: str, strategy: str, is_refused: bool
+) -> None:
+    config = compose("train", f"trainer.devices={devices}", f"trainer.strategy={strategy}")
+    with pytest.raises(ConfigurationError) if is_refused else nullcontext():
+        check_single_process(config)
+
+
 def test_settings_are_added_only_below_options() -> None:
     for setting in ("+model.foo=1", "+sed=2", "++model.foo=1"):
         with pytest.raises(ConfigurationError, match=r"settings are not added with '\+'"):
             check_additions(["seed=1", setting])
+    with pytest.raises(ConfigurationError, match=r"split.name=kfold: .*Write split=kfold\."):
+        check_additions(["seed=1", "split.name=kfold"])
     check_additions(["+model.options.x=1", "+experiment=quickstart", "+hydra.job.x=1"])
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from capsule_inspection.config.paths import (
+    expand_home,
+    expand_homes,
     name_given_threshold,
-    quote_path_arguments,
+    quote_arguments,
     split_paths,
 )
+from capsule_inspection.types import ConfigurationError
 
 KEYS = ("data.root", "resume", "run", "input", "output", "model.weights")
 PATHS = (
@@ -37,7 +42,7 @@ PATHS = (
 
 
 def parsed(argument: str) -> object:
-    (quoted,) = quote_path_arguments([argument])
+    (quoted,) = quote_arguments([argument])
     return OverridesParser.create().parse_override(quoted).value()
 
 
@@ -56,7 +61,7 @@ def test_a_given_threshold_is_no_choice_of_the_group() -> None:
 def test_other_settings_are_not_quoted() -> None:
     assert parsed("resume=null") is None
     others = ["seed=1,2", "-m", "data.roi=[1,2,3,4]"]
-    assert quote_path_arguments(others) == others
+    assert quote_arguments(others) == others
 
 
 def test_lists_of_paths_and_sweeps_over_weights_are_kept(tmp_path: Path) -> None:
@@ -65,5 +70,37 @@ def test_lists_of_paths_and_sweeps_over_weights_are_kept(tmp_path: Path) -> None
     second.mkdir()
     assert parsed(f"runs=[{first},{second}]") == [str(first), str(second)]
     assert split_paths(f"{first},{second}") == [str(first), str(second)]
-    _, quoted = quote_path_arguments(["-m", "model.weights=auto,none"])
+    _, quoted = quote_arguments(["-m", "model.weights=auto,none"])
     assert OverridesParser.create().parse_override(quoted).is_sweep_override()
+
+
+def test_a_path_that_is_not_utf8_is_refused_unless_it_is_not_stored() -> None:
+    name = os.fsdecode(b"/images/d\xe9")
+    for key in ("data.root", "hydra.run.dir", "run"):
+        with pytest.raises(ConfigurationError, match=r"'.*\\udce9': this path is not UTF-8"):
+            quote_arguments([f"{key}={name}"])
+    assert parsed(f"input={name}") == name
+
+
+def test_the_home_folder_is_expanded_where_a_path_begins_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for key in (*KEYS, "hydra.run.dir"):
+        assert parsed(f"{key}=~/a b") == f"{tmp_path}/a b", key
+    assert parsed("runs=[~/a,~/b]") == [f"{tmp_path}/a", f"{tmp_path}/b"]
+    assert parsed("input='~/a'") == f"{tmp_path}/a"
+    assert [expand_home(path) for path in ("a/~", "~no one/a")] == ["a/~", "~no one/a"]
+    (tmp_path / "~").touch()
+    assert expand_home("~") == "~"
+
+
+def test_the_home_folder_is_expanded_in_files_of_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = OmegaConf.create({"data": {"root": "~/a", "path": None}, "runs": ["~/b", "c"]})
+    expand_homes(config)
+    assert config.data == {"root": f"{tmp_path}/a", "path": None}
+    assert config.runs == [f"{tmp_path}/b", "c"]

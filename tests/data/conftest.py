@@ -1,13 +1,19 @@
-"""Small image files for the tests of this room."""
+"""Small image files, and a count of what is read, for the tests of this folder."""
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from capsule_inspection.data import sample_reader
 
 WriteImage = Callable[..., Path]
 
@@ -37,6 +43,31 @@ def write_mask() -> WriteImage:
         return path
 
     return write
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often files are read, hashed and decoded from now on."""
+    counts: Counter[str] = Counter()
+
+    def count(module: Any, name: str) -> None:
+        function = getattr(module, name)
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            counts[name] += 1
+            return function(*arguments, **options)
+
+        monkeypatch.setattr(module, name, counted)
+
+    for name in ("read_content", "decode_image", "decode_mask"):
+        count(sample_reader, name)
+
+    def sha256(content: bytes) -> Any:
+        counts["sha256"] += 1
+        return hashlib.sha256(content)
+
+    monkeypatch.setattr(sample_reader, "hashlib", SimpleNamespace(sha256=sha256))
+    return counts
 
 
 @pytest.fixture

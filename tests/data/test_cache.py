@@ -18,10 +18,9 @@ from PIL import Image
 
 from capsule_inspection.data import sample_reader
 from capsule_inspection.data.cache import CacheWriter, ImageCache
-from capsule_inspection.data.crop import crop_classes, crop_mask, resize_crop
 from capsule_inspection.data.layouts.samples import FoundSamples
-from capsule_inspection.data.roi import Box
-from capsule_inspection.types import ConfigurationError, DataError
+from capsule_inspection.data.mask_rules import MaskRules
+from capsule_inspection.types import IGNORE_INDEX, ConfigurationError, DataError
 
 
 def part(number: int) -> np.ndarray:
@@ -110,7 +109,8 @@ def test_a_crop_is_valid_throughout_and_shows_its_own_defects(
     assert cache.valid([0, 1, 2, 3]).all()
     assert cache.boxes[0].tolist() == [20, 20, 100, 60]
     assert cache.masks.any()
-    assert not build(found, tmp_path / "cache", [0, 0, 60, 30]).masks.any()
+    with pytest.raises(DataError, match=r"all that the masks mark in 2 of 2 images of crack"):
+        build(found, tmp_path / "cache", [0, 0, 60, 30])
 
 
 def test_number_of_workers_does_not_change_a_byte(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_rows_of_bad_files_are_left_out(found: FoundSamples, tmp_path: Path) -> 
 
 def test_all_that_decides_its_bytes_makes_another_file(found: FoundSamples, tmp_path: Path) -> None:
     folder = tmp_path / "cache"
-    settings = ({}, {"roi": "none"}, {"roi": [0, 0, 80, 40]}, {"margin": 0.3}, {"enlarge": False})
+    settings = ({}, {"roi": "none"}, {"roi": [0, 0, 160, 80]}, {"margin": 0.3}, {"enlarge": False})
     paths = [build(found, folder, **setting).path for setting in settings]  # type: ignore[arg-type]
     paths.append(build(found, folder, image_size=(24, 40)).path)
     paths.append(build(replace(found, classes=("good", "crack", "poke")), folder).path)
@@ -178,17 +178,48 @@ def test_damaged_cache_is_built_again_with_a_warning(
         assert "built again" in caplog.text
 
 
-def test_images_without_a_part_are_counted_and_used_whole(
-    found: FoundSamples, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_images_without_a_part_are_used_whole(found: FoundSamples, tmp_path: Path) -> None:
     texture = np.random.default_rng(0).integers(0, 256, (100, 160, 3)).astype(np.uint8)
     Image.fromarray(texture).save(found.root / "002.png")
-    with caplog.at_level(logging.WARNING):
-        cache = build(found, tmp_path / "cache", image_size=(20, 32))
+    cache = build(found, tmp_path / "cache", image_size=(20, 32))
     assert cache.roi_found.tolist() == [True, True, False, True]
     assert cache.boxes[2].tolist() == [0, 0, 160, 100]
-    assert "1 of 4 images" in caplog.text
-    assert "002.png" in caplog.text
+
+
+def test_what_the_crop_does_to_defects_is_kept_with_their_image(
+    found: FoundSamples, tmp_path: Path
+) -> None:
+    cache = build(found, tmp_path / "cache", "none", image_size=(50, 80))
+    assert cache.defect_inside.tolist() == pytest.approx([np.nan, 1, np.nan, 1], nan_ok=True)
+    assert cache.defect_on_part.tolist() == pytest.approx([np.nan, 1, np.nan, 1], nan_ok=True)
+    # 10 pixels high, at half of its size.
+    assert cache.defect_thickness[[1, 3]].tolist() == pytest.approx([5, 5], abs=0.25)
+    assert not cache.ignored_fraction.any()
+    half = build(found, tmp_path / "cache", [0, 0, 80, 100], image_size=(50, 40))
+    assert half.defect_inside[1] == pytest.approx(0.5)
+
+
+def test_a_rim_that_the_mask_ignores_stays_around_its_defect(
+    found: FoundSamples, tmp_path: Path
+) -> None:
+    """As in Pascal VOC: 1 the class, 255 its rim, in a coloured palette."""
+    mask = np.zeros((100, 160), np.uint8)
+    mask[42:58, 67:93] = IGNORE_INDEX
+    mask[45:55, 70:90] = 1
+    plain = build(found, tmp_path / "cache", "none", image_size=(50, 80))
+    voc = Image.fromarray(mask)
+    voc.putpalette([0, 0, 0, 128, 0, 0, *[0] * 759, 224, 224, 192])
+    for number in (1, 3):
+        voc.save(found.root / f"{number:03d}_mask.png")
+    found = replace(found, mask_rules=MaskRules(ignore=255))
+    cache = build(found, tmp_path / "cache", "none", image_size=(50, 80))
+    np.testing.assert_array_equal(cache.masks[1] == 1, plain.masks[1] == 1)
+    ignored = cache.masks[1] == IGNORE_INDEX
+    assert ignored.any(axis=1).nonzero()[0].tolist() == list(range(21, 29))
+    assert ignored.any(axis=0).nonzero()[0].tolist() == list(range(33, 47))
+    assert ignored.mean() == pytest.approx(cache.ignored_fraction[1])
+    assert not cache.ignored_fraction[[0, 2]].any()
+    np.testing.assert_array_equal(cache.valid([1]), plain.valid([1]))  # padding alone
 
 
 def leftovers(folder: Path) -> list[Path]:
@@ -220,53 +251,3 @@ def test_no_room_for_the_cache_is_a_data_error_and_leaves_nothing(
     monkeypatch.setattr(sample_reader, "decode_image", None)
     with pytest.raises(DataError, match="are free"):  # noticed before anything is decoded
         build(found, tmp_path / "cache", on_bad_file="skip")
-
-
-def test_images_shrink_by_area_and_their_border_is_repeated() -> None:
-    image = np.zeros((40, 40, 3), np.uint8)
-    image[::4] = 200
-    small, content_box = resize_crop(image, box=Box(0, 0, 40, 40), image_size=(10, 10))
-    assert (small == 50).all()
-    assert content_box == (0, 0, 10, 10)
-    image = np.repeat(np.arange(0, 40, dtype=np.uint8)[None, :, None], 3, axis=2).repeat(20, axis=0)
-    padded, content_box = resize_crop(image, box=Box(-10, 0, 50, 20), image_size=(20, 60))
-    assert content_box == (10, 0, 50, 20)
-    assert padded[0, :, 0].tolist() == [0] * 10 + list(range(40)) + [39] * 10
-
-
-WHOLE = {"box": Box(0, 0, 40, 40), "image_size": (10, 10)}
-CORNER = {"box": Box(20, 20, 40, 40), "image_size": (10, 10)}
-
-
-def test_mask_pixel_is_set_from_a_quarter_of_its_area_or_where_it_is_the_strongest() -> None:
-    mask = np.zeros((40, 40), np.uint8)
-    mask[0:2, 0:2] = 1  # 4 of 16
-    mask[0:1, 4:7] = 1  # 3 of 16
-    mask[12:16, 12:16] = 1  # all
-    small = crop_mask(mask, **WHOLE)
-    assert np.argwhere(small).tolist() == [[0, 0], [3, 3]]
-    assert not crop_mask(mask, **CORNER).any()
-    one = np.zeros((400, 400), np.uint8)
-    one[201, 77] = 1
-    small = crop_mask(one, box=Box(0, 0, 400, 400), image_size=(10, 10))
-    assert np.argwhere(small).tolist() == [[5, 1]]
-
-
-def test_each_class_is_cut_by_itself() -> None:
-    mask = np.zeros((40, 40), np.uint8)
-    mask[0:8, 0:8], mask[20:30, 4:30] = 3, 1
-    small = crop_classes(mask, **WHOLE)
-    assert small.dtype == np.uint8
-    for number in (1, 3):
-        cut = crop_mask((mask == number).astype(np.uint8), **WHOLE)
-        np.testing.assert_array_equal(small == number, cut)
-    assert set(np.unique(crop_classes(mask, **CORNER))) == {0, 1}
-
-
-def test_of_two_classes_that_claim_a_pixel_the_rarer_wins_or_of_equal_ones_the_later() -> None:
-    mask = np.zeros((40, 40), np.uint8)
-    mask[0:2, 0:4], mask[2:4, 0:2], mask[20:40] = 2, 1, 2
-    assert crop_classes(mask, **WHOLE)[0, 0] == 1
-    equal = np.zeros((40, 40), np.uint8)
-    equal[0:4, 0:2], equal[0:4, 2:4] = 2, 1
-    assert crop_classes(equal, **WHOLE)[0, 0] == 2

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from capsule_inspection.data.copy_paste import CopyPasteSource, extract_sources, paste_defect
+from capsule_inspection.types import IGNORE_INDEX
 
 SIZE = (120, 200)
 REACH_PX = 3 * 2
@@ -51,6 +52,29 @@ def pasted(
     image = image.reshape(*foreground.shape, 3)
     paste_defect(sources, image, mask, foreground, np.random.default_rng(seed))
     return image, mask
+
+
+def test_ignored_pixels_are_pasted_as_ignored_and_no_source_is_of_them_alone() -> None:
+    mask = np.where(INSIDE > 0, INSIDE, 0)
+    mask[38:52, 58:82][INSIDE[38:52, 58:82] == 0] = IGNORE_INDEX  # a rim of 2 pixels
+    mask[90:, 150:] = IGNORE_INDEX  # far from the defect
+    only_ignored = np.full(SIZE, IGNORE_INDEX, np.uint8)
+    (source,) = sources = sources_of(mask, only_ignored)
+    assert source.mask.shape < (40, 60)
+    _, found = pasted(sources)
+    x, y, width, height = box_of(found == 3)
+    assert (width, height) == (20, 10)
+    assert (found == 3).sum() == 200
+    assert box_of(found == IGNORE_INDEX) == (x - 2, y - 2, 24, 14)
+    _, expected = pasted(sources_of(INSIDE))
+    np.testing.assert_array_equal(found == 3, expected == 3)
+
+
+def test_ignored_pixels_of_the_image_stay_so_where_no_defect_is_pasted() -> None:
+    image, mask = noise(0), np.full(SIZE, IGNORE_INDEX, np.uint8)
+    paste_defect(sources_of(INSIDE), image, mask, PART, np.random.default_rng(0))
+    assert (mask == 3).sum() == 200
+    assert set(np.unique(mask)) == {3, IGNORE_INDEX}
 
 
 def box_of(mask: np.ndarray) -> tuple[int, int, int, int]:

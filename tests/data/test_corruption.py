@@ -8,6 +8,7 @@ import torch
 
 from capsule_inspection.data.corruption import Corruption, add_noise, cut_holes
 from capsule_inspection.data.training_crops import FULL_IMAGES, CropSchedule
+from capsule_inspection.types import IGNORE_INDEX
 
 
 def raw(count: int = 6, *, repeat: int = 0) -> dict[str, torch.Tensor]:
@@ -57,6 +58,16 @@ def test_with_probability_0_nothing_is_corrupted_and_the_data_sets_own_masks_are
     found = corrupt(method, probability=0.0)
     assert torch.equal(found["image"], found["target"])
     assert not found["mask"].any()
+
+
+def test_ignored_pixels_stay_so_unless_they_are_corrupted() -> None:
+    batch = raw()
+    batch["mask"][:, :12] = IGNORE_INDEX
+    found, plain = corrupt(batch=batch), corrupt()
+    assert torch.equal(found["mask"] == 1, plain["mask"] == 1)
+    rest = torch.zeros_like(batch["mask"])
+    rest[:, :12] = IGNORE_INDEX
+    assert torch.equal(found["mask"], torch.where(plain["mask"] == 1, 1, rest))
 
 
 def test_numbers_belong_to_seed_epoch_image_and_repeat() -> None:

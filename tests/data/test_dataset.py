@@ -10,44 +10,18 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from image_folders import load
+from image_folders import find_mvtec_samples, load
 
 from capsule_inspection.data import sample_reader
-from capsule_inspection.data.layouts.previous import find_mvtec_samples
 from capsule_inspection.types import DataError
 
 WriteImage = Callable[..., Path]
+CLASSES = ("good", "crack")
 ALL: dict[str, Any] = {"near_duplicates": "report", "workers": 2}
-
-
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often files are read, hashed and decoded from now on."""
-    counts: Counter[str] = Counter()
-
-    def count(module: Any, name: str) -> None:
-        function = getattr(module, name)
-
-        def counted(*arguments: Any, **options: Any) -> Any:
-            counts[name] += 1
-            return function(*arguments, **options)
-
-        monkeypatch.setattr(module, name, counted)
-
-    for name in ("read_content", "decode_image", "decode_mask"):
-        count(sample_reader, name)
-
-    def sha256(content: bytes) -> Any:
-        counts["sha256"] += 1
-        return hashlib.sha256(content)
-
-    monkeypatch.setattr(sample_reader, "hashlib", SimpleNamespace(sha256=sha256))
-    return counts
 
 
 def test_a_cold_start_reads_each_file_once_and_a_warm_one_none(
@@ -98,6 +72,34 @@ def test_a_changed_file_is_noticed_and_all_products_follow(
     assert [index.samples[row].path for row in np.flatnonzero(different)] == changed
 
 
+def test_a_file_of_equal_size_and_time_is_noticed(mvtec: Path, tmp_path: Path) -> None:
+    paths = [mvtec / "train/good/000.png", mvtec / "train/good/001.png"]
+    before, _ = load(find_mvtec_samples(mvtec), tmp_path, **ALL)
+    size, moment = max(path.stat().st_size for path in paths), paths[0].stat().st_mtime_ns
+    for round_ in range(2):  # all of one size and time, as unpacked from an archive
+        for path, content in zip(paths, [path.read_bytes() for path in paths][::-1], strict=True):
+            path.write_bytes(content.ljust(size, b"\0"))
+            os.utime(path, ns=(moment, moment))
+        index, _ = load(find_mvtec_samples(mvtec), tmp_path, **ALL)
+        for sample in index.samples:
+            found = hashlib.sha256((mvtec / sample.path).read_bytes()).hexdigest()
+            assert sample.sha256 == found, f"{sample.path} in round {round_}"
+    assert len(before) == len(index)
+
+
+def test_a_file_whose_inode_alone_changed_is_hashed_and_not_decoded(
+    mvtec: Path, tmp_path: Path, calls: Counter[str]
+) -> None:
+    load(find_mvtec_samples(mvtec), tmp_path, **ALL)
+    (mvtec / "train/good/000.png").chmod(0o600)
+    calls.clear()
+    load(find_mvtec_samples(mvtec), tmp_path, **ALL)
+    assert calls == {"read_content": 1, "sha256": 1}
+    calls.clear()
+    load(find_mvtec_samples(mvtec), tmp_path, **ALL)
+    assert not calls
+
+
 def test_bad_files_are_named_at_once_also_when_they_are_damaged_after_validation(
     mvtec: Path, tmp_path: Path
 ) -> None:
@@ -118,7 +120,7 @@ def _load_and_wait(root: Path, folder: Path, started: Any) -> None:
         started.set()
         time.sleep(600)
 
-    sample_reader._sample = wait  # type: ignore[assignment]
+    sample_reader.SampleReader._sample = wait  # type: ignore[assignment]
     load(find_mvtec_samples(root), folder, **ALL)
 
 

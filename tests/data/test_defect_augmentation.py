@@ -17,6 +17,7 @@ from capsule_inspection.data.defect_augmentation import DefectAugmentation, domi
 from capsule_inspection.data.defect_bank import SyntheticDefectBank
 from capsule_inspection.data.samplers import COPY_PASTE, NO_DEFECT, SYNTHETIC, MixtureWeights
 from capsule_inspection.data.training_crops import CropSchedule
+from capsule_inspection.types import IGNORE_INDEX
 
 COUNT, SIZE = 8, (48, 80)
 LABELS = {"crack": 2, "poke": 5}
@@ -131,6 +132,16 @@ def test_masks_get_the_class_of_the_added_defect_where_the_image_is_changed() ->
             seen |= classes
         assert torch.equal(found["mask"][6:], before["mask"][6:])
     assert seen == {2, 5, PASTED, REAL}
+
+
+def test_added_defects_take_the_place_of_ignored_pixels_which_have_no_class() -> None:
+    batch = raw(BOTH)
+    batch["mask"][batch["mask"] == 0] = IGNORE_INDEX
+    plain, found = add(raw(BOTH)), add(batch)
+    assert_equal({**found, "mask": found["mask"] % IGNORE_INDEX}, plain)
+    assert torch.equal(found["mask"] == IGNORE_INDEX, plain["mask"] == 0)
+    assert dominant_class(np.array([[IGNORE_INDEX, IGNORE_INDEX, 2]])) == 2
+    assert dominant_class(np.array([[IGNORE_INDEX]])) == 0
 
 
 def test_without_a_bank_defects_are_pasted_and_without_any_images_stay_clean() -> None:

@@ -208,7 +208,7 @@ def test_blocks_and_projections_lose_no_near_pair(monkeypatch: pytest.MonkeyPatc
 def test_real_images_have_no_near_duplicates_and_their_copies_are_found(
     search: Search, real_capsules: Path
 ) -> None:
-    images = [read_image(path) for path in sorted(real_capsules.glob("t*/*/*.jpg"))]
+    images = [read_image(path).pixels for path in sorted(real_capsules.glob("t*/*/*.jpg"))]
     makers = list(COPIES.values())
     sources = range(0, len(images), 11)
     copies = [makers[i % len(makers)](images[source]) for i, source in enumerate(sources)]

@@ -4,10 +4,11 @@ import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from capsule_inspection.data.layouts.samples import FoundSample
+from capsule_inspection.data.layouts.samples import FoundSample, FoundSamples, LayoutSettings
 from capsule_inspection.data.manifest import find_manifest_samples, read_split, write_split_csv
 from capsule_inspection.types import SPLIT_COLUMNS, DataError, DataIndex, Sample
 
@@ -16,6 +17,10 @@ ROWS = [
     {"path": "b/1.png", "label": "crack", "mask": "m/1.png", "split": "train", "group": "p7"},
     {"path": "a/1.png", "label": "good", "mask": "", "split": "test", "group": ""},
 ]
+
+
+def find_in(path: Path, *, root: Path | None = None, **settings: Any) -> FoundSamples:
+    return find_manifest_samples(path, LayoutSettings(**settings), root=root)
 
 
 @pytest.fixture
@@ -43,7 +48,7 @@ def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
 
 @pytest.mark.parametrize("name", ["parts.csv", "parts.parquet"])
 def test_a_table_is_listed_with_all_the_columns_it_has(images: Path, name: str) -> None:
-    found = find_manifest_samples(write_table(images / name, ROWS), good_class="good")
+    found = find_in(write_table(images / name, ROWS))
     assert found.root == images
     assert found.classes == ("good", "crack")
     assert found.samples == (
@@ -54,7 +59,7 @@ def test_a_table_is_listed_with_all_the_columns_it_has(images: Path, name: str) 
         {"camera": 3, "path": "a/1.png", "label": "good", "class": "A"},
         {"camera": None, "path": "b/1.png", "label": "crack", "class": "B"},
     ]
-    found = find_manifest_samples(write_table(images / name, others), good_class="good")
+    found = find_in(write_table(images / name, others))
     assert found.samples == (FoundSample("a/1.png", "good"), FoundSample("b/1.png", "crack"))
 
 
@@ -65,12 +70,12 @@ def test_all_faults_are_named_at_once_with_their_lines(images: Path) -> None:
         "\n"
         "a/9.png,good,,\n"
         "a/2.png,,,\n"
-        "b/1.png,crack,m/9.png,tests\n"
+        "b/1.png,crack,m/9.png,third\n"
         ",good,,\n"
         "a/1.png,crack,,\n"
     )
     with pytest.raises(DataError) as caught:
-        find_manifest_samples(images / "a.csv", good_class="good")
+        find_in(images / "a.csv")
     message = str(caught.value)
     assert "6 faults" in message
     for fault in (
@@ -87,7 +92,7 @@ def test_all_faults_are_named_at_once_with_their_lines(images: Path) -> None:
 def test_many_faults_are_counted_and_twenty_shown(images: Path) -> None:
     rows = [{"path": f"x/{i}.png", "label": "good"} for i in range(30)]
     with pytest.raises(DataError, match="30 faults") as caught:
-        find_manifest_samples(write_table(images / "a.csv", rows), good_class="good")
+        find_in(write_table(images / "a.csv", rows))
     assert "x/19.png" in str(caught.value)
     assert "x/20.png" not in str(caught.value)
     assert "and 10 more" in str(caught.value)
@@ -97,15 +102,13 @@ def test_paths_are_relative_to_the_root_that_is_given(images: Path, tmp_path: Pa
     for name in ("tables", "elsewhere"):
         (tmp_path / name).mkdir()
     table = write_table(tmp_path / "tables/a.csv", ROWS)
-    assert find_manifest_samples(table, root=images, good_class="good").root == images
+    assert find_in(table, root=images).root == images
     with pytest.raises(DataError, match=r"relative to .*tables \(data\.root\)"):
-        find_manifest_samples(table, good_class="good")
+        find_in(table)
     absolute = (images / "a/1.png").as_posix()
     table = write_table(images / "t.csv", [{"path": absolute, "label": "good"}])
     for root, expected in ((tmp_path / "elsewhere", absolute), (images, "a/1.png")):
-        assert (
-            find_manifest_samples(table, root=root, good_class="good").samples[0].path == expected
-        )
+        assert find_in(table, root=root).samples[0].path == expected
 
 
 def test_byte_order_marks_blanks_commas_and_other_scripts_work(
@@ -114,24 +117,23 @@ def test_byte_order_marks_blanks_commas_and_other_scripts_work(
     (images / "a.csv").write_bytes(
         b"\xef\xbb\xbfpath, label\r\na/1.png, good\r\nb/1.png,crack \r\n"
     )
-    assert find_manifest_samples(images / "a.csv", good_class="good").classes == ("good", "crack")
+    assert find_in(images / "a.csv").classes == ("good", "crack")
     path = "膠囊 好, 1/ж ñ.png"
     write_image(images / path)
     table = write_table(images / "表.csv", [{"path": path, "label": "好"}])
-    assert find_manifest_samples(table, good_class="好").samples == (FoundSample(path, "好"),)
+    assert find_in(table, good_class="好").samples == (FoundSample(path, "好"),)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("file,label\na/1.png,good\n", "the column path must be there; found file, label"),
-        ("path;label\na/1.png;good\n", "Separate the columns with commas"),
-        ("path,label,label\na/1.png,good,crack\n", "the columns label stand twice"),
+        ("id,label\na/1.png,good\n", "the column path must be there; found id, label"),
+        ("path,label,label\na/1.png,good,crack\n", "the columns label and label have one name"),
         ("path,label\na/1.png,good\nb,1.png,crack\n", "line 3: expected 2 values, found another"),
         ('path,label\n"a/1.png,good\n', r"a\.csv, line 2: not valid CSV"),
         ("", "must be there; found none"),
         ("path,label\n", "the table has no rows"),
-        ("path,label\na/1.png,ok\nb/1.png,bad\n", r"data\.good_class=good is not .*: bad, ok\."),
+        ("path,label\na/1.png,ok\nb/1.png,bad\n", r"data\.good_class=fine is not .*: bad, ok\."),
     ],
 )
 def test_a_table_that_cannot_be_used_is_an_error_with_its_line(
@@ -139,23 +141,81 @@ def test_a_table_that_cannot_be_used_is_an_error_with_its_line(
 ) -> None:
     (images / "a.csv").write_text(content)
     with pytest.raises(DataError, match=message):
-        find_manifest_samples(images / "a.csv", good_class="good")
+        find_in(images / "a.csv", good_class="fine")
 
 
 def test_a_file_that_is_no_table_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.xlsx").touch()
     (tmp_path / "a.parquet").write_bytes(b"PAR1 no more than this")
-    write_table(tmp_path / "columns.parquet", [{"file": "a/1.png", "label": "good"}])
+    write_table(tmp_path / "columns.parquet", [{"id": "a/1.png", "label": "good"}])
     write_table(tmp_path / "rows.parquet", [{"path": "a/9.png", "label": "good"}])
     for name, message in {
         "a.csv": r"a\.csv: there is no such file.*data\.path",
-        "a.xlsx": r"expected a table named \.csv or \.parquet",
+        "a.xlsx": r"found a workbook of Excel.*data\.path",
         "a.parquet": "cannot be read as Parquet",
-        "columns.parquet": "the column path must be there; found file, label",
+        "columns.parquet": "the column path must be there; found id, label",
         "rows.parquet": r"row 1: there is no file a/9\.png",
     }.items():
         with pytest.raises(DataError, match=message):
-            find_manifest_samples(tmp_path / name, good_class="good")
+            find_in(tmp_path / name)
+
+
+def test_a_file_under_two_spellings_or_through_a_link_is_a_repetition(images: Path) -> None:
+    (images / "link").symlink_to(images / "a")
+    rows = ("a/1.png", "./a/1.png", "b/../a/1.png", "a\\1.png", "link/1.png")
+    (images / "a.csv").write_text("\n".join(["path,label", *(f"{row},good" for row in rows)]))
+    with pytest.raises(DataError, match=r"(?s)4 faults.*line 6: link/1\.png repeats line 2"):
+        find_in(images / "a.csv")
+
+
+def test_tables_of_spreadsheets_are_read_and_it_is_said_what_was_taken(
+    images: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (images / "a.csv").write_bytes(
+        "Dateiname;Image;Class;Mask Path;Set;Operator\r\n"
+        "1;a\\1.png; good ;;Training;x\r\n"
+        "2;b\\1.png;geprüft;m\\1.png|m/1.png;Validation;x\r\n".encode("cp1252")
+    )
+    with caplog.at_level("INFO"):
+        found = find_in(images / "a.csv")
+    assert found.samples == (
+        FoundSample("a/1.png", "good", None, "train"),
+        FoundSample("b/1.png", "geprüft", "m/1.png|m/1.png", "val"),
+    )
+    assert (found.layout, found.other_files) == ("a table", {"a.csv"})
+    assert "read as cp1252, as in 'geprüft'" in found.warnings[0]
+    assert "Image -> path, Class -> label, Mask Path -> mask, Set -> split" in caplog.text
+    assert "not used: Dateiname, Operator" in caplog.text
+    assert "backslashes in paths are read as /" in caplog.text
+
+
+def test_masks_may_be_folders_and_missing_parts_are_named(images: Path) -> None:
+    table = images / "a.csv"
+    table.write_text("path,label,mask\na/1.png,good,\nb/1.png,crack,m\n")
+    assert find_in(table).samples[1].mask == "m"
+    table.write_text("path,label,mask\na/1.png,good,\nb/1.png,crack,m/1.png|m/2.png\n")
+    with pytest.raises(DataError, match=r"(?s)1 fault;.*line 3: there is no mask m/2\.png\n"):
+        find_in(table)
+
+
+def test_excluded_rows_are_left_out_even_if_their_files_are_missing(images: Path) -> None:
+    table = write_table(images / "a.csv", [*ROWS, {**ROWS[0], "path": "gone/1.png"}])
+    found = find_manifest_samples(table, LayoutSettings(), exclude=["gone", "b/*.png"])
+    assert [sample.path for sample in found.samples] == ["a/1.png"]
+
+
+def test_numbers_without_names_are_classes_where_the_good_one_is_told(images: Path) -> None:
+    (images / "a.csv").write_text("path,label\na/1.png,0\nb/1.png,1\n")
+    assert find_in(images / "a.csv", good_class="0").classes == ("0", "1")
+    with pytest.raises(DataError, match=r"of 0, 1 none has a usual name.*data\.good_class"):
+        find_in(images / "a.csv")
+
+
+@pytest.mark.parametrize("name", ["a\tb", '"a\nb"', "a\0b", "x" * 201])
+def test_labels_that_are_no_names_are_refused(images: Path, name: str) -> None:
+    (images / "a.csv").write_text(f"path,label\na/1.png,good\nb/1.png,{name}\n")
+    with pytest.raises(DataError, match=r"the class .* has control characters|characters; at most"):
+        find_in(images / "a.csv")
 
 
 @pytest.fixture
@@ -198,13 +258,24 @@ def test_a_split_comes_back_as_it_was_written(index: DataIndex, split: Path) -> 
 
 
 def test_a_split_is_a_table_for_data_manifest(images: Path, split: Path) -> None:
-    found = find_manifest_samples(split, root=images, good_class="good")
+    found = find_in(split, root=images)
     assert found.classes == ("good", "crack")
     assert {(e.path, e.class_name, e.mask, e.split) for e in found.samples} == {
         ("b/1.png", "crack", "m/1.png", "train"),
         ("a/1.png", "good", None, "test"),
         ("a/2.png", "good", None, ""),
     }
+
+
+def test_splits_in_other_words_and_spellings_are_read(images: Path) -> None:
+    path = images / "split.csv"
+    path.write_text("file;subset\n.\\a\\1.png;Training\na/2.png;dev\nb/1.png;\nold.png;TEST\n")
+    assert [(row.path, row.split) for row in read_split(path, root=images)] == [
+        ("a/1.png", "train"),
+        ("a/2.png", "val"),
+        ("b/1.png", ""),
+        ("old.png", "test"),
+    ]
 
 
 def test_a_split_that_cannot_be_written_leaves_the_old_one(
@@ -221,9 +292,9 @@ def test_a_split_that_cannot_be_written_leaves_the_old_one(
 def test_a_damaged_or_missing_split_is_an_error_that_names_the_line(split: Path) -> None:
     text = split.read_text(encoding="utf-8")
     for damaged, message in (
-        (text.replace("path", "file"), "the column path must be there; found index, file"),
+        (text.replace("path", "id"), "the column path must be there; found index, id"),
         (text[:-30], "line 4: expected 12 values"),
-        (text.replace(",g,test", ",g,testing"), "line 3: the column split must be empty or one of"),
+        (text.replace(",g,test", ",g,third"), "line 3: the column split must be empty or one of"),
     ):
         assert damaged != text
         split.write_text(damaged, encoding="utf-8")

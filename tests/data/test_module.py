@@ -14,7 +14,7 @@ from capsule_inspection.data.augmentation import AugmentationSettings
 from capsule_inspection.data.corruption import Corruption
 from capsule_inspection.data.module import BatchSettings, InspectionDataModule
 from capsule_inspection.data.training_crops import CropSchedule
-from capsule_inspection.types import DataIndex, Normalisation, Sample
+from capsule_inspection.types import IGNORE_INDEX, DataIndex, Normalisation, Sample
 
 FULL = CropSchedule((12, 20), full_image_from=0)
 SETTINGS: dict[str, Any] = {
@@ -39,6 +39,7 @@ def test_batches_pair_each_image_of_their_stage_with_its_own_label_and_mask() ->
         images=np.full((4, 6, 3, 24), 10 * rows, np.uint8).transpose(3, 0, 1, 2),
         masks=np.full((4, 6, 24), labels, np.uint8).transpose(2, 0, 1),
         foregrounds=np.ones((24, 4, 6), np.uint8),
+        ignored_fraction=np.zeros(24, np.float32),
         valid=lambda index: np.ones((len(index), 4, 6), bool),
     )
     data = InspectionDataModule(
@@ -75,7 +76,9 @@ def module(
         Sample(f"{row}.png", 0, None, f"{row}", 40, 24, 1, 1, f"{row}", "train")
         for row in range(15)
     )
-    cache: Any = SimpleNamespace(images=np.zeros((15, 24, 40, 3), np.uint8))
+    cache: Any = SimpleNamespace(
+        images=np.zeros((15, 24, 40, 3), np.uint8), ignored_fraction=np.zeros(15, np.float32)
+    )
     data = InspectionDataModule(
         DataIndex(Path(), ("good", "crack"), samples),
         cache,
@@ -145,3 +148,16 @@ def test_images_and_masks_are_augmented_and_mixed_in_training_alone() -> None:
     unmixed, mixed = (seen(training=training, mixup=0.4) for training in (False, True))
     assert "label_weight" not in unmixed
     assert mixed["label_weight"].shape == (5, 2)
+
+
+def test_ignored_pixels_are_no_defect_and_not_valid_and_are_named() -> None:
+    data, raw = module(None), raw_batch()
+    raw["mask"][:, :2] = IGNORE_INDEX
+    assert "ignored" not in module(None).transform(raw_batch(), training=False, epoch=0)
+    data.dataset.cache.ignored_fraction[3] = 0.1
+    batch = data.transform(raw, training=False, epoch=0)
+    is_ignored = torch.zeros_like(batch["valid"])
+    is_ignored[:, :2] = True
+    assert torch.equal(batch["ignored"], is_ignored)
+    assert torch.equal(batch["valid"], raw_batch()["valid"] & ~is_ignored)
+    assert torch.equal(batch["mask"], raw_batch()["mask"].masked_fill(is_ignored, 0))

@@ -115,7 +115,7 @@ def test_crops_of_the_native_size_have_the_images_own_pixels_and_masks(
         x0, y0, _, _ = cache.boxes[row].astype(int)
         left, top, right, bottom = cache.content_boxes[row]
         shown = cache.images[row][top:bottom, left:right]
-        source = read_image(index.path_of(sample.path))
+        source = read_image(index.path_of(sample.path)).pixels
         assert np.array_equal(shown, source[y0 + top : y0 + bottom, x0 + left : x0 + right]), row
         assert shown.size > 0
     assert (

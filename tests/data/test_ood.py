@@ -273,7 +273,7 @@ def test_foreign_and_damaged_files_are_refused(change: dict, expected: str) -> N
 @pytest.mark.slow
 def test_hardly_any_new_real_image_is_far(real_capsules: Path) -> None:
     recipe = PreprocessConfig("auto", 0.05, (192, 512))
-    images = [read_image(path) for path in sorted(real_capsules.glob("t*/*/*.jpg"))]
+    images = [read_image(path).pixels for path in sorted(real_capsules.glob("t*/*/*.jpg"))]
     features = np.stack([features_of(image, recipe) for image in images])
     order = np.random.default_rng(0).permutation(len(features))
     seen, held_out = order[:178], order[178:]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -14,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from capsule_inspection.data import splits
-from capsule_inspection.data.manifest import write_split_csv
 from capsule_inspection.types import LEFT_OUT, DataError, DataIndex, Sample
 from capsule_inspection.types import ConfigurationError as BadSetting
 
@@ -219,67 +217,3 @@ def test_a_share_of_the_training_defects_is_kept_of_each_class_and_all_else() ->
     assert splits.subsample_defects(index, 0.5, seed=1) != splits.subsample_defects(
         index, 0.5, seed=0
     )
-
-
-@pytest.fixture
-def frozen(tmp_path: Path) -> tuple[DataIndex, Path]:
-    split = holdout(make_index(10, 6))
-    write_split_csv(split, tmp_path / "split.csv")
-    return split, tmp_path / "split.csv"
-
-
-def test_manifest_gives_back_its_split_by_content_else_by_path(
-    frozen: tuple[DataIndex, Path], caplog: pytest.LogCaptureFixture
-) -> None:
-    split, path = frozen
-    bare = replace(split, samples=tuple(replace(r, split="") for r in split.samples))
-    assert splits.from_manifest(bare, path) == split
-    assert stages(splits.from_manifest(shuffled(bare, 1), path)) == stages(split)
-    renamed = tuple(replace(r, path=f"new/{r.path}") for r in bare.samples)
-    assert stages(splits.from_manifest(replace(split, samples=renamed), path)) == stages(split)
-    assert not caplog.records
-    first, *rest = bare.samples
-    changed = replace(split, samples=(replace(first, sha256="0" * 64), *rest))
-    with caplog.at_level(logging.WARNING):
-        assert splits.from_manifest(changed, path).samples[0].split == split.samples[0].split
-        splits.from_manifest(replace(split, samples=split.samples[1:]), path)
-    assert "1 images have changed" in caplog.text
-    assert "has 16 rows, the data set 15 images" in caplog.text
-
-
-def test_images_without_a_row_unknown_stages_and_missing_files_are_errors(
-    frozen: tuple[DataIndex, Path],
-) -> None:
-    split, path = frozen
-    new = [replace(split.samples[0], path=f"new/{i}.png", sha256=str(i) * 64) for i in range(2)]
-    with pytest.raises(DataError, match=r"(?s)2 of 18 images.*new/0\.png.*new/1\.png"):
-        splits.from_manifest(replace(split, samples=(*split.samples, *new)), path)
-    with pytest.raises(DataError, match="no such file"):
-        splits.from_manifest(split, path.with_name("none.csv"))
-    path.write_text(path.read_text().replace(",train\n", ",training\n"))
-    with pytest.raises(DataError, match="training"):
-        splits.from_manifest(split, path)
-
-
-def test_plain_manifest_is_matched_by_path(tmp_path: Path) -> None:
-    index = replace(make_index(2, 1), root=tmp_path)
-    lines = ["path,label,split"]
-    for sample, stage in zip(index.samples, ("train", "val", "test"), strict=True):
-        index.path_of(sample.path).parent.mkdir(exist_ok=True)
-        index.path_of(sample.path).write_bytes(b"x")
-        lines.append(f"{sample.path},{index.classes[sample.label]},{stage}")
-    (tmp_path / "split.csv").write_text("\n".join(lines))
-    split = splits.from_manifest(index, tmp_path / "split.csv")
-    assert [sample.split for sample in split.samples] == ["train", "val", "test"]
-
-
-def test_a_manifest_that_tears_equal_images_apart_is_warned_of(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    index = make_index(4, 4, groups={0: "one", 1: "one"})
-    parts = ["train", "test", *["train"] * 5, "val"]
-    samples = [replace(r, split=stage) for r, stage in zip(index.samples, parts, strict=True)]
-    write_split_csv(replace(index, samples=tuple(samples)), tmp_path / "split.csv")
-    splits.from_manifest(index, tmp_path / "split.csv")
-    assert "1 groups of equal or nearly equal images" in caplog.text
-    assert f"train {samples[0].path}; test {samples[1].path}" in caplog.text

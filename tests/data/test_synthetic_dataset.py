@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from image_folders import find_mvtec_samples
 
 from capsule_inspection.data import synthetic_dataset
-from capsule_inspection.data.layouts.previous import find_mvtec_samples
 from capsule_inspection.files import make_partial_dir
 from capsule_inspection.types import DataError
 

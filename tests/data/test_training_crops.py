@@ -20,6 +20,7 @@ from capsule_inspection.data.training_crops import (
     resolve_full_image_from,
     sample_point,
 )
+from capsule_inspection.types import IGNORE_INDEX
 
 CROPS = CropSchedule((12, 20), full_image_from=2)
 BATCH = 20
@@ -59,6 +60,7 @@ def test_the_centre_lies_on_the_mask_else_on_the_part_else_anywhere() -> None:
     row, column = sample_point(mask, foreground & False, rng)
     assert 0 <= row < 20
     assert 0 <= column < 40
+    mask[5:10] = IGNORE_INDEX
     mask[2, 3] = 1
     assert sample_point(mask, foreground, rng) == (2, 3)
 

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from image_folders import write_images
 
 from capsule_inspection.inference.input_images import find_images
 from capsule_inspection.types import DataError
@@ -67,7 +68,7 @@ def test_overlays_of_predictions_are_no_input(tmp_path: Path) -> None:
 def test_a_single_file_is_taken_whatever_it_is_and_a_pattern_finds_no_folders(
     tmp_path: Path,
 ) -> None:
-    for name in ("notes.txt", "part [1].png"):
+    for name in ("notes.bin", "part [1].png"):
         (path,) = touch(tmp_path, name)
         assert find_images(str(path)) == [path]
     paths = touch(tmp_path / "all", "a/1.png", "a/b/2.png", "c/3.jpg")
@@ -75,10 +76,30 @@ def test_a_single_file_is_taken_whatever_it_is_and_a_pattern_finds_no_folders(
     assert find_images(f"{tmp_path}/all/**/*.png") == paths[:2]
 
 
+def test_images_are_known_by_their_content_too_and_other_formats_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = write_images(tmp_path, ["a.jfif", "frame_0001", "p.jpg_large"])
+    touch(tmp_path, "1.HEIC", "2.heic", "3.dng", "LICENSE", "notes.txt")
+    (tmp_path / "3.dng").write_bytes(b"II*\0" + bytes(60))  # starts like a TIFF
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    assert find_images(str(tmp_path)) == sorted([*paths, tmp_path / "gone.png"])
+    assert "3 files: .dng (1), .heic (2), such as 1.HEIC" in caplog.text
+
+
+def test_folders_of_predictions_and_runs_below_the_input_are_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, "out/prediction.json", "out/overlays/1.png")
+    touch(tmp_path, "run/run.json", "run/config.yaml", "run/images/1.jpg")
+    with pytest.raises(DataError, match=r"only folders of predictions or of runs \(out, run\)"):
+        find_images(str(tmp_path))
+    paths = touch(tmp_path, "1.png")
+    assert find_images(str(tmp_path)) == paths
+
+
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ("", r"expected images \(\.bmp.*found 1 other files"),
+        ("", r"expected images \(PNG, JPEG, .*found 1 file: \.txt \(1\)"),
         ("*.png", "no file is found by this pattern"),
         ("photos", "there is no such file or folder"),
     ],
@@ -100,10 +121,10 @@ def test_paths_of_a_table_are_relative_to_it_and_taken_once(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "the table is empty"),
-        (b"number,name\n1,a.png\n", "a column path or file or image, found number, name"),
+        (b"", "the column path must be there; found none"),
+        (b"number,name\n1,a.png\n", "the column path must be there; found number, name"),
         (b"path\n\n", "has no rows with a path"),
-        (b"\xff\xfe\x00path", "cannot be read as CSV"),
+        (b"\xff\xfe\x00path", "damaged or no text"),
     ],
 )
 def test_a_table_without_paths_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:

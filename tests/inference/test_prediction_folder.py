@@ -66,12 +66,16 @@ def test_rows_are_in_the_file_as_soon_as_they_are_added(tmp_path: Path, output: 
 def test_a_second_run_forgets_what_failed_or_changed_and_keeps_what_is_gone(
     tmp_path: Path, output: Path
 ) -> None:
-    same, changed, failed, gone, failed_gone = paths = images(tmp_path, "a", "b", "c", "d", "e")
+    same, changed, *others = paths = images(tmp_path, "a", "b", "c", "d", "e", "f")
+    failed, gone, failed_gone, replaced = others
+    status = replaced.stat()
     with opened(output) as results:
         for path in paths:
             wrong = {"status": "error", "error": "is damaged"}
             results.add(row_of(path, **(wrong if path in (failed, failed_gone) else {})))
     changed.write_bytes(b"another image")
+    replaced.write_bytes(replaced.read_bytes()[::-1])
+    os.utime(replaced, ns=(status.st_atime_ns, status.st_mtime_ns))  # of equal size and time
     gone.unlink()
     failed_gone.unlink()
     with opened(output) as results:

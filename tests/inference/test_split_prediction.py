@@ -26,7 +26,7 @@ from capsule_inspection.inference.torch_backend import TorchBackend
 from capsule_inspection.metrics import intervals
 from capsule_inspection.tasks.adapter import pointing_metrics
 from capsule_inspection.tasks.classification.inference_model import ClassificationInferenceModel
-from capsule_inspection.types import TEST, Estimate, Predictions
+from capsule_inspection.types import IGNORE_INDEX, TEST, Estimate, Predictions
 
 PEAK = (10, 1)
 
@@ -157,4 +157,9 @@ def test_overlap_of_an_image_is_that_of_any_defect_and_unknown_without_a_mask() 
     predicted[1:3] = 2  # half of it, as another class
     found = overlap_of_images(np.stack([predicted, predicted]), np.stack([target, target * 0]))
     assert found[0].tolist() == pytest.approx([0.5, 1 / 3])
+    assert np.isnan(found[1]).all()
+    target[1] = IGNORE_INDEX  # the half that is right
+    ignored = np.full((4, 4), IGNORE_INDEX, np.uint8)
+    found = overlap_of_images(np.stack([predicted, predicted]), np.stack([target, ignored]))
+    assert found[0].tolist() == [0, 0]
     assert np.isnan(found[1]).all()

@@ -1,4 +1,4 @@
-"""The six entry points as they are called from a shell."""
+"""The entry points as they are called from a shell."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ NEEDED = {
     "predict": "input, run are required",
     "compare": "runs is required",
     "export": "run is required",
+    "convert": "input, output are required",
 }
 """The error message of each entry point for its required settings."""
 

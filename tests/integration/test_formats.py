@@ -81,7 +81,7 @@ def find(
         own = ("data.good_class=ok", f"data.cache_folder={tmp_path / 'cache'}")
         config = compose("train", *QUICK, *settings, *own)
         index, cache = load_dataset(config.data)
-        return assign_split(index, config.split), cache
+        return assign_split(index, config), cache
 
     return find
 

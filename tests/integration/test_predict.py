@@ -19,6 +19,7 @@ from quick import ODD_NAME, check_error, content, draw, record_of, rows_of, temp
 from small import Cli, CommandResult
 
 from capsule_inspection.config import checks
+from capsule_inspection.data.image_io import DecodeConfig, DecodedImage
 from capsule_inspection.inference import prediction_folder, predictor
 from capsule_inspection.inference.predictor import Predictor
 from capsule_inspection.inference.torch_backend import TorchBackend
@@ -157,10 +158,10 @@ def test_an_image_that_changes_while_it_is_read_has_its_earlier_identity(
 ) -> None:
     path, read = photos / "2.png", predictor.read_image
 
-    def read_and_change(path: Path, *, max_pixels: int) -> np.ndarray:
-        pixels = read(path, max_pixels=max_pixels)
+    def read_and_change(path: Path, config: DecodeConfig) -> DecodedImage:
+        decoded = read(path, config)
         draw(path, seed=7, size_px=44)
-        return pixels
+        return decoded
 
     assert loaded().read(path).identity == prediction_folder.identity(path)
     monkeypatch.setattr(predictor, "read_image", read_and_change)

@@ -33,7 +33,7 @@ from quick import (
 from scipy import ndimage
 from small import SMALL, Cli
 
-from capsule_inspection.data import splits
+from capsule_inspection.data.given_split import from_manifest
 from capsule_inspection.inference.predictor import Predictor
 from capsule_inspection.metrics.mask_postprocessing import MaskPostProcessor
 from capsule_inspection.tasks.segmentation.lightning_module import SegmentationModule
@@ -313,7 +313,7 @@ def test_defects_whose_mask_is_not_known_are_refused_or_left_out_of_every_part(
     assert "left out" in caplog.text
     left_out = [row["path"] for row in rows_of(made.folder, "split.csv") if not row["split"]]
     assert left_out == ["test/crack/000.png", "test/poke/000.png"]
-    again = splits.from_manifest(made.data.index, made.folder / "split.csv")
+    again = from_manifest(made.data.index, made.folder / "split.csv")
     assert again.samples == made.data.index.samples  # as a resumed training has them
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.callbacks.weight_averaging import EMAWeightAveraging
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from quick import CLASSIFIER, metrics_of, record_of, rows_of, temporary_files
 from small import Cli
 
@@ -69,6 +69,8 @@ def test_a_run_leaves_every_file_of_the_contract(finished_home: Path) -> None:
     assert record["status"] == "finished"
     assert record["weights"]["source"] == "random"
     assert record["epochs"] == 2
+    # What split=auto has become: a run is resumed, evaluated and compared with it.
+    assert OmegaConf.load(run / "config.yaml").split.name == "holdout"
     for name in (BEST, LAST):
         checkpoint = torch.load(run / name, weights_only=True)
         assert checkpoint["inspection"]["classes"][0] == "good"

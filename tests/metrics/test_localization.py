@@ -23,7 +23,7 @@ def draw(seed: int, *, images: int = 8, decimals: int | None = None, shift: floa
     for mask in masks[::2]:
         for _ in range(3):
             row, column = generator.integers(0, (20, 26))
-            mask[row : row + generator.integers(1, 6), column : column + 4] = 255
+            mask[row : row + generator.integers(1, 6), column : column + 4] = 1
     maps = generator.normal(size=masks.shape) + shift * (masks > 0)
     maps = maps if decimals is None else maps.round(decimals)
     return maps.astype(np.float16), masks

@@ -14,6 +14,7 @@ from capsule_inspection.metrics.mask_postprocessing import (
     image_probabilities,
     region_score,
 )
+from capsule_inspection.types import IGNORE_INDEX
 
 
 def one_hot(label: np.ndarray) -> np.ndarray:
@@ -273,6 +274,19 @@ def test_good_images_alone_prefer_empty_masks() -> None:
     found = MaskPostProcessor.fit([blob(probability=0.5, beside=0.1)], [EMPTY])
     assert found.high_threshold > 0.5
     assert (found.good_images, found.defect_images) == (1, 0)
+
+
+def test_ignored_pixels_do_not_matter_to_the_fit() -> None:
+    generator = np.random.default_rng(5)
+    truths = np.zeros((6, 40, 40), np.uint8)
+    truths[:3, 8:20, 8:20] = 1
+    foregrounds = (0.85 * truths + 0.1 * generator.random(truths.shape)).astype(np.float16)
+    truths[:, 25:] = IGNORE_INDEX
+    fitted = MaskPostProcessor.fit(foregrounds, truths)
+    foregrounds[:, 25:] = 0.8
+    assert MaskPostProcessor.fit(foregrounds, truths) == fitted
+    assert (fitted.good_images, fitted.defect_images) == (3, 3)
+    assert MaskPostProcessor.fit(foregrounds, truths % IGNORE_INDEX) != fitted
 
 
 def test_fitting_without_images_or_with_too_many_masks_is_refused() -> None:

@@ -5,13 +5,14 @@ import pytest
 
 from capsule_inspection.metrics.localization import localization_metrics
 from capsule_inspection.metrics.pixel_counts import count_pixels, rows_with_known_mask
+from capsule_inspection.types import IGNORE_INDEX
 
 
 def draw(seed: int):
     """Maps of noise and masks of a few pixels; every other image is good."""
     generator = np.random.default_rng(seed)
     masks = np.zeros((6, 12, 15), dtype=np.uint8)
-    masks[::2] = 255 * (generator.random((3, 12, 15)) < 0.1)
+    masks[::2] = generator.random((3, 12, 15)) < 0.1
     maps = generator.normal(size=masks.shape) + (masks > 0)
     return maps.astype(np.float16), masks
 
@@ -59,9 +60,36 @@ def test_padding_is_left_out_of_everything() -> None:
         assert metrics_of(*padded, kept) == bare
 
 
+def test_ignored_pixels_are_left_out_and_do_not_join_regions() -> None:
+    maps = np.array([[[4.0, 3.0, 2.0, 1.0, 0.0]]])
+    counts = count_pixels(maps, np.array([[[1, IGNORE_INDEX, 2, 0, IGNORE_INDEX]]]))
+    # Scores 4, 2 and 1 count: two regions of one pixel each, and one good pixel.
+    assert counts.defect.tolist() == [1, 1, 0]
+    assert counts.overlap.tolist() == [1, 1, 0]
+    assert counts.good.tolist() == [0, 0, 1]
+
+
+def test_a_region_within_an_ignored_rim_is_one_region_of_its_own_pixels() -> None:
+    mask = np.full((5, 5), IGNORE_INDEX)
+    mask[1:4, 1:4] = 1
+    maps = np.zeros((5, 5))
+    maps[1:4, 1:3] = 1  # of 9 pixels 6, and the good ones are elsewhere
+    counts = count_pixels([np.pad(maps, 2)], [np.pad(mask, 2)])
+    assert counts.overlap.tolist() == pytest.approx([6 / 9, 3 / 9])
+    assert counts.good.tolist() == [0, 81 - 25]
+
+
+def test_scores_of_ignored_pixels_change_no_metric() -> None:
+    maps, masks = draw(3)
+    ignored = np.random.default_rng(0).random(masks.shape) < 0.2
+    masks = np.where(ignored, IGNORE_INDEX, masks)
+    other = np.where(ignored, 9, maps).astype(np.float16)
+    assert metrics_of(maps, masks) == metrics_of(other, masks) != metrics_of(maps, masks * ~ignored)
+
+
 def test_defects_without_a_mask_do_not_tell() -> None:
-    masks = [np.zeros((1, 2)), np.ones((1, 2)), np.zeros((1, 2))]
-    assert rows_with_known_mask([False, True, True], masks) == [0, 1]
+    masks = [np.zeros((1, 2)), np.ones((1, 2)), np.zeros((1, 2)), np.full((1, 2), IGNORE_INDEX)]
+    assert rows_with_known_mask([False, True, True, True], masks) == [0, 1]
 
 
 def test_scores_beyond_float16_and_what_does_not_fit_are_refused() -> None:

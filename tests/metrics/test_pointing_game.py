@@ -16,7 +16,7 @@ from capsule_inspection.metrics.pointing_game import (
     pointing_game_metrics,
     tolerance_px_of,
 )
-from capsule_inspection.types import Estimate
+from capsule_inspection.types import IGNORE_INDEX, Estimate
 
 SIZE = (25, 4)
 Place = tuple[int, int]
@@ -51,6 +51,16 @@ def play(
     sides = [valid] * len(maps), [EVERYWHERE] * len(maps)
     names = ["crack"] * len(maps) if classes is None else classes
     return pointing_game_metrics(maps, masks, *sides, class_names=names, group=group)
+
+
+def test_the_highest_point_is_looked_for_where_the_mask_ignores_nothing() -> None:
+    mask = at((10, 1)).astype(np.uint8)
+    mask[20:] = IGNORE_INDEX
+    found = at((10, 1)) + at((20, 1), value=5)  # higher where it does not count
+    assert play([found], [mask]) == play([at((10, 1))], [mask])
+    assert play([found], [mask])["pointing_game"].value == 1
+    assert play([found], [np.where(mask == IGNORE_INDEX, 0, mask)])["pointing_game"].value == 0
+    assert play([found], [np.full(SIZE, IGNORE_INDEX)]) == {}
 
 
 def test_a_hit_lies_on_the_mask_or_within_the_tolerance_around_it() -> None:

@@ -12,7 +12,7 @@ from capsule_inspection.metrics.segmentation import (
     pixel_confusion_matrices,
     pooled_overlap_metrics,
 )
-from capsule_inspection.types import Estimate
+from capsule_inspection.types import IGNORE_INDEX, Estimate
 
 CLASSES = ("good", "crack", "scratch", "poke")
 BINARY = ("good", "defect")
@@ -43,7 +43,9 @@ def counted(seed: int, *, images: int = 12, num_classes: int = 4) -> np.ndarray:
     )
 
 
-def of(truths: list, predicted: object, classes: tuple[str, ...] = CLASSES) -> dict[str, Estimate]:
+def of(
+    truths: object, predicted: object, classes: tuple[str, ...] = CLASSES
+) -> dict[str, Estimate]:
     """Estimates of images that are given as rows of pixels, all valid; nothing predicted if 0."""
     masks = np.array(truths)
     given = np.broadcast_to(np.array(predicted), masks.shape)
@@ -95,6 +97,19 @@ def test_padding_changes_no_metric() -> None:
     truths = np.array([[[1, 0, 0]]])
     counts = pixel_confusion_matrices(truths, np.zeros((1, 1, 3)), truths == 0, num_classes=2)
     assert list(overlap_metrics(counts, classes=BINARY)) == ["pixel_fpr"]
+
+
+def test_ignored_pixels_change_no_metric() -> None:
+    truths = np.array([[[0, 1, 1, IGNORE_INDEX]], [[0, 0, IGNORE_INDEX, IGNORE_INDEX]]])
+    predicted = np.array([[[0, 1, 0, 0]], [[0, 1, 0, 0]]])
+    found = of(truths, predicted)
+    # Of 2 true and 2 predicted pixels 1 is both; of 2 counted good pixels 1 is predicted.
+    assert found["binary_dice_global"].value == pytest.approx(2 * 1 / (2 + 2))
+    assert found["mean_iou_global"].value == pytest.approx(1 / 3)
+    assert found["defect_hit_rate"].value == 1
+    assert found["pixel_fpr"].value == pytest.approx(1 / 2)
+    for label in (1, 2):
+        assert of(truths, np.where(truths == IGNORE_INDEX, label, predicted)) == found
 
 
 def test_a_metric_stands_on_the_images_it_is_a_mean_over() -> None:

@@ -13,6 +13,7 @@ from capsule_inspection.models.layers import (
     Float32DepthwiseConv2d,
     convert_depthwise_to_float32,
     make_pool,
+    normalise_single_values,
     pad_to_multiple,
 )
 
@@ -22,6 +23,22 @@ def network() -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 5, padding=2, groups=8), nn.Conv2d(8, 4, 1)
     )
+
+
+def test_a_single_value_a_channel_is_normalised_by_the_running_statistics() -> None:
+    norm = nn.BatchNorm2d(4)
+    single = torch.randn(1, 4, 1, 1)
+    with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
+        norm(single)
+    normalise_single_values(norm)
+    norm(10 + torch.randn(8, 4, 3, 3))  # as before: its own statistics, and a running average
+    assert norm.running_mean.min() > 0.5
+    before = norm.running_mean.clone()
+    expected = copy.deepcopy(norm).eval()(single)
+    assert torch.equal(norm(single), expected)
+    assert torch.equal(norm.running_mean, before)
+    assert norm.training
+    assert norm(torch.randn(1, 4, 2, 1)).std() > 0.5
 
 
 def test_only_depthwise_convolutions_compute_in_float32() -> None:

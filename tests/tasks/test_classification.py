@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from omegaconf import DictConfig
 from small_tasks import optimization
 
 from capsule_inspection.metrics.temperature import TemperatureScaling
@@ -17,11 +20,15 @@ from capsule_inspection.metrics.thresholds import Threshold
 from capsule_inspection.models.explanation import explain
 from capsule_inspection.models.factory import build_custom_resnet, build_timm
 from capsule_inspection.models.losses.classification import ClassificationLoss
+from capsule_inspection.models.losses.segmentation import SegmentationLoss
 from capsule_inspection.tasks.adapter import get_task
 from capsule_inspection.tasks.classification.adapter import logit_offset, natural_counts
 from capsule_inspection.tasks.classification.inference_model import ClassificationInferenceModel
 from capsule_inspection.tasks.classification.lightning_module import ClassificationModule, MaskLoss
 from capsule_inspection.tasks.optimization import EMAMetric, plateau_schedule
+from capsule_inspection.types import DataError, DataIndex, Sample
+
+PLAIN = {"cross_entropy": 1.0}
 
 
 def make_task(name: str = "custom_resnet") -> ClassificationModule:
@@ -94,7 +101,7 @@ def test_explanations_are_those_of_the_normalised_image(name: str) -> None:
 
 
 def test_the_mask_loss_is_of_each_position_and_zero_for_images_without_a_mask() -> None:
-    mask_loss = MaskLoss(torch.nn.CrossEntropyLoss(), weight=2.0)
+    mask_loss = MaskLoss(SegmentationLoss(PLAIN, class_weights=torch.ones(3)), weight=2.0)
     places = torch.randn(3, 3, 4, 6, generator=torch.Generator().manual_seed(2))
     mask = torch.zeros(3, 8, 12, dtype=torch.uint8)
     mask[1, 3, 7] = 2  # one pixel of a place of 2 by 2 is enough
@@ -109,7 +116,22 @@ def test_the_mask_loss_is_of_each_position_and_zero_for_images_without_a_mask() 
     )
     assert nothing.item() == 0
     nothing.backward()
+    assert places.grad is not None
     assert not places.grad.any()
+
+
+def test_the_mask_loss_ignores_places_without_a_defect_and_with_an_ignored_pixel() -> None:
+    mask_loss = MaskLoss(SegmentationLoss(PLAIN, class_weights=torch.ones(3)), weight=1.0)
+    places = torch.randn(1, 3, 2, 2, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    mask, ignored = torch.zeros(1, 4, 4, dtype=torch.uint8), torch.zeros(1, 4, 4, dtype=torch.bool)
+    mask[0, 0, 0] = 1
+    ignored[0, 0, 1] = ignored[0, 0, 2] = True  # in the place of the defect, and in its neighbour
+    loss = mask_loss(places, mask, torch.tensor([1]), ignored)
+    counted = torch.stack([places[0, :, 0, 0], places[0, :, 1, 0], places[0, :, 1, 1]])
+    torch.testing.assert_close(loss, F.cross_entropy(counted, torch.tensor([1, 0, 0])))
+    loss.backward()
+    assert places.grad is not None
+    assert (places.grad.abs().sum(1) > 0).tolist() == [[[True, False], [True, True]]]
 
 
 @pytest.mark.parametrize(
@@ -153,3 +175,12 @@ def test_a_run_without_a_threshold_decides_by_the_most_probable_class(compose) -
     config.threshold = None
     unfitted = get_task(config).post_processor({}, ("good", "crack"))
     assert unfitted.threshold == Threshold(None, "argmax")
+
+
+def test_images_of_one_class_are_refused_before_anything_is_drawn(
+    compose: Callable[..., DictConfig],
+) -> None:
+    images = (Sample(f"{row}.png", 0, None, str(row), 9, 9, 1, 0, str(row)) for row in range(12))
+    index = DataIndex(Path("/parts"), ("good", "crack"), tuple(images))
+    with pytest.raises(DataError, match=r"all 12 images are of the class good.*model=autoencoder"):
+        get_task(compose("train", "model=custom_resnet")).assign_split(index)

@@ -64,6 +64,38 @@ def test_optimizers_of_libraries_step_and_unknown_ones_are_refused_with_near_nam
         make(groups_of(found, 1.0, 1.0), name=name, lr=0.1, weight_decay=0.0, options={"nosuch": 1})
 
 
+def convolutions() -> list[list[nn.Parameter]]:
+    return [list(nn.Conv2d(3, 3, 1).parameters()), list(nn.Linear(3, 3).parameters())]
+
+
+@pytest.mark.parametrize("name", ["Muon", "LBFGS", "SparseAdam"])
+def test_optimizers_that_do_not_suit_a_network_are_refused_before_training(name: str) -> None:
+    state = torch.random.get_rng_state()
+    with pytest.raises(ConfigurationError, match=f"optimizer.name={name} does not suit this net"):
+        torch_optimizer(
+            groups_of(convolutions(), 1.0, 1.0), name=name, lr=0.1, weight_decay=0.05, options={}
+        )
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_a_weight_decay_that_an_optimizer_does_not_have_is_refused() -> None:
+    groups, settings = groups_of(convolutions(), 1.0, 1.0), {"name": "Rprop", "options": {}}
+    assert torch_optimizer(groups, lr=0.1, weight_decay=0.0, **settings)
+    with pytest.raises(ConfigurationError, match=r"optimizer.weight_decay=0.05: Rprop has none"):
+        torch_optimizer(groups, lr=0.1, weight_decay=0.05, **settings)
+
+
+def test_options_of_a_wrong_value_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"optimizer.options: NAdam .*Invalid epsilon"):
+        torch_optimizer(
+            groups_of(convolutions(), 1.0, 1.0),
+            name="NAdam",
+            lr=0.1,
+            weight_decay=0.0,
+            options={"eps": -1.0},
+        )
+
+
 def sgd() -> torch.optim.SGD:
     return torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
 

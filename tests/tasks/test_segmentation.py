@@ -182,6 +182,23 @@ def test_pixels_of_a_validation_are_counted_by_what_they_are_and_are_called() ->
     assert torch.equal(task.val_confusion.compute(), expected)
 
 
+def test_ignored_pixels_count_neither_in_the_loss_nor_in_a_validation() -> None:
+    task, batch = make_task(network=Fixed(torch.zeros(4, 16, 24))).eval(), make_batch()
+    ignored = torch.zeros(3, 16, 24, dtype=torch.bool)
+    ignored[:, :, 12:] = True  # the defect of the last image, and half of the others
+    with torch.no_grad():
+        loss = task.training_step({**batch, "ignored": ignored}, 0)
+        task.validation_step({**batch, "ignored": ignored}, 0)
+        left = make_task(network=Fixed(torch.zeros(4, 16, 12))).eval()
+        halves = {**batch, **{key: batch[key][..., :12] for key in ("image", "mask")}}
+        torch.testing.assert_close(loss, left.training_step(halves, 0))
+    assert float(task.val_loss.compute()) == pytest.approx(float(loss), rel=1e-4)
+    confusion = task.val_confusion.compute()
+    assert confusion.sum() == 3 * 16 * 12
+    assert confusion[1].sum() == 30
+    assert confusion[3].sum() == 0
+
+
 def test_outputs_are_the_probability_of_any_defect_and_of_each_class() -> None:
     probabilities = torch.tensor([0.5, 0.1, 0.3, 0.1])
     logits = probabilities.log()[:, None, None].repeat(1, 16, 24)

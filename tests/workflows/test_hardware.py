@@ -94,6 +94,15 @@ def test_a_device_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch)
             resolved(accelerator=name)
 
 
+def test_processes_that_a_processor_cannot_start_are_refused() -> None:
+    for devices in ([0], -1, 10_000):
+        with pytest.raises(ConfigurationError, match="trainer.devices="):
+            resolved(accelerator="cpu", devices=devices)
+    with pytest.raises(ConfigurationError, match="trainer.sync_batchnorm=true: only GPUs"):
+        resolved(accelerator="cpu", devices=2, sync_batchnorm=True)
+    assert resolved(accelerator="cpu", devices=2).device == "cpu"
+
+
 def test_depthwise_convolutions_are_trained_in_float32_beside_bfloat16_alone() -> None:
     for precision, made in (("bf16-mixed", 1), ("32-true", 0)):
         network = torch.nn.Sequential(torch.nn.Conv2d(8, 8, 3, groups=8))

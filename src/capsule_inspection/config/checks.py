@@ -7,15 +7,24 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from capsule_inspection.config import decisions
-from capsule_inspection.config.messages import suggestion
-from capsule_inspection.config.schema import PRECISIONS, constraints
+from capsule_inspection.config.messages import expected_value, suggestion
+from capsule_inspection.config.paths import MAPPING_KEYS
+from capsule_inspection.config.schema import constraint_of, settings
+from capsule_inspection.config.trainer_checks import check_trainer
 from capsule_inspection.types import FROM_RUN, ConfigurationError
 
+_MAX_SIDE = 65536
+_TERMS = (
+    *("l1", "l2", "ssim", "ms_ssim", "gradient", "corrupted"),
+    *("cross_entropy", "dice", "focal", "focal_tversky"),
+)
+"""Terms of losses and of anomaly maps that have a weight."""
 _TASK_OF_BUILDER = {
     "build_autoencoder": "anomaly_detection",
     "build_segmenter": "segmentation",
@@ -26,28 +35,56 @@ _TASK_OF_BUILDER = {
 def check(config: DictConfig) -> None:
     """Raise ConfigurationError, naming the key, for a missing or invalid value."""
     _check_missing(config)
-    for key, constraint in constraints().items():
+    for key in settings():
         value = OmegaConf.select(config, key)
-        if value is not None and "choices" in constraint:
-            _check_choice(key, value, constraint["choices"])
-        elif value is not None:
-            low, high = constraint["range"]
-            if not low <= value <= high:
-                raise ConfigurationError(
-                    f"{key}={value}: expected a value from {low:g} to {high:g}."
-                )
+        if value is not None:
+            _check_value(key, value, constraint_of(config, key))
+    for key in ("model.skips", "model.head", "trainer.channels_last", "data.bit_depth"):
+        parent, _, name = key.rpartition(".")
+        if OmegaConf.select(config, parent, default={}).get(name, "") is None:
+            raise ConfigurationError(f"{key}=null: expected {expected_value(key)}.")
     for rule in RULES:
         rule(config)
+
+
+def _check_value(key: str, value: Any, constraint: Mapping[str, Any]) -> None:
+    if OmegaConf.is_list(value) and any(map(OmegaConf.is_config, value)):
+        raise ConfigurationError(f"{key}={value}: expected {expected_value(key)}.")
+    if "choices" in constraint:
+        _check_choice(key, value, constraint["choices"])
+    elif "range" in constraint:
+        low, high = constraint["range"]
+        values = [value] if isinstance(value, int | float) else _values(value)
+        if not all(low <= each <= high for each in values):
+            what = "a value" if isinstance(value, int | float) else "values"
+            raise ConfigurationError(
+                f"{key}={value}: expected {what} from {_number(low)} to {_number(high)}."
+            )
+
+
+def _values(value: ListConfig | DictConfig) -> list[Any]:
+    return list(value.values() if isinstance(value, DictConfig) else value)
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def check_additions(overrides: list[str]) -> None:
     """Reject `+key=value` except below `options` or `extra`, since it hides mistyped keys.
 
-    Hydra itself has rejected such overrides of groups with a schema.
+    Hydra itself has rejected such overrides of groups with a schema. The name of a choice is
+    rejected too: it does not bring the choice's settings.
     """
     for override in overrides:
+        named = re.match(r"(task|data|split|threshold|finetune)\.name=(.*)", override)
+        if named:
+            raise ConfigurationError(
+                f"{override}: the name belongs to the choice. Write {named[1]}={named[2]}."
+            )
         found = re.match(r"\++([^=@]+)=", override)
-        if found and found[1] not in ("experiment", "hydra/launcher") and not _is_open(found[1]):
+        known = ("experiment", "hydra/launcher", *MAPPING_KEYS)
+        if found and found[1] not in known and not _is_open(found[1]):
             raise ConfigurationError(
                 f"{override}: settings are not added with '+'. Write {found[1]}=... for an "
                 "existing setting; arguments of a library go below options (+model.options.x=1)."
@@ -60,8 +97,10 @@ def check_single_process(config: DictConfig) -> None:
     Lightning starts further processes with the same command line, including -m, so each would start
     the sweep again.
     """
-    strategy = str(OmegaConf.select(config, "trainer.strategy", default="auto"))
-    if strategy.startswith(("ddp", "fsdp", "deepspeed")) and str(config.trainer.devices) != "1":
+    strategy, devices = config.trainer.strategy, config.trainer.devices
+    is_single = devices == 1 or (OmegaConf.is_list(devices) and len(devices) == 1)
+    is_automatic = devices == "auto" and not strategy.startswith(("ddp", "fsdp", "deepspeed"))
+    if not is_single and not is_automatic:
         raise ConfigurationError(
             f"trainer.strategy={strategy} with trainer.devices={config.trainer.devices} cannot be "
             "used in a sweep: each of its processes would start the sweep again. Train the models "
@@ -106,14 +145,15 @@ def _check_from_run(config: DictConfig) -> None:
 def _check_sizes(config: DictConfig) -> None:
     for key, low, high in (
         ("data.image_size", 16, 8192),
-        ("task.crop_size", 16, math.inf),
-        ("data.tiling.size", 32, math.inf),
+        ("task.crop_size", 16, _MAX_SIDE),
+        ("data.tiling.size", 32, _MAX_SIDE),
+        ("data.tiling.native_size", 1, _MAX_SIDE),
     ):
         size = OmegaConf.select(config, key, throw_on_resolution_failure=False)
-        if size is not None and (len(size) != 2 or min(size) < low or max(size) > high):
-            limits = f"from {low} to {high}" if high < math.inf else f"at least {low}"
+        is_pair = OmegaConf.is_list(size) and len(size) == 2
+        if size is not None and not (is_pair and all(low <= side <= high for side in size)):
             raise ConfigurationError(
-                f"{key}={list(size)}: expected [height,width], each {limits} pixels."
+                f"{key}={size}: expected [height,width], each from {low} to {high} pixels."
             )
 
 
@@ -122,9 +162,9 @@ def _check_roi(config: DictConfig) -> None:
     if roi is None or roi in ("auto", "none"):
         return
     is_box = OmegaConf.is_list(roi) and len(roi) == 4
-    if is_box and all(isinstance(edge, int | float) for edge in roi):
+    if is_box and all(type(edge) in (int, float) for edge in roi):
         x0, y0, x1, y1 = roi
-        if x0 < x1 and y0 < y1:
+        if 0 <= x0 < x1 < math.inf and 0 <= y0 < y1 < math.inf:
             return
     raise ConfigurationError(
         f"data.roi={list(roi) if is_box else roi}: expected auto, none or [x0,y0,x1,y1] in pixels "
@@ -159,7 +199,14 @@ def _check_model(config: DictConfig) -> None:
 
 
 def _check_loss(config: DictConfig) -> None:
-    """Reject the loss on corrupted pixels alone where the corruption has no mask."""
+    """Reject weights that are all 0, and the loss on corrupted pixels alone without their mask."""
+    for key in ("task.loss_weights", "task.mask_loss", "task.map"):
+        terms = OmegaConf.select(config, key, default={})
+        weights = [terms[name] for name in terms if name in _TERMS]
+        if weights and not any(weights):
+            raise ConfigurationError(
+                f"{key}: all weights are 0, so nothing is left. Give at least one a weight."
+            )
     weights = OmegaConf.select(config, "task.loss_weights")
     corruption = OmegaConf.select(config, "model.corruption")
     if weights is None or corruption not in ("none", "noise"):
@@ -175,6 +222,9 @@ def _check_split(config: DictConfig) -> None:
     split = OmegaConf.select(config, "split")
     if split is None:
         return
+    if split.name == "auto":
+        _check_auto_split(config)
+        return
     if "fold" in split and split.fold >= split.folds:
         raise ConfigurationError(
             f"split.fold={split.fold}: expected 0 to {split.folds - 1}, since "
@@ -184,6 +234,60 @@ def _check_split(config: DictConfig) -> None:
         raise ConfigurationError(
             f"split.val={split.val} and split.test={split.test} leave no training images: their "
             "sum must be below 1."
+        )
+
+
+def _check_auto_split(config: DictConfig) -> None:
+    """The values of `split=auto`, which are those of holdout or of one_class."""
+    split, task = config.split, OmegaConf.select(config, "task.name")
+    if task is None:
+        raise ConfigurationError(
+            "split=auto: only for train.py. Use split=dataset for the split that the images "
+            "bring, or split=test_only for all images."
+        )
+    of_task = split.one_class if task == "anomaly_detection" else split.holdout
+    kept = config.copy()
+    kept.split = of_task
+    for key in ("val", "test", "folds", "fold", "seed"):
+        value = split[key]
+        if value is not None and key not in of_task:
+            remedy = "for cross-validation set split=kfold too" if "fold" in key else "remove it"
+            raise ConfigurationError(
+                f"split.{key}={value}: split=auto has no such setting for task={task}; {remedy}."
+            )
+        if value is not None:
+            kept.split[key] = value
+    _check_split(kept)
+
+
+def _check_optimizer(config: DictConfig) -> None:
+    if "optimizer" not in config:
+        return
+    optimizer, scheduler = config.optimizer, config.scheduler
+    if "betas" in optimizer and len(optimizer.betas) != 2:
+        raise ConfigurationError(
+            f"optimizer.betas={optimizer.betas}: expected two numbers, such as [0.9,0.999]."
+        )
+    if optimizer.get("nesterov") and optimizer.momentum == 0:
+        raise ConfigurationError(
+            "optimizer.momentum=0: optimizer.nesterov=true needs a momentum. Set it to false too."
+        )
+    if "initial" in scheduler and scheduler.final == 0:
+        raise ConfigurationError(
+            "scheduler.final=0: scheduler=one_cycle divides by it. Give a small value, such as "
+            "0.0001."
+        )
+
+
+def _check_decoder(config: DictConfig) -> None:
+    channels = OmegaConf.select(config, "model.decoder_channels")
+    values = list(channels) if OmegaConf.is_list(channels) else [channels]
+    if channels not in (None, "auto") and not (
+        values and all(type(value) is int and 1 <= value <= 8192 for value in values)
+    ):
+        raise ConfigurationError(
+            f"model.decoder_channels={channels}: expected auto, or the number of channels of each "
+            "level, such as [64,32,16]."
         )
 
 
@@ -280,16 +384,8 @@ def _check_monitor(config: DictConfig) -> None:
         )
 
 
-def _check_precision(config: DictConfig) -> None:
-    precision = OmegaConf.select(config, "trainer.precision")
-    if precision is not None and str(precision) not in (*PRECISIONS, "32", "16", "bf16"):
-        raise ConfigurationError(
-            f"trainer.precision={precision}: not a choice. {suggestion(str(precision), PRECISIONS)}"
-        )
-
-
 def _check_workers(config: DictConfig) -> None:
-    for key in ("workers", "threads"):
+    for key in ("workers", "threads", "trainer.threads"):
         count = OmegaConf.select(config, key)
         if count not in (None, "auto") and not (type(count) is int and 1 <= count <= 1024):
             raise ConfigurationError(f"{key}={count}: expected a number from 1 to 1024, or auto.")
@@ -302,13 +398,15 @@ RULES: tuple[Callable[[DictConfig], None], ...] = (
     _check_model,
     _check_loss,
     _check_split,
+    _check_optimizer,
+    _check_decoder,
     _check_target_fpr,
     _check_full_image_from,
     _check_mixture,
     _check_nsa,
     _check_data_of_task,
     _check_monitor,
-    _check_precision,
+    check_trainer,
     _check_workers,
     *decisions.RULES,
 )

@@ -28,10 +28,17 @@ from capsule_inspection.config.messages import (
     explain,
     explain_unnamed_choice,
 )
-from capsule_inspection.config.paths import name_given_threshold, quote_path_arguments
+from capsule_inspection.config.paths import (
+    check_utf8,
+    expand_homes,
+    name_given_threshold,
+    quote_arguments,
+)
+from capsule_inspection.config.quoting import decode_keys
 from capsule_inspection.config.resolvers import register_resolvers
 from capsule_inspection.config.schema import register_schemas
-from capsule_inspection.files import is_disk_full
+from capsule_inspection.config.values import read_numbers
+from capsule_inspection.files import is_disk_full, is_out_of_memory
 from capsule_inspection.types import InspectionError, RunError, RunFiles
 
 INTERRUPTED_STATUS = 130
@@ -58,9 +65,9 @@ def run(
     sweeps.reset()
     arguments = sys.argv
     try:
-        quoted = quote_path_arguments(arguments[1:])
+        quoted = quote_arguments(arguments[1:])
         given = quoted if name == "train" else name_given_threshold(quoted)
-        sys.argv = [arguments[0], *_hydra_arguments(given)]
+        sys.argv = [arguments[0], *_hydra_arguments(read_numbers(given))]
         job = Job(action)
         path = str(config_folder.resolve())
         hydra.main(version_base="1.3", config_path=path, config_name=name)(job)()
@@ -166,6 +173,9 @@ class Job:
 
 
 def _checked(config: DictConfig, overrides: list[str]) -> DictConfig:
+    check_utf8(HydraConfig.get().runtime.output_dir)
+    decode_keys(config)
+    expand_homes(config)
     checks.check_additions(overrides)
     if config.get("resume"):
         config = existing_run.resumed_config(config, overrides)
@@ -216,8 +226,14 @@ def _explain(error: BaseException, config_folder: Path, name: str) -> tuple[str,
         folder = sweeps.current_sweep()
         resume = f" To resume the sweep: {sweeps.resume_command(folder)}" if folder else ""
         return f"Interrupted.{resume}", INTERRUPTED_STATUS
-    if type(error) is ValueError and str(error).startswith("Config group override must be"):
+    if type(error) in (ValueError, TypeError):  # of Hydra, for a group that is given a number
         return explain_unnamed_choice(sys.argv[1:], config_folder), 2
+    if is_out_of_memory(error):
+        return (
+            f"out of memory ({str(error).splitlines()[0]}). Use a smaller task.batch_size, "
+            "task.image_size or network, or a machine with more.",
+            1,
+        )
     if is_disk_full(error):
         return f"the disk is full ({error}). Free some space, then start again.", 1
     if isinstance(error, OSError) and error.filename is not None:

@@ -14,7 +14,8 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from capsule_inspection.config.paths import path_argument, quote
+from capsule_inspection.config.paths import path_argument
+from capsule_inspection.config.quoting import quote
 from capsule_inspection.files import is_locked
 from capsule_inspection.types import (
     EXPORT_SUFFIXES,

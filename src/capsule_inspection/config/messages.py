@@ -5,13 +5,17 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import get_args, get_origin
 
 import yaml
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from capsule_inspection.config.paths import PATH_KEYS
+from capsule_inspection.config.schema import settings
 from capsule_inspection.files import exception_chain
 
 EXTRAS = {
@@ -21,6 +25,7 @@ EXTRAS = {
     "hydra/sweeper/optuna": "hparams",
 }
 """The extra of this package that installs each plugin of Hydra."""
+_TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 CONFIGURATION_EXCEPTIONS = (HydraException, OmegaConfBaseException)
 
 
@@ -60,6 +65,14 @@ def explain(error: BaseException, *, composed: DictConfig | None) -> str:
     missing = re.search(r"Missing mandatory value: (\S+)", text)
     if missing:
         return f"{missing[1]} is required: add {missing[1]}=<value> to the command line."
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: expected <key>=<value>, with quotes around special characters."
+    linked = re.search(r"Interpolation key '([^']+)' not found", text)
+    if linked:
+        return f"${{{linked[1]}}}: there is no such setting whose value could be used."
+    removed = re.search(r"Error merging override (~\S+)", text)
+    if removed:
+        return f"{removed[1]}: a setting cannot be removed. Give it another value."
     group = re.search(r"Could not override '([^']+)'. *\n?No match in the defaults list", text)
     if group:
         return (
@@ -70,23 +83,55 @@ def explain(error: BaseException, *, composed: DictConfig | None) -> str:
     if key and composed is not None and ("not in" in text or "No match" in text):
         valid = _keys(OmegaConf.to_container(composed, resolve=False))
         return f"{key}: there is no such setting. {suggestion(key, valid)}".strip()
-    if key and "is not Optional" in text:
-        return f"{key}=null: expected a value. Give one, or remove {key}."
-    if key and re.search("could not be converted|is not a|Cannot convert", text):
-        # Some causes are templates that OmegaConf has not filled in, or empty.
-        causes = [link.strip() for link in chain if link.strip() and "$" not in link]
-        return f"{key}: {causes[-1].splitlines()[0].rstrip('.')}."
+    given = re.search(r"Error merging override \+*([^=]+)=(.*)", text)
+    if given and expected_value(given[1]):
+        return f"{given[1]}={given[2]}: expected {expected_value(given[1])}."
+    if key and expected_value(key):
+        found = re.search(r"[Vv]alue:? '([^']*)'", text)
+        value = found[1] if found else "null" if "is not Optional" in text else "..."
+        return f"{key}={value}: expected {expected_value(key)}."
+    if key:
+        return f"{key}: {chain[-1].splitlines()[0].rstrip('.')}."
     return "\n".join(line for line in chain[0].splitlines() if line.strip() and "+" not in line)
+
+
+def expected_value(key: str) -> str:
+    """What the value of a setting must be; "" where it may be anything, or there is no setting."""
+    key = re.sub(r"\[\d+\]$", "", key)
+    setting = settings().get(key)
+    if setting is None:  # a value of a mapping
+        parent = settings().get(key.rpartition(".")[0])
+        return _TYPES.get(get_args(parent.type)[-1], "") if parent and get_args(parent.type) else ""
+    choices = [
+        str(choice).lower() if isinstance(choice, bool) else str(choice)
+        for choice in setting.constraint.get("choices", ())
+    ]
+    if choices:
+        return " or ".join(filter(None, (", ".join(choices[:-1]), choices[-1])))
+    if is_dataclass(setting.type):
+        return f"settings below it ({', '.join(item.name for item in fields(setting.type))})"
+    if get_origin(setting.type) is list and re.search(r"[._]size$", key):
+        return "[height,width]"
+    of_values = _TYPES.get(get_args(setting.type)[-1], "") if get_args(setting.type) else ""
+    if get_origin(setting.type) is list:
+        return "a list, such as [a,b]" if of_values == "text" else f"a list, each {of_values}"
+    if get_origin(setting.type) is dict:
+        return f"a mapping, such as {{a: 1}}{of_values and f', each value {of_values}'}"
+    return "a path" if key in PATH_KEYS else _TYPES.get(setting.type, "")
 
 
 def explain_unnamed_choice(arguments: Iterable[str], config_folder: Path) -> str:
     """The message for a group of settings that is given a number or nothing; "" if none is."""
     for argument in arguments:
         group, _, choice = argument.partition("=")
-        if (config_folder / group).is_dir() and not isinstance(yaml.safe_load(choice), str | list):
+        if (config_folder / group).is_dir() and not _is_name(yaml.safe_load(choice)):
             valid = sorted(path.stem for path in (config_folder / group).glob("*.yaml"))
             return f"{argument}: expected the name of a choice. Valid are: {', '.join(valid)}."
     return ""
+
+
+def _is_name(choice: object) -> bool:
+    return all(isinstance(name, str) for name in (choice if isinstance(choice, list) else [choice]))
 
 
 def _keys(node: object, prefix: str = "") -> Iterable[str]:

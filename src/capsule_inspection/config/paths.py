@@ -1,14 +1,27 @@
-"""Arguments of the command line as Hydra reads them: quoted paths, and `threshold=`.
+"""Arguments of the command line as Hydra reads them: paths and names, and `threshold=`.
 
-Paths are quoted so that Hydra's grammar keeps them unchanged.
-Characters such as `=`, `,`, `(` and spaces have a meaning in Hydra's grammar.
-Source: https://hydra.cc/docs/advanced/override_grammar/basic (quoted values).
+Paths and names are quoted so that Hydra's grammar keeps them unchanged, and `~` is the home folder:
+shells do not expand it behind `data.root=`.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from capsule_inspection.config.quoting import (
+    as_mapping,
+    is_container,
+    is_quoted,
+    quote,
+    quote_items,
+    quote_unreadable,
+    unquote,
+)
+from capsule_inspection.types import ConfigurationError
 
 PATH_KEYS = (
     "run",
@@ -24,27 +37,60 @@ PATH_KEYS = (
     "split.path",
     "model.weights",
 )
-_ARGUMENT = re.compile(rf"(\+{{0,2}}(?:{'|'.join(map(re.escape, PATH_KEYS))}))=(.*)", re.DOTALL)
+_FOLDER_KEYS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
+"""Paths that may hold interpolations."""
+_NAME_KEYS = ("data.good_class", "data.category")
+_LIST_KEYS = ("data.exclude", "data.mask_suffixes")
+MAPPING_KEYS = ("data.class_map", "data.mask_values")
+"""Mappings of any keys, which Hydra adds with `++` only."""
+_SWEEP = re.compile(r"(choice|range|interval|glob|sort|shuffle|tag)\(.*\)", re.DOTALL)
 
 
-def quote_path_arguments(arguments: list[str]) -> list[str]:
-    """The arguments with the values of path settings quoted for Hydra."""
+def quote_arguments(arguments: list[str]) -> list[str]:
+    """The arguments with paths, names, and values that Hydra cannot read quoted for it.
+
+    Raises ConfigurationError for one that is not UTF-8.
+    """
+    for argument in arguments:
+        if not argument.startswith("input="):  # is not stored
+            check_utf8(argument)
     multirun = bool({"-m", "--multirun"} & set(arguments))
     return [_quote_argument(argument, multirun=multirun) for argument in arguments]
 
 
 def _quote_argument(argument: str, *, multirun: bool) -> str:
-    match = _ARGUMENT.fullmatch(argument)
-    if match is None:
+    given, is_setting, value = argument.partition("=")
+    key = given.lstrip("+")
+    mapping = next((each for each in MAPPING_KEYS if key.startswith(f"{each}.")), None)
+    if is_setting and mapping:
+        return f"++{mapping}={as_mapping(key.removeprefix(f'{mapping}.'), value)}"
+    if not is_setting or argument.startswith(("-", "~")) or value in ("", "null", "???"):
         return argument
-    key, value = match.groups()
-    if value in ("", "null", "???") or _is_quoted(value):
-        return argument
-    if key == "runs" and value.startswith("[") and value.endswith("]"):
-        return f"{key}=[{','.join(map(quote, split_paths(value[1:-1])))}]"
-    if multirun and "," in value and not Path(value).exists():
-        return f"{key}={','.join(map(quote, split_paths(value)))}"
-    return f"{key}={quote(value)}"
+    is_sweep = multirun and "," in value
+    if key in (*PATH_KEYS, *_FOLDER_KEYS):
+        return f"{given}={_quote_path(key, value, is_sweep=is_sweep)}"
+    if key in MAPPING_KEYS and is_container(value):
+        return f"++{key}={quote_items(value, all_text=key == 'data.class_map')}"
+    if key in _LIST_KEYS and not is_sweep:
+        items = value if is_container(value) else f"[{quote(value)}]"
+        return f"{given}={quote_items(items, all_text=True)}"
+    if key in _NAME_KEYS and not _SWEEP.fullmatch(value):
+        names = value.split(",") if is_sweep and not is_quoted(value) else [value]
+        return f"{given}={','.join(map(quote, names))}"
+    return f"{given}={quote_unreadable(given, value, multirun=is_sweep)}"
+
+
+def _quote_path(key: str, value: str, *, is_sweep: bool) -> str:
+    def quoted(path: str) -> str:
+        return quote(expand_home(path), interpolate=key in _FOLDER_KEYS)
+
+    if is_quoted(value):
+        return quoted(unquote(value)) if value[1] == "~" else value
+    if key == "runs" and is_container(value):
+        return f"[{','.join(map(quoted, split_paths(value[1:-1])))}]"
+    if is_sweep and not Path(value).exists():
+        return value if _SWEEP.fullmatch(value) else ",".join(map(quoted, split_paths(value)))
+    return quoted(value)
 
 
 def name_given_threshold(arguments: list[str]) -> list[str]:
@@ -62,19 +108,11 @@ def split_paths(text: str) -> list[str]:
     start = 0
     while start < len(pieces):
         ends = range(len(pieces), start, -1)
-        end = next((e for e in ends if Path(",".join(pieces[start:e])).exists()), start + 1)
+        joined = ((end, expand_home(",".join(pieces[start:end]))) for end in ends)
+        end = next((end for end, path in joined if Path(path).exists()), start + 1)
         paths.append(",".join(pieces[start:end]))
         start = end
     return paths
-
-
-def quote(value: str) -> str:
-    """A value in Hydra's single quotes, without interpolation."""
-    if _is_quoted(value):
-        return value
-    escaped = re.sub(r"(\\*)'", lambda match: match[1] * 2 + r"\'", value)
-    escaped = re.sub(r"(\\+)$", lambda match: match[1] * 2, escaped)
-    return "'" + escaped.replace("${", r"\${") + "'"
 
 
 def path_argument(arguments: list[str], key: str) -> Path | None:
@@ -82,15 +120,29 @@ def path_argument(arguments: list[str], key: str) -> Path | None:
     values = [a.partition("=")[2] for a in arguments if a.lstrip("+").startswith(f"{key}=")]
     if not values or values[-1] in ("null", "''", "", "???"):
         return None
-    return Path(_unquote(values[-1]) if _is_quoted(values[-1]) else values[-1])
+    return Path(unquote(values[-1]))
 
 
-def _unquote(value: str) -> str:
-    """The inverse of `quote`."""
-    inner = value[1:-1].replace(r"\${", "${")
-    inner = re.sub(rf"(\\+){value[0]}", lambda match: "\\" * (len(match[1]) // 2) + value[0], inner)
-    return re.sub(r"(\\+)$", lambda match: "\\" * (len(match[1]) // 2), inner)
+def check_utf8(text: str) -> None:
+    """Raise ConfigurationError for a path that is not UTF-8, which config.yaml cannot hold."""
+    if any("\ud800" <= each <= "\udfff" for each in text):
+        raise ConfigurationError(
+            f"{text!a}: this path is not UTF-8. Rename the folder or file, or make a link to it "
+            "(ln -s) that has another name."
+        )
 
 
-def _is_quoted(value: str) -> bool:
-    return len(value) >= 2 and value[0] == value[-1] and value[0] in "'\""
+def expand_home(path: str) -> str:
+    """A path with `~` or `~user` as the home folder, unless there is a file of that name."""
+    is_home = path.startswith("~") and not os.path.lexists(path)
+    return os.path.expanduser(path) if is_home else path  # noqa: PTH111 - unknown users stay
+
+
+def expand_homes(config: DictConfig) -> None:
+    """Expand `~` in all path settings of a composed configuration, in place."""
+    for key in PATH_KEYS:
+        value = OmegaConf.select(config, key, throw_on_resolution_failure=False)
+        paths = [value] if isinstance(value, str) else value or []
+        if any(str(path).startswith("~") for path in paths):
+            expanded = [expand_home(str(path)) for path in paths]
+            OmegaConf.update(config, key, expanded[0] if isinstance(value, str) else expanded)

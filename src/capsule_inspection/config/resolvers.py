@@ -24,7 +24,7 @@ _SWEPT_VARIABLE = "CAPSULE_SWEPT_KEYS"
 
 def register_resolvers() -> None:
     """Register all resolvers with OmegaConf."""
-    for resolver in (run_folder, output_folder, job_name, search_direction):
+    for resolver in (run_folder, base_folder, output_folder, job_name, search_direction):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
 
 
@@ -58,6 +58,11 @@ def _create_folder(base: Path) -> str:
 def output_folder(output: str | None, base: str) -> str:
     """The folder for results: `output`, or a new one in `base`."""
     return output or run_folder(base)
+
+
+def base_folder(inspect: bool, base: str) -> str:
+    """Where the folders of trainings are; those of `inspect=true` are apart."""
+    return "outputs/inspect" if inspect else base
 
 
 def search_direction(mode: str) -> str:

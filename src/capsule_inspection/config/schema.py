@@ -7,13 +7,15 @@ unknown keys and values of the wrong type. `checks.py` reads choices and ranges 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import cache
+from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, DictConfig, OmegaConf
 
-from capsule_inspection.types import EXPORT_SUFFIXES, SPLITS
+from capsule_inspection.types import ANNOTATION_FORMATS, EXPORT_SUFFIXES, SPLITS
 
 IMAGE_SELECTIONS = ("all", "defects", "none")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
@@ -21,15 +23,18 @@ PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 _SEEDS = (0, 2**32 - 1)
 _WEIGHTS = (0, 1e6)
 _PIXELS = (64, 2**40)
+_DEPTHS = (8, 10, 12, 14, 16)
+_RATES = (1e-12, 1000)
+_COUNTS = (1, 1_000_000_000)
 
 
-def one_of(*choices: str | bool) -> Any:
-    """A required setting with one of these values."""
-    return field(default=MISSING, metadata={"choices": choices})
+def one_of(*choices: str | bool | int, default: Any = MISSING) -> Any:
+    """A setting with one of these values; required without a default."""
+    return field(default=default, metadata={"choices": choices})
 
 
 def between(low: float, high: float, *, default: Any = MISSING) -> Any:
-    """A setting with a value from `low` to `high`; required without a default."""
+    """A setting with a value, or values, from `low` to `high`; required without a default."""
     return field(default=default, metadata={"range": (low, high)})
 
 
@@ -106,6 +111,7 @@ class Predict:
     overlays: str = one_of(*IMAGE_SELECTIONS)
     explain: str = one_of(*IMAGE_SELECTIONS)
     max_pixels: int | None = between(*_PIXELS, default=None)
+    bit_depth: int | None = one_of(*_DEPTHS, default=None)
     trainer: Any = MISSING
 
 
@@ -119,6 +125,7 @@ class App:
     port: int = between(0, 65535)
     max_upload_mb: int = between(1, 10_000)
     max_pixels: int | None = between(*_PIXELS, default=None)
+    bit_depth: int | None = one_of(*_DEPTHS, default=None)
     concurrency_limit: int = between(1, 1000)
     neighbours: int = between(0, 100)
     trainer: Any = MISSING
@@ -136,6 +143,34 @@ class Export:
     calibration_images: int = between(1, 100_000)
     threads: Any = MISSING
     data: Any = MISSING
+
+
+@dataclass
+class ConvertData:
+    """Settings of data sets whose labels are in annotation files, as far as they shape masks."""
+
+    exclude: list[str] = MISSING
+    good_class: str | None = None
+    class_map: dict[str, Any] = MISSING
+    mask_values: Any = MISSING
+    mask_ignore: int | None = between(1, 65535, default=None)
+    mask_inverted: bool = MISSING
+    annotations: str | None = None
+    boxes_as_masks: bool = MISSING
+    unannotated: str = one_of("auto", "error", "good", "skip")
+    exif_orientation: bool = MISSING
+    max_pixels: int = between(*_PIXELS)
+    workers: int = between(1, 1024)
+
+
+@dataclass
+class Convert:
+    """Configuration of `convert.py`."""
+
+    input: str = MISSING
+    format: str = one_of("auto", *ANNOTATION_FORMATS)
+    output: str = MISSING
+    data: ConvertData = field(default_factory=ConvertData)
 
 
 @dataclass
@@ -157,7 +192,7 @@ class TaskConfig:
     image_size: list[int] = MISSING
     batch_size: int = between(1, 65536)
     epochs: int = between(1, 1_000_000)
-    learning_rate: float = MISSING
+    learning_rate: float = between(*_RATES)
     monitor: str = MISSING
     monitor_mode: str = one_of("max", "min")
     monitor_smoothing: float = between(0, 0.999)
@@ -295,9 +330,10 @@ class Data:
 
 @dataclass
 class Synthetic(Data):
+    root: str = MISSING
     seed: int = between(*_SEEDS)
-    size_px: int = between(64, 20_000)
-    counts: dict[str, int] = MISSING
+    size_px: int = between(64, 4096)
+    counts: dict[str, int] = between(0, 100_000)  # noqa: RUF009 - returns a field
 
 
 @dataclass
@@ -310,7 +346,7 @@ class Files(Data):
     mask_values: Any = MISSING  # auto, binary, or a class for each value or colour
     mask_ignore: int | None = between(1, 65535, default=None)
     mask_inverted: bool = MISSING
-    bit_depth: Any = one_of("auto", 8, 10, 12, 14, 16)  # noqa: RUF009 - returns a field
+    bit_depth: Any = one_of("auto", *_DEPTHS)  # noqa: RUF009 - returns a field
     exif_orientation: bool = MISSING
 
 
@@ -324,6 +360,7 @@ class Layout(Files):
 @dataclass
 class Visa(Layout):
     category: str | None = None
+    split_csv: str = one_of("1cls", "2cls_highshot", "2cls_fewshot")
 
 
 @dataclass
@@ -364,6 +401,7 @@ class FromRun:
     root: str | None = None
     path: str | None = None
     masks: str | None = None
+    annotations: str | None = None
     cache_folder: str | None = None
     workers: int | None = between(1, 1024, default=None)
 
@@ -386,6 +424,19 @@ class KFold(Named):
     fold: int = between(0, 999)
     val: float = between(0, 0.95)
     seed: int = between(*_SEEDS)
+
+
+@dataclass
+class AutoSplit(Named):
+    """`holdout` and `one_class` hold the defaults of the values that are null."""
+
+    val: float | None = between(0, 0.95, default=None)
+    test: float | None = between(0, 0.95, default=None)
+    folds: int | None = between(2, 1000, default=None)
+    fold: int | None = between(0, 999, default=None)
+    seed: int | None = between(*_SEEDS, default=None)
+    holdout: Holdout = MISSING
+    one_class: KFold = MISSING
 
 
 @dataclass
@@ -433,8 +484,8 @@ class ClassifierConfig(ModelConfig):
 @dataclass
 class CustomResNetConfig(ClassifierConfig):
     block: str = one_of("basic", "bottleneck")
-    depths: list[int] = MISSING
-    width: int = between(1, 4096)
+    depths: list[int] = between(1, 100)  # noqa: RUF009 - returns a field
+    width: int = between(1, 1024)
     dropout: float = between(0, 0.99)
 
 
@@ -446,12 +497,12 @@ class LibraryClassifierConfig(ClassifierConfig):
 @dataclass
 class AutoencoderConfig(ModelConfig):
     corruption: str = one_of("none", "noise", "cutout", "synthetic_defects")
-    width: int = between(1, 4096)
+    width: int = between(1, 1024)
     depth: int = between(1, 12)
-    bottleneck: int = between(1, 65536)
+    bottleneck: int = between(1, 8192)
     skips: Any = one_of("auto", True, False)  # noqa: RUF009 - returns a field
     head: Any = one_of("auto", True, False)  # noqa: RUF009
-    head_width: int = between(1, 4096)
+    head_width: int = between(1, 1024)
 
 
 @dataclass
@@ -469,19 +520,19 @@ class SegmenterConfig(ModelConfig):
 class OptimizerConfig(Target):
     """Settings of all optimizers."""
 
-    lr: float = between(1e-12, 1000)
+    lr: float = between(*_RATES)
     weight_decay: float = between(0, 100)
 
 
 @dataclass
 class AdamW(OptimizerConfig):
-    betas: list[float] = MISSING
-    eps: float = MISSING
+    betas: list[float] = between(0, 0.999999)  # noqa: RUF009 - returns a field
+    eps: float = between(1e-20, 1)
 
 
 @dataclass
 class SGD(OptimizerConfig):
-    momentum: float = MISSING
+    momentum: float = between(0, 0.9999)
     nesterov: bool = MISSING
 
 
@@ -494,19 +545,19 @@ class LibraryOptimizer(OptimizerConfig):
 @dataclass
 class Cosine(Target):
     warmup: float = between(0, 0.99)
-    final: float = MISSING
+    final: float = between(0, 1)
 
 
 @dataclass
 class OneCycle(Cosine):
-    initial: float = MISSING
+    initial: float = between(1e-6, 1)
 
 
 @dataclass
 class Plateau(Target):
-    factor: float = MISSING
-    patience: int = MISSING
-    min_lr: float = MISSING
+    factor: float = between(1e-6, 0.9999)
+    patience: int = between(0, 1_000_000)
+    min_lr: float = between(0, 1000)
 
 
 @dataclass
@@ -520,39 +571,37 @@ class FineTune(Named):
 class Trainer:
     """Arguments of Lightning's Trainer, then `channels_last` and `threads`."""
 
-    accelerator: str = "auto"
+    accelerator: str = one_of("auto", "cpu", "gpu", "cuda", "mps", default="auto")
     strategy: str = "auto"
     devices: Any = "auto"
-    num_nodes: int = 1
+    num_nodes: int = between(1, 10_000, default=1)
     precision: Any = "auto"
     max_epochs: int | None = None
-    min_epochs: int | None = None
+    min_epochs: int | None = between(0, 1_000_000, default=None)
     max_steps: int = -1
     max_time: str | None = None
     fast_dev_run: Any = False
     limit_train_batches: Any = None
     limit_val_batches: Any = None
-    limit_predict_batches: Any = None
-    overfit_batches: Any = 0.0
-    check_val_every_n_epoch: int = 1
-    log_every_n_steps: int = 50
-    accumulate_grad_batches: int = 1
-    gradient_clip_val: float | None = None
-    gradient_clip_algorithm: str | None = None
-    deterministic: Any = None
+    check_val_every_n_epoch: int = between(1, 1_000_000, default=1)
+    log_every_n_steps: int = between(0, 1_000_000_000, default=50)
+    accumulate_grad_batches: int = between(*_COUNTS, default=1)
+    gradient_clip_val: float | None = between(0, 1e12, default=None)
+    gradient_clip_algorithm: str | None = one_of("norm", "value", default=None)
+    deterministic: Any = one_of(True, False, "warn", default=None)  # noqa: RUF009 - returns a field
     benchmark: bool | None = None
-    profiler: str | None = None
+    profiler: str | None = one_of("simple", "advanced", "pytorch", default=None)
     detect_anomaly: bool = False
     sync_batchnorm: bool = False
     enable_progress_bar: bool = True
-    channels_last: Any = "auto"
+    channels_last: Any = one_of("auto", True, False, default="auto")  # noqa: RUF009
     threads: Any = "auto"
 
 
 @dataclass
 class EarlyStopping:
     patience: int = between(1, 1_000_000)
-    min_delta: float = MISSING
+    min_delta: float = between(0, 1e6)
 
 
 @dataclass
@@ -580,6 +629,7 @@ COMMANDS = {
     "app": App,
     "export": Export,
     "compare": Compare,
+    "convert": Convert,
 }
 GROUPS: dict[str, dict[str, type]] = {
     "task": {
@@ -599,6 +649,7 @@ GROUPS: dict[str, dict[str, type]] = {
     },
     "split": {
         "named": Named,
+        "auto": AutoSplit,
         "holdout": Holdout,
         "kfold": KFold,
         "val_as_test": ValAsTest,
@@ -630,22 +681,47 @@ def register_schemas() -> None:
             store.store(group=f"schema/{group}", name=name, node=schema)
 
 
-def constraints() -> dict[str, Mapping[str, Any]]:
-    """`choices` or `range` of each setting that has them, by dotted key."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for schema in COMMANDS.values():
-        found.update(_constraints(schema, ""))
-    for group, schemas in GROUPS.items():
-        for schema in schemas.values():
-            found.update(_constraints(schema, f"{group}."))
+@dataclass(frozen=True)
+class Setting:
+    """The type of a setting, and what its value must be; a mapping has its values' constraint."""
+
+    hint: Any
+    constraint: Mapping[str, Any]
+
+    @property
+    def type(self) -> Any:
+        """Without `None`."""
+        kinds = get_args(self.hint)
+        return kinds[0] if NoneType in kinds else self.hint
+
+
+@cache
+def settings() -> Mapping[str, Setting]:
+    """Every setting by its dotted key; where several choices have it, with the values of all."""
+    found: dict[str, Setting] = {}
+    prefixed = [("", schema) for schema in COMMANDS.values()]
+    prefixed += [(f"{group}.", schema) for group in GROUPS for schema in GROUPS[group].values()]
+    for prefix, schema in prefixed:
+        for key, setting in _settings(schema, prefix):
+            former = found.get(key, setting).constraint.get("choices", ())
+            choices = dict.fromkeys([*former, *setting.constraint.get("choices", ())])
+            found[key] = replace(setting, constraint={"choices": choices}) if choices else setting
     return found
 
 
-def _constraints(schema: type, prefix: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def constraint_of(config: DictConfig, key: str) -> Mapping[str, Any]:
+    """What a value must be by the schema of the configuration's choices, where it has them."""
+    parent, _, name = key.rpartition(".")
+    schema = OmegaConf.get_type(OmegaConf.select(config, parent) if parent else config)
+    if is_dataclass(schema):
+        return next((item.metadata for item in fields(schema) if item.name == name), {})
+    return settings()[key].constraint  # a stored configuration has no types
+
+
+def _settings(schema: type, prefix: str) -> Iterator[tuple[str, Setting]]:
     hints = get_type_hints(schema)
     for item in fields(schema):
-        if item.metadata:
-            yield prefix + item.name, item.metadata
-        for hint in (hints[item.name], *get_args(hints[item.name])):
-            if is_dataclass(hint):
-                yield from _constraints(hint, f"{prefix}{item.name}.")  # type: ignore[arg-type]
+        setting = Setting(hints[item.name], item.metadata)
+        yield prefix + item.name, setting
+        if is_dataclass(setting.type):
+            yield from _settings(setting.type, f"{prefix}{item.name}.")  # type: ignore[arg-type]

@@ -24,7 +24,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
 
 from capsule_inspection.config.existing_run import read_record
-from capsule_inspection.config.paths import path_argument, quote
+from capsule_inspection.config.paths import path_argument
+from capsule_inspection.config.quoting import quote
 from capsule_inspection.config.resolvers import record_swept_keys
 from capsule_inspection.files import atomic_write_text, is_locked
 from capsule_inspection.types import (

@@ -22,24 +22,27 @@ import numpy as np
 from capsule_inspection.data.cache_folder import report_write_errors
 from capsule_inspection.data.preprocessing import PreprocessConfig, crop_image
 from capsule_inspection.data.sample_reader import DecodedSample
-from capsule_inspection.types import DataError, DataIndex
+from capsule_inspection.types import IGNORE_INDEX, DataError, DataIndex
 
 log = logging.getLogger(__name__)
 
-CACHE_VERSION = 4
+CACHE_VERSION = 5
 """Raise it whenever the same files and settings would give other pixels."""
+_MEASURES = ("defect_inside", "defect_on_part", "defect_thickness", "ignored_fraction")
 
 
 @dataclass(frozen=True, eq=False)
 class ImageCache:
     """Read-only views of the cache; row i is row i of the data index.
 
-    Shapes: images (N, H, W, 3) uint8 RGB; masks (N, H, W) uint8, 0 or a class index: the
-    image's label, or several classes where its mask has them; boxes (N, 4) float32, x0, y0, x1,
-    y1 of the crop in source pixels, may reach beyond the image; content_boxes (N, 4) int32, the
-    area of the target that is not padding (the image's border, repeated); roi_found (N,) bool,
+    Shapes: images (N, H, W, 3) uint8 RGB; masks (N, H, W) uint8, 0, a class index (the image's
+    label, or several classes where its mask has them) or `IGNORE_INDEX`; boxes (N, 4) float32, x0,
+    y0, x1, y1 of the crop in source pixels, may reach beyond the image; content_boxes (N, 4) int32,
+    the area of the target that is not padding (the image's border, repeated); roi_found (N,) bool,
     false where roi=auto found no part and took the whole image; foregrounds (N, H, W) uint8, 1 on
     the part, or everywhere on the image where none is found.
+    (N,) float32 each: what the crop does to defects, see `crop.DefectCrop`, NaN without a mask of
+    one; ignored_fraction, of the pixels of the target.
     """
 
     path: Path
@@ -49,6 +52,10 @@ class ImageCache:
     content_boxes: np.ndarray
     roi_found: np.ndarray
     foregrounds: np.ndarray
+    defect_inside: np.ndarray
+    defect_on_part: np.ndarray
+    defect_thickness: np.ndarray
+    ignored_fraction: np.ndarray
 
     def __len__(self) -> int:
         return len(self.images)
@@ -92,6 +99,7 @@ def find_cache(index: DataIndex, *, folder: Path, config: PreprocessConfig) -> I
         content_boxes=rows["content_box"],
         roi_found=rows["roi_found"],
         foregrounds=rows["foreground"],
+        **{name: rows[name] for name in _MEASURES},
     )
 
 
@@ -125,17 +133,25 @@ class CacheWriter:
     def add(self, decoded: DecodedSample) -> None:
         """Preprocess an image and its mask."""
         # Here, so that a warm start does not import OpenCV.
-        from capsule_inspection.data.crop import crop_classes
+        from capsule_inspection.data.crop import crop_classes, measure_defect
 
         prepared = crop_image(decoded.image, decoded.foreground, self.config)
         values = np.zeros((), self.dtype)
         values["image"], values["foreground"] = prepared.image, prepared.foreground
         values["box"], values["content_box"] = prepared.box, prepared.content_box
         values["roi_found"] = prepared.roi_found
+        for name in _MEASURES:
+            values[name] = np.nan
+        values["ignored_fraction"] = 0
         if decoded.mask is not None:
-            values["mask"] = crop_classes(
-                decoded.mask, box=prepared.box, image_size=self.config.image_size
+            box, image_size = prepared.box, self.config.image_size
+            values["mask"] = crop_classes(decoded.mask, box=box, image_size=image_size)
+            values["ignored_fraction"] = (values["mask"] == IGNORE_INDEX).mean()
+            measured = measure_defect(
+                decoded.mask, decoded.foreground, box=box, image_size=image_size
             )
+            for name, value in measured._asdict().items():
+                values[f"defect_{name}"] = value
         self._write(decoded.row, values.tobytes())
 
     def finish(self, index: DataIndex, rows: Sequence[int]) -> ImageCache:
@@ -185,6 +201,7 @@ def _row_type(config: PreprocessConfig) -> np.dtype:
             ("mask", "u1", (height, width)),
             ("box", "<f4", (4,)),
             ("content_box", "<i4", (4,)),
+            *((name, "<f4") for name in _MEASURES),
             ("roi_found", "?"),
             ("foreground", "u1", (height, width)),
         ]
@@ -206,6 +223,7 @@ def _cache_path(index: DataIndex, folder: Path, config: PreprocessConfig) -> Pat
         "version": CACHE_VERSION,
         "num_classes": len(index.classes),
         "config": [config.roi, config.margin, config.image_size, config.enlarge],
+        "decoding": index.decoding,
         "images": [[sample.sha256, sample.label, sample.mask_sha256] for sample in index.samples],
     }
     return folder / f"{hashlib.sha256(json.dumps(content).encode()).hexdigest()}.npy"

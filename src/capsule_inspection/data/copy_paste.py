@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from capsule_inspection.types import GOOD_LABEL
+from capsule_inspection.metrics.target_masks import defect_pixels
+from capsule_inspection.types import GOOD_LABEL, IGNORE_INDEX
 
 _FEATHER = 0.012
 """How far a pasted defect fades into its surroundings, as a fraction of the image's height."""
@@ -53,13 +54,13 @@ def extract_sources(
     Shapes: (N, H, W, 3), (N, H, W), (N, H, W) uint8; labels (N,).
     """
     rows = zip(images, masks, foregrounds, labels, strict=True)
-    return [_extract_source(*row) for row in rows if row[1].any()]
+    return [_extract_source(*row) for row in rows if defect_pixels(row[1]).any()]
 
 
 def _extract_source(
     image: np.ndarray, mask: np.ndarray, foreground: np.ndarray, label: int
 ) -> CopyPasteSource:
-    is_defect = mask > 0
+    is_defect = defect_pixels(mask)
     reach = max(2, round(_FEATHER * mask.shape[0]))
     grown = cv2.dilate(is_defect.astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1)))
     alpha = cv2.GaussianBlur(grown.astype(np.float32), (0, 0), reach / 2)
@@ -103,7 +104,7 @@ def paste_defect(
     pixels, defect, alpha = (of[down, across] for of in (source.image, source.mask, source.alpha))
     for y, x in _positions((y0, x0), foreground, source, rng):
         window = (slice(y, y + rows), slice(x, x + columns))
-        on_part = float((foreground[window][defect > 0] > 0).mean())
+        on_part = float((foreground[window][defect_pixels(defect)] > 0).mean())
         if on_part >= min(_ON_PART, source.on_part - 0.1):
             _blend(image[window], mask[window], pixels, defect, alpha)
             return source.label
@@ -135,9 +136,14 @@ def _positions(
 def _blend(
     image: np.ndarray, mask: np.ndarray, pixels: np.ndarray, defect: np.ndarray, alpha: np.ndarray
 ) -> None:
-    """Blend pixels into a window of an image in place, shifted to the colours around the defect."""
-    ring = (alpha > 0.02) & (defect == 0)
+    """Blend pixels into a window of an image in place, shifted to the colours around the defect.
+
+    Pixels that the defect's own mask ignores are ignored where they are blended in.
+    """
+    is_blended = alpha > 0.02
+    ring = is_blended & (defect == 0)
     shift = (image[ring] - pixels[ring]).mean(0) if ring.any() else np.zeros(3, np.float32)
     weight = alpha[..., None]
     image[:] = np.clip(image + weight * (pixels + shift - image), 0, 255).round()
-    mask[defect > 0] = defect[defect > 0]
+    mask[(defect == IGNORE_INDEX) & is_blended] = IGNORE_INDEX
+    mask[defect_pixels(defect)] = defect[defect_pixels(defect)]

@@ -19,6 +19,7 @@ from capsule_inspection.data.augmentation import sample_generators
 from capsule_inspection.data.defect_bank import SyntheticDefectBank
 from capsule_inspection.data.samplers import SINGLE_PROCESS, DistributedShard
 from capsule_inspection.data.training_crops import FULL_IMAGES, CropSchedule
+from capsule_inspection.types import IGNORE_INDEX
 
 SYNTHETIC_DEFECTS = "synthetic_defects"
 _STREAM = 1
@@ -63,11 +64,13 @@ class Corruption:
 
         In validation every second repeat of an image is corrupted, always in the same way. In
         training all arrays are cut to the surroundings of a crop around the corruption, or else
-        around a point of the part. Shapes of raw: see `CachedDataset`.
+        around a point of the part. Ignored pixels stay so, unless they are corrupted. Shapes of
+        raw: see `CachedDataset`.
         """
         if training:
             raw = self.crops.take_used(raw, epoch, shard)
-        image, mask = raw["image"].numpy().copy(), np.zeros_like(raw["mask"].numpy())
+        image, mask = raw["image"].numpy().copy(), raw["mask"].numpy()
+        mask = np.where(mask == IGNORE_INDEX, mask, 0)
         rngs = sample_generators(
             seed=self.seed,
             epoch=epoch if training else 0,

@@ -7,17 +7,17 @@ its results.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
+from capsule_inspection.data.bad_file import BadFileError
 from capsule_inspection.data.cache import CacheWriter, ImageCache, find_cache
 from capsule_inspection.data.cache_folder import hold_lock
+from capsule_inspection.data.crop_checks import check_crops
+from capsule_inspection.data.deep_pixels import smallest_depth
 from capsule_inspection.data.duplicates import (
     Group,
     ThumbnailWriter,
@@ -25,7 +25,8 @@ from capsule_inspection.data.duplicates import (
     group_near_duplicates,
 )
 from capsule_inspection.data.file_facts import FileFacts, facts_path, load_facts
-from capsule_inspection.data.image_io import MAX_PIXELS
+from capsule_inspection.data.image_files import MAX_PIXELS, DecodeConfig
+from capsule_inspection.data.image_io import has_16_bits, read_image
 from capsule_inspection.data.layouts.samples import FoundSamples
 from capsule_inspection.data.native_size import NativeSizeMeasure, find_native_size
 from capsule_inspection.data.parallel import keep_freed_memory
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
     from capsule_inspection.data.roi import Roi
     from capsule_inspection.data.sample_reader import Consumer
 
-log = logging.getLogger(__name__)
+
+_FEW = 12
+"""Images whose values tell the bit depth, before that of all images is known."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class DatasetConfig:
     """Settings of a data set; see `conf/base/data.yaml`.
 
     `image_size` is (height, width) of the crops; None measures the largest part at the images' own
-    resolution. Without `enlarge` small crops keep their resolution.
+    resolution. Without `enlarge` small crops keep their resolution. `bit_depth` auto: the smallest
+    that holds the values of all 16-bit files.
     """
 
     cache_folder: Path
@@ -58,6 +62,8 @@ class DatasetConfig:
     on_bad_file: Literal["error", "skip"] = "error"
     verify: Literal["fast", "full"] = "fast"
     max_pixels: int = MAX_PIXELS
+    bit_depth: int | Literal["auto"] = "auto"
+    exif_orientation: bool = True
     workers: int = 1
 
 
@@ -84,8 +90,8 @@ def load_dataset(
     """The validated images with near-duplicates grouped, and their cache, read where needed.
 
     `check_size` is called with the height and width of the crops before they are cached. Raises
-    DataError as `validate_samples` and `group_near_duplicates` do and for a full disk,
-    ConfigurationError for a box outside of an image.
+    DataError as `validate_samples`, `check_crops` and `group_near_duplicates` do and for a full
+    disk, ConfigurationError for a box outside of an image.
     """
     loader = _Loader(found, config, check_size)
     loaded = loader.load_stored()
@@ -100,7 +106,8 @@ def load_dataset(
     assert index is not None
     assert cache is not None
     assert loaded.groups is not None
-    _report_missing(cache, index)
+    warnings = check_crops(index, cache, roi=config.roi)
+    index = replace(index, warnings=(*index.warnings, *warnings))
     return group_near_duplicates(index, loaded.groups, mode=config.near_duplicates), cache
 
 
@@ -140,6 +147,7 @@ class _Loader:
         The cache needs the size of the crops: where that is measured, the cache takes another pass.
         """
         keep_freed_memory()
+        depth = self._depth(loaded.index)
         config, count = self.config, len(self.found.samples)
         image_size, cache, groups = loaded.image_size, loaded.cache, loaded.groups
         with ExitStack() as stack:
@@ -158,7 +166,10 @@ class _Loader:
                         count=count,
                     )
                 )
-            index = self._validate([each for each in (writer, thumbnails, measure) if each])
+            consumers = [each for each in (writer, thumbnails, measure) if each]
+            index = self._validate(consumers, bit_depth=depth)
+            if index.bit_depth not in (None, depth):  # read once more, by the depth of all images
+                return replace(loaded, index=index)
             paths = {sample.path for sample in index.samples}
             rows = [row for row, sample in enumerate(self.found.samples) if sample.path in paths]
             if groups is None:
@@ -173,9 +184,30 @@ class _Loader:
                     groups = thumbnails.finish(index, rows, workers=config.workers, progress=show)
         return _Loaded(index, image_size, cache, groups)
 
+    def _depth(self, index: DataIndex | None) -> int:
+        """The depth of values in 16-bit files: the known one, or that of a few images."""
+        if self.config.bit_depth != "auto":
+            return self.config.bit_depth
+        if index is not None:
+            return index.bit_depth or 16
+        samples = self.found.samples
+        few = samples[:: -(-len(samples) // _FEW)]
+        values = [
+            value
+            for sample in few
+            if (value := _largest_deep_value(self.found.root / sample.path, self.config))
+        ]
+        return smallest_depth(max(values)) if values else 16
+
     def _validate(
-        self, consumers: Sequence[Consumer], facts: dict[str, FileFacts] | None = None
+        self,
+        consumers: Sequence[Consumer],
+        facts: dict[str, FileFacts] | None = None,
+        *,
+        bit_depth: int = 16,
     ) -> DataIndex:
+        """The index, read by a depth of 16-bit files if the settings do not give it."""
+        given = self.config.bit_depth
         with progress_bar("Reading images") as show:
             return validate_samples(
                 self.found,
@@ -183,7 +215,12 @@ class _Loader:
                 index_folder=self.config.cache_folder / "index",
                 workers=self.config.workers,
                 verify=self.config.verify,
-                max_pixels=self.config.max_pixels,
+                decode=DecodeConfig(
+                    self.config.max_pixels,
+                    bit_depth if given == "auto" else given,
+                    self.config.exif_orientation,
+                ),
+                finds_depth=given == "auto",
                 consumers=consumers,
                 facts=facts,
                 progress=show,
@@ -212,13 +249,10 @@ class _Loader:
         return PreprocessConfig(roi, margin, image_size, config.enlarge)
 
 
-def _report_missing(cache: ImageCache, index: DataIndex) -> None:
-    missing = np.flatnonzero(~cache.roi_found)
-    if len(missing):
-        log.warning(
-            "data.roi=auto: no single part on a plain background in %d of %d images "
-            "(the first is %s); the whole image is used for these.",
-            len(missing),
-            len(index),
-            index.samples[missing[0]].path,
-        )
+def _largest_deep_value(path: Path, config: DatasetConfig) -> int | None:
+    """The largest value of a 16-bit file; None for others, also for one that cannot be read."""
+    decode = DecodeConfig(config.max_pixels)
+    try:
+        return read_image(path, decode).max_value if has_16_bits(path, decode) else None
+    except BadFileError:
+        return None

@@ -23,6 +23,7 @@ from capsule_inspection.data.samplers import (
     MixtureWeights,
 )
 from capsule_inspection.data.training_crops import CropSchedule
+from capsule_inspection.metrics.target_masks import defect_pixels
 from capsule_inspection.types import GOOD_LABEL
 
 _STREAM = 2
@@ -135,4 +136,4 @@ class DefectAugmentation:
 
 def dominant_class(mask: np.ndarray) -> int:
     """The class of most pixels in a mask (H, W) of class indices; good where it is empty."""
-    return int(np.bincount(mask[mask > 0], minlength=1).argmax())
+    return int(np.bincount(mask[defect_pixels(mask)], minlength=1).argmax())

@@ -259,7 +259,7 @@ def _star(
 
 
 def _groups_path(index: DataIndex, folder: Path) -> Path:
-    content = [DUPLICATES_VERSION, *(sample.sha256 for sample in index.samples)]
+    content = [DUPLICATES_VERSION, *index.decoding, *(sample.sha256 for sample in index.samples)]
     return folder / f"{hashlib.sha256(json.dumps(content).encode()).hexdigest()}.json"
 
 

@@ -20,7 +20,7 @@ from capsule_inspection.data.cache_folder import report_write_errors
 from capsule_inspection.files import atomic_write
 
 _log = logging.getLogger(__name__)
-_VERSION = 4
+_VERSION = 5
 
 
 class FileFacts(NamedTuple):
@@ -30,8 +30,8 @@ class FileFacts(NamedTuple):
     indices of a mask that has a class for each pixel. `num_classes` is the number of classes for
     which the facts hold, 0 where they hold for any.
 
-    Of images: `bit_depth` is that of the file (8 or 16), `max_value` the largest value in it,
-    `notes` are short codes of what was unusual in decoding (see image_io.NOTES). Of masks:
+    Of images: `bit_depth` is that of the file (8, 12, 16), `max_value` the largest value in it,
+    `notes` are short codes of what was unusual in decoding (see image_notes.py). Of masks:
     `values` are the values in the file above 0, of many the first ones; `area` and `border` are
     the fractions of all pixels, and of those on the border, that the mask marks; `notes` as above.
     """
@@ -52,6 +52,8 @@ class FileFacts(NamedTuple):
     values: tuple[int, ...] = ()
     area: float = 0.0
     border: float = 0.0
+    settings: str = ""
+    """Key of the settings for which the facts hold, such as the meaning of mask values."""
 
 
 def facts_path(folder: Path, root: Path) -> Path:

@@ -15,3 +15,8 @@ def list_lines(items: Sequence[str], *, limit: int = 20) -> str:
     """At most `limit` items, each on an indented line of its own."""
     lines = [*items[:limit], *([f"and {len(items) - limit} more"] if len(items) > limit else [])]
     return "".join(f"\n  {line}" for line in lines) + "\n"
+
+
+def numbered(count: int, noun: str) -> str:
+    """A number with its noun, as in `1 image` and `2 images`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

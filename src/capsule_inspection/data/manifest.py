@@ -7,18 +7,24 @@ is validated in validation.py.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from capsule_inspection.data.layouts.classes import finish_samples
+from capsule_inspection.data.layouts.names import readable, split_of
 from capsule_inspection.data.layouts.samples import (
+    MASK_SEPARATOR,
     FoundSample,
     FoundSamples,
+    LayoutSettings,
     relative_posix,
-    sort_samples,
 )
 from capsule_inspection.data.long_lists import list_lines
-from capsule_inspection.data.tables import PARQUET_SUFFIXES, Row, read_table
+from capsule_inspection.data.table_paths import FileFinder
+from capsule_inspection.data.tables import Row, Table, log_notes, read_table
 from capsule_inspection.files import atomic_write
 from capsule_inspection.types import (
     LEFT_OUT,
@@ -29,9 +35,14 @@ from capsule_inspection.types import (
     Sample,
 )
 
-REQUIRED_COLUMNS = ("path", "label")
-OPTIONAL_COLUMNS = ("class", "mask", "split", "group")
-_SHOWN = 20
+_NAME = "a table"
+_FOREIGN = {
+    ".xlsx": "a workbook of Excel",
+    ".xls": "a workbook of Excel",
+    ".ods": "a workbook",
+    ".json": "JSON, which data=coco or another format of annotations may read",
+    ".jsonl": "JSON lines",
+}
 
 
 class SplitRow(NamedTuple):
@@ -42,29 +53,53 @@ class SplitRow(NamedTuple):
     split: str
 
 
-def find_manifest_samples(path: Path, *, root: Path | None = None, good_class: str) -> FoundSamples:
+def find_manifest_samples(
+    path: Path,
+    settings: LayoutSettings,
+    *,
+    root: Path | None = None,
+    exclude: Sequence[str] = (),
+) -> FoundSamples:
     """The images of a table with the columns path, label and, optionally, mask, split, group.
 
-    `label` is the name of the class; in a `split.csv` it is a number, and `class` has the name.
-    Paths are relative to `root`, by default the table's folder. Raises DataError where the table
-    cannot be read, lacks a column, or has bad rows: all of them in one message.
+    Usual names of columns are taken too. `label` is the name of the class; where it is a number
+    and another column has the name, as in a `split.csv`, that one is used. Paths are relative to
+    `root`, by default the table's folder; `exclude` has patterns of those to leave out. Raises
+    DataError where the table cannot be read, lacks a column, or has bad rows: all in one message.
     """
-    _require_table(path)
+    _check_suffix(path)
     root = (root or path.parent).absolute()
-    rows = read_table(path, required=REQUIRED_COLUMNS, optional=OPTIONAL_COLUMNS)
-    if not rows:
+    finder = FileFinder(root)
+    table = read_table(
+        path, required=("path", "label"), optional=("mask", "split", "group"), finder=finder
+    )
+    if not table.rows:
         raise DataError(f"{path}: the table has no rows. Set data.path to one that lists images.")
-    class_column = _class_column(rows)
-    faults = [f"{row.where}: {fault}" for row in rows for fault in _faults(row, root, class_column)]
-    faults += _repetitions(rows)
+    samples, faults = [], []
+    first: dict[object, str] = {}
+    for row in table.rows:
+        if _is_excluded(row.cells["path"], exclude):
+            continue
+        sample, wrong = _find(row, table, finder, first)
+        faults += [f"{row.where}: {fault}" for fault in wrong]
+        if sample is not None:
+            samples.append(sample)
     if faults:
+        hint = finder.hint_root(table.rows[0].cells["path"])
+        found = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         raise DataError(
-            f"{path}: {len(faults)} faults; paths are relative to {root} (data.root)."
-            f"{list_lines(faults)}Mend these rows or take them out."
+            f"{path}: {found}; paths are relative to {root} (data.root)."
+            f"{list_lines(faults)}Mend these rows or take them out.{hint}"
         )
-    samples = [_found_sample(row, root, class_column) for row in rows]
-    _check_good_class(path, samples, good_class)
-    return sort_samples(root, samples, good_class=good_class)
+    log_notes(path, replace(table, warnings=()), finder)
+    return finish_samples(
+        root,
+        samples,
+        settings,
+        layout=_NAME,
+        warnings=table.warnings,
+        other_files=[relative_posix(path, root)],
+    )
 
 
 def write_split_csv(index: DataIndex, path: Path) -> None:
@@ -78,18 +113,25 @@ def write_split_csv(index: DataIndex, path: Path) -> None:
         writer.writerows(_cells(row, sample, index) for row, sample in enumerate(index.samples))
 
 
-def read_split(path: Path) -> list[SplitRow]:
+def read_split(path: Path, *, root: Path | None = None) -> list[SplitRow]:
     """Path and split of each row of a `split.csv`, or of a table with the columns path and split.
 
+    With `root` the paths are relative to it and spelled as on the disk, where the files are there.
     Raises DataError where the table cannot be read, lacks a column or has an unknown split.
     """
-    rows = read_table(path, required=("path", "split"), optional=("sha256",))
-    for row in rows:
-        if fault := _split_fault(row.cells["split"]):
-            raise DataError(f"{path}, {row.where}: {fault}")
-    return [
-        SplitRow(row.cells["path"], row.cells.get("sha256", ""), row.cells["split"]) for row in rows
-    ]
+    finder = FileFinder(root or path.parent)
+    table = read_table(path, required=("path", "split"), optional=("sha256",), finder=finder)
+    rows = []
+    for row in table.rows:
+        split = _split(row)
+        if split is None:
+            raise DataError(f"{path}, {row.where}: {_split_fault(row, table)}")
+        name = row.cells["path"]
+        if root is not None:
+            name = finder.find(name).name or relative_posix(finder.root / name, finder.root)
+        rows.append(SplitRow(name, row.cells.get("sha256", ""), split))
+    log_notes(path, table, finder)
+    return rows
 
 
 def _cells(row: int, sample: Sample, index: DataIndex) -> tuple[object, ...]:
@@ -110,65 +152,78 @@ def _cells(row: int, sample: Sample, index: DataIndex) -> tuple[object, ...]:
     )
 
 
-def _require_table(path: Path) -> None:
+def _check_suffix(path: Path) -> None:
+    found = _FOREIGN.get(path.suffix.lower())
+    if found:
+        raise DataError(
+            f"{path}: expected a table as CSV, TSV or Parquet, found {found}. Save it as "
+            "CSV UTF-8 and set data.path to that."
+        )
     if not path.is_file():
         raise DataError(f"{path}: there is no such file. Set data.path to a CSV or Parquet table.")
-    if path.suffix.lower() not in {".csv", *PARQUET_SUFFIXES}:
-        raise DataError(
-            f"{path}: expected a table named .csv or .parquet. Export the table as one of them."
-        )
 
 
-def _class_column(rows: Sequence[Row]) -> str:
-    """`class` in tables like `split.csv`, whose labels are all numbers; else `label`."""
-    numbered = "class" in rows[0].cells and all(row.cells["label"].isdecimal() for row in rows)
-    return "class" if numbered else "label"
+def _find(
+    row: Row, table: Table, finder: FileFinder, first: dict[object, str]
+) -> tuple[FoundSample | None, list[str]]:
+    """The sample of a row, None where it has no image; and what is wrong with the row.
+
+    `first` has the row of each file so far.
+    """
+    name, label = row.cells["path"], row.cells["label"]
+    split = _split(row)
+    faults = [f"the column {table.columns['label']} is empty"] if not label else []
+    faults += [] if split is not None else [_split_fault(row, table)]
+    mask, mask_faults = _find_mask(row.cells.get("mask", ""), finder)
+    found = finder.find(name)
+    if found.name is None:
+        fault = found.fault if name else f"the column {table.columns['path']} is empty"
+        return None, [fault, *faults, *mask_faults]
+    if (where := first.setdefault(found.identity, row.where)) != row.where:
+        faults = [f"{name} repeats {where}", *faults]
+    sample = FoundSample(
+        path=found.name,
+        class_name=readable(label),
+        mask=mask,
+        split=split or "",
+        group=readable(row.cells.get("group", "")),
+    )
+    return sample, [*faults, *mask_faults]
 
 
-def _faults(row: Row, root: Path, class_column: str) -> Iterator[str]:
-    path, mask = row.cells["path"], row.cells.get("mask")
-    if not path:
-        yield "the column path is empty"
-    elif not (root / path).is_file():
-        yield f"there is no file {path}"
-    if not row.cells[class_column]:
-        yield f"the column {class_column} is empty"
-    if mask and not (root / mask).is_file():
-        yield f"there is no mask {mask}"
-    if fault := _split_fault(row.cells.get("split", "")):
-        yield fault
+def _find_mask(cell: str, finder: FileFinder) -> tuple[str | None, list[str]]:
+    """The file or folder of a mask, or several files; and what is wrong with the cell."""
+    whole = finder.find(cell, folder=True) if cell else None
+    if whole is None or whole.name is not None:
+        return whole and whole.name, []
+    parts = [finder.find(part) for part in cell.split(MASK_SEPARATOR) if part.strip()]
+    faults = [part.fault.replace("there is no file", "there is no mask") for part in parts]
+    names = [part.name for part in parts if part.name]
+    return MASK_SEPARATOR.join(names), [fault for fault in faults if fault]
 
 
-def _split_fault(split: str) -> str | None:
-    if split in ("", *SPLITS, LEFT_OUT):
-        return None
-    return f"the column split must be empty or one of {', '.join(SPLITS)}; found {split!r}"
+def _split(row: Row) -> str | None:
+    """The split of a row, None for an unknown one."""
+    split = row.cells.get("split", "")
+    return split if split in ("", *SPLITS, LEFT_OUT) else split_of(split) or None
 
 
-def _repetitions(rows: Sequence[Row]) -> list[str]:
-    first: dict[str, str] = {}
-    return [
-        f"{row.where}: {row.cells['path']} repeats {where}"
-        for row in rows
-        if (where := first.setdefault(row.cells["path"], row.where)) != row.where
-    ]
-
-
-def _found_sample(row: Row, root: Path, class_column: str) -> FoundSample:
-    mask = row.cells.get("mask")
-    return FoundSample(
-        path=relative_posix(root / row.cells["path"], root),
-        class_name=row.cells[class_column],
-        mask=relative_posix(root / mask, root) if mask else None,
-        split=row.cells.get("split", ""),
-        group=row.cells.get("group", ""),
+def _split_fault(row: Row, table: Table) -> str:
+    name = table.columns["split"]
+    other = "" if name == "split" else "; rename the column if it has something else"
+    return (
+        f"the column {name} must be empty or one of {', '.join(SPLITS)}; found "
+        f"{row.cells['split']!r}{other}"
     )
 
 
-def _check_good_class(path: Path, samples: Sequence[FoundSample], good_class: str) -> None:
-    found = sorted({sample.class_name for sample in samples})
-    if good_class not in found:
-        raise DataError(
-            f"{path}: data.good_class={good_class} is not among the classes of the table: "
-            f"{', '.join(found[:_SHOWN])}. Set data.good_class to the flawless one."
-        )
+def _is_excluded(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a file, or a folder that it is in, matches a pattern, as in layouts/tree.py."""
+    if not patterns:
+        return False
+    path = PurePosixPath(name.strip().replace("\\", "/"))
+    return any(
+        fnmatch.fnmatchcase(str(each) if "/" in pattern.rstrip("/") else each.name, pattern)
+        for pattern in patterns
+        for each in (path, *path.parents)
+    )

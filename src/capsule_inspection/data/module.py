@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import lightning as L
@@ -29,6 +30,7 @@ from capsule_inspection.data.samplers import (
 )
 from capsule_inspection.data.training_crops import CropSchedule
 from capsule_inspection.types import (
+    IGNORE_INDEX,
     LEFT_OUT,
     TEST,
     TRAIN,
@@ -84,8 +86,9 @@ class EvaluationBatch:
 class CachedDataset(Dataset[dict[str, Tensor]]):
     """Raw batches from the decoded cache; indexed by whole batches of samples.
 
-    Returns uint8 image (N, H, W, 3) and mask (N, H, W), bool valid and foreground (N, H, W), int64
-    label, index, repeat and added_defect (N,), see `samplers.SampleRef`.
+    Returns uint8 image (N, H, W, 3) and mask (N, H, W), with ignored pixels; bool valid, false on
+    padding, and foreground (N, H, W); int64 label, index, repeat and added_defect (N,), see
+    `samplers.SampleRef`.
     """
 
     def __init__(self, cache: ImageCache, labels: np.ndarray) -> None:
@@ -147,6 +150,11 @@ class InspectionDataModule(L.LightningDataModule):
         if self.select is None or every_label:
             return members
         return [index for index in members if self.select(split, int(self.labels[index]))]
+
+    @cached_property
+    def has_ignored(self) -> bool:
+        """Whether any mask ignores pixels."""
+        return bool((self.dataset.cache.ignored_fraction > 0).any())
 
     @property
     def samples_per_epoch(self) -> int:
@@ -297,6 +305,10 @@ class InspectionDataModule(L.LightningDataModule):
             index=raw["index"],
             valid=valid,
         )
+        if self.has_ignored:
+            ignored = mask == IGNORE_INDEX
+            batch["ignored"], batch["valid"] = ignored, valid & ~ignored
+            batch["mask"] = mask.masked_fill(ignored, 0)
         if target is not None:
             batch["target"] = self.normalise(target)
         if training and self.mixup is not None:

@@ -73,7 +73,7 @@ class NativeSizeMeasure:
 
 
 def _size_path(index: DataIndex, folder: Path, roi: Roi, margin: float) -> Path:
-    settings = [_VERSION, roi if isinstance(roi, str) else [*roi], margin]
+    settings = [_VERSION, roi if isinstance(roi, str) else [*roi], margin, *index.decoding]
     hashes = sorted(sample.sha256 for sample in index.samples)
     key = hashlib.sha256(json.dumps([settings, hashes]).encode()).hexdigest()
     return folder / f"{key}.json"

@@ -9,22 +9,39 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from capsule_inspection.data.bad_file import BadFileError
+from capsule_inspection.data.deep_pixels import BitDepthError, check_depth, smallest_depth
 from capsule_inspection.data.file_facts import FileFacts
-from capsule_inspection.data.image_io import decode_image, decode_mask, read_content
+from capsule_inspection.data.image_io import (
+    DecodeConfig,
+    decode_image,
+    decode_mask,
+    read_content,
+)
+from capsule_inspection.data.image_notes import EXIF_KEPT, EXIF_TURNED
 from capsule_inspection.data.layouts.samples import FoundSample
 from capsule_inspection.data.long_lists import list_first
-from capsule_inspection.data.mask_values import MaskValuesError
-from capsule_inspection.types import GOOD_LABEL, Sample, SkippedFile
+from capsule_inspection.data.mask_facts import (
+    HAS_IGNORED,
+    check_equal_sizes,
+    facts_of_mask,
+    join_masks,
+    joined_sha256,
+)
+from capsule_inspection.data.mask_files import mask_files
+from capsule_inspection.data.mask_rules import MaskCode
+from capsule_inspection.data.mask_values import MaskPixels
+from capsule_inspection.types import DEFECT, GOOD_LABEL, Sample, SkippedFile
 
 _GROUP_LENGTH = 16
 _SHOWN = 12
+_Pixels = TypeVar("_Pixels")
 
 
 class DecodedSample(NamedTuple):
@@ -51,15 +68,18 @@ class SampleReader:
     """Reads the samples of one root.
 
     `facts` are those of an earlier run; reading updates them and sets `has_changed`. With `trust` a
-    file of unchanged size and time of change has unchanged content; otherwise its hash decides.
-    Without `consumers` only files whose facts are missing are read.
+    file of unchanged size and times of change has unchanged content; otherwise its hash decides.
+    With `finds_depth` the depth of `decode` is a guess, and values above it are no error. Without
+    `consumers` only files whose facts are missing are read.
     """
 
     root: Path
     labels: Mapping[str, int]
+    code: MaskCode
     facts: dict[str, FileFacts]
     trust: bool
-    max_pixels: int
+    decode: DecodeConfig
+    finds_depth: bool = False
     consumers: Sequence[Consumer] = ()
     has_changed: bool = False
 
@@ -69,7 +89,8 @@ class SampleReader:
 
     def read(self, row: int, found: FoundSample) -> Sample | SkippedFile:
         """Validate an image and its mask, and hand their pixels to the consumers."""
-        label = self.labels[found.class_name]
+        # Without a class the mask decides: it shows a defect until it is read.
+        label = self.labels[found.class_name or DEFECT]
         try:
             image, pixels = self._read_image(found.path)
         except BadFileError as error:
@@ -77,18 +98,22 @@ class SampleReader:
         mask, mask_pixels = None, None
         if found.mask is not None and self._needs_mask(found.mask, label):
             try:
-                mask, mask_pixels = self._read_mask(found.mask, label=label)
-                _check_size(self.root / found.mask, mask=mask, image=image)
+                mask, decoded = self._read_mask(found.mask, label=label)
+                _check_mask(self.root / found.mask, mask=mask, image=image)
+                if not found.class_name:
+                    label = self._label_of(self.root / found.mask, mask)
             except BadFileError as error:
-                reason = f"mask {found.mask}: {error.reason}{self._class_hint(error)}"
-                return SkippedFile(found.path, reason)
+                return SkippedFile(found.path, f"mask {found.mask}: {error.reason}")
             if contradiction := self._contradiction(found, label=label, mask=mask):
                 return SkippedFile(found.path, contradiction)
-        if label == GOOD_LABEL:
+            mask_pixels = decoded and decoded.with_label(label)
+        elif not found.class_name:
+            return SkippedFile(found.path, "has no mask, which decides whether the part is good")
+        if label == GOOD_LABEL and mask and HAS_IGNORED not in mask.notes:
             mask, mask_pixels = None, None
         if pixels is not None and self.consumers:
             self._consume(row, pixels, mask_pixels)
-        return _sample(found, label=label, image=image, mask=mask)
+        return self._sample(found, label=label, image=image, mask=mask)
 
     def _consume(self, row: int, image: np.ndarray, mask: np.ndarray | None) -> None:
         # Here, so that a warm start does not import OpenCV.
@@ -100,42 +125,75 @@ class SampleReader:
 
     def _needs_mask(self, name: str, label: int) -> bool:
         """Good images need no mask file."""
-        return label != GOOD_LABEL or (self.root / name).exists()
+        if label != GOOD_LABEL:
+            return True
+        return any((self.root / file).exists() for file in mask_files(self.root, name))
 
     def _read_image(self, name: str) -> tuple[FileFacts, np.ndarray | None]:
         """Facts of an image, and its pixels where they were decoded."""
+        facts, pixels = self._read_file(name, self._decode_image, is_mask=False)
+        if facts.bit_depth == 16 and not self.finds_depth:
+            check_depth(self.root / name, facts.max_value, self.decode.bit_depth)
+        return facts, pixels
 
-        def decode(content: bytes, path: Path) -> tuple[FileFacts, np.ndarray]:
-            pixels = decode_image(content, path, max_pixels=self.max_pixels)
-            return FileFacts(0, 0, "", pixels.shape[1], pixels.shape[0]), pixels
+    def _decode_image(self, content: bytes, path: Path) -> tuple[FileFacts, np.ndarray]:
+        decode = self.decode
+        try:
+            image = decode_image(content, path, decode)
+        except BitDepthError as error:
+            if not self.finds_depth:
+                raise
+            # The images are read once more then, by the depth that holds all of them.
+            decode = self.decode = replace(decode, bit_depth=smallest_depth(error.max_value))
+            image = decode_image(content, path, decode)
+        height, width = image.pixels.shape[:2]
+        facts = FileFacts(
+            *(0, 0, "", width, height),
+            bit_depth=image.bit_depth,
+            max_value=image.max_value,
+            notes=image.notes,
+        )
+        return facts, image.pixels
 
-        return self._read_file(name, decode, is_mask=False)
+    def _read_mask(self, name: str, *, label: int) -> tuple[FileFacts, MaskPixels | None]:
+        """Facts of a mask, of one file or several, and its pixels where they were decoded."""
+        files = mask_files(self.root, name)
+        if not files:
+            raise BadFileError(self.root / name, "the folder has no images")
+        if files == [name]:
+            return self._read_file(name, self._decode_mask, is_mask=True)
+        read = [self._read_file(file, self._decode_mask, is_mask=True) for file in files]
+        parts = [facts for facts, _ in read]
+        sha256, settings = joined_sha256(parts), f"{self.code.key}:{label}"
+        known = self.facts.get(name)
+        is_known = known is not None and (known.sha256, known.settings) == (sha256, settings)
+        if known is not None and is_known and all(mask is None for _, mask in read):
+            return known, None
+        check_equal_sizes(self.root / name, files, parts)
+        masks = [
+            mask or self._decode_mask(read_content(self.root / file), self.root / file)[1]
+            for file, (_, mask) in zip(files, read, strict=True)
+        ]
+        joined = join_masks(self.root / name, files, masks, label=label)
+        facts = facts_of_mask(joined, num_classes=len(self.labels), settings=settings)
+        facts = facts._replace(sha256=sha256)
+        if self.facts.get(name) != facts:
+            self.facts[name] = facts
+            self.has_changed = True
+        return facts, joined
 
-    def _read_mask(self, name: str, *, label: int) -> tuple[FileFacts, np.ndarray | None]:
-        """Facts of a mask, and the class index of each pixel where it was decoded."""
-
-        def decode(content: bytes, path: Path) -> tuple[FileFacts, np.ndarray]:
-            mask = decode_mask(
-                content, path, num_classes=len(self.labels), max_pixels=self.max_pixels
-            )
-            present = np.unique(mask.pixels).tolist()
-            facts = FileFacts(
-                *(0, 0, "", mask.pixels.shape[1], mask.pixels.shape[0]),
-                is_empty=not any(present),
-                classes=tuple(filter(None, present)) if mask.has_classes else (),
-                num_classes=len(self.labels) if mask.is_ambiguous else 0,
-            )
-            return facts, mask.with_label(label)
-
-        return self._read_file(name, decode, is_mask=True)
+    def _decode_mask(self, content: bytes, path: Path) -> tuple[FileFacts, MaskPixels]:
+        mask = decode_mask(content, path, code=self.code, config=self.decode)
+        facts = facts_of_mask(mask, num_classes=len(self.labels), settings=self.code.key)
+        return facts, mask
 
     def _read_file(
         self,
         name: str,
-        decode: Callable[[bytes, Path], tuple[FileFacts, np.ndarray]],
+        decode: Callable[[bytes, Path], tuple[FileFacts, _Pixels]],
         *,
         is_mask: bool,
-    ) -> tuple[FileFacts, np.ndarray | None]:
+    ) -> tuple[FileFacts, _Pixels | None]:
         """Known facts, or those of the file as it is now. Raises BadFileError for a bad file."""
         path = self.root / name
         status = _status(path)
@@ -151,7 +209,10 @@ class SampleReader:
         if known is None or known.sha256 != sha256 or self.consumers:
             known, pixels = decode(content, path)
         facts = known._replace(
-            size_bytes=status.st_size, modified_ns=status.st_mtime_ns, sha256=sha256
+            size_bytes=status.st_size,
+            modified_ns=status.st_mtime_ns,
+            changed_ns=status.st_ctime_ns,
+            sha256=sha256,
         )
         if self.facts.get(name) != facts:
             self.facts[name] = facts
@@ -163,26 +224,69 @@ class SampleReader:
         facts = self.facts.get(name)
         if facts is None or (facts.is_empty is not None) != is_mask:
             return None
-        is_allowed = facts.width * facts.height <= self.max_pixels
-        return facts if is_allowed and facts.num_classes in (0, len(self.labels)) else None
+        is_allowed = facts.width * facts.height <= self.decode.max_pixels
+        other = EXIF_KEPT if self.decode.exif_orientation else EXIF_TURNED
+        holds = (
+            facts.num_classes in (0, len(self.labels))
+            and other not in facts.notes
+            and (not is_mask or facts.settings == self.code.key)
+        )
+        return facts if is_allowed and holds else None
+
+    def _label_of(self, path: Path, mask: FileFacts) -> int:
+        """The class of an image that has none but its mask's."""
+        if mask.is_empty:
+            return GOOD_LABEL
+        if len(mask.classes) > 1:
+            raise BadFileError(
+                path,
+                f"marks several classes ({self._named(mask.classes)}), so that the class of its "
+                "image is not known; list the images with their classes in a table (data=manifest)",
+            )
+        return mask.classes[0] if mask.classes else self.labels[DEFECT]
 
     def _contradiction(self, found: FoundSample, *, label: int, mask: FileFacts) -> str | None:
         """How a mask contradicts the class of its image, None where it does not."""
         if label == GOOD_LABEL:
-            return None if mask.is_empty else f"is a good image, but {found.mask} marks a defect"
-        start = f"shows {found.class_name}, but its mask {found.mask}"
+            if mask.is_empty:
+                return None
+            hint = "; if masks are 0 on the defect, set data.mask_inverted=true"
+            return (
+                f"is a good image, but {found.mask} marks a defect{hint if mask.area == 1 else ''}"
+            )
+        start = f"shows {found.class_name or DEFECT}, but its mask {found.mask}"
         if mask.is_empty:
-            return f"{start} is empty"
+            only = " apart from ignored pixels" if HAS_IGNORED in mask.notes else ""
+            return f"{start} is empty{only}"
         if mask.classes and label not in mask.classes:
-            return f"{start} marks {self._named(mask.classes)} only, not {self._named([label])}"
+            return (
+                f"{start} marks {self._named(mask.classes)} only, not {self._named([label])}; if "
+                "the masks number the classes otherwise, say how with data.mask_values"
+            )
         return None
 
-    def _class_hint(self, error: BadFileError) -> str:
-        """The class indices, for a mask that may have been meant to hold them."""
-        defects = sorted(set(self.labels.values()) - {GOOD_LABEL})
-        if not defects or not isinstance(error, MaskValuesError):
-            return ""
-        return f" ({GOOD_LABEL} background, {self._named(defects)})"
+    def _sample(
+        self, found: FoundSample, *, label: int, image: FileFacts, mask: FileFacts | None
+    ) -> Sample:
+        return Sample(
+            path=found.path,
+            label=label,
+            mask=found.mask if mask else None,
+            sha256=image.sha256,
+            width=image.width,
+            height=image.height,
+            size_bytes=image.size_bytes,
+            modified_ns=image.modified_ns,
+            group=found.group or image.sha256[:_GROUP_LENGTH],
+            split=found.split,
+            mask_sha256=self._mask_sha256(mask) if mask else None,
+        )
+
+    def _mask_sha256(self, mask: FileFacts) -> str:
+        """SHA-256 of the content of a mask and of the rules that give it its meaning."""
+        if not self.code.key:
+            return mask.sha256
+        return hashlib.sha256(f"{mask.sha256},{self.code.key}".encode()).hexdigest()
 
     def _named(self, labels: Sequence[int]) -> str:
         """Class indices with the names of the classes, as in `1 crack, 2 poke`."""
@@ -200,29 +304,24 @@ def _status(path: Path) -> os.stat_result:
 
 
 def _is_unchanged(facts: FileFacts, status: os.stat_result) -> bool:
-    return (facts.size_bytes, facts.modified_ns) == (status.st_size, status.st_mtime_ns)
+    # Unpacking an archive sets the time of the content back, but not that of the inode.
+    known = (facts.size_bytes, facts.modified_ns, facts.changed_ns)
+    return known == (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _check_size(path: Path, *, mask: FileFacts, image: FileFacts) -> None:
-    if (mask.width, mask.height) != (image.width, image.height):
+def _check_mask(path: Path, *, mask: FileFacts, image: FileFacts) -> None:
+    """Raise BadFileError for the mask of another image, or for one that is an image itself."""
+    if mask.sha256 == image.sha256:
+        raise BadFileError(path, "is a copy of the image itself, not a mask")
+    if (mask.width, mask.height) == (image.width, image.height):
+        return
+    sizes = (
+        f"mask is {mask.width}x{mask.height}, its image is {image.width}x{image.height} pixels. "
+    )
+    if (mask.height, mask.width) == (image.width, image.height) and EXIF_TURNED in image.notes:
         raise BadFileError(
             path,
-            f"mask is {mask.width}x{mask.height}, its image is {image.width}x{image.height} "
-            "pixels. Export masks at the image's size.",
+            f"{sizes}The image is turned by its EXIF orientation and the mask is not: set "
+            "data.exif_orientation=false to read both as they are stored.",
         )
-
-
-def _sample(found: FoundSample, *, label: int, image: FileFacts, mask: FileFacts | None) -> Sample:
-    return Sample(
-        path=found.path,
-        label=label,
-        mask=found.mask if mask else None,
-        sha256=image.sha256,
-        width=image.width,
-        height=image.height,
-        size_bytes=image.size_bytes,
-        modified_ns=image.modified_ns,
-        group=found.group or image.sha256[:_GROUP_LENGTH],
-        split=found.split,
-        mask_sha256=mask.sha256 if mask else None,
-    )
+    raise BadFileError(path, f"{sizes}Export masks at the image's size.")

@@ -1,4 +1,4 @@
-"""Shuffles groups of images and divides them into stratified parts, for splits.py.
+"""Shuffles groups of images and divides them into stratified parts; for splits.py and others.
 
 Groups stay whole; classes keep their proportions to one image where groups permit. The order
 within a class comes from SHA-256 of seed and content, so a split does not depend on file names,
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from capsule_inspection.types import GOOD_LABEL, DataError, DataIndex
 
@@ -47,9 +47,56 @@ def shuffle_groups(index: DataIndex, *, seed: int, purpose: str) -> list[Group]:
     ]
 
 
+def require_groups(index: DataIndex, groups: Sequence[Group], *, minimum: int, reason: str) -> None:
+    """Raise DataError that names all classes with fewer groups than the minimum."""
+    images = Counter(label for group in groups for label in group.labels.elements())
+    counts = Counter(label for group in groups for label in group.labels)
+    short = [
+        f"class {index.classes[label]} has {_describe_count(images[label], counts[label])}, "
+        f"at least {minimum} are needed"
+        for label in sorted(images)
+        if counts[label] < minimum
+    ]
+    if short:
+        raise DataError(
+            f"{index.root}: too few images for this split ({reason}): {'; '.join(short)}. "
+            "Add images, leave the class out, or choose another split."
+        )
+
+
+def _describe_count(images: int, groups: int) -> str:
+    found = f"{images} image{'s' * (images != 1)}"
+    return found if images == groups else f"{found} in {groups} groups that stay together"
+
+
+def without_rows(groups: Sequence[Group], rows: Iterable[int]) -> list[Group]:
+    """The groups that have none of these rows."""
+    taken = set(rows)
+    return [group for group in groups if taken.isdisjoint(group.rows)]
+
+
+def restrict_groups(groups: Sequence[Group], rows: Iterable[int], index: DataIndex) -> list[Group]:
+    """The groups with these rows alone, without those that then are empty."""
+    wanted = set(rows)
+    kept = (tuple(row for row in group.rows if row in wanted) for group in groups)
+    return [Group(rows, Counter(index.samples[row].label for row in rows)) for rows in kept if rows]
+
+
 def sort_key(sha256: str, *, seed: int, purpose: str) -> str:
     """Pseudorandom key of an image, by which a shuffled order is sorted."""
     return hashlib.sha256(f"{purpose}/{seed}/{sha256}".encode()).hexdigest()
+
+
+def assign_rows(
+    index: DataIndex, rows: Mapping[str, Iterable[int]], *, rest: str | None = None
+) -> DataIndex:
+    """The index with rows in new splits; the others in `rest`, or unchanged where it is None."""
+    split_of = {row: split for split, members in rows.items() for row in members}
+    samples = tuple(
+        replace(sample, split=split_of.get(row, sample.split if rest is None else rest))
+        for row, sample in enumerate(index.samples)
+    )
+    return replace(index, samples=samples)
 
 
 def divide(

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from capsule_inspection.data.samplers import DistributedShard
+from capsule_inspection.metrics.target_masks import defect_pixels
 
 log = logging.getLogger(__name__)
 
@@ -87,8 +88,8 @@ FULL_IMAGES = CropSchedule()
 
 
 def sample_point(mask: np.ndarray, foreground: np.ndarray, rng: Generator) -> tuple[int, int]:
-    """Row and column of a random pixel of the mask, else of the foreground, else of the image."""
-    for area in (mask, foreground):
+    """Row and column of a random pixel of a defect, else of the foreground, else of the image."""
+    for area in (defect_pixels(mask), foreground):
         pixels = np.flatnonzero(area)
         if len(pixels):
             row, column = divmod(int(pixels[rng.integers(len(pixels))]), mask.shape[1])

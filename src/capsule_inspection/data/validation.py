@@ -12,18 +12,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from capsule_inspection.data.deep_pixels import smallest_depth
 from capsule_inspection.data.file_facts import FileFacts, facts_path, load_facts, save_facts
-from capsule_inspection.data.image_io import MAX_PIXELS
-from capsule_inspection.data.layouts.samples import FoundSamples
+from capsule_inspection.data.image_io import DecodeConfig
+from capsule_inspection.data.image_notes import NotedImage, image_warnings
+from capsule_inspection.data.layouts.samples import MASK_SEPARATOR, FoundSamples, join_names
 from capsule_inspection.data.long_lists import list_lines
+from capsule_inspection.data.mask_checks import check_masks
+from capsule_inspection.data.mask_files import mask_files
+from capsule_inspection.data.mask_rules import compile_rules
 from capsule_inspection.data.parallel import in_order
 from capsule_inspection.data.progress import Progress
 from capsule_inspection.data.sample_reader import Consumer, SampleReader
-from capsule_inspection.types import DataError, DataIndex, Sample, SkippedFile
+from capsule_inspection.types import IGNORE_INDEX, DataError, DataIndex, Sample, SkippedFile
 
 # Samples that a thread takes at once: few enough to divide 262 large images evenly, enough to keep
 # the overhead of the pool small with 30,000 small ones.
 _CHUNK = 16
+_DECODE = DecodeConfig()
 
 
 def validate_samples(
@@ -33,7 +39,8 @@ def validate_samples(
     index_folder: Path,
     workers: int,
     verify: Literal["fast", "full"] = "fast",
-    max_pixels: int = MAX_PIXELS,
+    decode: DecodeConfig = _DECODE,
+    finds_depth: bool = False,
     consumers: Sequence[Consumer] = (),
     facts: dict[str, FileFacts] | None = None,
     progress: Progress | None = None,
@@ -42,18 +49,23 @@ def validate_samples(
 
     Files that have not changed since their facts were stored in `index_folder` are not read again,
     unless `verify` is "full" or there are `consumers` of the decoded images. `facts` are the stored
-    ones if they are loaded already. Raises one DataError that names all bad files; with
+    ones if they are loaded already. With `finds_depth` the depth of `decode` is a guess, and the
+    index has that of the images. Raises one DataError that names all bad files; with
     `on_bad_file="skip"` the index lists them.
     """
     if not found.samples:
         raise DataError(f"{found.root}: the data set has no images. Check data.root.")
+    _check_number_of_classes(found)
+    code = compile_rules(found.mask_rules, found.classes, found.root)
     path = facts_path(index_folder, found.root)
     reader = SampleReader(
         root=found.root,
         labels={name: label for label, name in enumerate(found.classes)},
+        code=code,
         facts=load_facts(path) if facts is None else facts,
         trust=verify == "fast",
-        max_pixels=max_pixels,
+        decode=decode,
+        finds_depth=finds_depth,
         consumers=consumers,
     )
     numbered = list(enumerate(found.samples))
@@ -68,17 +80,65 @@ def validate_samples(
     if reader.has_changed:
         _forget_missing(reader.facts, found.root)
         save_facts(path, reader.facts)
-    del reader  # frees the facts
     samples, skipped = _drop_conflicts(results, found.classes)
+    lost = _lost_classes(found, samples)
     if skipped and (on_bad_file == "error" or not samples):
-        remedy = "or leave them out with data.on_bad_file=skip" if samples else "no image is left"
-        lines = [f"{bad.path}: {bad.reason}" for bad in skipped]
+        raise _bad_files(found, skipped, lost, nothing_left=not samples)
+    images = [
+        NotedImage(sample.path, found.classes[sample.label], reader.facts[sample.path])
+        for sample in samples
+    ]
+    values = [image.facts.max_value for image in images if image.facts.bit_depth == 16]
+    depth = smallest_depth(max(values)) if finds_depth and values else reader.decode.bit_depth
+    warnings = (
+        *found.warnings,
+        *image_warnings(images, found_depth=depth if finds_depth else None),
+        *check_masks(found.root, samples, reader.facts, code),
+        *([f"data.on_bad_file=skip leaves no image of {join_names(lost)}."] if lost else ()),
+    )
+    del reader  # frees the facts
+    return DataIndex(
+        found.root,
+        found.classes,
+        tuple(_group_equal(samples)),
+        tuple(skipped),
+        layout=found.layout,
+        inventory=found.inventory,
+        warnings=warnings,
+        bit_depth=depth if values else None,
+        exif_orientation=decode.exif_orientation,
+    )
+
+
+def _check_number_of_classes(found: FoundSamples) -> None:
+    if len(found.classes) > IGNORE_INDEX and any(sample.mask for sample in found.samples):
         raise DataError(
-            f"{found.root}: {len(skipped)} of {len(found.samples)} images cannot be used:"
-            f"{list_lines(lines)}"
-            f"Mend or remove these files; {remedy}."
+            f"{found.root}: masks hold at most {IGNORE_INDEX - 1} classes of defects, the data set "
+            f"has {len(found.classes) - 1}. Join classes with data.class_map, or leave the masks "
+            "out."
         )
-    return DataIndex(found.root, found.classes, tuple(_group_equal(samples)), tuple(skipped))
+
+
+def _lost_classes(found: FoundSamples, samples: Sequence[Sample]) -> list[str]:
+    """Classes whose images all are bad files."""
+    left = {found.classes[sample.label] for sample in samples}
+    return sorted({sample.class_name for sample in found.samples if sample.class_name} - left)
+
+
+def _bad_files(
+    found: FoundSamples, skipped: Sequence[SkippedFile], lost: Sequence[str], *, nothing_left: bool
+) -> DataError:
+    if nothing_left:
+        remedy = "no image is left"
+    elif lost:
+        remedy = f"without them no image of {join_names(lost)} is left"
+    else:
+        remedy = "or leave them out with data.on_bad_file=skip"
+    return DataError(
+        f"{found.root}: {len(skipped)} of {len(found.samples)} images cannot be used:"
+        f"{list_lines([f'{bad.path}: {bad.reason}' for bad in skipped])}"
+        f"Mend or remove these files; {remedy}."
+    )
 
 
 def fingerprint(index: DataIndex) -> str:
@@ -91,8 +151,15 @@ def fingerprint(index: DataIndex) -> str:
 
 def _forget_missing(facts: dict[str, FileFacts], root: Path) -> None:
     """Drop files that are gone; those of other data sets with the same root stay."""
-    for name in [name for name in facts if not (root / name).exists()]:
+    for name in [name for name in facts if not _exists(root, name)]:
         del facts[name]
+
+
+def _exists(root: Path, name: str) -> bool:
+    """Whether a file is there, or all files of a mask in several."""
+    if (root / name).exists():
+        return True
+    return MASK_SEPARATOR in name and all((root / file).exists() for file in mask_files(root, name))
 
 
 def _drop_conflicts(

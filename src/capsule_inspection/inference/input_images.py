@@ -2,73 +2,75 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 import glob
 import logging
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
-from capsule_inspection.data.image_io import IMAGE_SUFFIXES
+from capsule_inspection.data.image_formats import FORMATS
+from capsule_inspection.data.layouts.samples import join_names
+from capsule_inspection.data.layouts.tree import (
+    UNREAD_SUFFIXES,
+    count_suffixes,
+    scan_tree,
+    suffix_of,
+)
+from capsule_inspection.data.table_paths import FileFinder
+from capsule_inspection.data.tables import TABLE_SUFFIXES, log_notes, read_table
 from capsule_inspection.inference.prediction_folder import RECORD
 from capsule_inspection.types import DataError
 
 log = logging.getLogger(__name__)
 
-PATH_COLUMNS = ("path", "file", "image")
-"""Names of the column of a table that holds the paths; the first of them that it has."""
-
 
 def find_images(name: str) -> list[Path]:
     """The files that `input=` names, each once, sorted by name; those of a table in its order.
 
-    A folder is searched recursively, linked folders too, for the suffixes of images; a single file
-    and the rows of a table are taken whatever their suffix. Folders of predictions are left out.
+    A folder is searched recursively, linked folders too, for images; a single file and the rows of
+    a table are taken whatever they are. Folders of predictions are left out.
     Raises DataError where nothing is found.
     """
     path = Path(name)
     if path.is_dir():
         return _in_folder(path)
     if path.is_file():
-        return _in_table(path) if path.suffix.lower() == ".csv" else [path]
+        return _in_table(path) if path.suffix.lower() in TABLE_SUFFIXES else [path]
     if glob.has_magic(name):
         return _matching(name)
     raise DataError(
         f"input={name}: there is no such file or folder. Name an image, a folder, a pattern "
-        "in quotes such as 'photos/*.png', or a CSV with a column path."
+        "in quotes such as 'photos/*.png', or a table with a column path."
     )
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    files = [path for path in _files_below(folder) if path.is_file()]
-    found = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
-    if not found:
+    tree = scan_tree(folder, on_unreadable=_warn_unreadable)
+    unread = [name for name in tree.files if suffix_of(name) in UNREAD_SUFFIXES]
+    unread = [name for name in unread if name not in tree.image_set]
+    if not tree.images and tree.predictions:
         raise DataError(
-            f"input={folder}: expected images ({', '.join(sorted(IMAGE_SUFFIXES))}), found "
-            f"{len(files)} other files and none of these. Name another folder."
+            f"input={folder}: found only folders of predictions or of runs "
+            f"({join_names(name or '.' for name in tree.predictions)}), which are not input. Name "
+            "another folder."
         )
+    if not tree.images:
+        raise DataError(
+            f"input={folder}: expected images ({', '.join(FORMATS)}), found "
+            f"{count_suffixes(tree.files)}. Name another folder, or convert these files."
+        )
+    if unread:
+        log.warning(
+            "input=%s: left out %s, such as %s, in no format that is read. Convert them to PNG.",
+            folder,
+            count_suffixes(unread),
+            unread[0],
+        )
+    twice = tree.same_file(tree.images)
+    found = [folder / name for name in tree.images if name not in twice]
+    if tree.predictions:
+        log.info("Folders of earlier predictions are left out: %s.", join_names(tree.predictions))
     return _without_predictions(found, name=str(folder))
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    """All files but hidden ones: `._a.png` was left behind by copying."""
-    root = folder.resolve()
-    seen = {root}
-
-    def is_new(path: Path) -> bool:
-        """Not for a link to what is searched anyway, which may lead round in a circle."""
-        real = path.resolve()
-        if real in seen or (path.is_symlink() and root in real.parents):
-            return False
-        seen.add(real)
-        return True
-
-    for here_name, below, files in os.walk(folder, followlinks=True, onerror=_warn_unreadable):
-        here = Path(here_name)
-        shown = sorted(part for part in below if not part.startswith("."))
-        below[:] = [part for part in shown if is_new(here / part)]
-        yield from (here / file for file in files if not file.startswith("."))
 
 
 def _warn_unreadable(error: OSError) -> None:
@@ -110,22 +112,12 @@ def _matching(pattern: str) -> list[Path]:
 
 
 def _in_table(table: Path) -> list[Path]:
-    """Paths of a CSV, relative to its folder; missing files become rows with their error."""
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-        rows = [row for row in csv.reader(text.splitlines()) if any(map(str.strip, row))]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"input={table}: cannot be read as CSV in UTF-8 ({error}).") from error
-    if not rows:
-        raise DataError(f"input={table}: the table is empty. Give it a column path.")
-    names = [name.strip().lower() for name in rows[0]]
-    column = next((names.index(name) for name in PATH_COLUMNS if name in names), None)
-    if column is None:
-        raise DataError(
-            f"input={table}: expected a column {' or '.join(PATH_COLUMNS)}, found "
-            f"{', '.join(rows[0])}. Rename the column that holds the paths."
-        )
-    listed = [row[column].strip() for row in rows[1:] if len(row) > column and row[column].strip()]
+    """Paths of a table, relative to its folder; missing files become rows with their error."""
+    finder = FileFinder(table.parent)
+    read = read_table(table, required=("path",), finder=finder)
+    listed = [name for row in read.rows if (name := row.cells["path"])]
     if not listed:
         raise DataError(f"input={table}: the table has no rows with a path.")
-    return [table.parent / name for name in dict.fromkeys(listed)]
+    log_notes(table, read, finder)
+    names = dict.fromkeys(finder.find(name).name or name.strip() for name in listed)
+    return [table.parent / name for name in names]

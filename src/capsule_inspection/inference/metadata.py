@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from capsule_inspection.data.image_io import DecodeConfig
 from capsule_inspection.data.preprocessing import PreprocessConfig
 from capsule_inspection.tasks.adapter import task_type
 from capsule_inspection.tasks.post_processor import PostProcessor
@@ -23,7 +24,8 @@ class ModelMetadata:
     """A trained model in plain values.
 
     `classes` are those that it predicts, the good one first. `image_size` is (height, width) in
-    pixels; `roi`, `roi_margin` and `enlarge` see `PreprocessConfig`. `post_processing` is the state
+    pixels; `roi`, `roi_margin` and `enlarge` see `PreprocessConfig`; `max_pixels`, `bit_depth` and
+    `exif_orientation` see `DecodeConfig`. `post_processing` is the state
     of the task's post-processor, `ood` of the detector of unusual images (None where it was not
     fitted). `run` describes where the model comes from: name of the run, its data, the SHA-256 of
     its checkpoint.
@@ -37,9 +39,15 @@ class ModelMetadata:
     roi_margin: float
     enlarge: bool
     max_pixels: int
+    bit_depth: int | None
+    exif_orientation: bool
     post_processing: Mapping[str, Any]
     ood: Mapping[str, Any] | None = None
     run: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def decoding(self) -> DecodeConfig:
+        return DecodeConfig(self.max_pixels, self.bit_depth, self.exif_orientation)
 
     @property
     def preprocessing(self) -> PreprocessConfig:

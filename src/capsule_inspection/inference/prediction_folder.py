@@ -19,11 +19,13 @@ from filelock import FileLock, Timeout
 
 from capsule_inspection.files import atomic_write, atomic_write_text
 from capsule_inspection.inference.predictions import OK
-from capsule_inspection.types import RunError
+from capsule_inspection.types import PREDICTIONS_RECORD, RunError
 
 FORMAT_VERSION = 1
-RECORD, ROWS, TABLE = "prediction.json", "predictions.jsonl", "predictions.csv"
+RECORD, ROWS, TABLE = PREDICTIONS_RECORD, "predictions.jsonl", "predictions.csv"
 OVERLAYS, LOG, LOCK = "overlays", "predict.log", "prediction.lock"
+_IDENTITY = ("size_bytes", "modified_ns", "changed_ns")
+"""Columns that tell whether a file is still the same, see `identity`."""
 _COLUMNS = (
     "path",
     "status",
@@ -150,8 +152,9 @@ def identity(path: Path) -> dict[str, int | None]:
     try:
         status = path.stat()
     except OSError:
-        return {"size_bytes": None, "modified_ns": None}
-    return {"size_bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+        return dict.fromkeys(_IDENTITY)
+    values = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return dict(zip(_IDENTITY, values, strict=True))
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -191,7 +194,7 @@ def _is_current(row: Row) -> bool:
 
     A file that is gone has not changed: folders are emptied, and disks are not always there.
     """
-    known = {key: row.get(key) for key in ("size_bytes", "modified_ns")}
+    known = {key: row.get(key) for key in _IDENTITY}
     path = Path(_file_of(row))
     return row["status"] == OK and (identity(path) == known or not path.exists())
 

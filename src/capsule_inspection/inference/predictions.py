@@ -76,12 +76,14 @@ class Visualization(NamedTuple):
 class PredictedImage(NamedTuple):
     """A prediction and what is drawn of it, None where the image could not be read.
 
-    `identity` is that of the file before it was read (prediction_folder.py), where there was one.
+    `identity` is that of the file before it was read (prediction_folder.py), where there was one;
+    `notes` say what was unusual in decoding it (data/image_notes.py).
     """
 
     prediction: ImagePrediction
     visualization: Visualization | None
     identity: Mapping[str, int | None] = MappingProxyType({})
+    notes: Sequence[str] = ()
 
 
 def in_image(

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from capsule_inspection.data.bad_file import BadFileError, TooManyPixelsError
+from capsule_inspection.data.deep_pixels import BitDepthError
 from capsule_inspection.data.image_io import read_image
 from capsule_inspection.data.ood import OODDetector
 from capsule_inspection.data.ood_features import extract_features
@@ -43,6 +44,7 @@ class ReadImage(NamedTuple):
     """A file that was read: the crop with its warnings, or why there is none.
 
     `identity` is that of the file before it was read, so that no later change goes unnoticed.
+    `notes` are codes of what was unusual in decoding, see data/image_notes.py.
     """
 
     name: str
@@ -50,6 +52,7 @@ class ReadImage(NamedTuple):
     ood_warnings: Sequence[str] = ()
     error: str | None = None
     identity: Mapping[str, int | None] = MappingProxyType({})
+    notes: Sequence[str] = ()
 
 
 class Predictor:
@@ -97,20 +100,30 @@ class Predictor:
         """Read and preprocess a file; thread-safe, and does not raise for a bad file."""
         known = identity(path)
         try:
-            image = self._preprocess(path)
+            image, notes = self._preprocess(path)
         except BadFileError as error:
             return ReadImage(str(path), None, error=error.reason, identity=known)
-        return ReadImage(str(path), image, self._ood_warnings(image), identity=known)
+        warnings = self._ood_warnings(image)
+        return ReadImage(str(path), image, warnings, identity=known, notes=notes)
 
-    def _preprocess(self, path: Path) -> PreprocessedImage:
-        """Raises BadFileError, with reasons that name no setting of a training."""
+    def _preprocess(self, path: Path) -> tuple[PreprocessedImage, Sequence[str]]:
+        """The crop, and notes on decoding.
+
+        Raises BadFileError, with reasons that name no setting of a training.
+        """
         allowed = self.metadata.max_pixels
         try:
-            image = read_image(path, max_pixels=allowed)
+            decoded = read_image(path, self.metadata.decoding)
         except TooManyPixelsError as error:
             raise BadFileError(path, f"{error.found}; max_pixels allows {allowed}") from error
+        except BitDepthError as error:
+            reason = f"{error.found}; name the depth of these images with bit_depth"
+            if error.bit_depth is not None:
+                reason = f"{error.found}, as in the training; save it so, or set bit_depth"
+            raise BadFileError(path, reason) from error
+        image = decoded.pixels
         try:
-            return preprocess(image, self.metadata.preprocessing)
+            return preprocess(image, self.metadata.preprocessing), decoded.notes
         except ConfigurationError as error:  # the box, which was checked in training, is outside
             height, width = image.shape[:2]
             raise BadFileError(
@@ -137,7 +150,7 @@ class Predictor:
                     path=file.name,
                     ood_warnings=file.ood_warnings,
                 )
-            predicted.append(found._replace(identity=file.identity))
+            predicted.append(found._replace(identity=file.identity, notes=file.notes))
         return predicted if explain == NONE else self._explain(predicted, explain)
 
     def _explain(self, predicted: list[PredictedImage], explain: str) -> list[PredictedImage]:

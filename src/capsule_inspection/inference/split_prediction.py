@@ -10,6 +10,7 @@ import numpy as np
 from capsule_inspection.data.module import EvaluationBatch, InspectionDataModule
 from capsule_inspection.inference.predictor import Predictor
 from capsule_inspection.inference.torch_backend import TorchBackend
+from capsule_inspection.metrics.target_masks import counted_pixels, defect_pixels
 from capsule_inspection.tasks.adapter import require_finite
 from capsule_inspection.tasks.inference_model import IMAGE, VALID
 from capsule_inspection.tasks.post_processor import Prediction, to_float16
@@ -67,7 +68,7 @@ def predict_split(
 def _rows_with_mask(batch: EvaluationBatch, data: InspectionDataModule) -> np.ndarray:
     """Rows of the defects with a visible mask."""
     masks = data.dataset.cache.masks[batch.index]
-    has_mask = ((masks > 0) & (batch.inputs[VALID] > 0)).any((1, 2))
+    has_mask = (defect_pixels(masks) & (batch.inputs[VALID] > 0)).any((1, 2))
     return np.flatnonzero(has_mask & (data.labels[batch.index] != GOOD_LABEL))
 
 
@@ -105,12 +106,13 @@ def collect(
 def overlap_of_images(masks: np.ndarray, truths: np.ndarray) -> np.ndarray:
     """Dice and IoU of predicted and true mask, of any defect, (N, 2); NaN without a true mask.
 
-    Shapes: (N, H, W), nonzero on a defect.
+    Shapes: (N, H, W) class indices; pixels that a true mask ignores are left out.
     """
     found = np.full((len(masks), 2), np.nan)
-    for row, (mask, truth) in enumerate(zip(masks, truths, strict=True)):
+    for row, (mask, true_mask) in enumerate(zip(masks, truths, strict=True)):
+        truth, predicted = defect_pixels(true_mask), (mask > 0) & counted_pixels(true_mask)
         if truth.any():
-            both = int(np.sum((mask > 0) & (truth > 0)))
-            together = int(np.sum(mask > 0) + np.sum(truth > 0))
+            both = int(np.sum(predicted & truth))
+            together = int(np.sum(predicted) + np.sum(truth))
             found[row] = 2 * both / together, both / (together - both)
     return found

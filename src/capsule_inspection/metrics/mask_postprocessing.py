@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from capsule_inspection.metrics.target_masks import counted_pixels, defect_pixels
 from capsule_inspection.metrics.thresholds import exceeds
 from capsule_inspection.types import GOOD_LABEL
 
@@ -92,14 +93,16 @@ class MaskPostProcessor:
         the good images without any region; both count half. With few images it jumps from one
         threshold to the next, so it is averaged over neighbouring pairs of thresholds, and a prior
         holds the pair near `_PRIOR_LOW, _PRIOR_HIGH`. Of equally good candidates those with the
-        largest area count, and of these the pair in their middle.
-        Shapes: N of (H, W) each, of one size: foregrounds in [0, 1]; true masks nonzero on defects.
+        largest area count, and of these the pair in their middle. Ignored pixels are in no region.
+        Shapes: N of (H, W) each, of one size: foregrounds in [0, 1]; true masks, see
+        `target_masks`.
         Raises ValueError where there is no image or the numbers of maps and masks differ.
         """
         levels = sorted(thresholds)
         dice: dict[bool, list[np.ndarray]] = {True: [], False: []}
         for foreground, true_mask in zip(foregrounds, true_masks, strict=True):
-            truth = true_mask != 0
+            truth = defect_pixels(true_mask)
+            foreground = np.where(counted_pixels(true_mask), foreground, 0)
             areas_px = np.unique([max(1, round(part * truth.size)) for part in area_fractions])
             dice[bool(truth.any())].append(_dice_table(foreground, truth, levels, areas_px))
         if not any(dice.values()):

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from capsule_inspection.metrics.target_masks import counted_pixels, defect_pixels
+
 LEVELS = 1 << 16
 RANGES = 1024
 """Ranges of neighbouring scores into which each image's counts are put, for the bootstrap."""
@@ -51,7 +53,7 @@ _Sparse = tuple[np.ndarray, np.ndarray]
 def rows_with_known_mask(is_defect: Iterable[bool], masks: Iterable[np.ndarray]) -> list[int]:
     """Rows of the good images and of the defects with a mask."""
     pairs = enumerate(zip(is_defect, masks, strict=True))
-    return [row for row, (defect, mask) in pairs if not defect or mask.any()]
+    return [row for row, (defect, mask) in pairs if not defect or defect_pixels(mask).any()]
 
 
 def count_pixels(
@@ -59,10 +61,10 @@ def count_pixels(
     masks: Iterable[np.ndarray],
     valid: Iterable[np.ndarray] | None = None,
 ) -> PixelCounts:
-    """Count pixels image by image; pixels that are not valid are left out.
+    """Count pixels image by image; ignored pixels and those that are not valid are left out.
 
     Regions are 8-connected within an image. Shapes: N of (H, W) each, of one size for an image:
-    maps finite, high for defects; masks nonzero on defects; valid bool, false on padding.
+    maps finite, high for defects; masks, see `target_masks`; valid bool, false on padding.
     Raises ValueError where lengths differ or a score is not finite as float16.
     """
     images = (maps, masks) if valid is None else (maps, masks, valid)
@@ -80,11 +82,9 @@ def _count(
     anomaly_map: np.ndarray, mask: np.ndarray, valid: np.ndarray | None = None
 ) -> tuple[_Sparse, _Sparse, _Sparse]:
     """Good pixels, defect pixels and overlap of one image by level."""
-    level, defect = _levels(anomaly_map), np.asarray(mask) != 0
-    good = ~defect
-    if valid is not None:
-        kept = np.asarray(valid) != 0
-        defect, good = defect & kept, good & kept
+    level, counted = _levels(anomaly_map), counted_pixels(mask, valid)
+    defect = defect_pixels(mask) & counted
+    good = counted & ~defect
     of_defect = level[defect]
     return (
         _sparse(np.bincount(level[good], minlength=LEVELS)),

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from capsule_inspection.metrics import intervals, names
+from capsule_inspection.metrics.target_masks import counted_pixels, defect_pixels
 from capsule_inspection.types import Estimate
 
 TOLERANCE = 0.04
@@ -37,17 +38,19 @@ def pointing_game_metrics(
 ) -> dict[str, Estimate]:
     """Fraction of the images whose highest point is a hit, in all and by class, and by chance.
 
-    Images whose mask has no valid pixel are left out; empty where none is left. Intervals are
+    Images without a valid pixel of a defect are left out; empty where none is left. Ignored pixels
+    are as if they were padding, so that the highest point lies on another one. Intervals are
     Wilson's; chance has none, since it is computed and not measured. n is the number of groups.
-    Shapes: N of (H, W) each, of one size for an image: maps finite, high on defects; masks nonzero
-    on defects; valid false on padding; foregrounds nonzero on the part; class_names N of str; group
-    N of names or numbers, without which each image stands for itself.
+    Shapes: N of (H, W) each, of one size for an image: maps finite, high on defects; masks, see
+    `target_masks`; valid false on padding; foregrounds nonzero on the part; class_names N of str;
+    group N of names or numbers, without which each image stands for itself.
     """
     found = []
     images = zip(maps, masks, valid, foregrounds, class_names, strict=True)
     groups = itertools.count() if group is None else group
-    for (anomaly_map, mask, kept, part, name), of_image in zip(images, groups, strict=False):
-        truth = (np.asarray(mask) != 0) & (np.asarray(kept) != 0)
+    for (anomaly_map, mask, inside, part, name), of_image in zip(images, groups, strict=False):
+        kept = counted_pixels(mask, inside)
+        truth = defect_pixels(mask) & kept
         if not truth.any():
             continue
         tolerance_px = tolerance_px_of(truth.shape[0])

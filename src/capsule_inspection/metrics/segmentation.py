@@ -20,6 +20,7 @@ from capsule_inspection.metrics.classification import classification_metrics, co
 from capsule_inspection.metrics.detection import DEFAULT_TARGET_FPR, anomaly_metrics
 from capsule_inspection.metrics.localization import localization_metrics
 from capsule_inspection.metrics.pixel_counts import count_pixels, rows_with_known_mask
+from capsule_inspection.metrics.target_masks import counted_pixels, limit_classes
 from capsule_inspection.types import DEFECT, GOOD_LABEL, Estimate, Predictions
 
 _NUM_GLOBAL = 2
@@ -45,8 +46,8 @@ def segmentation_metrics(
 
     A defect whose mask is not known counts for the metrics of images alone. Where the run gives no
     probabilities it has a single defect class, and so have all masks.
-    Shapes: true masks N of (H, W), class indices; valid (N, H, W) bool, false on padding; group
-    (N,).
+    Shapes: true masks N of (H, W), see `target_masks`; valid (N, H, W) bool, false on padding;
+    group (N,).
     """
     group = intervals.group_numbers(group, len(predictions.label))
     assert predictions.predicted_mask is not None
@@ -73,7 +74,7 @@ def segmentation_metrics(
         )
     else:
         classes = (classes[GOOD_LABEL], DEFECT)
-        true_masks = [mask.clip(max=1) for mask in true_masks]
+        true_masks = [limit_classes(mask) for mask in true_masks]
     known = rows_with_known_mask(is_defect, true_masks)
     masks = [true_masks[row] for row in known]
     matrices = pixel_confusion_matrices(
@@ -97,13 +98,13 @@ def pixel_confusion_matrices(
     """Pixels of each class (row) that are predicted as each class (column), for each image.
 
     Shapes: N of (H, W) each, of one size for an image: true and predicted classes in
-    [0, num_classes); valid bool, false on padding, which is left out. Returns (N, C, C) int64.
+    [0, num_classes), or ignored; valid bool, false on padding. Ignored pixels and padding are left
+    out. Returns (N, C, C) int64.
     """
-    images = zip(true_masks, predicted_masks, valid, strict=True)
-    found = [
-        confusion_matrix(true_mask[kept != 0], predicted_mask[kept != 0], num_classes)
-        for true_mask, predicted_mask, kept in images
-    ]
+    found = []
+    for true_mask, predicted_mask, inside in zip(true_masks, predicted_masks, valid, strict=True):
+        counted = counted_pixels(true_mask, inside)
+        found.append(confusion_matrix(true_mask[counted], predicted_mask[counted], num_classes))
     return np.stack(found) if found else np.zeros((0, num_classes, num_classes), dtype=np.int64)
 
 

@@ -43,6 +43,33 @@ def pad_to_multiple(image: Tensor, stride: int) -> Tensor:
     return F.pad(image, (0, right, 0, down), mode="replicate")
 
 
+def normalise_single_values(network: nn.Module) -> None:
+    """Let batch norm use its running statistics for a batch with one value per channel, in place.
+
+    That is one image with a map of one pixel, such as the last of an epoch. A single value has no
+    variance, so torch refuses it in training.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:
+            hooks = _SingleValueHooks()
+            module.register_forward_pre_hook(hooks.before)
+            module.register_forward_hook(hooks.after)
+
+
+class _SingleValueHooks:
+    def __init__(self) -> None:
+        self.is_single = False
+
+    def before(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self.is_single = module.training and inputs[0].numel() == inputs[0].shape[1]
+        if self.is_single:
+            module.training = False
+
+    def after(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if self.is_single:
+            module.training = True
+
+
 class Float32DepthwiseConv2d(nn.Conv2d):
     """A depthwise convolution that computes in float32 in training under autocast on a CPU.
 

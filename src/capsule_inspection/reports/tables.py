@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
 
 
 @dataclass(frozen=True)
@@ -25,3 +29,15 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
     is_leading: bool = False
+
+    def for_terminal(self) -> RichTable:
+        """The same table for the terminal, without its note. rich is imported when called."""
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        table = RichTable(title=self.title, title_justify="left")
+        for place, column in enumerate(self.columns):
+            table.add_column(Text(column), justify="right" if place else "left", no_wrap=not place)
+        for row in self.rows:
+            table.add_row(*(Text(cell.text) for cell in row))  # as Text: "[red]" may be a class
+        return table

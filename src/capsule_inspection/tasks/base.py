@@ -5,6 +5,8 @@ A task receives built objects (network, optimizer factory, schedule), never name
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +15,11 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 
 from capsule_inspection.models.base import Model
+from capsule_inspection.models.layers import normalise_single_values
 from capsule_inspection.tasks.optimization import EMAMetric, OptimizationConfig, parameter_groups
 from capsule_inspection.types import ConfigurationError
+
+log = logging.getLogger(__name__)
 
 
 class InspectionModule(L.LightningModule):
@@ -23,6 +28,7 @@ class InspectionModule(L.LightningModule):
     def __init__(self, network: Model, optimization: OptimizationConfig) -> None:
         super().__init__()
         self.network = network
+        normalise_single_values(network)
         self.optimization = optimization
         self.monitor_average = EMAMetric(optimization.smoothing)
         self.extra_state: dict[str, Any] = {}
@@ -60,13 +66,25 @@ class InspectionModule(L.LightningModule):
         }
 
     def _total_steps(self) -> int:
-        steps = self.trainer.estimated_stepping_batches
-        if steps == float("inf"):
+        """Steps of the training. Raises ConfigurationError where no epoch of it is validated."""
+        trainer = self.trainer
+        trainer.fit_loop.setup_data()  # which counts the batches
+        per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        first = per_epoch * (trainer.check_val_every_n_epoch or 1)
+        most = trainer.max_steps
+        if 0 < most < first and not trainer.fast_dev_run:
             raise ConfigurationError(
-                "trainer.max_epochs=-1: the learning rate schedule needs the length of the "
-                "training. Set trainer.max_steps too, or as many epochs as trainer.max_time allows."
+                f"trainer.max_steps={most}: the first validation is after {first} steps, and "
+                "without one there is no best epoch. Give at least as many, or a smaller "
+                "trainer.limit_train_batches."
             )
-        return max(1, int(steps))
+        if most > 0 and most % first and not trainer.fast_dev_run:
+            trainer.fit_loop.epoch_loop.max_steps = most - most % first
+            log.info(
+                "trainer.max_steps=%d: there is a validation every %d steps, so the last is step "
+                "%d.", most, first, trainer.max_steps
+            )  # fmt: skip
+        return max(1, int(trainer.estimated_stepping_batches))
 
     def on_train_start(self) -> None:
         if self.plateau is not None and self._plateau_state is not None:

@@ -7,6 +7,7 @@ Sources: layer-wise decay from Howard and Ruder 2018, section 3.2; no weight dec
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -147,8 +148,15 @@ def torch_optimizer(
         if isinstance(value, type) and issubclass(value, Optimizer) and value is not Optimizer
     }
     _require_known(name, optimizers, library="torch")
-    create = partial(optimizers[name], parameters, lr=lr, weight_decay=weight_decay)
-    return _create(create, name, options)
+    if "weight_decay" in inspect.signature(optimizers[name]).parameters:
+        create = partial(optimizers[name], lr=lr, weight_decay=weight_decay)
+        return _create(create, parameters, name, options)
+    optimizer = _create(partial(optimizers[name], lr=lr), parameters, name, options)
+    if weight_decay:
+        raise ConfigurationError(
+            f"optimizer.weight_decay={weight_decay:g}: {name} has none. Set it to 0."
+        )
+    return optimizer
 
 
 def timm_optimizer(
@@ -163,19 +171,56 @@ def timm_optimizer(
     from timm.optim import create_optimizer_v2, list_optimizers
 
     _require_known(name, [str(optimizer) for optimizer in list_optimizers()], library="timm")
-    create = partial(
-        create_optimizer_v2, list(parameters), opt=name, lr=lr, weight_decay=weight_decay
-    )
-    return _create(create, name, options)
+    create = partial(create_optimizer_v2, opt=name, lr=lr, weight_decay=weight_decay)
+    return _create(create, parameters, name, options)
 
 
-def _create(create: Callable[..., Optimizer], name: str, options: Mapping[str, Any]) -> Optimizer:
-    try:
-        return create(**options)
-    except TypeError as error:
+def _create(
+    create: Callable[..., Optimizer],
+    parameters: Iterable[dict[str, Any]],
+    name: str,
+    options: Mapping[str, Any],
+) -> Optimizer:
+    """The optimizer, after a step with stand-ins of the parameters. Raises ConfigurationError."""
+    groups = list(parameters)
+    error = _find_error(create, groups, options)
+    if error is not None and options and _find_error(create, groups, {}) is None:
         raise ConfigurationError(
-            f"optimizer.options: {name} does not accept them ({error}). Remove the unknown ones."
+            f"optimizer.options: {name} does not accept them ({_first_line(error)}). Remove the "
+            "unknown ones, and correct the others."
         ) from error
+    if error is not None:
+        raise ConfigurationError(
+            f"optimizer.name={name} does not suit this network: {_first_line(error)}. Use another "
+            "one, such as optimizer=adamw or optimizer=sgd."
+        ) from error
+    return create(groups, **options)
+
+
+def _find_error(
+    create: Callable[..., Optimizer], groups: Iterable[dict[str, Any]], options: Mapping[str, Any]
+) -> Exception | None:
+    """What creating or stepping the optimizer raises for tensors with as many dimensions."""
+    stand_ins = []
+    for group in groups:
+        shapes = {parameter.ndim: (2,) * parameter.ndim for parameter in group["params"]}
+        stand_ins.append(
+            {**group, "params": [nn.Parameter(torch.ones(s)) for s in shapes.values()]}
+        )
+    for group in stand_ins:
+        for parameter in group["params"]:
+            parameter.grad = torch.ones_like(parameter)
+    try:
+        with torch.random.fork_rng(devices=[]):  # some draw random numbers
+            create(stand_ins, **options).step()
+    except Exception as error:  # whatever a library raises
+        return error
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    return text.splitlines()[0].rstrip(".")
 
 
 def _require_known(name: str, valid: Iterable[str], *, library: str) -> None:

@@ -73,7 +73,11 @@ def build_page(config: DictConfig) -> gr.Blocks:
     path = Path(config.run) if config.run else find_latest_run(OUTPUTS)
     runtime = choose_runtime(path, config.trainer)
     predictor = load_predictor(
-        path, runtime, max_pixels=config.max_pixels, threshold=config.threshold.value
+        path,
+        runtime,
+        max_pixels=config.max_pixels,
+        bit_depth=config.bit_depth,
+        threshold=config.threshold.value,
     )
     embeddings = None
     if config.neighbours and (path / RunFiles.EMBEDDINGS).is_file():

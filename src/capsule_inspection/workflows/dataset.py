@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections import Counter
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -11,12 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 from capsule_inspection.data import dataset
 from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.data.dataset import DatasetConfig
-from capsule_inspection.data.layouts.previous import find_folder_samples, find_mvtec_samples
-from capsule_inspection.data.layouts.samples import FoundSamples, with_classes
-from capsule_inspection.data.manifest import find_manifest_samples
-from capsule_inspection.data.progress import progress_bar
-from capsule_inspection.data.synthetic_dataset import load_or_render_dataset
+from capsule_inspection.data.layouts.names import readable
+from capsule_inspection.data.layouts.samples import FoundSamples, join_names, with_classes
 from capsule_inspection.types import ConfigurationError, DataIndex
+from capsule_inspection.workflows.find_samples import find_samples
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +29,11 @@ def load_dataset(
 
     `classes` are those of a trained model, which the images found must belong to unless `further`
     ones are allowed. With tiling, `data.tiling.native_size` and `data.image_size` are set to the
-    size of the crops, so that a run keeps it.
+    size of the crops, so that a run keeps it; so is `data.bit_depth`, if there are 16-bit files.
     """
-    found = _find_samples(data)
+    found = find_samples(data)
+    if data.name != "synthetic":
+        _log_once(_describe(found), found.warnings)
     if classes is not None:
         found = with_classes(found, classes, further=further)
     is_tiled = uses_tiling(data)
@@ -45,15 +48,51 @@ def load_dataset(
         on_bad_file=data.on_bad_file,
         verify=data.verify,
         max_pixels=data.max_pixels,
+        bit_depth=given_depth(data) or "auto",
+        exif_orientation=OmegaConf.select(data, "exif_orientation", default=True),
         workers=data.workers,
     )
     check_size = partial(_check_tile, list(data.tiling.size)) if is_tiled else None
     index, cache = dataset.load_dataset(found, config, check_size=check_size)
+    _log_once("", [text for text in index.warnings if text not in found.warnings])
     if index.skipped:
         log.warning("%d files were skipped; run.json lists them.", len(index.skipped))
     if is_tiled:
         data.tiling.native_size = data.image_size = list(cache.images.shape[1:3])
+    if index.bit_depth is not None and "bit_depth" in data:
+        data.bit_depth = index.bit_depth
     return index, cache
+
+
+def data_record(index: DataIndex) -> dict[str, object]:
+    """What run.json has about the files of a data set."""
+    return {
+        "layout": index.layout,
+        "inventory": dict(index.inventory),
+        "warnings": list(index.warnings),
+    }
+
+
+def _describe(found: FoundSamples) -> str:
+    """The layout, the inventory and the classes, in two lines."""
+    counts = Counter(sample.class_name or "by mask" for sample in found.samples)
+    classes = [f"{name} {counts.pop(name, 0)}" for name in found.classes]
+    classes[0] += " (the good class)"
+    classes += [f"{name} {count}" for name, count in counts.items()]
+    return (
+        f"{readable(f'{found.layout} in {found.root}')}: {found.inventory.get('summary')}\n"
+        f"Classes: {join_names(classes)}"
+    )
+
+
+def _log_once(text: str, warnings: Iterable[str]) -> None:
+    """Log what is said of the data, in the first of several processes only."""
+    if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+        return
+    if text:
+        log.info("%s", text)
+    for warning in warnings:
+        log.warning("%s", warning)
 
 
 def from_run(stored: DictConfig, data: DictConfig) -> DictConfig:
@@ -75,6 +114,12 @@ def from_run(stored: DictConfig, data: DictConfig) -> DictConfig:
     return found
 
 
+def given_depth(data: DictConfig) -> int | None:
+    """The bit depth of values in 16-bit files; None where it is found from the images."""
+    depth = OmegaConf.select(data, "bit_depth", default="auto")
+    return None if depth == "auto" else int(depth)
+
+
 def uses_tiling(data: DictConfig) -> bool:
     """Whether crops keep the images' resolution and networks see one tile at a time."""
     return OmegaConf.select(data, "tiling.size") is not None
@@ -88,26 +133,3 @@ def _check_tile(tile: list[int], image_size: tuple[int, int]) -> None:
             "(height, width) pixels at their own resolution. Set data.tiling.size to "
             f"[{min(tile[0], height)},{min(tile[1], width)}] or less, or data.tiling=null."
         )
-
-
-def _find_samples(data: DictConfig) -> FoundSamples:
-    if data.name == "synthetic":
-        with progress_bar("Drawing capsules") as show:
-            root = load_or_render_dataset(
-                Path(data.root),
-                seed=data.seed,
-                size_px=data.size_px,
-                counts=OmegaConf.to_container(data.counts),  # type: ignore[arg-type]
-                workers=data.workers,
-                progress=show,
-            )
-        return find_mvtec_samples(root)
-    if data.name == "mvtec":
-        return find_mvtec_samples(Path(data.root))
-    if data.name == "folder":
-        masks = Path(data.masks) if data.masks else None
-        return find_folder_samples(
-            Path(data.root), good_class=data.good_class or "good", masks=masks
-        )
-    base = Path(data.root) if data.root else None
-    return find_manifest_samples(Path(data.path), root=base, good_class=data.good_class or "good")

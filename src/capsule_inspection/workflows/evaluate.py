@@ -12,7 +12,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from capsule_inspection.data import splits
+from capsule_inspection.data import given_split, splits
 from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.data.manifest import read_split, write_split_csv
 from capsule_inspection.data.module import InspectionDataModule
@@ -219,12 +219,17 @@ def _recorded(output: Path, values: dict[str, Any]) -> Iterator[None]:
 
 
 def _data_settings(config: DictConfig, stored: DictConfig) -> DictConfig:
-    """Settings of the data to evaluate on; crop and size are always the run's."""
+    """Settings of the data to evaluate on; crop and size are always the run's.
+
+    So is the bit depth of values in 16-bit files, unless another one is given.
+    """
     if config.data.name == FROM_RUN:
         return dataset.from_run(stored.data, config.data)
     data = OmegaConf.to_container(config.data, resolve=False)
     assert isinstance(data, dict)
     own = ("image_size", "roi", "roi_margin", "tiling")
+    if data.get("bit_depth") == "auto":
+        own += ("bit_depth",)
     fixed = {key: stored.data[key] for key in own if key in stored.data}
     return OmegaConf.create({**data, **fixed})
 
@@ -235,13 +240,13 @@ def _find_images(
     further = get_task(stored).accepts_unknown_classes
     index, cache = dataset.load_dataset(stored.data, classes=classes, further=further)
     if config.split.name != FROM_RUN:
-        return splits.assign_split(index, config.split), cache
+        return splits.assign_split(index, config), cache
     if config.data.name != FROM_RUN:
         raise ConfigurationError(
             f"data={config.data.name}: the run's split is of its own images, not of these. "
             "Use split=test_only for every image that is found."
         )
-    return splits.from_manifest(index, run / RunFiles.SPLIT), cache
+    return given_split.from_manifest(index, run / RunFiles.SPLIT), cache
 
 
 def hashes_of_split(data: InspectionDataModule, split: str) -> set[str]:
@@ -294,6 +299,7 @@ def _write_inputs(
         "root": str(index.root),
         "classes": list(index.classes),
         "images": {config.subset: len(data.indices(config.subset))},
+        **dataset.data_record(index),
     }
     now = datetime.now(UTC).isoformat(timespec="seconds")
     evaluated = {"format_version": FORMAT_VERSION, "status": RUNNING, "evaluated": now}

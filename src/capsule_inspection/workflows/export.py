@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from capsule_inspection.data import splits
+from capsule_inspection.data import given_split
 from capsule_inspection.data.module import InspectionDataModule
 from capsule_inspection.data.progress import progress_bar
 from capsule_inspection.files import atomic_dir
@@ -106,7 +106,7 @@ def load_source(config: DictConfig) -> Source:
     index, cache = dataset.load_dataset(
         stored.data, classes=loaded.classes, further=task.accepts_unknown_classes
     )
-    index = splits.from_manifest(index, run / RunFiles.SPLIT)
+    index = given_split.from_manifest(index, run / RunFiles.SPLIT)
     data = factory.build_data_module(stored, index, cache, loaded.network, runtime)
     predictor = loaded.predictor(runtime)
     assert isinstance(predictor.backend, TorchBackend)

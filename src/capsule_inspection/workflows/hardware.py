@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import ThreadpoolController
 
 from capsule_inspection.data.parallel import keep_freed_memory
@@ -39,6 +39,7 @@ class RuntimeConfig:
 def resolve_runtime(trainer: DictConfig, *, gpu: int | None = None) -> RuntimeConfig:
     """The settings of `trainer`; `auto` is the fastest choice on this machine."""
     device = _resolve_device(str(trainer.accelerator))
+    _check_processes(trainer, device)
     precision = _PRECISIONS.get(str(trainer.precision), str(trainer.precision))
     if precision == "auto":
         precision = BF16_MIXED if supports_bf16(device) else FLOAT32
@@ -66,6 +67,25 @@ def _resolve_device(accelerator: str) -> str:
             "torch; print(torch.cuda.is_available())'"
         )
     return "cpu" if accelerator == "auto" else accelerator
+
+
+def _check_processes(trainer: DictConfig, device: str) -> None:
+    """Raise ConfigurationError for processes that this machine cannot start."""
+    devices = trainer.devices
+    if device == "cpu" and (OmegaConf.is_list(devices) or devices == -1):
+        raise ConfigurationError(
+            f"trainer.devices={devices}: on the processor it is the number of processes, such as 1."
+        )
+    most = max(4, available_cores())
+    if device == "cpu" and _num_processes(trainer, device) > most:
+        raise ConfigurationError(
+            f"trainer.devices={devices}: so many processes slow each other down on "
+            f"{available_cores()} cores. Give at most {most}."
+        )
+    if device != "cuda" and trainer.sync_batchnorm and str(devices) not in ("1", "auto"):
+        raise ConfigurationError(
+            "trainer.sync_batchnorm=true: only GPUs of CUDA can. Set it to false."
+        )
 
 
 def supports_bf16(device: str) -> bool:

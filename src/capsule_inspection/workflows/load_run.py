@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from capsule_inspection.config.decisions import check_threshold
 from capsule_inspection.config.existing_run import check_no_evaluation, load_stored
@@ -24,7 +24,7 @@ from capsule_inspection.reports.run.files import read_record
 from capsule_inspection.tasks.adapter import get_task
 from capsule_inspection.types import ARGMAX, ConfigurationError, RunError, RunFiles
 from capsule_inspection.workflows import factory, hardware
-from capsule_inspection.workflows.dataset import uses_tiling
+from capsule_inspection.workflows.dataset import given_depth, uses_tiling
 from capsule_inspection.workflows.hardware import RuntimeConfig
 from capsule_inspection.workflows.record import FINISHED
 
@@ -133,6 +133,8 @@ def build_predictor(
         roi_margin=config.data.roi_margin,
         enlarge=not uses_tiling(config.data),
         max_pixels=config.data.max_pixels,
+        bit_depth=given_depth(config.data),
+        exif_orientation=OmegaConf.select(config.data, "exif_orientation", default=True),
         post_processing=post_processor.state_dict(),
         ood=ood,
         run=run or {},
@@ -176,13 +178,14 @@ def load_predictor(
     runtime: RuntimeConfig,
     *,
     max_pixels: int | None = None,
+    bit_depth: int | None = None,
     threshold: float | str | None = None,
 ) -> Predictor:
     """A finished run or an exported file, ready to predict images.
 
-    `max_pixels` of an image and the `threshold` (a number or argmax) are those of the training
-    where they are None. Raises RunError where the run or the file cannot be used,
-    ConfigurationError where its decision has no such threshold.
+    `max_pixels` of an image, the `bit_depth` of 16-bit files and the `threshold` (a number or
+    argmax) are those of the training where they are None. Raises RunError where the run or the file
+    cannot be used, ConfigurationError where its decision has no such threshold.
     """
     hardware.apply_runtime(runtime, exact=runtime.precision == hardware.FLOAT32)
     if _holds_export(path):
@@ -190,8 +193,12 @@ def load_predictor(
     else:
         require_finished(path)
         predictor = load_run(path).predictor(runtime)
+    metadata = predictor.metadata
     if max_pixels is not None:
-        metadata = replace(predictor.metadata, max_pixels=max_pixels)
+        metadata = replace(metadata, max_pixels=max_pixels)
+    if bit_depth is not None:
+        metadata = replace(metadata, bit_depth=bit_depth)
+    if metadata is not predictor.metadata:
         predictor = Predictor(metadata, predictor.backend)
     return with_threshold(predictor, threshold)
 

@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from capsule_inspection.config.resolvers import safe_name
+from capsule_inspection.data.image_notes import note_sentences
 from capsule_inspection.data.parallel import in_order
 from capsule_inspection.data.progress import progress_bar
 from capsule_inspection.inference import prediction_folder
@@ -46,7 +47,11 @@ def predict(config: DictConfig) -> None:
     if config.trainer.threads == "auto" and len(paths) > 1:
         runtime = replace(runtime, threads=backend_threads(runtime.threads))
     predictor = load_predictor(
-        run, runtime, max_pixels=config.max_pixels, threshold=config.threshold.value
+        run,
+        runtime,
+        max_pixels=config.max_pixels,
+        bit_depth=config.bit_depth,
+        threshold=config.threshold.value,
     )
     output = Path(HydraConfig.get().runtime.output_dir)
     settings = _fixed_settings(predictor, config, precision=runtime.precision)
@@ -96,6 +101,7 @@ def _fixed_settings(predictor: Predictor, config: DictConfig, *, precision: str)
         "backend": predictor.backend.name,
         "precision": precision,
         "threshold": config.threshold.value,
+        "bit_depth": metadata.bit_depth,
         "overlays": config.overlays,
         "explain": config.explain,
     }
@@ -115,7 +121,7 @@ def build_rows(
         prediction, drawn = predicted.prediction, predicted.visualization
         file = absolute_path(Path(prediction.path))
         row = {**prediction.as_row(), "file": file, **predicted.identity}
-        row |= {"overlay": None, "coloured": False}
+        row |= {"notes": list(predicted.notes), "overlay": None, "coloured": False}
         is_drawn = overlays == ALL or (overlays == DEFECTS and prediction.is_defect)
         if drawn is not None and is_drawn:
             row["overlay"] = _write_overlay(output, drawn, Path(prediction.path).stem, number)
@@ -164,6 +170,9 @@ def _report(output: Path, predictor: Predictor, rows: Sequence[Row], config: Dic
         "images.",
         *(counts[name] for name in ("images", "defects", "good", "near", "unlike")),
     )
+    noted = ((row["path"], row.get("notes") or ()) for row in rows)
+    for sentence in note_sentences(noted, total=len(rows)):
+        log.warning("%s", sentence)
     if predictor.ood_detector is None:
         log.warning(
             "This run has no out-of-distribution detector (too few training images), so no image "

@@ -12,10 +12,11 @@ import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from capsule_inspection.config.existing_run import load_stored
-from capsule_inspection.data import splits, training_crops
+from capsule_inspection.data import given_split, training_crops
 from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.data.manifest import write_split_csv
 from capsule_inspection.data.module import InspectionDataModule
@@ -32,6 +33,7 @@ from capsule_inspection.types import (
     TEST,
     TRAIN,
     VAL,
+    ConfigurationError,
     DataError,
     DataIndex,
     RunError,
@@ -65,7 +67,7 @@ from capsule_inspection.workflows.record import (
     git_commit,
     installed_versions,
 )
-from capsule_inspection.workflows.trainer import build_trainer, save_checkpoint
+from capsule_inspection.workflows.trainer import build_trainer, explain, save_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +167,7 @@ def _train_on(
         interrupted = _run_trainer(trainer, training, last)
     if not trainer.is_global_zero:
         return None
-    best = _finish(training, trainer)
+    best = _finish(training, trainer, interrupted=interrupted)
     if interrupted:
         log.info("Interrupted. To go on: python train.py resume=%s", folder)
         raise TrainingInterrupted
@@ -276,13 +278,17 @@ def _recorded_weights(folder: Path) -> WeightsRecord | None:
 def _find_images(config: DictConfig, folder: Path) -> tuple[DataIndex, ImageCache]:
     """The images with their split, which a resumed run reads from its folder."""
     index, cache = dataset.load_dataset(config.data)
-    if dataset.uses_tiling(config.data) and not config.resume:  # the size of crops is known now
+    is_found = dataset.uses_tiling(config.data) or dataset.given_depth(config.data) is not None
+    if is_found and not config.resume:  # the size of crops and the bit depth are known now
         _write_config(config, folder)
     frozen = folder / RunFiles.SPLIT
     if config.resume and frozen.is_file():
-        index = splits.from_manifest(index, frozen)
+        index = given_split.from_manifest(index, frozen)
     else:
+        configured = config.split.name
         index = get_task(config).assign_split(index)
+        if config.split.name != configured:  # what split=auto has become
+            _write_config(config, folder)
     for stage in (TRAIN, VAL):
         if not any(record.split == stage for record in index.samples):
             raise DataError(
@@ -324,6 +330,7 @@ def _record_inputs(
             "images": counts,
             "fingerprint": found,
             "skipped": [asdict(file) for file in index.skipped],
+            **dataset.data_record(index),
         },
         weights={"source": weights.source, "path": weights.path, "sha256": weights.sha256},
     )
@@ -335,12 +342,26 @@ def _run_trainer(trainer: L.Trainer, training: Training, last: Path | None) -> b
         trainer.fit(training.task, datamodule=training.data, ckpt_path=last, weights_only=True)
     except TrainingInterrupted:
         return True
+    except MisconfigurationException as error:
+        raise ConfigurationError(explain(error)) from error
+    except ValueError as error:
+        if "Expected more than 1" not in str(error):
+            raise
+        raise ConfigurationError(
+            f"task.image_size={training.config.task.image_size}: the network reduces images to "
+            f"single pixels, which it cannot normalise ({error}). Use larger images."
+        ) from error
     return False
 
 
-def _finish(training: Training, trainer: L.Trainer) -> float | None:
+def _finish(training: Training, trainer: L.Trainer, *, interrupted: bool) -> float | None:
     """Fit, evaluate and record the best epoch; returns its monitored metric."""
     best_path = training.folder / RunFiles.BEST
+    if not best_path.is_file() and not interrupted and training.config.trainer.max_time:
+        raise ConfigurationError(
+            f"trainer.max_time={training.config.trainer.max_time}: no epoch was validated in this "
+            "time, so there is no model. Give more time, or use fewer images in an epoch."
+        )
     if not best_path.is_file():
         log.info("%s: no epoch was finished, so there are no metrics.", training.folder)
         return None

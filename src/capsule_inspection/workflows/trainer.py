@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -56,13 +57,20 @@ def build_trainer(
             **_trainer_settings(config, runtime, callbacks),
         )
     except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
-        raise ConfigurationError(f"trainer: {str(error).splitlines()[0]}") from error
+        raise ConfigurationError(explain(error)) from error
     if config.task.batch_size % trainer.world_size:
         raise ConfigurationError(
             f"task.batch_size={config.task.batch_size}: {trainer.world_size} processes divide each "
             f"batch equally, so it must be a multiple of {trainer.world_size}."
         )
     return trainer
+
+
+def explain(error: Exception) -> str:
+    """One line with what Lightning refuses, and the setting's key where it names one."""
+    text = " ".join(str(error).split())
+    named = re.search(r"limit_\w+_batches", text)
+    return f"trainer{f'.{named[0]}' if named else ''}: {text}"
 
 
 def _trainer_settings(
@@ -76,7 +84,10 @@ def _trainer_settings(
     if runtime.gpu is not None:
         settings["devices"] = [runtime.gpu]
     has_unused = config.finetune.head_epochs != 0 or config.model.get("pool") == "topk"
-    if settings.get("strategy") == "ddp" and has_unused:
+    is_parallel = settings.get("strategy") == "ddp" or (
+        settings.get("strategy") == "auto" and str(settings["devices"]) not in ("1", "auto")
+    )
+    if is_parallel and has_unused:
         settings["strategy"] = "ddp_find_unused_parameters_true"
     return settings
 

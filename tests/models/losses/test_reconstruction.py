@@ -47,6 +47,21 @@ def test_each_term_is_zero_for_a_perfect_image_and_they_add_up_as_weighted() -> 
         ReconstructionLoss({"l1": 0.0, "l2": 0.0}, PLAIN)
 
 
+@pytest.mark.parametrize("name", [*TERMS, "corrupted"])
+def test_ignored_pixels_of_a_reconstruction_have_no_loss_and_no_gradient(name: str) -> None:
+    drawn, wanted, mask = pair()
+    loss, ignored = ReconstructionLoss({name: 1.0}, PLAIN), torch.zeros(2, 48, 64, dtype=torch.bool)
+    ignored[:, 30:] = True
+    image = drawn.clone().requires_grad_()
+    value = loss(image, wanted, mask, ignored)
+    value.backward()
+    assert image.grad is not None
+    assert not image.grad[:, :, 30:].any()
+    assert image.grad[:, :, :30].abs().sum() > 0
+    drawn[:, :, 30:] = 7
+    assert float(loss(drawn, wanted, mask, ignored)) == float(value.detach())
+
+
 def test_ssim_is_that_of_the_images_before_they_were_normalised() -> None:
     drawn, wanted, mask = pair()
     ours = ReconstructionLoss({"ssim": 1.0}, HALF)(
@@ -84,6 +99,23 @@ def test_the_head_loss_punishes_false_negatives_and_false_positives() -> None:
     assert float(loss(torch.where(mask > 0, 6.0, -6.0), mask)) < 0.05
     assert float(loss(torch.full((2, 8, 8), -6.0), mask)) > 0.5
     assert float(loss(torch.full((2, 8, 8), 6.0), mask)) > 1.0
+
+
+def test_ignored_pixels_have_no_head_loss_and_no_gradient() -> None:
+    mask, loss = torch.zeros(2, 8, 8, dtype=torch.uint8), HeadLoss()
+    mask[0, 2:5, 2:5] = 1
+    ignored = torch.zeros(2, 8, 8, dtype=torch.bool)
+    ignored[:, 6:] = True
+    logits = torch.full((2, 8, 8), 0.5).requires_grad_()
+    value = loss(logits, mask, ignored)
+    value.backward()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+    assert not logits.grad[:, 6:].any()
+    assert logits.grad[:, :6].abs().sum() > 0
+    assert float(loss(logits.detach() + 5 * ignored, mask, ignored)) == float(value.detach())
+    right = torch.where(mask > 0, 9.0, -9.0) + 18 * ignored
+    assert float(loss(right, mask, ignored)) < 0.01 < 1 < float(loss(right, mask))
 
 
 def test_multi_scale_ssim_uses_as_many_scales_as_fit_the_image() -> None:

@@ -23,6 +23,24 @@ def make(*names: str, num_classes: int = 3, defect_weight: float = 3.0) -> Segme
     )
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_ignored_pixels_have_no_loss_and_no_gradient(name: str) -> None:
+    """Equal to the loss of the other pixels alone, whatever mask and logits say there."""
+    loss, mask, logits = make(name), make_mask(), random_logits().requires_grad_()
+    ignored = torch.zeros_like(mask, dtype=torch.bool)
+    ignored[:, :, 5:] = True
+    value = loss(logits, mask, ignored)
+    torch.testing.assert_close(value, loss(logits[..., :5], mask[..., :5]))
+    value.backward()
+    assert logits.grad is not None
+    assert not logits.grad[..., 5:].any()
+    assert logits.grad[..., :5].abs().sum() > 0
+    torch.testing.assert_close(loss(logits, mask, torch.zeros_like(ignored)), loss(logits, mask))
+    nothing = loss(logits, mask, torch.ones_like(ignored))
+    assert nothing.item() == 0
+    nothing.backward()
+
+
 def sure(mask: Tensor, *, num_classes: int = 3) -> Tensor:
     """Logits of a network that is certain of a mask (N, H, W)."""
     return 40.0 * F.one_hot(mask, num_classes).permute(0, 3, 1, 2).float()

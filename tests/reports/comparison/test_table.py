@@ -20,7 +20,7 @@ from sample_segmentation_runs import (
 
 from capsule_inspection.reports.comparison.table import NO_FOLD, read_models
 from capsule_inspection.reports.run.run_folder import RunFolder, read_run
-from capsule_inspection.types import RunError
+from capsule_inspection.types import IGNORE_INDEX, RunError
 
 DEFECTS, GOOD = 14, 12
 
@@ -191,6 +191,23 @@ def test_mask_counts_have_a_matrix_for_each_seed_and_image(tmp_path) -> None:
     np.testing.assert_array_equal(defect, labels > 0)
     (named,) = read_models([write(tmp_path / "named", label=labels_of(len(numbers)))])
     assert named.mask_counts is None
+
+
+def test_predictions_on_ignored_pixels_do_not_count(tmp_path) -> None:
+    (run,) = write_offset_segmentation_folds(tmp_path, folds=1)
+    rows = (slice(None), slice(0, 5))
+
+    def counts() -> np.ndarray:
+        (model,) = read_models([run])
+        assert model.mask_counts is not None
+        return model.mask_counts.counts
+
+    whole = counts()
+    change_maps(run.path, "masks", rows=rows, value=IGNORE_INDEX)
+    found = counts()
+    assert 0 < found.sum() < whole.sum()
+    change_maps(run.path, "predicted_mask", rows=rows, value=1)
+    np.testing.assert_array_equal(counts(), found)
 
 
 def test_masks_with_classes_that_the_run_does_not_have_are_refused_with_advice(tmp_path) -> None:

@@ -19,6 +19,7 @@ from capsule_inspection.reports.plots.overlays import (
     heat_legend,
     write_png,
 )
+from capsule_inspection.types import IGNORE_INDEX
 
 GREY = np.full((40, 60, 3), 100, np.uint8)
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 120, 3), np.uint8)
@@ -70,6 +71,17 @@ def test_outline_lies_outside_of_the_region_over_masks_and_has_a_dark_rim():
     drawn = overlay(GREY, mask=predicted, outlines=(target,))
     assert drawn[20, 20].tolist() == colours_of(2)[1].tolist()
     assert drawn[19, 20].tolist() == colours_of(3)[2].tolist()
+
+
+def test_ignored_pixels_are_hatched_in_grey_and_neither_filled_nor_outlined():
+    _, target = masks()
+    plain = overlay(GREY, outlines=(target,))
+    target[:, 40:] = IGNORE_INDEX
+    drawn = overlay(GREY, outlines=(target,))
+    assert np.array_equal(drawn[:, :40], plain[:, :40])
+    colours, counts = np.unique(drawn[:, 40:].reshape(-1, 3), axis=0, return_counts=True)
+    assert colours.tolist() == [[100] * 3, [150] * 3]
+    assert counts[1] / counts.sum() == pytest.approx(1 / 4, abs=0.02)
 
 
 def test_nothing_to_draw_gives_a_copy_of_the_image():

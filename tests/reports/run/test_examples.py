@@ -8,7 +8,7 @@ import pytest
 from sample_anomaly_runs import write_anomaly_run
 from sample_explanations import write_explanations
 from sample_runs import write_classification_run
-from sample_segmentation_runs import write_segmentation_run
+from sample_segmentation_runs import change_maps, write_segmentation_run
 
 from capsule_inspection.reports.plots import style
 from capsule_inspection.reports.run.examples import (
@@ -22,6 +22,7 @@ from capsule_inspection.reports.run.examples import (
     select_examples,
 )
 from capsule_inspection.reports.run.run_folder import read_run
+from capsule_inspection.types import IGNORE_INDEX
 
 
 def examples_of_crack(*is_known: bool) -> pd.DataFrame:
@@ -43,6 +44,18 @@ def drawn(folder, which: str = WORST):
 
 def texts(figure) -> list[str]:
     return [text.get_text() for text in figure.texts]
+
+
+def test_the_legend_names_ignored_pixels_where_there_are_any(tmp_path):
+    folder = write_segmentation_run(tmp_path / "run")
+
+    def legend() -> list[str]:
+        return [text.get_text() for box in drawn(folder).legends for text in box.get_texts()]
+
+    assert legend()
+    assert "ignored" not in legend()
+    change_maps(folder, "masks", rows=(slice(None), slice(0, 4)), value=IGNORE_INDEX)
+    assert "ignored" in legend()
 
 
 # --- which images

@@ -13,7 +13,7 @@ from capsule_inspection.metrics.detection import DEFAULT_TARGET_FPR
 from capsule_inspection.metrics.mask_postprocessing import MaskPostProcessor
 from capsule_inspection.reports.run.maps import read_maps
 from capsule_inspection.reports.run.run_folder import read_run
-from capsule_inspection.types import Estimate, RunError
+from capsule_inspection.types import IGNORE_INDEX, Estimate, RunError
 
 HEADER = "index,split,label,predicted_label,score"
 
@@ -227,6 +227,18 @@ def test_maps_and_masks_are_returned_without_padding(tmp_path):
     assert maps.predicted_mask_of(row).tolist() == [[33, 34, 35, 36], [39, 40, 41, 42]]
     assert maps.relative_content_box(row) == (2 / 6, 1 / 4, 1.0, 3 / 4)
     assert maps.row_of(8) is None
+    assert not maps.has_ignored
+
+
+def test_ignored_pixels_are_kept_and_are_no_defect(tmp_path):
+    masks = np.zeros((2, 4, 6), np.uint8)
+    masks[0, :, :2], masks[0, :, 2:], masks[1] = 2, IGNORE_INDEX, IGNORE_INDEX
+    np.savez(tmp_path / "maps.npz", **arrays(masks=masks))
+    maps = read_maps(tmp_path / "maps.npz")
+    assert maps.has_ignored
+    assert maps.mask_of(0).tolist() == [[True] * 2 + [False] * 4] * 4
+    assert maps.target_mask_of(0).tolist() == masks[0].tolist()
+    assert maps.annotated_rows(pd.Series({7: True, 3: True})) == [0]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from capsule_inspection.data.long_lists import list_first
 from capsule_inspection.data.mask_rules import MaskRules
-from capsule_inspection.types import DataError
+from capsule_inspection.types import DEFECT, DataError
 
 MASK_SEPARATOR = "|"
 """Separates the files of a mask that is stored in several."""
@@ -59,22 +59,38 @@ class LayoutSettings:
     """What the configuration says of a layout; see `conf/base/files.yaml`.
 
     `good_class` None: the one class with a usual name for flawless parts. `masks` is a folder that
-    mirrors the class folders. `class_map` has the wanted name of a class, None to drop it.
+    mirrors the class folders. `split_csv` is the name of VisA's split. `class_map` has the wanted
+    name of a class, None to drop it. The fields from `annotations` on are of annotation formats:
+    a file or folder, searched below the root if None; masks are drawn into `cache_folder`.
     """
 
     good_class: str | None = None
     masks: Path | None = None
     mask_suffixes: Sequence[str] = DEFAULT_MASK_SUFFIXES
     category: str | None = None
+    split_csv: str = "1cls"
     class_map: Mapping[str, str | None] = field(default_factory=dict)
     mask_rules: MaskRules = field(default_factory=MaskRules)
+    annotations: Path | None = None
+    boxes_as_masks: bool = False
+    unannotated: str = "auto"
+    cache_folder: Path | None = None
+    exif_orientation: bool = True
+    max_pixels: int = 100_000_000
+    workers: int = 2
 
 
 def sort_samples(root: Path, samples: Iterable[FoundSample], *, good_class: str) -> FoundSamples:
-    """Sort the samples by path, and the classes by name after the good one."""
+    """Sort the samples by path, and the classes by name after the good one.
+
+    Classes that all are whole numbers are sorted by number. Where masks decide the class, there is
+    one more, types.DEFECT.
+    """
     ordered = sorted(samples, key=lambda sample: sample.path)
-    others = {sample.class_name for sample in ordered} - {good_class}
-    return FoundSamples(root, (good_class, *sorted(others)), tuple(ordered))
+    names = {sample.class_name or DEFECT for sample in ordered} - {good_class}
+    are_numbers = all(name.isdecimal() for name in names)
+    others = sorted(names, key=int) if are_numbers else sorted(names)
+    return FoundSamples(root, (good_class, *others), tuple(ordered))
 
 
 def with_classes(
@@ -85,13 +101,14 @@ def with_classes(
     With `further` other classes come after them: a one-class model accepts any. Raises DataError
     where the images have a class that is not among them.
     """
-    unknown = sorted({sample.class_name for sample in found.samples} - set(classes))
+    unknown = sorted({sample.class_name or DEFECT for sample in found.samples} - set(classes))
     if further:
         return replace(found, classes=(*classes, *unknown))
     if unknown:
         raise DataError(
             f"{found.root}: the classes {join_names(unknown)} are not among those of the model: "
-            f"{join_names(classes)}. Rename or remove these folders or rows."
+            f"{join_names(classes)}. Give them the model's names with data.class_map, or leave "
+            "them out."
         )
     return replace(found, classes=tuple(classes))
 

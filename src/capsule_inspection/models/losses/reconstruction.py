@@ -25,6 +25,8 @@ _DICE_WEIGHT = 0.5
 _CROSS_ENTROPY_WEIGHT = 2.0
 """Brings the cross entropy of mostly empty masks to the size of the Dice loss."""
 _DEFECT_WEIGHT = 3.0
+_SURELY_GOOD = -1e4
+"""A logit whose cross entropy and probability are 0 in float32."""
 _SMALLEST_SCALE_PX = 10
 """torchmetrics needs a larger image at the smallest scale."""
 
@@ -46,12 +48,21 @@ class ReconstructionLoss(nn.Module):
             )
         self.normalisation = normalisation
 
-    def forward(self, reconstruction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    def forward(
+        self,
+        reconstruction: Tensor,
+        target: Tensor,
+        mask: Tensor,
+        ignored: Tensor | None = None,
+    ) -> Tensor:
         """The weighted sum, a scalar in float32.
 
-        Shapes: both (N, 3, H, W), normalised; mask (N, H, W), nonzero where the input is corrupted.
+        Shapes: both (N, 3, H, W), normalised; mask (N, H, W), nonzero where the input is corrupted;
+        ignored (N, H, W) bool, true where any reconstruction is right.
         """
         reconstruction, target = reconstruction.float(), target.float()
+        if ignored is not None:
+            reconstruction = torch.where(ignored[:, None], target, reconstruction)
         pair = [reconstruction, target]
         if any("ssim" in name for name in self.terms):
             images = [denormalize(image, self.normalisation) for image in pair]
@@ -67,9 +78,15 @@ class ReconstructionLoss(nn.Module):
 class HeadLoss(nn.Module):
     """Cross entropy in which a defect's pixel counts three times, plus Dice."""
 
-    def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Shapes: logits (N, H, W); mask (N, H, W), nonzero on defects. Returns a scalar."""
+    def forward(self, logits: Tensor, mask: Tensor, ignored: Tensor | None = None) -> Tensor:
+        """Shapes: logits (N, H, W); mask (N, H, W), nonzero on defects. Returns a scalar.
+
+        ignored (N, H, W) bool is true on pixels that are left out: they are as if they were surely
+        no defect.
+        """
         logits, target = logits.float(), (mask > 0).float()
+        if ignored is not None:
+            logits = logits.masked_fill(ignored, _SURELY_GOOD)
         weight = 1 + (_DEFECT_WEIGHT - 1) * target
         entropy = F.binary_cross_entropy_with_logits(logits, target, weight=weight)
         dice = dice_loss(torch.sigmoid(logits), target)

@@ -66,12 +66,17 @@ class SegmentationLoss(nn.Module):
             beta=_FALSE_NEGATIVES,
         )
 
-    def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """The weighted sum, a scalar in float32.
+    def forward(self, logits: Tensor, mask: Tensor, ignored: Tensor | None = None) -> Tensor:
+        """The weighted sum, a scalar in float32; 0 where all pixels are ignored.
 
-        Shapes: logits (N, C, H, W); mask (N, H, W), class indices.
+        Shapes: logits (N, C, H, W); mask (N, H, W), class indices; ignored (N, H, W) bool, true on
+        pixels that are left out.
         """
         logits, mask = logits.float(), mask.long()
+        if ignored is not None:  # each term is over the pixels of the batch, wherever they are
+            logits, mask = logits.movedim(1, -1)[~ignored].T[None], mask[~ignored][None]
+            if not mask.numel():
+                return logits.sum()  # in the graph, since processes must agree
         total = logits.new_zeros(())
         for name, weight in self.weights.items():
             total = total + weight * self._term(name, logits, mask)

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from capsule_inspection.metrics.segmentation import PixelAreas, iou_and_dice
+from capsule_inspection.metrics.target_masks import counted_pixels
 from capsule_inspection.reports.comparison.table import ModelRuns
 from capsule_inspection.reports.plots import style
 from capsule_inspection.reports.plots.image_grid import Panel, draw_grid, wrap_panels
@@ -145,7 +146,7 @@ def disputed_masks(models: Sequence[ModelRuns]) -> Figure:
         for image_id, label, is_wrong, maps, row in _read_maps_of(model, images):
             image = _find_thumbnail(models, image_id, maps.relative_content_box(row))
             outlines = (maps.target_mask_of(row),)
-            crop = crop_around(outlines[0] != 0)
+            crop = crop_around(maps.mask_of(row))
             if maps.predicted_mask is None:
                 picture, text = compose(None, heat=_heat(maps, row), outlines=outlines), ""
             else:
@@ -192,7 +193,8 @@ def _describe_mask(maps: RunMaps, row: int) -> tuple[np.ndarray, str]:
     """The predicted mask of an image, and its Dice; of good images, its area."""
     mask = maps.predicted_mask_of(row)
     assert mask is not None
-    target, predicted = maps.mask_of(row), mask != 0
+    counted = counted_pixels(maps.target_mask_of(row))
+    target, predicted = maps.mask_of(row)[counted], mask[counted] != 0
     if not target.any():
         return mask, f"{100 * predicted.mean():.2g}% of pixels, "
     dice = 2 * (target & predicted).sum() / (target.sum() + predicted.sum())

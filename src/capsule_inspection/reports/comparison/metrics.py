@@ -197,7 +197,7 @@ def _map_metrics(model: ModelRuns) -> dict[str, Estimate]:
         if maps is None:
             return _mean_of_stored(model)
         map_rows, image_ids = annotated_images(model.rows_of_run(number), maps)
-        counts = count_pixels(map(maps.map_of, map_rows), map(maps.mask_of, map_rows))
+        counts = count_pixels(map(maps.map_of, map_rows), map(maps.target_mask_of, map_rows))
         counted.append((counts, model.images["group"].loc[image_ids].to_numpy(dtype=str)))
     return mean_localization_metrics(counted)
 

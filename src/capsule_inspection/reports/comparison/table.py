@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from capsule_inspection.metrics.segmentation import pixel_confusion_matrices
+from capsule_inspection.metrics.target_masks import limit_classes
 from capsule_inspection.metrics.thresholds import Threshold
 from capsule_inspection.reports.comparison import settings
 from capsule_inspection.reports.run.files import PROBABILITY
@@ -307,7 +308,7 @@ def _count_pixels(
     """Confusion matrices (K, C, C) of these rows of the maps of a run."""
     targets = [maps.target_mask_of(row) for row in map_rows]
     if is_binary:
-        targets = [target.clip(max=1) for target in targets]
+        targets = [limit_classes(target) for target in targets]
     predicted = [mask for row in map_rows if (mask := maps.predicted_mask_of(row)) is not None]
     valid = [np.ones(target.shape, dtype=bool) for target in targets]
     try:

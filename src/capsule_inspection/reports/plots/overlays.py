@@ -17,7 +17,9 @@ from matplotlib.patches import Patch
 from PIL import Image
 
 from capsule_inspection.files import atomic_write
+from capsule_inspection.metrics.target_masks import defect_pixels
 from capsule_inspection.reports.plots import style
+from capsule_inspection.types import IGNORE_INDEX
 
 COLOURS = (style.SKY, style.YELLOW, style.GREEN, style.PURPLE,
            style.ORANGE, style.BLUE, style.VERMILION)  # fmt: skip
@@ -39,6 +41,9 @@ _TINTS = ((0.0, 0.0), (0.6, 1.0), (0.5, 0.0))
 
 _LINE_PER_PX, _RIM_BRIGHTNESS = 1 / 220, 0.3
 """Line width relative to the image; brightness of its dark rim: yellow has no contrast on white."""
+
+_HATCH_PER_PX, _HATCH_GREY = 1 / 60, 150
+"""Distance of the lines over ignored pixels relative to the image, and their colour."""
 
 PANEL_PX, _MISSING_GREY = 600, 200
 """Width of pictures in grids, about twice that of a panel; grey in place of a missing image."""
@@ -69,6 +74,12 @@ def class_patches(defects: Sequence[str]) -> list[Patch]:
     ]
 
 
+def ignored_patch() -> Patch:
+    """Legend handle of ignored pixels."""
+    grey = str(_HATCH_GREY / 255)
+    return Patch(facecolor="none", edgecolor=grey, hatch="////", lw=0.5, label="ignored")
+
+
 def compose(
     image: np.ndarray | None,
     *,
@@ -81,8 +92,9 @@ def compose(
     """A crop of the image with heat over it, a mask filled and masks outlined.
 
     Shapes: image (H, W, 3) uint8; heat (h, w) in [0, 1], transparent where it is low; mask and each
-    of `outlines` (h, w) class indices, 0 for none; result (height, width_px, 3) uint8. All show the
-    same region; sizes may differ. Without an image the heat is opaque, or the masks lie on grey.
+    of `outlines` (h, w) class indices, 0 for none; result (height, width_px, 3) uint8. Pixels that
+    outlines ignore are hatched. All show the same region; sizes may differ. Without an image the
+    heat is opaque, or the masks lie on grey.
     """
     layers = [layer for layer in (image, heat, mask, *outlines) if layer is not None]
     height, width = layers[0].shape[:2]
@@ -154,14 +166,23 @@ def _resize(
 
 def _draw_outlines(image: np.ndarray, target: np.ndarray) -> None:
     """Draw lines around the regions, just outside of them, each with a dark rim."""
-    labels = [int(label) for label in np.unique(target) if label]
+    _hatch(image, target == IGNORE_INDEX)
+    labels = [int(label) for label in np.unique(target[defect_pixels(target)])]
     width = max(1, round(image.shape[1] * _LINE_PER_PX))
     for label in labels:
-        rim = _dilate(target == label, width + max(1, width // 2)) & (target == 0)
+        rim = _dilate(target == label, width + max(1, width // 2)) & ~defect_pixels(target)
         image[rim] = np.round(_RIM_BRIGHTNESS * image[rim]).astype(np.uint8)
     for label in labels:
         line = _dilate(target == label, width) & (target != label)
         image[line] = colours_of(label + 1)[label]
+
+
+def _hatch(image: np.ndarray, region: np.ndarray) -> None:
+    """Draw grey diagonal lines over a region (h, w) bool."""
+    if region.any():
+        spacing = max(4, round(image.shape[1] * _HATCH_PER_PX))
+        rows, columns = np.indices(region.shape)
+        image[region & ((rows + columns) % spacing < max(1, spacing // 4))] = _HATCH_GREY
 
 
 def _dilate(region: np.ndarray, by_px: int) -> np.ndarray:

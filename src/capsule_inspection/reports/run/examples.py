@@ -18,9 +18,15 @@ from capsule_inspection.metrics.pointing_game import (
     find_peak,
     tolerance_px_of,
 )
+from capsule_inspection.metrics.target_masks import counted_pixels, limit_classes
 from capsule_inspection.reports.plots import style
 from capsule_inspection.reports.plots.image_grid import Panel, draw_grid, wrap_panels
-from capsule_inspection.reports.plots.overlays import class_patches, compose, crop_around
+from capsule_inspection.reports.plots.overlays import (
+    class_patches,
+    compose,
+    crop_around,
+    ignored_patch,
+)
 from capsule_inspection.reports.run.files import DICE, PROBABILITY
 from capsule_inspection.reports.run.maps import RunMaps, read_thumbnail
 from capsule_inspection.reports.run.run_folder import RunFolder
@@ -110,9 +116,10 @@ def draw_examples(run: RunFolder, which: str) -> Figure:
     headings = [name for name in (rows[0] if rows else ())
                 if name == IMAGE or any(row[name].image is not None for row in rows)]  # fmt: skip
     has_layers, note = len(headings) > 1 and run.maps is not None, ""
-    legend: list[Artist] = [_FOUND, _TRUE]
+    ignored = [ignored_patch()] if run.maps is not None and run.maps.has_ignored else []
+    legend: list[Artist] = [_FOUND, _TRUE, *ignored]
     if run.has_masks:
-        legend = [*class_patches(run.classes[1:] or (DEFECT,))]
+        legend = [*class_patches(run.classes[1:] or (DEFECT,)), *ignored]
     elif has_layers:
         note = "Anomaly maps: dark is normal, bright is anomalous, one scale for all images."
     return draw_grid(
@@ -154,7 +161,8 @@ def draw_explanations(run: RunFolder, maps: RunMaps) -> Figure:
     found = []
     for row, index in enumerate(maps.index.tolist()):
         if index in labels and maps.mask_of(row).any():
-            distance_px = distance_to_defect_px(maps.map_of(row), maps.mask_of(row))
+            counted = counted_pixels(maps.target_mask_of(row))
+            distance_px = distance_to_defect_px(maps.map_of(row), maps.mask_of(row), counted)
             found.append((distance_px <= tolerance_px, distance_px, row, labels[index]))
     # Misses by decreasing distance; hits in the order of the images.
     found.sort(key=lambda of: (of[0], 0 if of[0] else -of[1]))
@@ -164,11 +172,12 @@ def draw_explanations(run: RunFolder, maps: RunMaps) -> Figure:
         caption = f"{style.shorten(true)}, predicted {style.shorten(predicted)}: {result}"
         box = maps.relative_content_box(row)
         image = read_thumbnail(run.image_path(int(maps.index[row])), box)
-        heat, peak = maps.map_of(row), find_peak(maps.map_of(row))
+        heat, target = maps.map_of(row), limit_classes(maps.target_mask_of(row))
+        peak = find_peak(heat, counted_pixels(target))
         cross = None
         if peak is not None:
             cross = ((peak[1] + 0.5) / heat.shape[1], (peak[0] + 0.5) / heat.shape[0])
-        drawn = compose(image, heat=heat, outlines=(maps.mask_of(row),))
+        drawn = compose(image, heat=heat, outlines=(target,))
         pairs.append([Panel(image, caption, not is_hit), Panel(drawn, cross=cross)])
     return draw_grid(
         [[panel for pair in pairs[i : i + 2] for panel in pair] for i in range(0, len(pairs), 2)],
@@ -203,7 +212,7 @@ def _draw_panels(run: RunFolder, example: Mapping[str, Any], scale: _MapScale) -
     of_map, overlaid, enlarged, frame, missing = None, None, None, None, "not kept"
     if maps is not None and row is not None:
         heat, predicted = maps.map_of(row), maps.predicted_mask_of(row)
-        target = maps.target_mask_of(row).clip(max=len(run.classes) or 1)
+        target = limit_classes(maps.target_mask_of(row), len(run.classes) or 1)
         outlines = [target] if target.any() or not example["is_defect"] else []
         if run.has_masks:  # in grey: the outlines have the colours of the classes
             grey = np.round(190 * heat.clip(0, 1)).astype(np.uint8)
@@ -213,7 +222,7 @@ def _draw_panels(run: RunFolder, example: Mapping[str, Any], scale: _MapScale) -
             of_map = compose(None, heat=((heat - scale.low) / (scale.high - scale.low)).clip(0, 1))
             found = 2 * (heat > scale.level).astype(np.uint8)
             outlines = [found, *outlines]
-        regions = [of for of in (target, found) if of is not None and of.any()]
+        regions = [of for of in (maps.mask_of(row), found) if of is not None and of.any()]
         if image is not None or regions:
             overlaid = compose(image, mask=predicted, outlines=outlines)
         missing = missing if regions else "no region"

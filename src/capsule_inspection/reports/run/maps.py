@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from capsule_inspection.metrics.pixel_counts import rows_with_known_mask
-from capsule_inspection.types import RunError
+from capsule_inspection.metrics.target_masks import defect_pixels
+from capsule_inspection.types import IGNORE_INDEX, RunError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,10 +54,10 @@ class RunMaps:
 
     def mask_of(self, row: int) -> np.ndarray:
         """Whether each pixel of one image is a defect: (h, w) bool."""
-        return self.target_mask_of(row) != 0
+        return defect_pixels(self.target_mask_of(row))
 
     def target_mask_of(self, row: int) -> np.ndarray:
-        """The true class of each pixel of one image, 0 for background: (h, w)."""
+        """The true class of each pixel of one image, 0 for background, or ignored: (h, w)."""
         return self.masks[row][self._content_slices(row)]
 
     def predicted_mask_of(self, row: int) -> np.ndarray | None:
@@ -69,6 +70,11 @@ class RunMaps:
         rows = np.flatnonzero(np.isin(self.index, is_defect.index)).tolist()
         known = rows_with_known_mask(is_defect[self.index[rows]], map(self.mask_of, rows))
         return [rows[number] for number in known]
+
+    @cached_property
+    def has_ignored(self) -> bool:
+        """Whether any mask ignores pixels."""
+        return bool((self.masks == IGNORE_INDEX).any())
 
     @property
     def height_px(self) -> int:

@@ -6,11 +6,11 @@ nothing from elsewhere. Its sentences stand in templates/run_text.j2.
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from capsule_inspection.files import atomic_write_text
 from capsule_inspection.metrics import names, registry
+from capsule_inspection.reports.formatting import format_command
 from capsule_inspection.reports.html import environment
 from capsule_inspection.reports.run.plots import page_plots, write_run_plots
 from capsule_inspection.reports.run.run_folder import RunFolder, read_run
@@ -40,7 +40,7 @@ def write_run_page(run_folder: Path) -> Path:
         metric_names=list_metrics(run, summary),
         plots=page_plots(run),
         mixture=find_mixture(run),
-        command=format_command(run),
+        command=format_command(run.record.get("command") or ()),
     )  # fmt: skip
     atomic_write_text(run_folder / RunFiles.PAGE, page)
     return run_folder / RunFiles.PAGE
@@ -71,16 +71,3 @@ def find_mixture(run: RunFolder) -> dict[str, int]:
         return {}
     fractions["unchanged"] = 1 - sum(fractions.values())
     return {key: count for key, of in fractions.items() if (count := round(100 * of))}
-
-
-def format_command(run: RunFolder) -> str:
-    """The command that repeats the training, for a shell; "" where it is unknown."""
-    arguments = run.record.get("command") or []
-    return " ".join(map(_quote, ["python", *map(str, arguments)])) if arguments else ""
-
-
-def _quote(argument: str) -> str:
-    """Quoted for a shell; Hydra's own quotes stay readable."""
-    if "'" in argument and not set(argument) & set('"$`\\!'):
-        return f'"{argument}"'
-    return shlex.quote(argument)

@@ -193,5 +193,5 @@ def _count_pixels(run: RunFolder) -> PixelCounts | None:
     rows = maps.annotated_rows(run.images_of(TEST).set_index("index")["is_defect"])
     if not any(maps.mask_of(row).any() for row in rows):
         return None
-    counts = count_pixels(map(maps.map_of, rows), map(maps.mask_of, rows))
+    counts = count_pixels(map(maps.map_of, rows), map(maps.target_mask_of, rows))
     return counts if counts.good.sum() and counts.defect.sum() else None

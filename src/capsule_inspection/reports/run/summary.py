@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from capsule_inspection.metrics import names, registry
 from capsule_inspection.metrics.registry import CLASSIFICATION
+from capsule_inspection.metrics.target_masks import defect_pixels
 from capsule_inspection.metrics.thresholds import (
     CONFORMAL,
     OperatingPoint,
@@ -135,7 +136,7 @@ def _find_lacking(run: RunFolder, images: pd.DataFrame, needs: Collection[str]) 
         return ""
     if run.maps is None:
         return "maps"
-    return "" if run.maps.masks.any() else "masks"
+    return "" if defect_pixels(run.maps.masks).any() else "masks"
 
 
 def _count_class_errors(images: pd.DataFrame) -> list[dict[str, Any]]:

@@ -74,7 +74,7 @@ class AnomalyDetectionTask(Task):
     def assign_split(self, index: DataIndex) -> DataIndex:
         config = self.config
         index = hold_out_good(
-            assign_split(index, config.split),
+            assign_split(index, config, one_class=True),
             split=CALIBRATION,
             fraction=config.task.calibration_fraction,
             seed=config.split.get("seed", 0),

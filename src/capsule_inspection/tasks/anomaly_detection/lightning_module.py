@@ -21,8 +21,8 @@ RECONSTRUCTION, SEGMENTATION = "reconstruction", "segmentation"
 class AnomalyDetectionModule(InspectionModule):
     """`network` maps images (N, 3, H, W) to a `Reconstruction`.
 
-    `loss` takes reconstruction, clean image and mask; `head_loss` logits and mask, weighted by
-    `head_weight`.
+    `loss` takes reconstruction, clean image, mask and ignored pixels or None; `head_loss` logits
+    and the last two, weighted by `head_weight`.
     """
 
     def __init__(
@@ -54,11 +54,12 @@ class AnomalyDetectionModule(InspectionModule):
 
     def _step(self, batch: Batch, means: EpochMeans) -> Tensor:
         output: Reconstruction = self.network(batch["image"])
+        target, mask, ignored = batch["target"], batch["mask"], batch.get("ignored")
         with disable_autocast(batch["image"]):
-            parts = {RECONSTRUCTION: self.loss(output.image, batch["target"], batch["mask"])}
+            parts = {RECONSTRUCTION: self.loss(output.image, target, mask, ignored)}
             total = parts[RECONSTRUCTION]
             if output.logits is not None:
-                parts[SEGMENTATION] = self.head_loss(output.logits, batch["mask"])
+                parts[SEGMENTATION] = self.head_loss(output.logits, mask, ignored)
                 total = total + self.head_weight * parts[SEGMENTATION]
         means.update({"loss": total, **parts}, count=len(batch["image"]))
         return total

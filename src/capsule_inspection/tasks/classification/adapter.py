@@ -26,6 +26,7 @@ from capsule_inspection.data.splits import assign_split, subsample_defects
 from capsule_inspection.data.training_crops import FULL_IMAGES
 from capsule_inspection.metrics.classification import classification_metrics
 from capsule_inspection.metrics.operating_point import operating_point
+from capsule_inspection.metrics.target_masks import defect_pixels
 from capsule_inspection.metrics.temperature import TemperatureScaling
 from capsule_inspection.metrics.thresholds import DEFAULT_THRESHOLD, Threshold
 from capsule_inspection.models.base import Model
@@ -53,6 +54,7 @@ from capsule_inspection.types import (
     GOOD_LABEL,
     TRAIN,
     VAL,
+    DataError,
     DataIndex,
     Estimate,
     Predictions,
@@ -73,7 +75,8 @@ class ClassificationTask(Task):
 
     def assign_split(self, index: DataIndex) -> DataIndex:
         config = self.config
-        index = assign_split(index, config.split)
+        _require_two_classes(index)
+        index = assign_split(index, config)
         return subsample_defects(index, config.data.defect_fraction, seed=config.seed)
 
     def batch_settings(self, *, channels_last: bool) -> BatchSettings:
@@ -203,6 +206,17 @@ class ClassificationTask(Task):
 TASK = ClassificationTask
 
 
+def _require_two_classes(index: DataIndex) -> None:
+    """Raise DataError where all images are of one class, which cannot be told from another."""
+    present = sorted({sample.label for sample in index.samples})
+    if len(present) == 1:
+        raise DataError(
+            f"{index.root}: all {len(index)} images are of the class {index.classes[present[0]]}, "
+            "and a classifier needs at least two classes. Add images of the others, or use "
+            "model=autoencoder, which learns from good images alone."
+        )
+
+
 def _rule(config: DictConfig) -> str:
     """How it decides: `threshold.name`; without a threshold by the most probable class."""
     return ARGMAX if config.threshold is None else str(config.threshold.name)
@@ -285,7 +299,8 @@ def _mask_loss(config: DictConfig, data: InspectionDataModule) -> MaskLoss | Non
     """The loss on masks, or None where it has no weight or there are no masks."""
     if config.model.mask_loss_weight == 0:
         return None
-    if data.batch_transform is None and not np.any(data.dataset.cache.masks[data.indices(TRAIN)]):
+    masks = data.dataset.cache.masks
+    if data.batch_transform is None and not defect_pixels(masks[data.indices(TRAIN)]).any():
         log.info("No training image has a mask: the model is trained on labels only.")
         return None
     num_classes = len(data.index.classes)

@@ -45,7 +45,9 @@ class ClassificationModule(InspectionModule):
         else:
             assert isinstance(self.network, Classifier)
             logits, spatial_logits = self.network.forward_with_spatial_logits(batch["image"])
-            losses["mask_loss"] = self.mask_loss(spatial_logits, batch["mask"], label)
+            losses["mask_loss"] = self.mask_loss(
+                spatial_logits, batch["mask"], label, batch.get("ignored")
+            )
         losses["loss"] = self.loss(logits, batch.get("label_weight", label))
         self.train_metrics.update(logits.detach(), label, losses)
         return losses["loss"] + losses["mask_loss"] if "mask_loss" in losses else losses["loss"]
@@ -66,7 +68,8 @@ class MaskLoss(nn.Module):
     """Loss of the spatial logits of a segmentation head, with the mask as target.
 
     Defect images without a mask are left out. A place of the coarse logits is of a defect where any
-    pixel of it is, so that no defect is too small. `loss` takes logits and mask.
+    pixel of it is, so that no defect is too small; of others those with an ignored pixel are
+    ignored. `loss` takes logits, mask and ignored places or None.
     """
 
     def __init__(self, loss: nn.Module, *, weight: float) -> None:
@@ -74,17 +77,29 @@ class MaskLoss(nn.Module):
         self.loss = loss
         self.weight = weight
 
-    def forward(self, spatial_logits: Tensor, mask: Tensor, label: Tensor) -> Tensor:
-        """Shapes: spatial_logits (N, C, h, w); mask (N, H, W); label (N,). A scalar in float32."""
+    def forward(
+        self, spatial_logits: Tensor, mask: Tensor, label: Tensor, ignored: Tensor | None = None
+    ) -> Tensor:
+        """Shapes: spatial_logits (N, C, h, w); mask and ignored (N, H, W); label (N,).
+
+        Returns a scalar in float32.
+        """
         known = (label == GOOD_LABEL) | (mask > 0).flatten(1).any(1)
         size = (spatial_logits.shape[2], spatial_logits.shape[3])
-        target = nn.functional.adaptive_max_pool2d(mask[:, None].float(), size)[:, 0].long()
+        target = _coarse(mask, size)
+        if ignored is not None:
+            ignored = ((_coarse(ignored, size) > 0) & (target == 0))[known]
         with disable_autocast(spatial_logits):
             spatial_logits = spatial_logits.float()
             if not bool(known.any()):
                 return 0 * spatial_logits.sum()  # in the graph, since processes must agree
-            loss: Tensor = self.loss(spatial_logits[known], target[known])
+            loss: Tensor = self.loss(spatial_logits[known], target[known], ignored)
             return self.weight * loss
+
+
+def _coarse(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """The highest value at each place of a coarser grid, int64: (N, H, W) to (N, *size)."""
+    return nn.functional.adaptive_max_pool2d(mask[:, None].float(), size)[:, 0].long()
 
 
 class EpochMetrics(nn.Module):

@@ -31,6 +31,7 @@ from capsule_inspection.data.training_crops import (
     full_image_batch_size,
 )
 from capsule_inspection.metrics.mask_postprocessing import MaskPostProcessor
+from capsule_inspection.metrics.pixel_counts import rows_with_known_mask
 from capsule_inspection.metrics.segmentation import segmentation_metrics
 from capsule_inspection.models.base import Model
 from capsule_inspection.models.losses.segmentation import SegmentationLoss, defect_class_weights
@@ -78,7 +79,8 @@ class SegmentationTask(Task):
 
     def assign_split(self, index: DataIndex) -> DataIndex:
         config = self.config
-        index = with_masks(assign_split(index, config.split), on_bad_file=config.data.on_bad_file)
+        index = assign_split(index, config, every_class=not self.is_binary)
+        index = with_masks(index, on_bad_file=config.data.on_bad_file)
         if not self.is_binary:
             _require_training(index, config)
         return subsample_defects(index, config.data.defect_fraction, seed=config.seed)
@@ -155,10 +157,12 @@ class SegmentationTask(Task):
         cache, maps, truths = data.dataset.cache, [], []
         computed = backend(model)
         for batch in data.evaluation_batches(VAL):
+            is_defect = data.labels[batch.index] != GOOD_LABEL
+            known = rows_with_known_mask(is_defect, cache.masks[batch.index])
             foreground = computed.run(batch.inputs)["foreground"]
             require_finite({"foreground": foreground})
-            maps += list(to_float16(foreground * batch.inputs[VALID]))
-            truths += [cache.masks[number] for number in batch.index]
+            maps += list(to_float16(foreground * batch.inputs[VALID])[known])
+            truths += [cache.masks[number] for number in batch.index[known]]
         state = MaskPostProcessor.fit(maps, truths).state_dict()
         return Fitted({}, {**state, "is_binary": self.is_binary}, {"mask_postprocessing": state})
 
@@ -214,7 +218,8 @@ def with_masks(index: DataIndex, *, on_bad_file: str) -> DataIndex:
         raise DataError(
             f"{index.root}: none of its {len(defects)} images with a defect has a mask, and "
             "model=unet learns from masks. Add them (data=folder: data.masks=<folder>; "
-            "data=manifest: a column mask). Without masks work model=resnet18, which names the "
+            "data=manifest: a column mask; boxes of annotation formats: "
+            "data.boxes_as_masks=true). Without masks work model=resnet18, which names the "
             "defect, and model=autoencoder, which learns from good images."
         )
     if not without:

@@ -25,8 +25,8 @@ _MIN_PROBABILITY = 1e-7
 class SegmentationModule(InspectionModule):
     """`network` maps images (N, 3, H, W) to logits (N, C, H, W), class 0 the background.
 
-    `loss` takes logits and mask. With two classes every defect is of the one class. With a
-    `tiling` validation computes images tile by tile.
+    `loss` takes logits, mask and ignored pixels or None. With two classes every defect is of the
+    one class. With a `tiling` validation computes images tile by tile.
     """
 
     def __init__(
@@ -51,17 +51,21 @@ class SegmentationModule(InspectionModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         logits = self.network(batch["image"])
         with disable_autocast(batch["image"]):
-            loss: Tensor = self.loss(logits, self.target_masks(batch["mask"]))
+            mask = self.target_masks(batch["mask"])
+            loss: Tensor = self.loss(logits, mask, batch.get("ignored"))
         self.train_loss.update(loss.detach(), weight=len(logits))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         probabilities = class_probabilities(self.network, batch["image"], self.tiling)
-        mask = self.target_masks(batch["mask"])
+        mask, ignored = self.target_masks(batch["mask"]), batch.get("ignored")
         with disable_autocast(batch["image"]):
             logits = probabilities.clamp_min(_MIN_PROBABILITY).log()
-            self.val_loss.update(self.loss(logits, mask), weight=len(logits))
-        self.val_confusion.update(probabilities.argmax(1), mask)
+            self.val_loss.update(self.loss(logits, mask, ignored), weight=len(logits))
+        predicted = probabilities.argmax(1)
+        if ignored is not None:
+            predicted, mask = predicted[~ignored], mask[~ignored]
+        self.val_confusion.update(predicted, mask)
 
     @property
     def inference_forward(self) -> Callable[[Tensor], Any]:

@@ -30,7 +30,7 @@ class GoodOrDefectTask(Task):
     accepts_unknown_classes = True
 
     def assign_split(self, index: DataIndex) -> DataIndex:
-        return assign_split(index, self.config.split)
+        return assign_split(index, self.config)
 
     def batch_settings(self, *, channels_last: bool) -> BatchSettings:
         return BatchSettings(

@@ -1,0 +1,196 @@
+"""Masks in the folders of their images: `x.png` with `x_mask.png`, or `x.jpg` with `x.png`.
+
+They are recognised by their names where nearly all images of a folder have one; then they are no
+images. The suffixes are `data.mask_suffixes`. Sources of the names: KolektorSDD (`_label`), its
+second version (`_GT`), the magnetic-tile data (the same stem), Supervisely, Roboflow and others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from capsule_inspection.data.bad_file import BadFileError
+from capsule_inspection.data.image_io import read_image
+from capsule_inspection.data.layouts.names import match_stem
+from capsule_inspection.data.layouts.samples import MASK_SEPARATOR, join_names
+from capsule_inspection.data.layouts.tree import folder_of, suffix_of
+from capsule_inspection.types import DataError
+
+NEARLY_ALL = 0.9
+"""Fraction of the images of a folder that must have a mask beside them."""
+_DECODED_PAIRS = 3
+# A mask has few colours; one saved as JPEG has others, but nearly all are close to black or white.
+_MAX_COLOURS = 32
+_NOISE = 16
+_MOSTLY = 0.95
+_SAME_PICTURE = 12.0
+"""Mean difference of grey levels below which two files are one picture, saved in two formats."""
+
+
+@dataclass
+class MasksBeside:
+    """The masks of images, by image; and all files that are masks."""
+
+    of_image: dict[str, str] = field(default_factory=dict)
+    files: set[str] = field(default_factory=set)
+    warnings: list[str] = field(default_factory=list)
+
+
+def find_masks_beside(
+    root: Path, scopes: Iterable[Sequence[str]], suffixes: Sequence[str]
+) -> MasksBeside:
+    """The masks among the images of each scope, such as a class folder with its subfolders.
+
+    Raises DataError where only some images of a scope have one, and where it is not clear which of
+    two files of one stem is the mask.
+    """
+    found = MasksBeside()
+    for images in scopes:
+        masks = _by_suffix(images, [suffix for suffix in suffixes if suffix])
+        if masks:
+            _require_nearly_all(root, images, masks)
+        elif "" in suffixes:
+            masks = _by_stem(root, images, found.warnings)
+        for image, files in masks.items():
+            found.of_image[image] = MASK_SEPARATOR.join(sorted(files))
+            found.files.update(files)
+    return found
+
+
+def mask_stems(stem: str, suffixes: Sequence[str]) -> list[str]:
+    """Stems of images that a file of this stem may be the mask of, by suffix or suffix and number.
+
+    In the order of the suffixes; of `x_mask` and `x_mask_0` it is `x`.
+    """
+    numbered = re.fullmatch(r"(.+?)[-_ ]?\d+", stem)
+    found = []
+    for name in (stem, numbered[1] if numbered else ""):
+        found += [
+            name[: len(name) - len(suffix)]
+            for suffix in suffixes
+            if suffix and name.lower().endswith(suffix.lower()) and len(name) > len(suffix)
+        ]
+    return found
+
+
+def count_paired(images: Sequence[str], suffixes: Sequence[str]) -> tuple[int, int]:
+    """By their names: images with a mask beside them, and all images without those masks."""
+    masks = _by_suffix(images, [suffix for suffix in suffixes if suffix])
+    if masks:
+        return len(masks), len(images) - len({file for files in masks.values() for file in files})
+    stems = Counter((folder_of(name), match_stem(name)) for name in images)
+    return sum(count == 2 for count in stems.values()), len(stems)
+
+
+def _by_suffix(images: Sequence[str], suffixes: Sequence[str]) -> dict[str, list[str]]:
+    """The masks of each image that has one by its name."""
+    of_stem: dict[tuple[str, str], list[str]] = {}
+    for name in images:
+        of_stem.setdefault((folder_of(name), match_stem(name)), []).append(name)
+    masks: dict[str, list[str]] = {}
+    for (folder, stem), files in of_stem.items():
+        owner = next((s for s in mask_stems(stem, suffixes) if (folder, s) in of_stem), None)
+        if owner is not None:
+            for image in of_stem[folder, owner]:
+                masks.setdefault(image, []).extend(files)
+    are_masks = {file for files in masks.values() for file in files}
+    return {image: files for image, files in masks.items() if image not in are_masks}
+
+
+def _require_nearly_all(
+    root: Path, images: Sequence[str], masks: Mapping[str, Sequence[str]]
+) -> None:
+    """Raise DataError where some images have a mask beside them, and others have none."""
+    are_masks = {file for files in masks.values() for file in files}
+    others = [name for name in images if name not in are_masks]
+    if len(masks) >= NEARLY_ALL * len(others):
+        return
+    image, files = next(iter(sorted(masks.items())))
+    without = [name for name in others if name not in masks]
+    raise DataError(
+        f"{root}: {files[0]} looks like the mask of {image}, as {len(masks)} of "
+        f"{len(others)} images there have one, but {join_names(without[:3])} "
+        f"{'have' if len(without) > 1 else 'has'} none. Add the missing masks, or move all masks "
+        "to a folder of their own and set data.masks to it; if these files are images, set "
+        "data.mask_suffixes=[]."
+    )
+
+
+def _by_stem(root: Path, images: Sequence[str], warnings: list[str]) -> dict[str, list[str]]:
+    """The masks that have the stem of their image and another suffix.
+
+    Which file is the mask, and whether there are masks at all, is decided by a few pairs.
+    """
+    of_stem: dict[tuple[str, str], list[str]] = {}
+    for name in images:
+        of_stem.setdefault((folder_of(name), match_stem(name)), []).append(name)
+    pairs = [files for files in of_stem.values() if len(files) > 1]
+    if not pairs:
+        return {}
+    first = " and ".join(pairs[0])
+    suffixes = _mask_suffixes(root, pairs)
+    if suffixes <= {None}:
+        warnings.append(
+            f"{len(pairs)} images are of the stem of another one, such as {first}; all are used as "
+            "images, since none looks like a mask."
+        )
+        return {}
+    suffix = suffixes.pop()
+    masks = {
+        next(name for name in files if suffix_of(name) != suffix): [
+            name for name in files if suffix_of(name) == suffix
+        ]
+        for files in pairs
+        if sorted(suffix_of(name) == suffix for name in files) == [False, True]
+    }
+    if suffixes or suffix is None or len(masks) < max(len(pairs), NEARLY_ALL * len(of_stem)):
+        raise DataError(
+            f"{root}: {first} are two files of one stem, as {len(pairs)} of {len(of_stem)} there, "
+            "and it is not clear which are images and which masks. Move the masks to a folder of "
+            "their own and set data.masks to it; if all are images, set data.mask_suffixes=[_mask]."
+        )
+    return masks
+
+
+def _mask_suffixes(root: Path, pairs: Sequence[Sequence[str]]) -> set[str | None]:
+    """Of a few pairs of files, the suffix of the one that is the mask of the other.
+
+    None where there is no mask, "" where this is not clear. Files that cannot be read are reported
+    where all are read.
+    """
+    found: set[str | None] = set()
+    for files in pairs[:: max(1, len(pairs) // _DECODED_PAIRS)]:
+        try:
+            pictures = {name: read_image(root / name).pixels for name in files}
+        except BadFileError:
+            continue
+        first, *others = pictures.values()
+        masks = [name for name, pixels in pictures.items() if _may_be_mask(pixels)]
+        if not masks or all(_are_alike(first, other) for other in others):
+            found.add(None)
+        else:
+            found.add(suffix_of(masks[0]) if (len(masks), len(files)) == (1, 2) else "")
+    return found
+
+
+def _may_be_mask(pixels: np.ndarray) -> bool:
+    """Whether an image (H, W, 3) has few colours, or nearly all pixels close to black or white."""
+    colours = pixels.reshape(-1, 3).astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    if len(np.unique(colours)) <= _MAX_COLOURS:
+        return True
+    is_extreme = (pixels.max(axis=2) < _NOISE) | (pixels.min(axis=2) > 255 - _NOISE)
+    return float(is_extreme.mean()) > _MOSTLY
+
+
+def _are_alike(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether two images (H, W, 3) are one picture, saved in two formats."""
+    if first.shape != second.shape:
+        return False
+    difference = first.mean(axis=2) - second.mean(axis=2)
+    return float(np.abs(difference).mean()) < _SAME_PICTURE

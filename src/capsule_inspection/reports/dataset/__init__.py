@@ -1,0 +1,1 @@
+"""The page of `inspect=true`: what is in a data set, before anything is trained on it."""

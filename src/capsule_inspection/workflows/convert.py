@@ -1,0 +1,122 @@
+"""`convert.py`: annotations as masks and a table of images, for `data=manifest` and other tools."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from capsule_inspection.config.paths import quote
+from capsule_inspection.data.annotations.formats import convert_annotations, recognise
+from capsule_inspection.data.layouts.samples import join_names
+from capsule_inspection.data.layouts.tree import FileTree, scan_tree
+from capsule_inspection.files import atomic_dir
+from capsule_inspection.types import IGNORE_INDEX, DataError, RunError
+from capsule_inspection.workflows.find_samples import layout_settings
+from capsule_inspection.workflows.record import require_empty_folder
+
+if TYPE_CHECKING:
+    from capsule_inspection.data.annotations.conversion import Converted
+
+log = logging.getLogger(__name__)
+TABLE = "images.csv"
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+_WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "nan", "inf"})
+
+
+def convert(config: DictConfig) -> None:
+    """Convert as `conf/convert.yaml` says.
+
+    Raises RunError where the output folder is not empty or cannot be written, DataError where the
+    annotations have faults or do not fit the images.
+    """
+    output = Path(config.output).absolute()
+    require_empty_folder(output)
+    try:
+        tree = scan_tree(
+            Path(config.input), exclude=list(config.data.exclude), expected="annotated images"
+        )
+        name = config.format if config.format != "auto" else _recognised(tree)
+        with atomic_dir(output) as folder:
+            converted = convert_annotations(name, tree, layout_settings(config.data), folder)
+            _write_table(converted, tree.root, folder, output)
+    except DataError as error:
+        raise DataError(str(error).replace("data.root", "input")) from error
+    except OSError as error:
+        raise RunError(
+            f"output={output}: cannot be written ({error.strerror or error}). Make room, or name "
+            "another folder."
+        ) from error
+    _report(converted, output)
+
+
+def _recognised(tree: FileTree) -> str:
+    """The one format that the folder has."""
+    formats = recognise(tree)
+    if len(formats) != 1:
+        found = "; ".join(f"{name} ({why})" for name, why in formats.items()) or "none"
+        raise DataError(
+            f"{tree.root}: format=auto recognises one format, found {found}. Name it with format=."
+        )
+    (name, why), *_ = formats.items()
+    log.info("format=auto: read as format=%s, since it has %s.", name, why)
+    return name
+
+
+def _write_table(converted: Converted, root: Path, folder: Path, output: Path) -> None:
+    """Write the table of images; paths are relative to the folder `output` that it gets into."""
+    path = folder / TABLE
+    has_split = any(sample.split for sample in converted.samples)
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["path", "label", "mask", *(["split"] if has_split else [])])
+        for sample in converted.samples:
+            place = Path(os.path.relpath(root / sample.path, output)).as_posix()
+            split = [sample.split] if has_split else []
+            writer.writerow([place, sample.class_name, sample.mask or "", *split])
+
+
+def _report(converted: Converted, output: Path) -> None:
+    masks = sum(sample.mask is not None for sample in converted.samples)
+    log.info(
+        "%s: %d images of the classes %s, %d masks.",
+        *(converted.layout, len(converted.samples), join_names(converted.classes), masks),
+    )
+    for warning in converted.warnings:
+        log.warning("%s", warning)
+    log.info("Table: %s", output / TABLE)
+    labels = {sample.class_name for sample in converted.samples}
+    values = {value: name if name in labels else None for value, name in converted.values.items()}
+    hidden = [name for name in converted.values.values() if name not in labels]
+    if hidden and masks:
+        log.warning(
+            "No image has the label %s: in the command below, these pixels are ignored.",
+            join_names(hidden),
+        )
+    settings = ["data=manifest", f"data.path={output / TABLE}"]
+    if masks:
+        settings.append(f"data.mask_values={_in_hydra(values)}")
+    if masks and converted.has_ignored:
+        settings.append(f"data.mask_ignore={IGNORE_INDEX}")
+    settings.append(f"data.good_class={_named(converted.classes[0])}")
+    log.info("Train:  python train.py model=unet %s", shlex.join(settings))
+
+
+def _in_hydra(values: Mapping[int, str | None]) -> str:
+    pairs = (
+        f"{value}: {'null' if name is None else _named(name)}" for value, name in values.items()
+    )
+    return "{" + ", ".join(pairs) + "}"
+
+
+def _named(name: str) -> str:
+    """A name in Hydra's grammar."""
+    is_plain = _PLAIN.fullmatch(name) and name.lower() not in _WORDS
+    return name if is_plain else quote(name)

@@ -1,0 +1,111 @@
+"""Configuration to found samples: which layout, annotation format or table is read, and how."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from capsule_inspection.data.annotations.formats import find_annotated_samples
+from capsule_inspection.data.auto import find_auto_samples
+from capsule_inspection.data.layouts.folder import find_folder_samples
+from capsule_inspection.data.layouts.inventory import take_inventory
+from capsule_inspection.data.layouts.mvtec import find_mvtec_samples
+from capsule_inspection.data.layouts.samples import MASK_SEPARATOR, FoundSamples, LayoutSettings
+from capsule_inspection.data.layouts.tree import folder_of, scan_folders, scan_tree, suffix_of
+from capsule_inspection.data.layouts.visa import find_visa_samples
+from capsule_inspection.data.manifest import find_manifest_samples
+from capsule_inspection.data.mask_rules import mask_rules
+from capsule_inspection.data.progress import progress_bar
+from capsule_inspection.data.synthetic_dataset import load_or_render_dataset
+from capsule_inspection.types import ConfigurationError
+
+_PATHS = ("masks", "annotations", "cache_folder")
+log = logging.getLogger(__name__)
+_LAYOUTS = {
+    "mvtec": find_mvtec_samples,
+    "visa": find_visa_samples,
+    "folder": find_folder_samples,
+}
+
+
+def find_samples(data: DictConfig) -> FoundSamples:
+    """The samples of a configuration's data set, with the inventory of its files.
+
+    Raises DataError where they are not as the layout expects, ConfigurationError for settings that
+    contradict each other.
+    """
+    if data.name == "synthetic":
+        tree = scan_tree(_rendered(data))
+        return take_inventory(tree, find_mvtec_samples(tree, LayoutSettings()))
+    settings, exclude = layout_settings(data), list(data.exclude)
+    if data.name == "manifest":
+        base = Path(data.root) if data.root else None
+        found = find_manifest_samples(Path(data.path), settings, root=base, exclude=exclude)
+        return take_inventory(scan_folders(found.root, _folders(found)), found, unused="count")
+    tree = scan_tree(Path(data.root), exclude=exclude, own_folders=[Path(data.cache_folder)])
+    name = data.name
+    if name == "auto":
+        name, why, found = find_auto_samples(tree, settings)
+        log.info("data=auto: read as data=%s (%s), since it has %s.", name, found.layout, why)
+    elif name in _LAYOUTS:
+        found = _LAYOUTS[name](tree, settings)
+    else:
+        found = find_annotated_samples(name, tree, settings)
+    if found.root != tree.root:  # one category of several
+        tree = tree.subtree(found.root.relative_to(tree.root).as_posix())
+    return take_inventory(tree, found, unused="refuse" if name in _LAYOUTS else "warn")
+
+
+def _folders(found: FoundSamples) -> set[str]:
+    """The folders of the images and masks of a table; a mask may be a folder itself."""
+    masks = {mask for each in found.samples for mask in (each.mask or "").split(MASK_SEPARATOR)}
+    masks.discard("")
+    files = {sample.path for sample in found.samples} | masks
+    return {folder_of(name) for name in files} | {name for name in masks if not suffix_of(name)}
+
+
+def layout_settings(data: DictConfig) -> LayoutSettings:
+    """The settings of layouts and formats; those that a data set does not have keep defaults.
+
+    Raises ConfigurationError for a class or mask value that has no meaning.
+    """
+    given: dict[str, Any] = {}
+    for setting in fields(LayoutSettings):
+        value = OmegaConf.select(data, setting.name)
+        if value is not None and setting.name not in ("class_map", "mask_rules"):
+            given[setting.name] = Path(value) if setting.name in _PATHS else value
+    values = data.mask_values
+    return LayoutSettings(
+        **given,
+        class_map={str(old): _class_name(old, new) for old, new in data.class_map.items()},
+        mask_rules=mask_rules(
+            OmegaConf.to_container(values) if OmegaConf.is_config(values) else values,
+            data.mask_ignore,
+            data.mask_inverted,
+        ),
+    )
+
+
+def _class_name(old: object, new: object) -> str | None:
+    if new is None or (isinstance(new, str | int | float) and str(new).strip()):
+        return None if new is None else str(new).strip()
+    raise ConfigurationError(
+        f"data.class_map={{{old}: {new}}}: expected the name of a class, or null to leave it out."
+    )
+
+
+def _rendered(data: DictConfig) -> Path:
+    """Folder of the drawn capsules, which are rendered where they are missing."""
+    with progress_bar("Drawing capsules") as show:
+        return load_or_render_dataset(
+            Path(data.root),
+            seed=data.seed,
+            size_px=data.size_px,
+            counts=OmegaConf.to_container(data.counts),  # type: ignore[arg-type]
+            workers=data.workers,
+            progress=show,
+        )

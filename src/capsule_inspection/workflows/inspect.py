@@ -1,0 +1,64 @@
+"""`inspect=true`: reads a data set as training would, says what is in it, and trains nothing."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from capsule_inspection.data.file_facts import facts_path, load_facts
+from capsule_inspection.data.manifest import write_split_csv
+from capsule_inspection.reports.formatting import format_command
+from capsule_inspection.tasks.adapter import get_task
+from capsule_inspection.types import ConfigurationError, DataError, RunFiles
+from capsule_inspection.workflows import dataset
+from capsule_inspection.workflows.record import repeat_arguments
+
+log = logging.getLogger(__name__)
+
+
+def inspect_dataset(config: DictConfig) -> Path:
+    """Print what is in the configured data set and write a page; returns its path.
+
+    A split that the images do not allow is part of the result. Raises DataError where the images
+    cannot be read as configured.
+    """
+    from rich.console import Console
+
+    from capsule_inspection.reports.dataset import tables
+    from capsule_inspection.reports.dataset.page import write_dataset_page
+
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise ConfigurationError("inspect=true: inspects one data set; leave out -m.")
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    index, cache = dataset.load_dataset(config.data)
+    problem = ""
+    try:
+        index = get_task(config).assign_split(index)
+    except DataError as error:
+        problem = str(error)
+        log.warning("%s", problem)
+    facts = load_facts(facts_path(Path(config.data.cache_folder) / "index", index.root))
+    images = tables.images_table(
+        index, cache, {path: fact.bit_depth for path, fact in facts.items()}
+    )
+    write_split_csv(index, folder / RunFiles.SPLIT)
+    for table in (
+        tables.class_table(images, index.classes),
+        tables.file_table(images, index.classes),
+        tables.defect_table(images, index.classes),
+    ):
+        if table is not None:
+            Console().print(table.for_terminal())
+    about = {
+        "model": config.model.name,
+        "roi": str(config.data.roi),
+        "inventory": str(index.inventory.get("summary", f"{len(index)} images.")),
+        "command": format_command([arg for arg in repeat_arguments() if arg != "inspect=true"]),
+    }
+    page = write_dataset_page(folder, index, cache, images, about=about, problem=problem)
+    log.info("Page: %s", page)
+    return page

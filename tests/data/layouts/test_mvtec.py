@@ -1,0 +1,247 @@
+"""Which images, masks, classes and splits the layouts of MVTec have."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from image_folders import find_mvtec_samples, write_images
+
+from capsule_inspection.data.layouts.samples import FoundSamples, with_classes
+from capsule_inspection.types import DataError
+
+WriteImage = Callable[..., Path]
+
+
+def masks_of(found: FoundSamples) -> dict[str, str | None]:
+    return {sample.path: sample.mask for sample in found.samples}
+
+
+def splits_of(found: FoundSamples) -> dict[str, str]:
+    return {sample.path: sample.split for sample in found.samples}
+
+
+@functools.cache
+def numbered(folder: str, count: int = 2) -> list[str]:
+    return [f"{folder}/{number:03d}.png" for number in range(count)]
+
+
+@pytest.fixture
+def ad2(tmp_path: Path) -> Path:
+    """A category of MVTec AD 2: 2 images in each folder."""
+    root = tmp_path / "vial"
+    for folder in ("train/good", "validation/good", "test_public/good", "test_private"):
+        write_images(root, numbered(folder))
+    masks = [f"test_public/ground_truth/bad/{number:03d}_mask.png" for number in range(2)]
+    write_images(root, numbered("test_public/bad"), defect=True, masks=masks)
+    return root
+
+
+@pytest.fixture
+def loco(tmp_path: Path) -> Path:
+    """A category of MVTec LOCO AD, with two masks for an image."""
+    root = tmp_path / "juice_bottle"
+    for folder in ("train/good", "validation/good", "test/good"):
+        write_images(root, numbered(folder))
+    for name in ("logical_anomalies", "structural_anomalies"):
+        for mask in range(2):
+            masks = [f"ground_truth/{name}/{number:03d}/{mask:03d}.png" for number in range(2)]
+            write_images(root, numbered(f"test/{name}"), defect=True, masks=masks)
+    (root / "defects_config.json").write_text("[]")
+    return root
+
+
+def test_a_category_is_listed_in_order_with_masks_and_good_first(
+    mvtec: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = find_mvtec_samples(mvtec)
+    assert found.root == mvtec
+    assert found.layout == "MVTec AD"
+    assert found.classes == ("good", "crack", "poke")
+    assert [(e.path, e.class_name, e.mask, e.split) for e in found.samples] == [
+        ("test/crack/000.png", "crack", "ground_truth/crack/000_mask.png", "test"),
+        ("test/crack/001.png", "crack", "ground_truth/crack/001_mask.png", "test"),
+        ("test/good/000.png", "good", None, "test"),
+        ("test/poke/000.png", "poke", "ground_truth/poke/000_mask.png", "test"),
+        ("train/good/000.png", "good", None, "train"),
+        ("train/good/001.png", "good", None, "train"),
+        ("train/good/002.png", "good", None, "train"),
+    ]
+    monkeypatch.chdir(mvtec)
+    assert find_mvtec_samples(Path()) == found
+
+
+def test_all_labelled_images_of_ad_2_are_used_with_its_splits(ad2: Path) -> None:
+    found = find_mvtec_samples(ad2)
+    assert found.layout == "MVTec AD 2"
+    assert found.classes == ("good", "bad")
+    assert {path.rpartition("/")[0]: split for path, split in splits_of(found).items()} == {
+        "train/good": "train",
+        "validation/good": "val",
+        "test_public/good": "test",
+        "test_public/bad": "test",
+    }
+    assert len(found.samples) == 8
+    assert masks_of(found)["test_public/bad/001.png"] == (
+        "test_public/ground_truth/bad/001_mask.png"
+    )
+    assert found.warnings == (
+        "test_private: its 2 images have no labels and are not used; predict.py reads them.",
+    )
+    assert set(numbered("test_private")) <= found.other_files
+
+
+def test_masks_of_loco_are_folders_of_binary_masks(loco: Path) -> None:
+    found = find_mvtec_samples(loco)
+    assert found.layout == "MVTec LOCO AD"
+    assert found.classes == ("good", "logical_anomalies", "structural_anomalies")
+    name = "logical_anomalies"
+    assert masks_of(found)[f"test/{name}/001.png"] == f"ground_truth/{name}/001"
+    assert found.mask_rules.binary
+    assert splits_of(found)["validation/good/000.png"] == "val"
+    assert "defects_config.json" in found.other_files
+
+
+def test_a_validation_split_beside_train_and_test_is_used(mvtec: Path) -> None:
+    write_images(mvtec, numbered("val/good"))
+    found = find_mvtec_samples(mvtec)
+    assert set(splits_of(found).values()) == {"train", "val", "test"}
+    assert len(found.samples) == 9
+
+
+@pytest.mark.parametrize("part", ["test/good", "train", "test"])
+def test_a_category_may_lack_a_part(mvtec: Path, part: str) -> None:
+    whole = find_mvtec_samples(mvtec).samples
+    shutil.rmtree(mvtec / part)
+    if part == "test":
+        shutil.rmtree(mvtec / "ground_truth")
+    found = find_mvtec_samples(mvtec)
+    assert found.classes[0] == "good"
+    assert found.samples == tuple(e for e in whole if not e.path.startswith(f"{part}/"))
+
+
+def test_masks_are_expected_where_their_class_has_a_folder_of_them(mvtec: Path) -> None:
+    (mvtec / "ground_truth/crack/001_mask.png").unlink()
+    shutil.rmtree(mvtec / "ground_truth" / "poke")
+    found = masks_of(find_mvtec_samples(mvtec))
+    assert found["test/crack/001.png"] == "ground_truth/crack/001_mask.png"
+    assert found["test/crack/000.png"] == "ground_truth/crack/000_mask.png"
+    assert found["test/poke/000.png"] is None
+    shutil.rmtree(mvtec / "ground_truth")
+    assert set(masks_of(find_mvtec_samples(mvtec)).values()) == {None}
+
+
+def test_masks_have_any_suffix_and_those_named_mask_go_first(
+    mvtec: Path, write_mask: WriteImage
+) -> None:
+    folder = mvtec / "ground_truth/poke"
+    last = folder / "000_mask.png"
+    for name in ("000_mask.BMP", "000.tif", "000_mask.jpeg"):
+        last = last.rename(folder / name)
+        masks = masks_of(find_mvtec_samples(mvtec))
+        assert masks["test/poke/000.png"] == f"ground_truth/poke/{name}"
+    write_mask(folder / "000.png")
+    masks = masks_of(find_mvtec_samples(mvtec))
+    assert masks["test/poke/000.png"] == "ground_truth/poke/000_mask.jpeg"
+
+
+def test_names_in_another_unicode_form_are_matched(mvtec: Path) -> None:
+    composed, apart = "\N{LATIN SMALL LETTER U WITH DIAERESIS}", "u\N{COMBINING DIAERESIS}"
+    (mvtec / "test/poke/000.png").rename(mvtec / f"test/poke/{composed}.png")
+    (mvtec / "ground_truth/poke/000_mask.png").rename(mvtec / f"ground_truth/poke/{apart}_mask.png")
+    for part, name in (("test", composed), ("ground_truth", apart)):
+        (mvtec / part / "poke").rename(mvtec / part / f"p{name}")
+    masks = masks_of(find_mvtec_samples(mvtec))
+    assert masks[f"test/p{composed}/{composed}.png"] == (f"ground_truth/p{apart}/{apart}_mask.png")
+
+
+def test_hidden_system_and_other_files_are_passed_over(mvtec: Path) -> None:
+    before = find_mvtec_samples(mvtec)
+    for name in ("._000.png", ".DS_Store", "Thumbs.db", "desktop.ini", "notes.txt", ".png"):
+        (mvtec / "test/crack" / name).write_bytes(b"x")
+        (mvtec / name).write_bytes(b"x")
+    for name in (".cache", "__MACOSX", "test/.ipynb_checkpoints", "test/empty", "test/__MACOSX"):
+        (mvtec / name).mkdir()
+    (mvtec / "test/empty/Thumbs.db").touch()
+    (mvtec / "license.txt").touch()
+    assert find_mvtec_samples(mvtec) == before
+
+
+def test_upper_case_suffixes_and_links_to_nowhere_are_listed(mvtec: Path) -> None:
+    (mvtec / "test/poke/000.png").rename(mvtec / "test/poke/000.PNG")
+    (mvtec / "test/poke/001.png").symlink_to(mvtec / "nowhere.png")
+    assert {"test/poke/000.PNG", "test/poke/001.png"} < set(masks_of(find_mvtec_samples(mvtec)))
+
+
+def test_spaces_and_other_scripts_in_paths_work(mvtec: Path) -> None:
+    root = mvtec.rename(mvtec.with_name("my 膠囊, a=1 (2)"))
+    for part in ("test", "ground_truth"):
+        (root / part / "crack").rename(root / part / "刮 痕")
+    found = find_mvtec_samples(root)
+    assert found.classes == ("good", "poke", "刮 痕")
+    sample = next(e for e in found.samples if e.class_name == "刮 痕")
+    assert (root / sample.path).is_file()
+    assert (root / str(sample.mask)).is_file()
+
+
+def test_the_good_class_may_have_another_usual_name_or_the_given_one(mvtec: Path) -> None:
+    for part in ("train", "test"):
+        (mvtec / part / "good").rename(mvtec / part / "OK")
+    assert find_mvtec_samples(mvtec).classes == ("OK", "crack", "poke")
+    for part in ("train", "test"):
+        (mvtec / part / "OK").rename(mvtec / part / "lot 7")
+    assert find_mvtec_samples(mvtec, good_class="lot 7").classes == ("lot 7", "crack", "poke")
+    with pytest.raises(DataError, match=r"in train/good; found lot 7.*data\.good_class"):
+        find_mvtec_samples(mvtec)
+
+
+def test_classes_that_differ_in_case_are_joined_only_on_request(mvtec: Path) -> None:
+    (mvtec / "test/good").rename(mvtec / "test/Good")
+    with pytest.raises(DataError, match=r"Good and good differ only in case.*\{Good:good\}"):
+        find_mvtec_samples(mvtec)
+    found = find_mvtec_samples(mvtec, class_map={"Good": "good"})
+    assert found.classes == ("good", "crack", "poke")
+
+
+CATEGORIES = r"look like MVTec AD categories \(bottle\): set data\.root=.*/bottle"
+REFUSED = {
+    "empty empty/": r"found the subfolders \(none\).*Check data\.root",
+    ".": CATEGORIES,
+    "parts parts/ok/a.png": r"subfolders ok and 0 .*use data=folder",
+    "tables tables/parts.csv": r"use data=manifest with data\.path",
+    "images images/a.png": r"1 images beside them\. Sort the images",
+    "flat flat/train/a.png flat/test/b.png": "Put the images into train/good and test/<class>",
+    "bottle bottle/train/crack/0.png": r"good images only.*found crack\..*use data=folder",
+    "bottle bottle/val/good/0.png bottle/val/crack/0.png": r"good images only.*use data=folder",
+    "bottle bottle/test/crack/2024/01/0.png": r"images in the subfolders 2024.*use data=folder",
+    "bottle bottle/test/scratch/a.heic": r"scratch: expected images, found a\.heic\. Convert",
+    "bottle bottle/test/0.png": r"a folder for each class; found 1 images .*test/0\.png",
+    "bottle bottle/Test/crack/9.png": r"Test and test both are names of the test split",
+    "bottle bottle/ground_truth/dent/0.png": r"\(crack, good, poke\); found dent\. Rename",
+}
+"""The root, files or folders/ that were added, and the message expected."""
+
+
+@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.usefixtures("mvtec")
+def test_a_folder_of_another_form_is_refused_with_the_remedy(tmp_path: Path, case: str) -> None:
+    root, *added = case.split()
+    for name in added:
+        path = tmp_path / name
+        (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
+        if not name.endswith("/"):
+            path.touch()
+    with pytest.raises(DataError, match=REFUSED[case]):
+        find_mvtec_samples(tmp_path / root)
+
+
+def test_classes_of_a_model_take_the_place_of_those_found(mvtec: Path) -> None:
+    found = with_classes(find_mvtec_samples(mvtec), ("good", "poke", "scratch", "crack"))
+    assert found.classes == ("good", "poke", "scratch", "crack")
+    assert found.samples == find_mvtec_samples(mvtec).samples
+    with pytest.raises(DataError, match="the classes poke are not among those of the model"):
+        with_classes(find_mvtec_samples(mvtec), ("good", "crack"))
+    assert with_classes(found, ("good",), further=True).classes == ("good", "crack", "poke")
