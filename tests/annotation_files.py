@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,12 @@ def square(value: int = 1) -> np.ndarray:
     return mask
 
 
-def find(name: str, root: Path, *, cache: str = "cache", **settings: Any) -> FoundSamples:
+def find(
+    name: str, root: Path, *, cache: str = "cache", exclude: Sequence[str] = (), **settings: Any
+) -> FoundSamples:
     """A data set in a format; masks are cached in a folder of the name `cache` beside it."""
-    return find_annotated_samples(
-        name, scan_tree(root), LayoutSettings(cache_folder=root.parent / cache, **settings)
-    )
+    given = LayoutSettings(cache_folder=root.parent / cache, **settings)
+    return find_annotated_samples(name, scan_tree(root, exclude=exclude), given)
 
 
 def labels(found: FoundSamples) -> dict[str, str]:

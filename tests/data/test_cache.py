@@ -19,7 +19,7 @@ from PIL import Image
 from capsule_inspection.data import sample_reader
 from capsule_inspection.data.cache import CacheWriter, ImageCache
 from capsule_inspection.data.layouts.samples import FoundSamples
-from capsule_inspection.data.mask_rules import MaskRules
+from capsule_inspection.data.masks.rules import MaskRules
 from capsule_inspection.types import IGNORE_INDEX, ConfigurationError, DataError
 
 

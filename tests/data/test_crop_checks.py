@@ -83,6 +83,8 @@ def test_a_class_whose_defects_the_crop_leaves_out_is_refused(tmp_path: Path) ->
         assert "crack" not in message
     with pytest.raises(DataError, match=r"data\.roi=\[20,10,80,50\].*a larger box"):
         index_of(found, tmp_path / "cache", roi=[20, 10, 80, 50])
+    with pytest.raises(DataError, match="The crop is that of the run: leave these images out, or"):
+        index_of(found, tmp_path / "cache", has_fixed_crop=True)
     assert index_of(found, tmp_path / "cache", roi="none").warnings == ()
 
 
@@ -150,8 +152,8 @@ def test_line_scans_that_shrink_to_a_few_rows_name_a_size_of_their_proportions(
     save_pixels(tmp_path / "data" / "b.png", long[::-1])
     found = found_in(tmp_path / "data", {"a.png": None, "b.png": None})
     (sentence,) = index_of(found, tmp_path / "cache", roi="none", image_size=(128, 192)).warnings
-    assert "2 of 2 images are shrunk to less than 16 pixels on a side" in sentence
-    assert "a.png: 1500x20 pixels (width x height) to 192x2" in sentence
+    assert "2 of 2 images fill little of it" in sentence
+    assert "a.png: 1500x20 pixels (width x height) become 192x2" in sentence
     assert "data.image_size=[32,2400]" in sentence
     assert "data.tiling.size" in sentence
     size = (32, 2400)
@@ -163,7 +165,7 @@ def test_an_input_that_is_mostly_padding_is_named_with_a_better_size(tmp_path: P
     save_pixels(tmp_path / "data" / "a.png", tall)
     found = found_in(tmp_path / "data", {"a.png": None})
     (sentence,) = index_of(found, tmp_path / "cache", roi="none", image_size=(128, 256)).warnings
-    assert "1 of 1 images fill 12% of it" in sentence
+    assert "1 of 1 images fill little of it" in sentence
     assert "data.image_size=[352,96]" in sentence
     size = (352, 96)
     assert index_of(found, tmp_path / "cache", roi="none", image_size=size).warnings == ()

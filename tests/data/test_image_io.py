@@ -21,8 +21,8 @@ from capsule_inspection.data.image_notes import (
     ON_WHITE,
     ONE_COLOUR,
 )
-from capsule_inspection.data.mask_rules import MaskRules, compile_rules
-from capsule_inspection.data.mask_values import MaskPixels
+from capsule_inspection.data.masks.rules import MaskRules, compile_rules
+from capsule_inspection.data.masks.values import MaskPixels
 from capsule_inspection.types import DataError
 
 RNG = np.random.default_rng(0)
@@ -103,12 +103,9 @@ def test_every_kind_of_image_becomes_rgb_of_8_bits(tmp_path: Path, name: str) ->
         same(found, expected if expected.ndim == 3 else np.stack([expected] * 3, axis=2))
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".jfif", ".jpe"])
-def test_jpeg_is_read_as_pillow_reads_it(tmp_path: Path, suffix: str) -> None:
-    path = save(tmp_path / f"a{suffix}", PIXELS)
+def test_jpeg_is_read_as_pillow_reads_it(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.jpg", PIXELS)
     same(pixels_of(path), np.asarray(Image.open(path)))
-    path = save(tmp_path / "a.jpg", Image.new("CMYK", (16, 16), (0, 255, 255, 0)))
-    assert pixels_of(path)[8, 8].tolist() == pytest.approx([255, 0, 0], abs=4)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
@@ -136,9 +133,7 @@ def test_exif_orientation_can_be_ignored(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
-def test_exif_turns_clockwise_and_any_depth_and_is_ignored_where_damaged(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.png", PIXELS, exif=turned_by_exif(6))
-    same(pixels_of(path), np.rot90(PIXELS, k=-1))
+def test_exif_turns_images_of_any_depth_and_is_ignored_where_damaged(tmp_path: Path) -> None:
     deep = GREY.astype(np.uint16) * np.uint16(257)
     path = save(tmp_path / "a.png", deep, exif=turned_by_exif(3))
     same(pixels_of(path)[:, :, 0], np.rot90(GREY, k=2))
@@ -219,13 +214,9 @@ def test_a_bomb_is_refused_before_it_is_decoded(
             read(path)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".webp"])
-def test_max_pixels_needs_no_decoding(
-    tmp_path: Path, request: pytest.FixtureRequest, suffix: str
-) -> None:
-    path = save(tmp_path / f"a{suffix}", PIXELS)
+def test_max_pixels_is_the_largest_number_that_is_read(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.webp", PIXELS)
     assert pixels_of(path, max_pixels=24 * 16).shape == (16, 24, 3)
-    request.getfixturevalue("no_decoding")
     with pytest.raises(DataError, match=r"24x16 pixels; data\.max_pixels allows 383"):
         pixels_of(path, max_pixels=24 * 16 - 1)
 
@@ -242,6 +233,15 @@ def test_truncated_files_are_found(tmp_path: Path) -> None:
             with pytest.raises(BadFileError, match=r"a\.\w+: is damaged") as caught:
                 read_image(path)
             assert "\n" not in str(caught.value)
+
+
+def test_damage_inside_a_file_is_found(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.avif", PIXELS)
+    content = path.read_bytes()
+    start = content.index(b"mdat") + 4
+    path.write_bytes(content[:start] + bytes(len(content) - start))
+    with pytest.raises(BadFileError, match=r"a\.avif: is damaged"):
+        read_image(path)
 
 
 def written(content: bytes) -> Callable[[Path], object]:
@@ -270,22 +270,10 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "folder": (Path.mkdir, "cannot be read"),
     "empty": (Path.touch, "is empty (0 bytes)"),
     "cut inside the header": (written(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x18"), "is damaged"),
-    "one pixel": tiny(1, 1),
     "narrow": tiny(7, 100),
     "low": tiny(100, 7),
     "a web page": (written(b"<html>404</html>"), NO_IMAGE),
-    "one byte": (written(b"x"), NO_IMAGE),
-    "zeros": (written(b"\0" * 5000), NO_IMAGE),
-    "a sound": (written(b"RIFF\0\0\0\0WAVEfmt "), NO_IMAGE),
-    "a text": (written(b"BMW is no bitmap, though it begins like one"), NO_IMAGE),
-    "HEIC": (
-        written(b"\0\0\0\x18ftypheic"),
-        "is a HEIC file, which is not read: convert it",
-    ),
-    "camera raw": (written(b"II*\0\x10\0\0\0CR\2\0"), "is a camera raw file, which is not read"),
-    "Git LFS": (written(b"version https://git-lfs.github.com"), "is a pointer of Git LFS"),
-    "an array": (written(b"\x93NUMPY\1\0"), "is a NumPy array, which is not read"),
-    "text pixels": (written(b"P2\n24 16\n255\n1 2"), "is a PNM file with pixels as text"),
+    "HEIC": (written(b"\0\0\0\x18ftypheic"), "is a HEIC file, which is not read: convert it"),
     "an animation": (animate("GIF"), "is an animation of several frames; save one of them as PNG"),
     "an animated PNG": (animate("PNG"), "is an animation of several frames"),
     "12-bit JPEG": (jpeg_of_12_bits, "is damaged, or of a variant that is not read (cannot handle"),
@@ -300,12 +288,6 @@ def test_a_file_that_cannot_be_used_is_named_with_its_reason(tmp_path: Path, nam
         with pytest.raises(BadFileError) as caught:
             read(tmp_path / "a.png")
         assert f"a.png: {reason}" in str(caught.value)
-
-
-def test_32_bit_images_are_refused_with_the_remedy(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.tif", Image.fromarray(GREY.astype(np.float32)))
-    with pytest.raises(DataError, match="has 32-bit pixels; save it with 8 or 16 bits"):
-        read_image(path)
 
 
 def test_missing_permission_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,8 @@ def test_each_note_is_one_sentence_with_its_count_and_the_first_image() -> None:
     (sentence,) = image_warnings(images)  # that EXIF turns an image is ordinary
     assert sentence.startswith("2 of 4 images are CMYK without a colour profile")
     assert sentence.endswith("(the first is 1.png).")
+    (of_one,) = image_warnings([noted(0, CMYK)])
+    assert of_one.startswith("Images like this are CMYK without a colour profile")
 
 
 def deep(values: list[int]) -> list[NotedImage]:

@@ -59,7 +59,7 @@ SIZES: dict[str, tuple[tuple[np.ndarray, ...], dict[str, Any], tuple[int, int]]]
     "one without a part does not count": ((SMALL, WIDE, carpet(400, 600)), {}, (96, 224)),
     "none with a part": ((carpet(100, 90), carpet(64, 200)), {}, (128, 224)),
     "whole images": ((SMALL, carpet(330, 96)), {"roi": "none"}, (352, 320)),
-    "a box": ((SMALL, WIDE), {"roi": (10, 20, 110, 84)}, (64, 128)),
+    "a box": ((SMALL, WIDE), {"roi": (80, 60, 180, 124)}, (64, 128)),
 }
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capsule_inspection.data.image_io import decode_mask, read_content, read_image
-from capsule_inspection.data.mask_rules import MaskRules, compile_rules
+from capsule_inspection.data.masks.rules import MaskRules, compile_rules
 from capsule_inspection.data.roi import (
     Box,
     Crop,

@@ -43,7 +43,6 @@ def described(*lines: str) -> str:
         (("path,class,category", "a.png,ok,ok", "b.png,x,x"), "class -> label; not used: category"),
         # The files decide between several columns of paths.
         (("file,filepath,label", "1,a.png,ok", "2,b.png,x"), "filepath -> path; not used: file"),
-        (("path,image_path,label", "x,a.png,ok"), "image_path -> path; not used: path"),
         # A column of parts with one value is the name of a product; a fold is no split.
         (("path,label,part,fold", "a.png,ok,vial,1", "b.png,x,vial,2"), "not used: part, fold"),
     ],

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from tiff_files import DEFLATE, MIN_IS_WHITE, YCBCR, tiff_page, write_tiff
 
 from capsule_inspection.data.bad_file import BadFileError
@@ -23,14 +22,13 @@ def check_grey(image: DecodedImage, expected: np.ndarray) -> None:
     same(image.pixels, np.repeat(expected[:, :, None], 3, axis=2))
 
 
-@pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("bits", [1, 8, 16])
-def test_min_is_white_is_turned_round(tmp_path: Path, order: str, bits: int) -> None:
+def test_min_is_white_is_turned_round(tmp_path: Path, bits: int) -> None:
     highest = 2**bits - 1
     values = {1: GREY >> 7, 8: GREY, 16: DEEP}[bits]
-    stored = (highest - values).astype(f"{order}u{max(bits // 8, 1)}")
+    stored = (highest - values).astype(f"<u{max(bits // 8, 1)}")
     page = tiff_page(stored, bits=bits, tag_262=MIN_IS_WHITE)
-    image = read_image(write_tiff(tmp_path / "a.tif", page, order=order))
+    image = read_image(write_tiff(tmp_path / "a.tif", page))
     check_grey(image, (values.astype(int) * 255 // highest).astype(np.uint8))
 
 
@@ -41,22 +39,8 @@ def test_both_byte_orders_are_read_compressed_too(tmp_path: Path, order: str) ->
         check_grey(read_image(write_tiff(tmp_path / "a.tif", page, order=order)), GREY)
 
 
-def test_colour_in_planes_is_read_at_8_and_16_bits(tmp_path: Path) -> None:
-    deep = COLOUR.astype(np.uint16) * np.uint16(257)
-    for pixels, depth in ((COLOUR, 8), (deep, 16)):
-        image = read_image(write_tiff(tmp_path / "a.tif", tiff_page(pixels, planes=True)))
-        same(image.pixels, COLOUR)
-        assert image.bit_depth == depth
-    path = write_tiff(tmp_path / "a.tif", tiff_page(deep >> 4, planes=True))
-    with pytest.raises(BadFileError, match=r"16-bit colour in planes.* save it as PNG"):
-        read_image(path, DecodeConfig(bit_depth=12))  # only the high bytes can be read
-
-
-def test_uncompressed_ycbcr_is_converted(tmp_path: Path) -> None:
-    page = tiff_page(np.asarray(Image.fromarray(COLOUR).convert("YCbCr")), tag_262=YCBCR)
-    page[0][530] = (1, 1)  # no subsampling
-    image = read_image(write_tiff(tmp_path / "a.tif", page))
-    np.testing.assert_allclose(image.pixels.astype(int), COLOUR, atol=3)
+def test_colour_in_planes_is_read_at_8_bits(tmp_path: Path) -> None:
+    same(read_image(write_tiff(tmp_path / "a.tif", tiff_page(COLOUR, planes=True))).pixels, COLOUR)
 
 
 def test_packed_12_bits_have_their_own_depth(tmp_path: Path) -> None:
@@ -67,26 +51,25 @@ def test_packed_12_bits_have_their_own_depth(tmp_path: Path) -> None:
 
 
 REFUSED = {
-    "one channel of 10-bit whole numbers": tiff_page(DEEP >> 6, bits=10),
-    "3 channels of 32-bit floating-point numbers": tiff_page(COLOUR.astype("f4")),
-    "one channel of 64-bit floating-point numbers": tiff_page(GREY.astype("f8")),
-    "2 channels of 8-bit whole numbers": tiff_page(COLOUR[:, :, :2].copy(), tag_262=1),
+    "a kind that Pillow does not know": (tiff_page(DEEP >> 6, bits=10), "variant that is not read"),
+    "planes": (tiff_page(np.dstack([DEEP] * 3), planes=True), "uncompressed TIFF in planes of 16"),
+    "YCbCr": (tiff_page(COLOUR, tag_262=YCBCR, tag_530=1), "an uncompressed TIFF in YCbCr"),
 }
 
 
-@pytest.mark.parametrize("about", REFUSED)
-def test_pixels_that_are_not_read_are_described(tmp_path: Path, about: str) -> None:
-    path = write_tiff(tmp_path / "a.tif", REFUSED[about])
-    with pytest.raises(BadFileError, match=f"has {about}, which are not read; save it as PNG"):
-        read_image(path)
+@pytest.mark.parametrize("name", REFUSED)
+def test_pixels_that_are_not_read_right_are_refused(tmp_path: Path, name: str) -> None:
+    page, reason = REFUSED[name]
+    with pytest.raises(BadFileError, match=rf"{reason}.*; save it as PNG"):
+        read_image(write_tiff(tmp_path / "a.tif", page))
 
 
 def test_signed_and_float_pixels_are_refused(tmp_path: Path) -> None:
     path = write_tiff(tmp_path / "a.tif", tiff_page(GREY.astype("i2")))
-    with pytest.raises(BadFileError, match="has signed 16-bit pixels; save it with 8 or 16"):
+    with pytest.raises(BadFileError, match="has 32-bit or signed pixels; save it with 8"):
         read_image(path)
     path = write_tiff(tmp_path / "a.tif", tiff_page(GREY.astype("f4") / 255))
-    with pytest.raises(BadFileError, match="has 32-bit pixels; save it with 8 or 16 bits"):
+    with pytest.raises(BadFileError, match="has 32-bit or signed pixels; save it with 8"):
         read_image(path)
 
 
@@ -121,7 +104,7 @@ UNCLEAR = {
         tiff_page(GREY[:8].copy()),
         IMAGE,
     ),
-    "its first page is a reduced copy": (tiff_page(SMALL, tag_254=1, tag_330=8),),
+    "has reduced copies or masks as pages": (tiff_page(SMALL, tag_254=1, tag_330=8),),
     "is a camera raw file, which is not read": (tiff_page(SMALL, tag_50706=1),),
 }
 

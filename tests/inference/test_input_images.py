@@ -21,12 +21,6 @@ def touch(folder: Path, *names: str) -> list[Path]:
     return paths
 
 
-def test_a_folder_is_searched_with_all_below_it_in_order(tmp_path: Path) -> None:
-    touch(tmp_path, "b.PNG", "a/z.jpg", "notes.txt", "._b.png", ".cache/c.png", "膠囊 (1).webp")
-    names = [path.relative_to(tmp_path).as_posix() for path in find_images(str(tmp_path))]
-    assert names == ["a/z.jpg", "b.PNG", "膠囊 (1).webp"]
-
-
 def test_linked_folders_are_searched_once_and_circles_end(tmp_path: Path) -> None:
     folder, elsewhere = tmp_path / "photos", tmp_path / "camera 2"
     touch(folder, "a/1.png")

@@ -62,7 +62,9 @@ def test_uploads_are_predicted_with_similar_training_images_also_several_at_once
     (tmp_path / "notes.txt").write_text("not an image", encoding="utf-8")
     text, overlay, similar = predict(str(tmp_path / "notes.txt"))
     assert "Not inspected" in text
-    assert "notes.txt: is not a PNG, JPEG, BMP, TIFF or WebP image" in text
+    assert (
+        "notes.txt: is not a PNG, JPEG, BMP, TIFF, WebP, GIF, JPEG 2000, PNM or AVIF image" in text
+    )
     assert (overlay, similar) == (None, [])
 
     paths = [str(draw(tmp_path / f"{number}.png", seed=number)) for number in range(6)]

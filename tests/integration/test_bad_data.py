@@ -32,7 +32,7 @@ from capsule_inspection.workflows.record import RunRecord
 
 Compose = Callable[..., DictConfig]
 BAD = {
-    "test/crack/000.png": "is not a PNG, JPEG, BMP, TIFF or WebP image",
+    "test/crack/000.png": "is not a PNG, JPEG",
     "test/poke/000.png": "ground_truth/poke/000_mask.png: there is no such file",
     "train/good/000.png": "cut short",
     "train/good/001.png": "is empty (0 bytes)",
@@ -98,6 +98,8 @@ def test_skipped_files_are_listed_in_the_record(
     assert sorted(file["path"] for file in data["skipped"]) == sorted(BAD)
     assert all(BAD[file["path"]] in file["reason"] for file in data["skipped"])
     assert sum(data["images"].values()) == 13
+    assert data["layout"] == "MVTec AD"
+    assert data["inventory"]["summary"].startswith("18 images")
 
 
 def test_odd_characters_in_paths_do_no_harm(cli: Cli, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ def test_inspect_describes_the_data_set_and_trains_nothing(cli: Cli, mvtec: Path
     result = cli("train", *given, "inspect=true")
     assert result.status == 0
     for expected in ("crack", "poke", ".heic", "Defect sizes"):
-        assert expected in result.output
+        assert expected in result.out
     assert sorted(path.name for path in Path("seen").iterdir() if path.suffix != ".log") == [
         "figures",
         "report.html",
@@ -39,4 +39,4 @@ def test_inspect_shows_a_data_set_that_cannot_be_split(cli: Cli, mvtec: Path) ->
 
 def test_inspect_is_no_sweep(cli: Cli, mvtec: Path) -> None:
     given = (*QUICK, "data=mvtec", f"data.root={mvtec}", "hydra.sweep.dir=seen", "inspect=true")
-    check_error(cli("train", "-m", *given, "seed=0,1"), "leave out -m", status=1)
+    check_error(cli("train", "-m", *given, "seed=0,1"), "leave out -m", status=2)

@@ -74,6 +74,17 @@ def test_a_step_minimises_reconstruction_and_head_as_weighted() -> None:
     }
 
 
+def test_a_step_asks_for_nothing_on_ignored_pixels() -> None:
+    task, batch = make_task(), make_batch()
+    ignored = torch.zeros(3, 16, 24, dtype=torch.bool)
+    ignored[:, 10:] = True
+    other = {**batch, "target": batch["target"] + 9.0 * ignored[:, None]}
+    with torch.no_grad():
+        losses = [float(task.training_step(of, 0)) for of in (batch, other)]
+        kept = [float(task.training_step({**of, "ignored": ignored}, 0)) for of in (batch, other)]
+    assert kept[0] == kept[1] < losses[0] < losses[1]
+
+
 def test_means_of_an_epoch_are_over_its_images() -> None:
     means = EpochMeans("loss", "reconstruction")
     for value, count in ((1.0, 3), (5.0, 1)):

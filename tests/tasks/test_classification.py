@@ -26,7 +26,7 @@ from capsule_inspection.tasks.classification.adapter import logit_offset, natura
 from capsule_inspection.tasks.classification.inference_model import ClassificationInferenceModel
 from capsule_inspection.tasks.classification.lightning_module import ClassificationModule, MaskLoss
 from capsule_inspection.tasks.optimization import EMAMetric, plateau_schedule
-from capsule_inspection.types import DataError, DataIndex, Sample
+from capsule_inspection.types import ConfigurationError, DataError, DataIndex, Sample
 
 PLAIN = {"cross_entropy": 1.0}
 
@@ -56,18 +56,42 @@ def test_the_moving_average_starts_anew_at_the_epoch_of_selection() -> None:
     assert logged == pytest.approx([8, (8 + 2 * 4) / 3, 2, (2 + 2 * 1) / 3])
 
 
+def trainer_of(max_steps: int) -> SimpleNamespace:
+    """A trainer with 8 batches and 4 steps in an epoch."""
+    loop = SimpleNamespace(max_steps=max_steps)
+    return SimpleNamespace(
+        fit_loop=SimpleNamespace(setup_data=lambda: None, epoch_loop=loop),
+        num_training_batches=8,
+        accumulate_grad_batches=2,
+        check_val_every_n_epoch=1,
+        max_steps=max_steps,
+        estimated_stepping_batches=4,
+        current_epoch=0,
+        training=True,
+    )
+
+
+def steps_of(max_steps: int) -> int:
+    """The last step of such a training."""
+    task = make_task()
+    task._trainer = trainer_of(max_steps)
+    task._total_steps()
+    return task._trainer.fit_loop.epoch_loop.max_steps
+
+
+def test_a_training_ends_with_a_validation() -> None:
+    assert [steps_of(most) for most in (-1, 4, 7, 8)] == [-1, 4, 4, 8]
+    with pytest.raises(ConfigurationError, match=r"max_steps=3: the first .* after 4 steps"):
+        steps_of(3)
+
+
 def test_a_plateau_schedule_keeps_its_patience_over_a_resume() -> None:
     def begun() -> tuple[ClassificationModule, torch.optim.Optimizer]:
         task = make_task()
         schedule = partial(plateau_schedule, factor=0.1, patience=1, min_lr=0.0)
         task.optimization = replace(task.optimization, schedule=schedule)
         task.log_epoch = lambda metrics, prog_bar=(): None
-        task._trainer = SimpleNamespace(
-            estimated_stepping_batches=4,
-            current_epoch=0,
-            check_val_every_n_epoch=1,
-            training=True,
-        )
+        task._trainer = trainer_of(-1)
         return task, task.configure_optimizers()
 
     stopped, _ = begun()

@@ -70,11 +70,10 @@ def convolutions() -> list[list[nn.Parameter]]:
 
 @pytest.mark.parametrize("name", ["Muon", "LBFGS", "SparseAdam"])
 def test_optimizers_that_do_not_suit_a_network_are_refused_before_training(name: str) -> None:
+    groups = groups_of(convolutions(), 1.0, 1.0)
     state = torch.random.get_rng_state()
     with pytest.raises(ConfigurationError, match=f"optimizer.name={name} does not suit this net"):
-        torch_optimizer(
-            groups_of(convolutions(), 1.0, 1.0), name=name, lr=0.1, weight_decay=0.05, options={}
-        )
+        torch_optimizer(groups, name=name, lr=0.1, weight_decay=0.05, options={})
     assert torch.equal(torch.random.get_rng_state(), state)
 
 

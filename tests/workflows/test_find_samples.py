@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from image_folders import write_images
 
-from capsule_inspection.data.mask_rules import MaskRules
+from capsule_inspection.data.masks.rules import MaskRules
 from capsule_inspection.types import ConfigurationError, DataError
 from capsule_inspection.workflows.find_samples import find_samples, layout_settings
 

@@ -12,31 +12,22 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from capsule_inspection.config import decisions
+from capsule_inspection.config import decisions, training_checks
 from capsule_inspection.config.messages import expected_value, suggestion
-from capsule_inspection.config.paths import MAPPING_KEYS
+from capsule_inspection.config.paths import MAPPING_KEYS, PATH_KEYS
 from capsule_inspection.config.schema import constraint_of, settings
 from capsule_inspection.config.trainer_checks import check_trainer
 from capsule_inspection.types import FROM_RUN, ConfigurationError
 
 _MAX_SIDE = 65536
-_TERMS = (
-    *("l1", "l2", "ssim", "ms_ssim", "gradient", "corrupted"),
-    *("cross_entropy", "dice", "focal", "focal_tversky"),
-)
-"""Terms of losses and of anomaly maps that have a weight."""
-_TASK_OF_BUILDER = {
-    "build_autoencoder": "anomaly_detection",
-    "build_segmenter": "segmentation",
-}
-"""The task of a model by the name of its `_target_`; other models are classifiers."""
 
 
 def check(config: DictConfig) -> None:
     """Raise ConfigurationError, naming the key, for a missing or invalid value."""
     _check_missing(config)
+    is_whole = "task" in config  # evaluate.py has none; the run sets what is interpolated from it
     for key in settings():
-        value = OmegaConf.select(config, key)
+        value = OmegaConf.select(config, key, throw_on_resolution_failure=is_whole)
         if value is not None:
             _check_value(key, value, constraint_of(config, key))
     for key in ("model.skips", "model.head", "trainer.channels_last", "data.bit_depth"):
@@ -48,7 +39,8 @@ def check(config: DictConfig) -> None:
 
 
 def _check_value(key: str, value: Any, constraint: Mapping[str, Any]) -> None:
-    if OmegaConf.is_list(value) and any(map(OmegaConf.is_config, value)):
+    is_nested = OmegaConf.is_list(value) and any(map(OmegaConf.is_config, value))
+    if is_nested or (value == "" and key in PATH_KEYS):
         raise ConfigurationError(f"{key}={value}: expected {expected_value(key)}.")
     if "choices" in constraint:
         _check_choice(key, value, constraint["choices"])
@@ -172,52 +164,6 @@ def _check_roi(config: DictConfig) -> None:
     )
 
 
-def _check_model(config: DictConfig) -> None:
-    """The model selects the task, and own models have a fixed name."""
-    task, target = (OmegaConf.select(config, key) for key in ("task.name", "model._target_"))
-    if task is None:
-        return
-    builder = str(target).rpartition(".")[2]
-    for own in ("custom_resnet", "autoencoder"):
-        if builder == f"build_{own}" and config.model.name != own:
-            raise ConfigurationError(
-                f"model.name={config.model.name}: model={own} has one network only. For another "
-                "classifier use model=timm or model=torchvision with model.name."
-            )
-    of_model = _TASK_OF_BUILDER.get(builder, "classification")
-    # Classifiers also serve tasks that are added to the project.
-    if task != of_model and (builder in _TASK_OF_BUILDER or task in _TASK_OF_BUILDER.values()):
-        raise ConfigurationError(
-            f"task={task}: model={config.model.name} is for task={of_model}. Remove `task`: the "
-            "model selects it."
-        )
-    if task == "classification" and OmegaConf.select(config, "split.name") == "one_class":
-        raise ConfigurationError(
-            "split=one_class trains on good images only, and a classifier needs defects. Use "
-            "model=autoencoder or split=kfold."
-        )
-
-
-def _check_loss(config: DictConfig) -> None:
-    """Reject weights that are all 0, and the loss on corrupted pixels alone without their mask."""
-    for key in ("task.loss_weights", "task.mask_loss", "task.map"):
-        terms = OmegaConf.select(config, key, default={})
-        weights = [terms[name] for name in terms if name in _TERMS]
-        if weights and not any(weights):
-            raise ConfigurationError(
-                f"{key}: all weights are 0, so nothing is left. Give at least one a weight."
-            )
-    weights = OmegaConf.select(config, "task.loss_weights")
-    corruption = OmegaConf.select(config, "model.corruption")
-    if weights is None or corruption not in ("none", "noise"):
-        return
-    if not any(weight > 0 for name, weight in weights.items() if name != "corrupted"):
-        raise ConfigurationError(
-            f"task.loss_weights: model.corruption={corruption} has no masks, so the term "
-            "`corrupted` is always 0. Give l1, l2, ssim, ms_ssim or gradient a weight."
-        )
-
-
 def _check_split(config: DictConfig) -> None:
     split = OmegaConf.select(config, "split")
     if split is None:
@@ -260,92 +206,12 @@ def _check_auto_split(config: DictConfig) -> None:
     _check_split(kept)
 
 
-def _check_optimizer(config: DictConfig) -> None:
-    if "optimizer" not in config:
-        return
-    optimizer, scheduler = config.optimizer, config.scheduler
-    if "betas" in optimizer and len(optimizer.betas) != 2:
-        raise ConfigurationError(
-            f"optimizer.betas={optimizer.betas}: expected two numbers, such as [0.9,0.999]."
-        )
-    if optimizer.get("nesterov") and optimizer.momentum == 0:
-        raise ConfigurationError(
-            "optimizer.momentum=0: optimizer.nesterov=true needs a momentum. Set it to false too."
-        )
-    if "initial" in scheduler and scheduler.final == 0:
-        raise ConfigurationError(
-            "scheduler.final=0: scheduler=one_cycle divides by it. Give a small value, such as "
-            "0.0001."
-        )
-
-
-def _check_decoder(config: DictConfig) -> None:
-    channels = OmegaConf.select(config, "model.decoder_channels")
-    values = list(channels) if OmegaConf.is_list(channels) else [channels]
-    if channels not in (None, "auto") and not (
-        values and all(type(value) is int and 1 <= value <= 8192 for value in values)
-    ):
-        raise ConfigurationError(
-            f"model.decoder_channels={channels}: expected auto, or the number of channels of each "
-            "level, such as [64,32,16]."
-        )
-
-
 def _check_target_fpr(config: DictConfig) -> None:
     rate = OmegaConf.select(config, "threshold.target_fpr")
     if rate is not None and not 0 < rate < 1:
         raise ConfigurationError(
             f"threshold.target_fpr={rate:g}: expected a fraction of the good images between 0 and "
             "1, such as 0.05."
-        )
-
-
-def _check_full_image_from(config: DictConfig) -> None:
-    if "full_image_from" not in OmegaConf.select(config, "task", default={}):
-        return
-    value, takes_auto = config.task.full_image_from, config.task.name == "segmentation"
-    if value == "auto" and takes_auto:
-        return
-    if type(value) not in (int, float) or not 0 <= value <= 1:
-        also = ", or auto" if takes_auto else ""
-        raise ConfigurationError(
-            f"task.full_image_from={value}: expected a value from 0 to 1{also}."
-        )
-
-
-def _check_mixture(config: DictConfig) -> None:
-    """Reject fractions that leave no unchanged good images, and a second kind of mixture."""
-    if OmegaConf.select(config, "task.real_defects") is None:
-        return
-    data, mixup = config.data, OmegaConf.select(config, "task.mixup")
-    synthetic, copied, real = (
-        data[key] or 0.0 for key in ("synthetic_defects", "copy_paste", "real_defects")
-    )
-    if synthetic + copied + real >= 1:
-        raise ConfigurationError(
-            f"data.synthetic_defects={synthetic:g}, data.copy_paste={copied:g} and "
-            f"data.real_defects={real:g} leave no unchanged good images: their sum must be below 1."
-        )
-    if mixup and (synthetic or copied):
-        raise ConfigurationError(
-            f"task.mixup={mixup:g} cannot be combined with data.synthetic_defects or "
-            "data.copy_paste, which insert defects into images. Set one of them to 0."
-        )
-    if mixup and config.model.mask_loss_weight:
-        raise ConfigurationError(
-            f"task.mixup={mixup:g} blends images but not their masks, which "
-            f"model.mask_loss_weight={config.model.mask_loss_weight:g} needs. Set one of them to 0."
-        )
-
-
-def _check_nsa(config: DictConfig) -> None:
-    """Reject patches of other good images where each defect needs a class."""
-    fraction = OmegaConf.select(config, "data.synthesis.nsa_fraction")
-    is_classifier = OmegaConf.select(config, "task.name") == "classification"
-    if fraction and (is_classifier or OmegaConf.select(config, "model.classes") == "defects"):
-        raise ConfigurationError(
-            f"data.synthesis.nsa_fraction={fraction:g}: patches of other good images have no "
-            "defect class. Set it to 0, or use model=unet model.classes=binary."
         )
 
 
@@ -375,15 +241,6 @@ def _check_data_of_task(config: DictConfig) -> None:
         )
 
 
-def _check_monitor(config: DictConfig) -> None:
-    monitor = OmegaConf.select(config, "task.monitor")
-    if monitor is not None and not monitor.startswith("val/"):
-        raise ConfigurationError(
-            f"task.monitor={monitor}: expected a validation metric, such as val/balanced_accuracy "
-            "or val/loss."
-        )
-
-
 def _check_workers(config: DictConfig) -> None:
     for key in ("workers", "threads", "trainer.threads"):
         count = OmegaConf.select(config, key)
@@ -395,17 +252,10 @@ RULES: tuple[Callable[[DictConfig], None], ...] = (
     _check_from_run,
     _check_sizes,
     _check_roi,
-    _check_model,
-    _check_loss,
+    *training_checks.RULES,
     _check_split,
-    _check_optimizer,
-    _check_decoder,
     _check_target_fpr,
-    _check_full_image_from,
-    _check_mixture,
-    _check_nsa,
     _check_data_of_task,
-    _check_monitor,
     check_trainer,
     _check_workers,
     *decisions.RULES,

@@ -39,7 +39,7 @@ from capsule_inspection.config.resolvers import register_resolvers
 from capsule_inspection.config.schema import register_schemas
 from capsule_inspection.config.values import read_numbers
 from capsule_inspection.files import is_disk_full, is_out_of_memory
-from capsule_inspection.types import InspectionError, RunError, RunFiles
+from capsule_inspection.types import ConfigurationError, InspectionError, RunError, RunFiles
 
 INTERRUPTED_STATUS = 130
 
@@ -93,6 +93,8 @@ def _hydra_arguments(arguments: list[str]) -> list[str]:
     settings = [argument for argument in arguments if not argument.startswith("-")]
     rest = [argument for argument in arguments if argument not in ("-m", "--multirun")]
     if len(rest) < len(arguments):
+        if any(setting.lower() == "inspect=true" for setting in settings):
+            raise ConfigurationError("inspect=true: inspects one data set; leave out -m.")
         if any(setting.startswith("resume=") for setting in settings):
             options = [argument for argument in rest if argument.startswith("-")]
             return ["-m", *options, *sweeps.arguments_to_resume(settings)]
@@ -228,6 +230,8 @@ def _explain(error: BaseException, config_folder: Path, name: str) -> tuple[str,
         return f"Interrupted.{resume}", INTERRUPTED_STATUS
     if type(error) in (ValueError, TypeError):  # of Hydra, for a group that is given a number
         return explain_unnamed_choice(sys.argv[1:], config_folder), 2
+    if isinstance(error, ImportError) and str(error).startswith("Error loading '"):  # of Hydra
+        return f"_target_: {' '.join(str(error).split())}", 2
     if is_out_of_memory(error):
         return (
             f"out of memory ({str(error).splitlines()[0]}). Use a smaller task.batch_size, "

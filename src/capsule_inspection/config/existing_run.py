@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from capsule_inspection.config.paths import path_argument
-from capsule_inspection.config.quoting import quote
+from capsule_inspection.config.quoting import format_command, quote
 from capsule_inspection.files import is_locked
 from capsule_inspection.types import (
     EXPORT_SUFFIXES,
@@ -75,7 +75,7 @@ def check_run(arguments: list[str]) -> None:
     if not (folder / RunFiles.BEST).is_file():
         raise RunError(
             f"{folder / RunFiles.BEST}: there is no such checkpoint, since no epoch of this run "
-            f"was finished. Continue it with python train.py resume={folder}"
+            f"was finished. Continue it with " + format_command(["train.py", f"resume={folder}"])
         )
 
 
@@ -161,7 +161,8 @@ def _check_resumable(folder: Path) -> None:
         return
     if (folder / SweepFiles.SWEEP).is_file():
         raise RunError(
-            f"resume={folder}: this is a sweep. To resume it: python train.py -m resume={folder}"
+            f"resume={folder}: this is a sweep. To resume it: "
+            + format_command(["train.py", "-m", f"resume={folder}"])
         )
     found = "an existing folder" if folder.is_dir() else "no such folder"
     raise RunError(

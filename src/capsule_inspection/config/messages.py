@@ -25,6 +25,26 @@ EXTRAS = {
     "hydra/sweeper/optuna": "hparams",
 }
 """The extra of this package that installs each plugin of Hydra."""
+_SENTENCES = (
+    (
+        r"Missing mandatory value: (\S+)",
+        "{0} is required: add {0}=<value> to the command line.",
+    ),
+    (
+        r"Interpolation key '([^']+)' not found",
+        "${{{0}}}: there is no such setting whose value could be used.",
+    ),
+    (
+        r"Error merging override (~\S+)",
+        "{0}: a setting cannot be removed. Give it another value.",
+    ),
+    (
+        r"Could not override '([^']+)'. *\n?No match in the defaults list",
+        "{0}=...: the chosen model's task has no such group of settings. python train.py --help "
+        "lists the groups.",
+    ),
+)
+"""What Hydra and OmegaConf write, and the message for it."""
 _TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 CONFIGURATION_EXCEPTIONS = (HydraException, OmegaConfBaseException)
 
@@ -62,27 +82,21 @@ def explain(error: BaseException, *, composed: DictConfig | None) -> str:
         return f"{group}={choice} needs packages that are not installed: {install}"
     if isinstance(error, MissingConfigException) or "Could not find '" in text:
         return _explain_choice(text)
-    missing = re.search(r"Missing mandatory value: (\S+)", text)
-    if missing:
-        return f"{missing[1]} is required: add {missing[1]}=<value> to the command line."
     if isinstance(error, OverrideParseException):
         return f"{error.override}: expected <key>=<value>, with quotes around special characters."
-    linked = re.search(r"Interpolation key '([^']+)' not found", text)
-    if linked:
-        return f"${{{linked[1]}}}: there is no such setting whose value could be used."
-    removed = re.search(r"Error merging override (~\S+)", text)
-    if removed:
-        return f"{removed[1]}: a setting cannot be removed. Give it another value."
-    group = re.search(r"Could not override '([^']+)'. *\n?No match in the defaults list", text)
-    if group:
-        return (
-            f"{group[1]}=...: the chosen model's task has no such group of settings. "
-            "python train.py --help lists the groups."
-        )
+    for pattern, sentence in _SENTENCES:
+        if found := re.search(pattern, text):
+            return sentence.format(found[1])
     key = _key_in(text)
     if key and composed is not None and ("not in" in text or "No match" in text):
         valid = _keys(OmegaConf.to_container(composed, resolve=False))
         return f"{key}: there is no such setting. {suggestion(key, valid)}".strip()
+    return _explain_value(key, chain)
+
+
+def _explain_value(key: str | None, chain: list[str]) -> str:
+    """The message for a value of the wrong type, on the command line or in a file."""
+    text = "\n".join(chain)
     given = re.search(r"Error merging override \+*([^=]+)=(.*)", text)
     if given and expected_value(given[1]):
         return f"{given[1]}={given[2]}: expected {expected_value(given[1])}."

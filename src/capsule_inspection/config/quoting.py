@@ -1,4 +1,4 @@
-"""Values of the command line that Hydra's grammar does not read as they are, put into quotes.
+"""Quotes on the command line: those of Hydra's grammar, and those of a shell in printed commands.
 
 The grammar knows ASCII letters and few other characters outside of quotes, and has no quotes for
 the keys of mappings: those are encoded here and decoded in the composed configuration.
@@ -8,6 +8,8 @@ Source: https://hydra.cc/docs/advanced/override_grammar/basic (quoted values).
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Sequence
 from urllib import parse
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -19,8 +21,8 @@ _ENCODED = "%%"
 _PLAIN = re.compile(r"[\w/\-\\+.%*@?| ]+", re.ASCII)
 _WORDS = re.compile(r"(?!(?:true|false|null|nan|inf)$)[A-Za-z_][\w\- ]*", re.ASCII | re.IGNORECASE)
 _QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
-_IN_LIST = re.compile(rf"\s*({_QUOTED}|[\[\]{{}},]|[^\[\]{{}},]+)\s*")
-_IN_MAPPING = re.compile(rf"\s*({_QUOTED}|[\[\]{{}},:]|[^\[\]{{}},:]+)\s*")
+_ITEM = rf"\s*({_QUOTED}|[^\[\]{{}},]+?)\s*"
+_PAIR = rf"\s*({_QUOTED}|[^\[\]{{}},:]+?)\s*:{_ITEM}"
 
 
 def quote(value: str, *, interpolate: bool = False) -> str:
@@ -54,44 +56,33 @@ def is_container(value: str) -> bool:
 def quote_items(value: str, *, all_text: bool = False) -> str:
     """A list or mapping with those items in quotes that need them, and such keys encoded.
 
-    With `all_text` all are text, also 1e3 and true, but not null.
+    With `all_text` all are text, also 1e3 and true, but not null. One of lists or mappings stays.
     """
-    inside: list[str] = []
-    pieces: list[str] = []
-    position = 0
-    while position < len(value):
-        pattern = _IN_MAPPING if inside[-1:] == ["{"] else _IN_LIST
-        found = pattern.match(value, position)
-        if found is None:
-            return value
-        token, position = found[1].strip(), found.end()
-        if token in ("[", "{"):
-            inside.append(token)
-        elif token in ("]", "}"):
-            inside = inside[:-1]
-        elif token not in (",", ":"):
-            is_key = inside[-1:] == ["{"] and value[position : position + 1] == ":"
-            token = (_encode if is_key else _quote_item)(token, always=all_text)
-        pieces.append(token)
-    return "".join(pieces)
+    inner, is_list = value[1:-1], value[0] == "["
+    pattern = _ITEM if is_list else _PAIR
+    if not re.fullmatch(f"{pattern}(,{pattern})*", inner):
+        return value
+    found = re.findall(f"{pattern}(?:,|$)", inner)
+    if is_list:
+        return f"[{','.join(_quote_item(item, always=all_text) for item in found)}]"
+    pairs = (
+        f"{_encode(key, always=all_text)}: {_quote_item(item, always=all_text)}"
+        for key, item in found
+    )
+    return f"{{{','.join(pairs)}}}"
 
 
 def quote_unreadable(key: str, value: str, *, multirun: bool) -> str:
     """The value as it is where Hydra can read it, else in quotes."""
-    if _PLAIN.fullmatch(value) or "${" in value or is_quoted(value) or is_readable(key, value):
+    if _PLAIN.fullmatch(value) or "${" in value or is_quoted(value):
         return value
-    if is_container(value):
-        return quote_items(value)
-    return ",".join(map(quote, value.split(","))) if multirun else quote(value)
-
-
-def is_readable(key: str, value: str) -> bool:
-    """Whether a setting follows Hydra's grammar."""
     try:
         OverridesParser.create().parse_override(f"{key}={value}")
     except HydraException:
-        return False
-    return True
+        if is_container(value):
+            return quote_items(value)
+        return ",".join(map(quote, value.split(","))) if multirun else quote(value)
+    return value
 
 
 def as_mapping(key: str, value: str) -> str:
@@ -121,3 +112,15 @@ def _encode(token: str, *, always: bool) -> str:
     if _WORDS.fullmatch(token) or (not always and _PLAIN.fullmatch(token)):
         return token
     return _ENCODED + parse.quote(unquote(token), safe="").replace("~", "%7E")
+
+
+def format_command(arguments: Sequence[object]) -> str:
+    """`python` and its arguments for a shell; "" without arguments."""
+    return " ".join(map(_quote_for_shell, ["python", *map(str, arguments)])) if arguments else ""
+
+
+def _quote_for_shell(argument: str) -> str:
+    """Quoted for a shell; Hydra's own quotes stay readable."""
+    if "'" in argument and not set(argument) & set('"$`\\!'):
+        return f'"{argument}"'
+    return shlex.quote(argument)

@@ -367,6 +367,7 @@ class Visa(Layout):
 class Folder(Layout):
     masks: str | None = None
     mask_suffixes: list[str] = MISSING
+    unannotated: str = one_of("error", "good")
 
 
 @dataclass
@@ -619,7 +620,7 @@ class Callbacks:
 class Logger:
     """Loggers as `_target_` nodes, in addition to TensorBoard and metrics.csv."""
 
-    extra: dict[str, Any] | None = None
+    extra: dict[str, Any] = MISSING
 
 
 COMMANDS = {

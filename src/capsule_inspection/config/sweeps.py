@@ -25,7 +25,7 @@ from omegaconf import DictConfig, open_dict, read_write
 
 from capsule_inspection.config.existing_run import read_record
 from capsule_inspection.config.paths import path_argument
-from capsule_inspection.config.quoting import quote
+from capsule_inspection.config.quoting import format_command, quote
 from capsule_inspection.config.resolvers import record_swept_keys
 from capsule_inspection.files import atomic_write_text, is_locked
 from capsule_inspection.types import (
@@ -270,7 +270,7 @@ def print_failures(folder: Path) -> int:
 
 def resume_command(folder: Path) -> str:
     """The command that resumes a sweep."""
-    return f"python train.py -m resume={shlex.quote(str(folder))}"
+    return format_command(["train.py", "-m", f"resume={folder}"])
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:

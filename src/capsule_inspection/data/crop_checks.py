@@ -31,15 +31,21 @@ _SHOWN = 6
 
 @dataclass(frozen=True)
 class _Crops:
-    """A data set, its crops, and how `data.roi` reads in messages."""
+    """A data set and its crops; `roi` as in messages, `is_fixed` where a finished run has it."""
 
     index: DataIndex
     cache: ImageCache
     roi: str
+    is_fixed: bool
 
     @cached_property
     def labels(self) -> np.ndarray:
         return np.array([sample.label for sample in self.index.samples], np.int64)
+
+    @cached_property
+    def inside(self) -> np.ndarray:
+        """A copy: the cache's rows lie far apart in their file."""
+        return self.cache.defect_inside.copy()
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -49,14 +55,22 @@ class _Crops:
     @cached_property
     def scale(self) -> np.ndarray:
         """Pixels of the network's input by pixel of the image, along one side: (N,)."""
-        x0, y0, x1, y1 = self.cache.boxes.T
+        x0, y0, x1, y1 = self.cache.boxes.copy().T
         return np.sqrt(np.prod(self.image_size) / ((x1 - x0) * (y1 - y0)))
 
-    @cached_property
-    def content(self) -> np.ndarray:
-        """Height and width of what is not padding, (N, 2)."""
-        x0, y0, x1, y1 = self.cache.content_boxes.T
-        return np.stack([y1 - y0, x1 - x0], axis=1)
+    @property
+    def remedy(self) -> str:
+        """What to do where the crop is too narrow."""
+        if self.is_fixed:
+            return (
+                "The crop is that of the run: leave these images out, or train with data.roi=none."
+            )
+        if self.roi != "auto":
+            return "Choose a larger box with data.roi, or take whole images with data.roi=none."
+        return (
+            "Take whole images with data.roi=none, or a wider crop around the part with "
+            "data.roi_margin."
+        )
 
     def first(self, rows: np.ndarray) -> str:
         """The path of the first of some images (N,) bool."""
@@ -64,39 +78,38 @@ class _Crops:
 
 
 def check_crops(
-    index: DataIndex, cache: ImageCache, *, roi: str | Sequence[float]
+    index: DataIndex, cache: ImageCache, *, roi: str | Sequence[float], is_fixed: bool = False
 ) -> tuple[str, ...]:
     """Warnings about the crops of a data set, a sentence or two each; `roi` is `data.roi`.
 
-    Raises DataError where the crop leaves out most of the defects that masks mark.
+    With `is_fixed`, crop and size are those of a finished run. Raises DataError where the crop
+    leaves out most of the defects that masks mark.
     """
-    crops = _Crops(index, cache, roi if isinstance(roi, str) else str([*roi]).replace(" ", ""))
+    name = roi if isinstance(roi, str) else str([*roi]).replace(" ", "")
+    crops = _Crops(index, cache, name, is_fixed)
     _require_defects(crops)
-    found = (_missing_parts, _cut_defects, _defects_off_part, _thin_defects, _tiny, _padded)
-    return tuple(sentence for check in found if (sentence := check(crops)))
+    checks = [_missing_parts, _cut_defects, _defects_off_part]
+    if not is_fixed:
+        checks += [_thin_defects, _small_images]
+    return tuple(sentence for check in checks if (sentence := check(crops)))
 
 
 def _require_defects(crops: _Crops) -> None:
     """Raise DataError where a class loses more than half of its masks entirely."""
-    lost, known = crops.cache.defect_inside == 0, np.isfinite(crops.cache.defect_inside)
-    counts = {
-        name: (
-            int((lost & (crops.labels == label)).sum()),
-            int((known & (crops.labels == label)).sum()),
+    losing, listed = np.zeros(len(crops.labels), bool), []
+    for label, name in enumerate(crops.index.classes):
+        known = np.isfinite(crops.inside) & (crops.labels == label)
+        lost = known & (crops.inside == 0)
+        if 2 * lost.sum() > known.sum():
+            losing |= lost
+            listed.append(f"{lost.sum()} of {known.sum()} images of {name}")
+    if listed:
+        raise DataError(
+            f"{crops.index.root}: data.roi={crops.roi}: the crop leaves out all that the masks "
+            f"mark in {list_first(listed, _SHOWN)} (such as {crops.first(losing)}), so a model "
+            f"would be shown a flawless part. {crops.remedy} If the defects are on the part, these "
+            "masks belong to other images."
         )
-        for label, name in enumerate(crops.index.classes)
-    }
-    losing = [name for name, (of_lost, of_known) in counts.items() if 2 * of_lost > of_known]
-    if not losing:
-        return
-    listed = [f"{counts[name][0]} of {counts[name][1]} images of {name}" for name in losing]
-    is_losing = lost & np.isin(crops.labels, [crops.index.classes.index(name) for name in losing])
-    raise DataError(
-        f"{crops.index.root}: data.roi={crops.roi}: the crop leaves out all that the masks mark in "
-        f"{list_first(listed, _SHOWN)} (such as {crops.first(is_losing)}), so a model would be "
-        f"shown a flawless part. {_wider(crops)} If the defects are on the part, these masks "
-        "belong to other images."
-    )
 
 
 def _missing_parts(crops: _Crops) -> str:
@@ -111,49 +124,39 @@ def _missing_parts(crops: _Crops) -> str:
 
 
 def _cut_defects(crops: _Crops) -> str:
-    inside = crops.cache.defect_inside
+    inside = crops.inside
     cut = inside < _LARGE_PART
     if not cut.any():
         return ""
     return (
         f"data.roi={crops.roi}: of {np.isfinite(inside).sum()} images with a mask, the crop leaves "
         f"out the whole defect in {(inside == 0).sum()} and more than half of it in "
-        f"{(cut & (inside > 0)).sum()} (the first is {crops.first(cut)}). {_wider(crops)}"
-    )
-
-
-def _wider(crops: _Crops) -> str:
-    """The remedy where a crop is too narrow."""
-    if crops.roi != "auto":
-        return "Choose a larger box with data.roi, or take whole images with data.roi=none."
-    return (
-        "Take whole images with data.roi=none, or a wider crop around the part with "
-        "data.roi_margin."
+        f"{(cut & (inside > 0)).sum()} (the first is {crops.first(cut)}). {crops.remedy}"
     )
 
 
 def _defects_off_part(crops: _Crops) -> str:
     """Masks that mark nothing of the part, where the crop follows the part and has the defect."""
-    off = (crops.cache.defect_on_part == 0) & (crops.cache.defect_inside > 0)
+    on_part = crops.cache.defect_on_part.copy()
+    off = (on_part == 0) & (crops.inside > 0)
     if crops.roi != "auto" or not off.any():
         return ""
-    known = np.isfinite(crops.cache.defect_on_part).sum()
     return (
-        f"In {off.sum()} of {known} images the mask marks nothing of the part that was found (the "
-        f"first is {crops.first(off)}). Check that these masks belong to their images and have "
-        "their orientation; the pictures of inspect=true show both."
+        f"In {off.sum()} of {np.isfinite(on_part).sum()} images the mask marks nothing of the part "
+        f"that was found (the first is {crops.first(off)}). Check that these masks belong to their "
+        "images and have their orientation; the pictures of inspect=true show both."
     )
 
 
 def _thin_defects(crops: _Crops) -> str:
-    thickness, scale = crops.cache.defect_thickness, crops.scale
+    thickness = crops.cache.defect_thickness.copy()
     thin: dict[str, float] = {}
     largest = 1.0
     for label, name in enumerate(crops.index.classes):
-        rows = (crops.labels == label) & (crops.cache.defect_inside > 0)
+        rows = (crops.labels == label) & (crops.inside > 0)
         if not rows.any():
             continue
-        typical, shrink = np.median(thickness[rows]), np.median(scale[rows])
+        typical, shrink = np.median(thickness[rows]), np.median(crops.scale[rows])
         # Defects as thin as that in the images themselves are not the crop's fault.
         enlarge = min(_MIN_DEFECT_PX / typical, 1 / shrink)
         if typical < _MIN_DEFECT_PX and enlarge > _MIN_ENLARGED:
@@ -162,42 +165,33 @@ def _thin_defects(crops: _Crops) -> str:
         return ""
     listed = [f"{name} ({px:.1f})" for name, px in sorted(thin.items(), key=lambda of: of[1])]
     height, width = crops.image_size
-    larger = [_up(side * largest) for side in (height, width)]
     return (
         f"data.image_size=[{height},{width}]: images are shrunk so far that the median defect is "
         f"thinner than {_MIN_DEFECT_PX:g} pixels at the network's input: "
         f"{list_first(listed, _SHOWN)}. Such defects may be missed. Set "
-        f"data.image_size=[{larger[0]},{larger[1]}], or, for segmentation at the images' own "
-        f"resolution, data.tiling.size=[{height},{width}]."
+        f"data.image_size=[{_up(height * largest)},{_up(width * largest)}], or, for segmentation "
+        f"at the images' own resolution, data.tiling.size=[{height},{width}]."
     )
 
 
-def _tiny(crops: _Crops) -> str:
-    tiny = (crops.content.min(axis=1) < _MIN_SIDE_PX) & (crops.scale < 1)
-    if not tiny.any():
-        return ""
-    row = int(np.flatnonzero(tiny)[0])
-    sample, (height, width) = crops.index.samples[row], crops.content[row]
-    fitting = _fitting_size(crops, tiny)
+def _small_images(crops: _Crops) -> str:
+    """Images that are shrunk to a few rows, or most of them that fill little of the input."""
+    x0, y0, x1, y1 = crops.cache.content_boxes.copy().T
+    widths, heights = x1 - x0, y1 - y0
+    small = (np.minimum(widths, heights) < _MIN_SIDE_PX) & (crops.scale < 1)
+    if not small.any():
+        small = widths * heights < _MIN_CONTENT * np.prod(crops.image_size)
+        if 2 * small.sum() <= len(small):
+            return ""
+    row = int(np.flatnonzero(small)[0])
+    sample = crops.index.samples[row]
     return (
-        f"{tiny.sum()} of {len(tiny)} images are shrunk to less than {_MIN_SIDE_PX} pixels on a "
-        f"side, such as {sample.path}: {sample.width}x{sample.height} pixels (width x height) to "
-        f"{width}x{height}. Set data.image_size={fitting} or another size of the images' own "
-        "proportions, or, for segmentation at their own resolution, data.tiling.size."
-    )
-
-
-def _padded(crops: _Crops) -> str:
-    height, width = crops.image_size
-    filled = crops.content.prod(axis=1) / (height * width)
-    padded = filled < _MIN_CONTENT
-    if 2 * padded.sum() <= len(padded) or _tiny(crops):
-        return ""
-    return (
-        f"data.image_size=[{height},{width}]: {padded.sum()} of {len(padded)} images fill "
-        f"{100 * np.median(filled[padded]):.0f}% of it, the rest is padding (the first is "
-        f"{crops.first(padded)}). data.image_size={_fitting_size(crops, padded)} has about as many "
-        "pixels and the images' own proportions."
+        f"data.image_size={str([*crops.image_size]).replace(' ', '')}: {small.sum()} of "
+        f"{len(small)} images fill little of it, the rest is padding, such as {sample.path}: "
+        f"{sample.width}x{sample.height} pixels (width x height) become "
+        f"{widths[row]}x{heights[row]}. Set data.image_size={_fitting_size(crops, small)} or "
+        "another size of the images' own proportions, or, for segmentation at their own "
+        "resolution, data.tiling.size."
     )
 
 

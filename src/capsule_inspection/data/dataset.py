@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from capsule_inspection.data.bad_file import BadFileError
+from capsule_inspection.data.bit_depth import smallest_depth
 from capsule_inspection.data.cache import CacheWriter, ImageCache, find_cache
 from capsule_inspection.data.cache_folder import hold_lock
 from capsule_inspection.data.crop_checks import check_crops
-from capsule_inspection.data.deep_pixels import smallest_depth
 from capsule_inspection.data.duplicates import (
     Group,
     ThumbnailWriter,
@@ -50,7 +50,7 @@ class DatasetConfig:
 
     `image_size` is (height, width) of the crops; None measures the largest part at the images' own
     resolution. Without `enlarge` small crops keep their resolution. `bit_depth` auto: the smallest
-    that holds the values of all 16-bit files.
+    that holds the values of all 16-bit files. `has_fixed_crop` where crop and size are a run's.
     """
 
     cache_folder: Path
@@ -64,6 +64,7 @@ class DatasetConfig:
     max_pixels: int = MAX_PIXELS
     bit_depth: int | Literal["auto"] = "auto"
     exif_orientation: bool = True
+    has_fixed_crop: bool = False
     workers: int = 1
 
 
@@ -106,7 +107,7 @@ def load_dataset(
     assert index is not None
     assert cache is not None
     assert loaded.groups is not None
-    warnings = check_crops(index, cache, roi=config.roi)
+    warnings = check_crops(index, cache, roi=config.roi, is_fixed=config.has_fixed_crop)
     index = replace(index, warnings=(*index.warnings, *warnings))
     return group_near_duplicates(index, loaded.groups, mode=config.near_duplicates), cache
 

@@ -9,24 +9,21 @@ import numpy as np
 from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from capsule_inspection.data import tiff_pages
 from capsule_inspection.data.bad_file import BadFileError
-from capsule_inspection.data.deep_pixels import (
-    check_depth,
-    deep_rawmode,
-    jpeg_2000_bits,
-    largest_of_pnm,
-    low_bytes,
-    pnm_values,
-    scale,
-    set_low_bytes,
-)
-from capsule_inspection.data.image_files import DecodeConfig, load_image, open_image
-from capsule_inspection.data.mask_values import SIXTEEN_BIT
-from capsule_inspection.data.transparency import on_white, without_alpha
+from capsule_inspection.data.bit_depth import check_depth, scale
+from capsule_inspection.data.colours import without_alpha
+from capsule_inspection.data.image_files import DecodeConfig, load_image
+from capsule_inspection.data.masks.values import SIXTEEN_BIT
+
+_PNG_BITS = 24
+"""Place of the bits per channel in a PNG."""
+_SIZ = b"\xff\x4f\xff\x51"
+"""Start of a JPEG 2000 codestream; the bits of its first channel follow after 42 bytes."""
 
 
 class FlatImage(NamedTuple):
@@ -38,97 +35,99 @@ class FlatImage(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def decode_deep(
-    image: ImageFile, content: bytes, path: Path, config: DecodeConfig
-) -> FlatImage | None:
-    """Decode an opened image of more than 8 bits; None for one of 8 bits or less.
-
-    Raises BitDepthError for a value above the depth, BadFileError for 16-bit colour of another
-    depth in the few files of which only 8 bits can be read.
-    """
-    if isinstance(image, PpmImageFile):
-        return _decode_pnm(image, content, path, config)
-    if image.mode in SIXTEEN_BIT:
-        return _decode_grey(image, content, path, config)
-    rawmode = deep_rawmode(image)
-    if rawmode or _has_unreadable_bytes(image, content):
-        return _decode_colour(image, content, path, config, rawmode)
-    return None
-
-
-def has_16_bits(image: ImageFile, content: bytes) -> bool:
-    """Whether an opened image has 16 bits per channel, so that its depth is not known."""
-    if isinstance(image, PpmImageFile):
-        return largest_of_pnm(image).bit_length() == 16
-    is_grey = image.mode in SIXTEEN_BIT and bits_per_channel(image, content) == 16
-    return is_grey or deep_rawmode(image) is not None or _has_unreadable_bytes(image, content)
-
-
 def bits_per_channel(image: ImageFile, content: bytes) -> int:
-    """Bits per channel, 8 for less."""
-    if isinstance(image, Jpeg2KImageFile):
-        return max(jpeg_2000_bits(content), 8)
-    if isinstance(image, TiffImageFile) and image.mode in SIXTEEN_BIT:
-        return tiff_pages.bits_per_sample(image)
-    return 16 if image.mode in SIXTEEN_BIT else 8
+    """Bits per channel of an opened image, 8 for less."""
+    bits = 8
+    if isinstance(image, PngImageFile):
+        bits = content[_PNG_BITS]
+    elif isinstance(image, TiffImageFile):
+        bits = tiff_pages.bits_per_sample(image)
+    elif isinstance(image, Jpeg2KImageFile):
+        bits = (content[content.index(_SIZ) + 42] & 0x7F) + 1
+    elif isinstance(image, PpmImageFile):
+        bits = _largest_of_pnm(image).bit_length()
+    return max(bits, 8)
 
 
-def _decode_pnm(
-    image: PpmImageFile, content: bytes, path: Path, config: DecodeConfig
-) -> FlatImage | None:
-    found = pnm_values(image, content)
-    if found is None:
-        return None
-    values, bits = found
-    max_value = int(values.max())
-    depth = check_depth(path, max_value, config.bit_depth) if bits == 16 else bits
-    return FlatImage(Image.fromarray(scale(values, depth)), max(bits, 8), max_value)
+def decode_flat(image: ImageFile, content: bytes, path: Path, config: DecodeConfig) -> FlatImage:
+    """Decode an opened image of any depth.
 
-
-def _decode_grey(image: ImageFile, content: bytes, path: Path, config: DecodeConfig) -> FlatImage:
+    Raises BitDepthError for a value above the depth, BadFileError for colour of another depth than
+    16 in the few files of which only the high bytes can be read.
+    """
     bits = bits_per_channel(image, content)
+    if isinstance(image, PpmImageFile) and _largest_of_pnm(image) != 255:
+        values = _pnm_values(image, content, path)
+        return _scaled(values, bits, path, config)
     inverted = isinstance(image, TiffImageFile) and tiff_pages.is_inverted(image)
     loaded, turned = load_image(image, config)
-    values = np.asarray(loaded)
-    if isinstance(image, Jpeg2KImageFile):
-        values = values >> (16 - bits)  # Pillow fills 16 bits
+    if loaded.mode in SIXTEEN_BIT:
+        values = np.asarray(loaded)
+        if isinstance(image, Jpeg2KImageFile):
+            values = values >> (16 - bits)  # Pillow fills 16 bits
+        return _scaled(values, bits, path, config, inverted=inverted, notes=turned)
+    max_value = 255
+    if bits == 16:  # Pillow gives the high byte of each value
+        high = np.asarray(loaded.convert("RGB") if loaded.mode == "LA" else loaded)[:, :, :3]
+        max_value = int(high.max()) << 8
+        if check_depth(path, max_value, config.bit_depth) != 16:
+            return _scaled(_colour_values(content, high, path), 16, path, config, notes=turned)
+    flat, notes = without_alpha(loaded)
+    return FlatImage(flat, bits, max_value, turned + notes)
+
+
+def _scaled(
+    values: np.ndarray,
+    bits: int,
+    path: Path,
+    config: DecodeConfig,
+    *,
+    inverted: bool = False,
+    notes: tuple[str, ...] = (),
+) -> FlatImage:
     max_value = int(values.max())
     depth = check_depth(path, max_value, config.bit_depth) if bits == 16 else bits
-    pixels = scale(values, depth, inverted=inverted)
-    return FlatImage(Image.fromarray(pixels), bits, max_value, turned)
+    return FlatImage(
+        Image.fromarray(scale(values, depth, inverted=inverted)), bits, max_value, notes
+    )
 
 
-def _decode_colour(
-    image: ImageFile, content: bytes, path: Path, config: DecodeConfig, rawmode: str | None
-) -> FlatImage:
-    has_low_bytes = rawmode is not None and not _has_unreadable_bytes(image, content)
-    loaded, turned = load_image(image, config)
-    high = np.asarray(loaded)
-    top = int(high[:, :, : 1 if loaded.mode == "LA" else 3].max()) << 8
-    depth = check_depth(path, top, config.bit_depth)
-    if depth == 16:
-        flat, notes = without_alpha(loaded)
-        return FlatImage(flat, 16, top, turned + notes)
-    if not has_low_bytes or rawmode is None:
+def _colour_values(content: bytes, high: np.ndarray, path: Path) -> np.ndarray:
+    """Both bytes of 16-bit colour (H, W, 3), by OpenCV; `high` are the high ones.
+
+    Raises BadFileError where OpenCV reads other pixels, or some are transparent.
+    """
+    import cv2  # a warm start reads no pixels and goes without
+
+    read = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if read is not None and read.dtype == np.uint16 and read.ndim == 3:
+        values, alpha = read[:, :, 2::-1].astype(np.uint16), read[:, :, 3:]
+        is_opaque = not alpha.size or alpha.min() == alpha.max()
+        if is_opaque and np.array_equal(values >> 8, high):
+            return values
+    raise BadFileError(
+        path,
+        "has 16-bit colour in planes, turned, partly transparent or on a further page, of which "
+        "only 8 bits can be read; save it as an ordinary PNG or TIFF",
+    )
+
+
+def _largest_of_pnm(image: PpmImageFile) -> int:
+    """The largest value that the header of a PNM allows, 255 for black and white."""
+    (tile,) = image.tile
+    if tile.codec_name == "ppm":
+        return int(tile.args[1])  # type: ignore[index]
+    return 65535 if image.mode == "I" else 255
+
+
+def _pnm_values(image: PpmImageFile, content: bytes, path: Path) -> np.ndarray:
+    """Values (H, W) or (H, W, 3) of a PNM, of which Pillow reads the colour with 8 bits."""
+    largest = _largest_of_pnm(image)
+    if largest & (largest + 1):
         raise BadFileError(
-            path,
-            "has 16-bit colour in planes, with premultiplied alpha or in JPEG 2000, of which only "
-            "8 bits can be read; save it as PNG or as an ordinary TIFF",
+            path, f"names {largest} as its largest value; expected 255, 1023, 4095, 16383 or 65535"
         )
-    again, _ = open_image(content, path, config)
-    set_low_bytes(again, rawmode)
-    low = low_bytes(np.asarray(load_image(again, config)[0]), rawmode)
-    values = high.astype(np.uint16) << 8 | low
-    max_value = int(values[:, :, :3].max())
-    pixels, notes = on_white(scale(values[:, :, :3], depth), values[:, :, 3:])
-    return FlatImage(Image.fromarray(pixels), 16, max_value, turned + notes)
-
-
-def _has_unreadable_bytes(image: ImageFile, content: bytes) -> bool:
-    """Whether an image has 16-bit colour of which Pillow gives the high bytes alone."""
-    if isinstance(image, Jpeg2KImageFile):
-        return image.mode in ("LA", "RGB", "RGBA") and jpeg_2000_bits(content) == 16
-    if not isinstance(image, TiffImageFile) or tiff_pages.bits_per_sample(image) != 16:
-        return False
-    is_premultiplied = (deep_rawmode(image) or "").startswith("RGBa")
-    return image.mode in ("RGB", "RGBA") and (tiff_pages.has_planes(image) or is_premultiplied)
+    shape = (image.height, image.width, *(3,) * (image.mode == "RGB"))
+    dtype = np.dtype("u1" if largest < 256 else ">u2")
+    values = np.frombuffer(content, dtype, int(np.prod(shape)), image.tile[0].offset)
+    return values.reshape(shape)

@@ -20,15 +20,14 @@ from capsule_inspection.data.cache_folder import report_write_errors
 from capsule_inspection.files import atomic_write
 
 _log = logging.getLogger(__name__)
-_VERSION = 5
+_VERSION = 6
 
 
 class FileFacts(NamedTuple):
     """Facts about a file from the last time that it was read in full.
 
     `is_empty` is true for masks without a defect, and None for images. `classes` are the class
-    indices of a mask that has a class for each pixel. `num_classes` is the number of classes for
-    which the facts hold, 0 where they hold for any.
+    indices of a mask that has a class for each pixel.
 
     Of images: `bit_depth` is that of the file (8, 12, 16), `max_value` the largest value in it,
     `notes` are short codes of what was unusual in decoding (see image_notes.py). Of masks:
@@ -43,7 +42,6 @@ class FileFacts(NamedTuple):
     height: int
     is_empty: bool | None = None
     classes: tuple[int, ...] = ()
-    num_classes: int = 0
     changed_ns: int = 0
     """Time of the last change of the inode (st_ctime), which copying cannot set back."""
     bit_depth: int = 8

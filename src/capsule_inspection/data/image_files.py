@@ -48,16 +48,8 @@ _READERS: dict[str, type[ImageFile]] = {
 }
 _ANIMATED = (PngImageFile, WebPImageFile, GifImageFile, AvifImageFile)
 # What Pillow raises on damaged content, besides OSError.
-_DAMAGED = (
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    ArithmeticError,
-    struct.error,
-    zlib.error,
-)
+_DAMAGED: tuple[type[Exception], ...] = (SyntaxError, ValueError, TypeError, LookupError, EOFError)
+_DAMAGED += (ArithmeticError, RuntimeError, struct.error, zlib.error)
 _ORIENTATION = 0x0112
 _UNTURN = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -128,7 +120,8 @@ def open_image(
     try:
         image = reader(io.BytesIO(content))
     except SyntaxError as error:
-        raise BadFileError(path, _why_not_opened(error, reader, content)) from error
+        reason = f"is damaged, or of a variant that is not read ({_line(error)})"
+        raise BadFileError(path, f"{reason}; save it as PNG with 8 or 16 bits") from error
     notes: tuple[str, ...] = ()
     if isinstance(image, TiffImageFile):
         notes = tiff_pages.select_page(image, path)
@@ -143,22 +136,11 @@ def open_image(
     return image, notes
 
 
-def _why_not_opened(error: SyntaxError, reader: type[ImageFile], content: bytes) -> str:
-    about = ""
-    if reader is TiffImageFile and str(error) == tiff_pages.UNKNOWN_PIXELS:
-        with contextlib.suppress(OSError, *_DAMAGED):
-            about = tiff_pages.describe_pixels(content)
-    if about:
-        return f"has {about}, which are not read; save it as PNG with 8 or 16 bits"
-    return f"is damaged, or of a variant that is not read ({_line(error)}); save it as PNG"
-
-
 def load_image(image: ImageFile, config: DecodeConfig) -> tuple[Image.Image, tuple[str, ...]]:
     """The decoded image, turned by its EXIF orientation if set, and notes.
 
     Damaged EXIF data are ignored.
     """
-    is_tiff = isinstance(image, TiffImageFile)
     # Pillow turns TIFF files itself; the EXIF data of a PNG may follow its pixels.
     orientation = image.tag_v2.get(_ORIENTATION) if isinstance(image, TiffImageFile) else None
     image.load()
@@ -167,7 +149,8 @@ def load_image(image: ImageFile, config: DecodeConfig) -> tuple[Image.Image, tup
     if orientation not in _UNTURN:
         return image, ()
     if not config.exif_orientation:
-        kept = image.transpose(_UNTURN[orientation]) if is_tiff else image
+        is_turned = isinstance(image, TiffImageFile)
+        kept = image.transpose(_UNTURN[orientation]) if is_turned else image
         return kept, (EXIF_KEPT,)
     with contextlib.suppress(OSError, *_DAMAGED):
         ImageOps.exif_transpose(image, in_place=True)

@@ -31,39 +31,21 @@ _READ = (
 )
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
 """Sizes of the header that follows the file header; a text may begin with BM, too."""
-_PNG_ADVICE = "convert it to PNG or JPEG"
-_RAW = ("a camera raw file", "convert it to PNG or TIFF")
-_NOT_READ: tuple[tuple[bytes, tuple[str, str]], ...] = (
-    (b"FUJIFILMCCD-RAW", _RAW),
-    (b"IIU\0", _RAW),
-    (b"IIRO", _RAW),
-    (b"IIRS", _RAW),
-    (b"MMOR", _RAW),
-    (b"MM\0+", ("a BigTIFF in big-endian byte order", "save it as an ordinary TIFF")),
-    (b"\xff\x0a", ("a JPEG XL file", _PNG_ADVICE)),
-    (b"\0\0\0\x0cJXL ", ("a JPEG XL file", _PNG_ADVICE)),
-    (b"II\xbc\x01", ("a JPEG XR file", _PNG_ADVICE)),
-    (b"8BPS", ("a Photoshop file", _PNG_ADVICE)),
-    (b"%PDF", ("a PDF file", "export its image as PNG")),
-    (b"%!PS", ("a PostScript file", "export its image as PNG")),
-    (b"\x76\x2f\x31\x01", ("an OpenEXR file", "convert it to PNG with 16 bits")),
-    (b"#?RADIANCE", ("a Radiance HDR file", "convert it to PNG with 16 bits")),
-    (b"SIMPLE  =", ("a FITS file", "convert it to PNG with 16 bits")),
-    (b"\x93NUMPY", ("a NumPy array", "save it as PNG with 8 or 16 bits")),
-    (b"\x89HDF", ("an HDF5 file", "save its images as PNG")),
-    (b"PK\3\4", ("a ZIP archive", "unpack it")),
-    (b"\x1f\x8b", ("a gzip archive", "unpack it")),
-    (b"version https://git-lfs", ("a pointer of Git LFS, not the file itself", "git lfs pull")),
-    (b"\0\0\1\0", ("an icon", _PNG_ADVICE)),
-    (b"<svg", ("an SVG drawing", _PNG_ADVICE)),
-)
-_BRANDS: dict[bytes, tuple[str, str]] = {
-    **dict.fromkeys(
-        (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"),
-        ("a HEIC file", _PNG_ADVICE),
-    ),
-    b"crx ": _RAW,
+_RAW = "a camera raw file"
+_NOT_READ = {
+    b"FUJIFILMCCD-RAW": _RAW,
+    b"IIU\0": _RAW,
+    b"IIRO": _RAW,
+    b"MM\0+": "a BigTIFF in big-endian byte order",
+    b"\xff\x0a": "a JPEG XL file",
+    b"\0\0\0\x0cJXL ": "a JPEG XL file",
+    b"8BPS": "a Photoshop file",
+    b"%PDF": "a PDF file",
+    b"\x76\x2f\x31\x01": "an OpenEXR file",
+    b"\x93NUMPY": "a NumPy array",
+    b"PK\3\4": "a ZIP archive",
 }
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 """Of ISO media files (HEIC, AVIF, videos); the brand follows `ftyp`."""
 
 
@@ -83,23 +65,21 @@ def image_format(start: bytes) -> str | None:
     return None
 
 
-def is_image_content(start: bytes) -> bool:
-    """Whether a file that starts with these bytes is in one of the formats that are read."""
-    return image_format(start) is not None
-
-
 def why_not_read(start: bytes) -> str:
     """The reason for which a file that starts with these bytes is not read, for a message."""
-    known = next((about for signature, about in _NOT_READ if start.startswith(signature)), None)
+    if start.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS, not the file itself: git lfs pull"
+    known = next((_NOT_READ[each] for each in _NOT_READ if start.startswith(each)), "")
     if start[4:8] == b"ftyp":
-        known = _BRANDS.get(start[8:12], ("a video", "save its frames as PNG"))
+        brand = start[8:12]
+        known = _RAW if brand == b"crx " else "a HEIC file" if brand in _HEIC_BRANDS else "a video"
     elif start[8:10] == b"CR" and start.startswith(b"II*\0"):
         known = _RAW
     elif start[:2] in (b"P1", b"P2", b"P3") and start[2:3].isspace():
-        known = ("a PNM file with pixels as text", "convert it to PNG")
-    if known is None:
-        return f"is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image"
-    return f"is {known[0]}, which is not read: {known[1]}"
+        known = "a PNM file with pixels as text"
+    if known:
+        return f"is {known}, which is not read: convert it to PNG"
+    return f"is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image"
 
 
 def _other_brands(start: bytes) -> list[bytes]:

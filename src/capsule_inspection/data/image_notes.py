@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from capsule_inspection.data.deep_pixels import smallest_depth
+from capsule_inspection.data.bit_depth import smallest_depth
 
 if TYPE_CHECKING:
     from capsule_inspection.data.file_facts import FileFacts
 
 EXIF_TURNED = "exif_turned"
-"""Turned by its EXIF orientation: ordinary, unless its mask is not; see mask_checks.py."""
+"""Turned by its EXIF orientation: ordinary, unless its mask is not; see masks/checks.py."""
 EXIF_SWAPPED = "exif_swapped"
 """Beside EXIF_TURNED: by a quarter turn, which swaps width and height."""
 EXIF_KEPT = "exif_kept"
@@ -55,26 +55,22 @@ def image_warnings(
 
     `found_depth` is that of the values in 16-bit files, where no setting names it.
     """
-    noted = ((image.path, image.facts.notes) for image in images)
-    return (
-        *_found_depth(images, found_depth),
-        *_mixed_depths(images),
-        *note_sentences(noted, total=len(images)),
-    )
+    notes = note_sentences(((each.path, each.facts.notes) for each in images), total=len(images))
+    return (*_found_depth(images, found_depth), *_mixed_depths(images), *notes)
 
 
 def note_sentences(noted: Iterable[tuple[str, Sequence[str]]], *, total: int) -> list[str]:
-    """As `image_warnings`, for the paths and notes of some of `total` images."""
-    counts: Counter[str] = Counter()
-    first: dict[str, str] = {}
+    """As `image_warnings`, for the paths and notes of some of `total` images; briefer of one."""
+    paths = defaultdict(list)
     for path, notes in noted:
         for note in notes:
-            counts[note] += 1
-            first.setdefault(note, path)
+            paths[note].append(path)
+    if total == 1:
+        return [f"Images like this {text}." for note, text in _SENTENCES.items() if note in paths]
     return [
-        f"{counts[note]} of {total} images {sentence} (the first is {first[note]})."
+        f"{len(paths[note])} of {total} images {sentence} (the first is {paths[note][0]})."
         for note, sentence in _SENTENCES.items()
-        if counts[note]
+        if note in paths
     ]
 
 
@@ -104,17 +100,15 @@ def _mixed_depths(images: Sequence[NotedImage]) -> list[str]:
     deep = [image for image in images if image.facts.bit_depth > 8]
     if not deep or len(deep) == len(images):
         return []
-    all_of_class = Counter(image.class_name for image in images)
-    deep_of_class = Counter(image.class_name for image in deep)
-    by_class = ", ".join(
-        f"{name}: {deep_of_class[name]} of {count}" for name, count in sorted(all_of_class.items())
-    )
-    goes_with_class = all(deep_of_class[name] in (0, all_of_class[name]) for name in all_of_class)
-    hint = (
-        " The depth goes with the class: a model may learn the format of the files, not the defect."
-        if goes_with_class and len(all_of_class) > 1
-        else ""
-    )
+    count = Counter(image.class_name for image in images)
+    deep_of = Counter(image.class_name for image in deep)
+    by_class = ", ".join(f"{name}: {deep_of[name]} of {count[name]}" for name in sorted(count))
+    hint = ""
+    if len(count) > 1 and all(deep_of[name] in (0, count[name]) for name in count):
+        hint = (
+            " The depth goes with the class: a model may learn the format of the files, not the "
+            "defect."
+        )
     return [
         f"{len(deep)} of {len(images)} images have more than 8 bits per channel and the others 8 "
         f"({by_class}); each is scaled by its own depth.{hint}"

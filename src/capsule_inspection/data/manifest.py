@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import fnmatch
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -22,7 +21,7 @@ from capsule_inspection.data.layouts.samples import (
     LayoutSettings,
     relative_posix,
 )
-from capsule_inspection.data.long_lists import list_lines
+from capsule_inspection.data.long_lists import list_lines, numbered
 from capsule_inspection.data.table_paths import FileFinder
 from capsule_inspection.data.tables import Row, Table, log_notes, read_table
 from capsule_inspection.files import atomic_write
@@ -36,13 +35,6 @@ from capsule_inspection.types import (
 )
 
 _NAME = "a table"
-_FOREIGN = {
-    ".xlsx": "a workbook of Excel",
-    ".xls": "a workbook of Excel",
-    ".ods": "a workbook",
-    ".json": "JSON, which data=coco or another format of annotations may read",
-    ".jsonl": "JSON lines",
-}
 
 
 class SplitRow(NamedTuple):
@@ -67,7 +59,6 @@ def find_manifest_samples(
     `root`, by default the table's folder; `exclude` has patterns of those to leave out. Raises
     DataError where the table cannot be read, lacks a column, or has bad rows: all in one message.
     """
-    _check_suffix(path)
     root = (root or path.parent).absolute()
     finder = FileFinder(root)
     table = read_table(
@@ -85,19 +76,16 @@ def find_manifest_samples(
         if sample is not None:
             samples.append(sample)
     if faults:
-        hint = finder.hint_root(table.rows[0].cells["path"])
-        found = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         raise DataError(
-            f"{path}: {found}; paths are relative to {root} (data.root)."
-            f"{list_lines(faults)}Mend these rows or take them out.{hint}"
+            f"{path}: {numbered(len(faults), 'fault')}; paths are relative to {root} (data.root)."
+            f"{list_lines(faults)}Mend these rows or take them out."
         )
-    log_notes(path, replace(table, warnings=()), finder)
+    log_notes(path, table, finder)
     return finish_samples(
         root,
         samples,
         settings,
         layout=_NAME,
-        warnings=table.warnings,
         other_files=[relative_posix(path, root)],
     )
 
@@ -123,9 +111,9 @@ def read_split(path: Path, *, root: Path | None = None) -> list[SplitRow]:
     table = read_table(path, required=("path", "split"), optional=("sha256",), finder=finder)
     rows = []
     for row in table.rows:
-        split = _split(row)
-        if split is None:
-            raise DataError(f"{path}, {row.where}: {_split_fault(row, table)}")
+        split, fault = _split(row, table)
+        if fault:
+            raise DataError(f"{path}, {row.where}: {fault}")
         name = row.cells["path"]
         if root is not None:
             name = finder.find(name).name or relative_posix(finder.root / name, finder.root)
@@ -152,17 +140,6 @@ def _cells(row: int, sample: Sample, index: DataIndex) -> tuple[object, ...]:
     )
 
 
-def _check_suffix(path: Path) -> None:
-    found = _FOREIGN.get(path.suffix.lower())
-    if found:
-        raise DataError(
-            f"{path}: expected a table as CSV, TSV or Parquet, found {found}. Save it as "
-            "CSV UTF-8 and set data.path to that."
-        )
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file. Set data.path to a CSV or Parquet table.")
-
-
 def _find(
     row: Row, table: Table, finder: FileFinder, first: dict[object, str]
 ) -> tuple[FoundSample | None, list[str]]:
@@ -171,9 +148,9 @@ def _find(
     `first` has the row of each file so far.
     """
     name, label = row.cells["path"], row.cells["label"]
-    split = _split(row)
+    split, split_fault = _split(row, table)
     faults = [f"the column {table.columns['label']} is empty"] if not label else []
-    faults += [] if split is not None else [_split_fault(row, table)]
+    faults += [split_fault] if split_fault else []
     mask, mask_faults = _find_mask(row.cells.get("mask", ""), finder)
     found = finder.find(name)
     if found.name is None:
@@ -185,7 +162,7 @@ def _find(
         path=found.name,
         class_name=readable(label),
         mask=mask,
-        split=split or "",
+        split=split,
         group=readable(row.cells.get("group", "")),
     )
     return sample, [*faults, *mask_faults]
@@ -202,19 +179,16 @@ def _find_mask(cell: str, finder: FileFinder) -> tuple[str | None, list[str]]:
     return MASK_SEPARATOR.join(names), [fault for fault in faults if fault]
 
 
-def _split(row: Row) -> str | None:
-    """The split of a row, None for an unknown one."""
-    split = row.cells.get("split", "")
-    return split if split in ("", *SPLITS, LEFT_OUT) else split_of(split) or None
-
-
-def _split_fault(row: Row, table: Table) -> str:
+def _split(row: Row, table: Table) -> tuple[str, str]:
+    """The split of a row; or "", and what is wrong with it."""
+    found = row.cells.get("split", "")
+    split = found if found in ("", *SPLITS, LEFT_OUT) else split_of(found)
+    if split or not found:
+        return split, ""
     name = table.columns["split"]
     other = "" if name == "split" else "; rename the column if it has something else"
-    return (
-        f"the column {name} must be empty or one of {', '.join(SPLITS)}; found "
-        f"{row.cells['split']!r}{other}"
-    )
+    fault = f"the column {name} must be empty or one of {', '.join(SPLITS)}; found {found!r}{other}"
+    return "", fault
 
 
 def _is_excluded(name: str, patterns: Sequence[str]) -> bool:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+import stat
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
@@ -16,7 +17,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from capsule_inspection.data.bad_file import BadFileError
-from capsule_inspection.data.deep_pixels import BitDepthError, check_depth, smallest_depth
+from capsule_inspection.data.bit_depth import BitDepthError, check_depth, smallest_depth
 from capsule_inspection.data.file_facts import FileFacts
 from capsule_inspection.data.image_io import (
     DecodeConfig,
@@ -25,22 +26,22 @@ from capsule_inspection.data.image_io import (
     read_content,
 )
 from capsule_inspection.data.image_notes import EXIF_KEPT, EXIF_TURNED
-from capsule_inspection.data.layouts.samples import FoundSample
-from capsule_inspection.data.long_lists import list_first
-from capsule_inspection.data.mask_facts import (
+from capsule_inspection.data.layouts.file_kinds import is_image
+from capsule_inspection.data.layouts.samples import MASK_SEPARATOR, FoundSample
+from capsule_inspection.data.masks.facts import (
     HAS_IGNORED,
-    check_equal_sizes,
+    check_mask_of_image,
+    contradiction,
     facts_of_mask,
     join_masks,
     joined_sha256,
+    label_by_mask,
 )
-from capsule_inspection.data.mask_files import mask_files
-from capsule_inspection.data.mask_rules import MaskCode
-from capsule_inspection.data.mask_values import MaskPixels
+from capsule_inspection.data.masks.rules import MaskCode
+from capsule_inspection.data.masks.values import MaskPixels
 from capsule_inspection.types import DEFECT, GOOD_LABEL, Sample, SkippedFile
 
 _GROUP_LENGTH = 16
-_SHOWN = 12
 _Pixels = TypeVar("_Pixels")
 
 
@@ -74,7 +75,6 @@ class SampleReader:
     """
 
     root: Path
-    labels: Mapping[str, int]
     code: MaskCode
     facts: dict[str, FileFacts]
     trust: bool
@@ -90,7 +90,7 @@ class SampleReader:
     def read(self, row: int, found: FoundSample) -> Sample | SkippedFile:
         """Validate an image and its mask, and hand their pixels to the consumers."""
         # Without a class the mask decides: it shows a defect until it is read.
-        label = self.labels[found.class_name or DEFECT]
+        label = self.code.classes.index(found.class_name or DEFECT)
         try:
             image, pixels = self._read_image(found.path)
         except BadFileError as error:
@@ -99,13 +99,13 @@ class SampleReader:
         if found.mask is not None and self._needs_mask(found.mask, label):
             try:
                 mask, decoded = self._read_mask(found.mask, label=label)
-                _check_mask(self.root / found.mask, mask=mask, image=image)
+                check_mask_of_image(self.root / found.mask, mask=mask, image=image)
                 if not found.class_name:
-                    label = self._label_of(self.root / found.mask, mask)
+                    label = label_by_mask(self.root / found.mask, mask, self.code)
             except BadFileError as error:
                 return SkippedFile(found.path, f"mask {found.mask}: {error.reason}")
-            if contradiction := self._contradiction(found, label=label, mask=mask):
-                return SkippedFile(found.path, contradiction)
+            if reason := contradiction(found.mask, mask, label=label, code=self.code):
+                return SkippedFile(found.path, reason)
             mask_pixels = decoded and decoded.with_label(label)
         elif not found.class_name:
             return SkippedFile(found.path, "has no mask, which decides whether the part is good")
@@ -164,18 +164,17 @@ class SampleReader:
             return self._read_file(name, self._decode_mask, is_mask=True)
         read = [self._read_file(file, self._decode_mask, is_mask=True) for file in files]
         parts = [facts for facts, _ in read]
-        sha256, settings = joined_sha256(parts), f"{self.code.key}:{label}"
+        sha256, settings = joined_sha256(parts), f"{self.code.settings}:{label}"
         known = self.facts.get(name)
         is_known = known is not None and (known.sha256, known.settings) == (sha256, settings)
         if known is not None and is_known and all(mask is None for _, mask in read):
             return known, None
-        check_equal_sizes(self.root / name, files, parts)
         masks = [
             mask or self._decode_mask(read_content(self.root / file), self.root / file)[1]
             for file, (_, mask) in zip(files, read, strict=True)
         ]
         joined = join_masks(self.root / name, files, masks, label=label)
-        facts = facts_of_mask(joined, num_classes=len(self.labels), settings=settings)
+        facts = facts_of_mask(joined, settings=settings)
         facts = facts._replace(sha256=sha256)
         if self.facts.get(name) != facts:
             self.facts[name] = facts
@@ -184,8 +183,7 @@ class SampleReader:
 
     def _decode_mask(self, content: bytes, path: Path) -> tuple[FileFacts, MaskPixels]:
         mask = decode_mask(content, path, code=self.code, config=self.decode)
-        facts = facts_of_mask(mask, num_classes=len(self.labels), settings=self.code.key)
-        return facts, mask
+        return facts_of_mask(mask, settings=self.code.settings), mask
 
     def _read_file(
         self,
@@ -226,44 +224,8 @@ class SampleReader:
             return None
         is_allowed = facts.width * facts.height <= self.decode.max_pixels
         other = EXIF_KEPT if self.decode.exif_orientation else EXIF_TURNED
-        holds = (
-            facts.num_classes in (0, len(self.labels))
-            and other not in facts.notes
-            and (not is_mask or facts.settings == self.code.key)
-        )
+        holds = other not in facts.notes and (not is_mask or facts.settings == self.code.settings)
         return facts if is_allowed and holds else None
-
-    def _label_of(self, path: Path, mask: FileFacts) -> int:
-        """The class of an image that has none but its mask's."""
-        if mask.is_empty:
-            return GOOD_LABEL
-        if len(mask.classes) > 1:
-            raise BadFileError(
-                path,
-                f"marks several classes ({self._named(mask.classes)}), so that the class of its "
-                "image is not known; list the images with their classes in a table (data=manifest)",
-            )
-        return mask.classes[0] if mask.classes else self.labels[DEFECT]
-
-    def _contradiction(self, found: FoundSample, *, label: int, mask: FileFacts) -> str | None:
-        """How a mask contradicts the class of its image, None where it does not."""
-        if label == GOOD_LABEL:
-            if mask.is_empty:
-                return None
-            hint = "; if masks are 0 on the defect, set data.mask_inverted=true"
-            return (
-                f"is a good image, but {found.mask} marks a defect{hint if mask.area == 1 else ''}"
-            )
-        start = f"shows {found.class_name or DEFECT}, but its mask {found.mask}"
-        if mask.is_empty:
-            only = " apart from ignored pixels" if HAS_IGNORED in mask.notes else ""
-            return f"{start} is empty{only}"
-        if mask.classes and label not in mask.classes:
-            return (
-                f"{start} marks {self._named(mask.classes)} only, not {self._named([label])}; if "
-                "the masks number the classes otherwise, say how with data.mask_values"
-            )
-        return None
 
     def _sample(
         self, found: FoundSample, *, label: int, image: FileFacts, mask: FileFacts | None
@@ -288,10 +250,24 @@ class SampleReader:
             return mask.sha256
         return hashlib.sha256(f"{mask.sha256},{self.code.key}".encode()).hexdigest()
 
-    def _named(self, labels: Sequence[int]) -> str:
-        """Class indices with the names of the classes, as in `1 crack, 2 poke`."""
-        names = {label: name for name, label in self.labels.items()}
-        return list_first([f"{label} {names[label]}" for label in labels], _SHOWN)
+
+def mask_files(root: Path, mask: str) -> list[str]:
+    """Names of the files of a `FoundSample.mask`, relative to the root as it is itself.
+
+    What exists under the whole name comes first: a file, or the images directly in a folder, in
+    the order of their names. Else the name is split at MASK_SEPARATOR. Names of files that do not
+    exist are kept, so that reading them reports the error.
+    """
+    try:
+        is_folder = stat.S_ISDIR((root / mask).stat().st_mode)
+    except (OSError, ValueError):
+        parts = [part.strip() for part in mask.split(MASK_SEPARATOR)]
+        return [part for part in parts if part]
+    if not is_folder:
+        return [mask]
+    with os.scandir(root / mask) as entries:
+        names = [f"{mask}/{entry.name}" for entry in entries if entry.is_file()]
+    return sorted(name for name in names if "/." not in name[len(mask) :] and is_image(root, name))
 
 
 def _status(path: Path) -> os.stat_result:
@@ -307,21 +283,3 @@ def _is_unchanged(facts: FileFacts, status: os.stat_result) -> bool:
     # Unpacking an archive sets the time of the content back, but not that of the inode.
     known = (facts.size_bytes, facts.modified_ns, facts.changed_ns)
     return known == (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def _check_mask(path: Path, *, mask: FileFacts, image: FileFacts) -> None:
-    """Raise BadFileError for the mask of another image, or for one that is an image itself."""
-    if mask.sha256 == image.sha256:
-        raise BadFileError(path, "is a copy of the image itself, not a mask")
-    if (mask.width, mask.height) == (image.width, image.height):
-        return
-    sizes = (
-        f"mask is {mask.width}x{mask.height}, its image is {image.width}x{image.height} pixels. "
-    )
-    if (mask.height, mask.width) == (image.width, image.height) and EXIF_TURNED in image.notes:
-        raise BadFileError(
-            path,
-            f"{sizes}The image is turned by its EXIF orientation and the mask is not: set "
-            "data.exif_orientation=false to read both as they are stored.",
-        )
-    raise BadFileError(path, f"{sizes}Export masks at the image's size.")

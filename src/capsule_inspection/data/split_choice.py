@@ -42,7 +42,7 @@ def choose_split(
         reason = "split.fold and split.folds ask for cross-validation"
     elif not _own_splits(index):
         _refuse_half_named(index)
-        reason = "the data set brings no split of its own"
+        return _with_values(fallback.copy(), auto, unused=set())
     else:
         _require_training(index, every_class=every_class and not one_class)
         reason = _one_class_obstacle(index) if one_class else _obstacle(index)

@@ -15,11 +15,7 @@ from typing import NamedTuple
 
 from capsule_inspection.data.layouts.samples import relative_posix
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://")
 _INDIRECT = re.compile(r"^/|//|/$|(?:^|/)\.{1,2}/")
-_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
-_MAX_FOLDERS = 100
-"""Folders below the root that are tried for a hint where they may be what the paths start from."""
 
 
 class Found(NamedTuple):
@@ -42,7 +38,7 @@ class FileFinder:
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.with_backslashes = 0
-        self._listings: dict[Path, _Listing] = {}
+        self._listings: dict[Path, dict[str, list[str]]] = {}
 
     def find(self, name: str, *, folder: bool = False) -> Found:
         """The file that a name stands for; with `folder` it may be a folder."""
@@ -50,14 +46,16 @@ class FileFinder:
             if found := self._look_up(spelling, folder=folder):
                 return found
         name = name.strip()
-        if _URL.match(name):
-            return Found(None, fault=f"{name} is a URL: download the file and write its path")
         posix = name.replace("\\", "/")
         path = self._on_disk(posix)
         if path is not None and (found := self._look_up(str(path), folder=folder)):
             self.with_backslashes += posix != name
             return found
-        return Found(None, fault=f"there is no file {name}{self._hint(name, posix)}")
+        near = self._on_disk(posix, loosely=True)
+        hint = ""
+        if near is not None and near.is_file():
+            hint = f"; did you mean {relative_posix(near, self.root)}?"
+        return Found(None, fault=f"there is no file {name}{hint}")
 
     def _look_up(self, name: str, *, folder: bool) -> Found | None:
         """What has exactly this name; None where there is nothing."""
@@ -76,77 +74,31 @@ class FileFinder:
             return Found(name, os.path.realpath(path))
         return Found(name, (status.st_dev, status.st_ino))
 
-    def hint_root(self, name: str) -> str:
-        """A sentence with the folder to which a missing name is relative; "" for none."""
-        name = name.strip().replace("\\", "/")
-        if not name or name.startswith("/"):
-            return ""
-        below = list(self._listing(self.root).names)[:_MAX_FOLDERS]
-        bases = (Path.cwd(), *self.root.parents[:3], *(self.root / each for each in below))
-        base = next((base for base in bases if os.path.isfile(base / name)), None)  # noqa: PTH113
-        return f" {name} is below {base}: set data.root={base}." if base else ""
-
-    def _hint(self, name: str, posix: str) -> str:
-        """What the name may mean, as the end of a sentence."""
-        near = self._on_disk(posix, loosely=True)
-        if near is not None and near.is_file():
-            return f"; did you mean {relative_posix(near, self.root)}?"
-        is_windows = bool(_WINDOWS.match(name))
-        parts = PurePosixPath(posix).parts[1:] if is_windows or posix.startswith("/") else ()
-        for start in range(len(parts)):
-            rest = "/".join(parts[start:])
-            if os.path.isfile(self.root / rest):  # noqa: PTH113 - false for impossible names
-                return f"; write it relative to data.root: {rest}"
-        if is_windows:
-            return ", a path of another computer; write paths relative to data.root"
-        return ""
-
     def _on_disk(self, name: str, *, loosely: bool = False) -> Path | None:
         """The path whose parts are equal in Unicode's composed form.
 
         With `loosely` case and the last suffix may differ.
         """
         here = Path("/") if name.startswith("/") else self.root
-        for part in PurePosixPath(name).parts:
-            if part == "/":
-                continue
+        for part in PurePosixPath(name.lstrip("/")).parts:
             if part != ".." and not os.path.lexists(here / part):
-                listing = self._listing(here)
-                table = listing.loosely if loosely else listing.exactly
-                key = _loose(part) if loosely else unicodedata.normalize("NFC", part)
-                same = table.get(key, [])
+                near = self._listing(here).get(_composed(part).casefold(), [])
+                same = [each for each in near if loosely or _composed(each) == _composed(part)]
                 if len(same) != 1:
                     return None
                 part = same[0]
             here = here / part
         return here
 
-    def _listing(self, folder: Path) -> _Listing:
+    def _listing(self, folder: Path) -> dict[str, list[str]]:
+        """Names in a folder by their composed form without case, with and without suffix."""
         if folder not in self._listings:
-            self._listings[folder] = _Listing.of(folder)
+            listing = self._listings[folder] = {}
+            for name in os.listdir(folder) if folder.is_dir() else ():  # noqa: PTH208 - names
+                for key in {_composed(each).casefold() for each in (name, Path(name).stem)}:
+                    listing.setdefault(key, []).append(name)
         return self._listings[folder]
 
 
-class _Listing(NamedTuple):
-    """Names in a folder; by composed form, and by that without case, with and without suffix."""
-
-    names: tuple[str, ...]
-    exactly: dict[str, list[str]]
-    loosely: dict[str, list[str]]
-
-    @classmethod
-    def of(cls, folder: Path) -> _Listing:
-        try:
-            names = tuple(sorted(os.listdir(folder)))  # noqa: PTH208 - names are wanted
-        except OSError:
-            names = ()
-        listing = cls(names, {}, {})
-        for name in names:
-            listing.exactly.setdefault(unicodedata.normalize("NFC", name), []).append(name)
-            for key in {_loose(name), _loose(Path(name).stem)}:
-                listing.loosely.setdefault(key, []).append(name)
-        return listing
-
-
-def _loose(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)

@@ -13,11 +13,12 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from capsule_inspection.data.layouts.names import is_good_name, readable
+from capsule_inspection.data.layouts.names import readable
+from capsule_inspection.data.layouts.samples import MASK_SEPARATOR
 from capsule_inspection.data.table_columns import (
     Column,
     choose_columns,
@@ -25,15 +26,16 @@ from capsule_inspection.data.table_columns import (
     known_columns,
 )
 from capsule_inspection.data.table_paths import FileFinder
-from capsule_inspection.data.text_encoding import decode_otherwise, decode_unicode, is_western
+from capsule_inspection.data.text_encoding import decode_unicode
 from capsule_inspection.types import SPLIT_COLUMNS, DataError
 
 log = logging.getLogger(__name__)
 
 PARQUET_SUFFIXES = frozenset({".parquet", ".pq"})
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".txt", *PARQUET_SUFFIXES})
-_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_DELIMITERS = ",;\t|"
 _FILES = ("path", "mask")
+_NO_UTF8 = re.compile("[\udc80-\udcff]")  # as surrogateescape stands in for such bytes
 _SAVE_AS = "Save it as CSV UTF-8 (in Excel: Save as, CSV UTF-8)."
 
 
@@ -48,13 +50,12 @@ class Row(NamedTuple):
 class Table:
     """The rows of a table; `columns` has the header of each kind of values.
 
-    `note` says what was taken for what, "" where that is plain. `warnings` are sentences.
+    `note` says what was taken for what, "" where that is plain.
     """
 
     rows: list[Row]
     columns: Mapping[str, str]
     note: str = ""
-    warnings: tuple[str, ...] = ()
 
 
 class _Grid(NamedTuple):
@@ -72,9 +73,9 @@ def read_table(
 
     Raises DataError where the table cannot be read or lacks a required column.
     """
-    suffix = path.suffix.lower()
+    suffix, roles = path.suffix.lower(), (*required, *optional)
     if not path.is_file():
-        raise DataError(f"{path}: there is no such file.")
+        raise DataError(f"{path}: there is no such file. Name a CSV, TSV or Parquet table.")
     if suffix not in TABLE_SUFFIXES:
         raise DataError(
             f"{path}: expected a table named {', '.join(sorted(TABLE_SUFFIXES))}. Export it as CSV "
@@ -82,65 +83,40 @@ def read_table(
         )
     if suffix in PARQUET_SUFFIXES:
         return _to_table(path, _read_parquet(path), required, optional, finder)
-    content = _read_bytes(path)
     try:
+        content = path.read_bytes()
         text = decode_unicode(content)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: damaged or no text ({error}). {_SAVE_AS}") from None
-    if text is not None:
-        grid = _read_text(path, text, (*required, *optional))
-        return _to_table(path, grid, required, optional, finder)
-    for encoding, text in decode_otherwise(content):
-        grid = _read_text(path, text, (*required, *optional))
-        table = _to_table(path, grid, required, optional, finder)
-        if (read := _confirmed(path, table, encoding, finder)) is not None:
-            return read
-    raise DataError(
-        f"{path}: the text is not UTF-8, and it is not clear which encoding it has. {_SAVE_AS}"
-    )
+    is_unicode = text is not None
+    if text is None:  # names of files may be any bytes
+        text = content.decode("utf-8-sig", "surrogateescape")
+    table = _to_table(path, _read_text(path, text, roles), required, optional, finder)
+    if not is_unicode and not text.startswith(",".join(SPLIT_COLUMNS)):
+        _check_text(path, table, finder)
+    return table
 
 
 def log_notes(path: Path, table: Table, finder: FileFinder) -> None:
-    """Log what was taken for what in a table, and its warnings."""
+    """Log what was taken for what in a table."""
     if table.note:
         log.info("%s: %s.", path, table.note)
     if finder.with_backslashes:
         log.info("%s: backslashes in paths are read as /.", path)
-    for warning in table.warnings:
-        log.warning("%s", warning)
 
 
-def _read_bytes(path: Path) -> bytes:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
-    if content.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
-        raise DataError(f"{path}: this is a workbook of a spreadsheet, not text. {_SAVE_AS}")
-    return content
-
-
-def _confirmed(path: Path, table: Table, encoding: str, finder: FileFinder) -> Table | None:
-    """The table, where the files that it names, or its words, show that the encoding is right."""
-    names = {cell for row in table.rows for role in _FILES if (cell := row.cells.get(role))}
-    names = {name for name in names if not name.isascii()}
-    if any(finder.find(name, folder=True).name is None for name in names):
-        return None
-    words = {cell for row in table.rows for role, cell in row.cells.items() if role not in _FILES}
-    words = {word for word in words if not word.isascii()}
-    if encoding:
-        is_sure = names or any(map(is_good_name, words))
-    else:  # bytes of file names stay; words of a Western language are read as cp1252
-        is_sure = all(map(is_western, words))
-        words = {word for word in words if readable(word) != word}
-    if not is_sure or not (encoding or words):
-        return table if is_sure else None
-    example = readable(min(words or names))
-    warning = (
-        f"{path}: the text is not UTF-8; it was read as {encoding or 'cp1252'}, as in {example!r}. "
-        f"{_SAVE_AS}"
-    )
-    return replace(table, warnings=(*table.warnings, warning))
+def _check_text(path: Path, table: Table, finder: FileFinder) -> None:
+    """Raise DataError for a cell that is not UTF-8, unless it names files that are there."""
+    for row in table.rows:
+        for role, cell in row.cells.items():
+            if not _NO_UTF8.search(cell):
+                continue
+            files = cell.split(MASK_SEPARATOR) if role in _FILES else []
+            if not files or None in {finder.find(file, folder=True).name for file in files}:
+                fault = f"the text is not UTF-8 ({readable(cell)})"
+                raise DataError(f"{path}, {row.where}: {fault}. {_SAVE_AS}")
 
 
 def _read_text(path: Path, text: str, roles: Sequence[str]) -> _Grid:
@@ -162,8 +138,7 @@ def _read_text(path: Path, text: str, roles: Sequence[str]) -> _Grid:
             if len(cells) < width or any(map(str.strip, cells[width:])):
                 raise DataError(
                     f"{path}, line {reader.line_num}: expected {width} values, found another "
-                    f"number ({len(cells)}). Quote values that have "
-                    f"{_DELIMITERS.get(delimiter, delimiter)} in them."
+                    f"number ({len(cells)}). Quote values that have {delimiter!r} in them."
                 )
             grid.rows.append(cells)
             grid.places.append(f"line {reader.line_num}")

@@ -12,15 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from capsule_inspection.data.deep_pixels import smallest_depth
+from capsule_inspection.data.bit_depth import smallest_depth
 from capsule_inspection.data.file_facts import FileFacts, facts_path, load_facts, save_facts
 from capsule_inspection.data.image_io import DecodeConfig
 from capsule_inspection.data.image_notes import NotedImage, image_warnings
 from capsule_inspection.data.layouts.samples import MASK_SEPARATOR, FoundSamples, join_names
 from capsule_inspection.data.long_lists import list_lines
-from capsule_inspection.data.mask_checks import check_masks
-from capsule_inspection.data.mask_files import mask_files
-from capsule_inspection.data.mask_rules import compile_rules
+from capsule_inspection.data.masks.checks import check_masks
+from capsule_inspection.data.masks.rules import compile_rules
 from capsule_inspection.data.parallel import in_order
 from capsule_inspection.data.progress import Progress
 from capsule_inspection.data.sample_reader import Consumer, SampleReader
@@ -29,6 +28,8 @@ from capsule_inspection.types import IGNORE_INDEX, DataError, DataIndex, Sample,
 # Samples that a thread takes at once: few enough to divide 262 large images evenly, enough to keep
 # the overhead of the pool small with 30,000 small ones.
 _CHUNK = 16
+_LONG = 100
+"""Characters from which on a reason is not repeated in a message."""
 _DECODE = DecodeConfig()
 
 
@@ -60,7 +61,6 @@ def validate_samples(
     path = facts_path(index_folder, found.root)
     reader = SampleReader(
         root=found.root,
-        labels={name: label for label, name in enumerate(found.classes)},
         code=code,
         facts=load_facts(path) if facts is None else facts,
         trust=verify == "fast",
@@ -136,9 +136,20 @@ def _bad_files(
         remedy = "or leave them out with data.on_bad_file=skip"
     return DataError(
         f"{found.root}: {len(skipped)} of {len(found.samples)} images cannot be used:"
-        f"{list_lines([f'{bad.path}: {bad.reason}' for bad in skipped])}"
+        f"{list_lines(_reasons(skipped))}"
         f"Mend or remove these files; {remedy}."
     )
+
+
+def _reasons(skipped: Sequence[SkippedFile]) -> list[str]:
+    """A line for each file; a long reason of several masks is given once."""
+    lines, seen = [], set()
+    for bad in skipped:
+        mask, colon, reason = bad.reason.partition(": ")
+        is_known = reason in seen and len(reason) > _LONG
+        seen.add(reason)
+        lines.append(f"{bad.path}: {mask}{colon}{'the same' if is_known else reason}")
+    return lines
 
 
 def fingerprint(index: DataIndex) -> str:
@@ -151,55 +162,36 @@ def fingerprint(index: DataIndex) -> str:
 
 def _forget_missing(facts: dict[str, FileFacts], root: Path) -> None:
     """Drop files that are gone; those of other data sets with the same root stay."""
-    for name in [name for name in facts if not _exists(root, name)]:
-        del facts[name]
-
-
-def _exists(root: Path, name: str) -> bool:
-    """Whether a file is there, or all files of a mask in several."""
-    if (root / name).exists():
-        return True
-    return MASK_SEPARATOR in name and all((root / file).exists() for file in mask_files(root, name))
+    for name in [*facts]:
+        files = [name, name.partition(MASK_SEPARATOR)[0]]  # the first of a mask in several
+        if not any((root / file).exists() for file in files):
+            del facts[name]
 
 
 def _drop_conflicts(
     results: Sequence[Sample | SkippedFile], classes: Sequence[str]
 ) -> tuple[list[Sample], list[SkippedFile]]:
     """Valid samples and bad files; equal content in different classes makes files bad."""
-    conflicts = _conflicts([result for result in results if isinstance(result, Sample)])
+    first: dict[str, dict[int, Sample]] = {}
+    for result in results:
+        if isinstance(result, Sample):
+            first.setdefault(result.sha256, {}).setdefault(result.label, result)
     samples, skipped = [], []
     for result in results:
         if isinstance(result, SkippedFile):
             skipped.append(result)
-        elif result.sha256 in conflicts:
-            reason = _conflict_reason(result, conflicts[result.sha256], classes)
-            skipped.append(SkippedFile(result.path, reason))
-        else:
+            continue
+        of_labels = first[result.sha256]
+        other = next((of_labels[label] for label in of_labels if label != result.label), None)
+        if other is None:
             samples.append(result)
+            continue
+        reason = (
+            f"is labelled {classes[result.label]}, but has the same content as {other.path}, "
+            f"labelled {classes[other.label]}"
+        )
+        skipped.append(SkippedFile(result.path, reason))
     return samples, skipped
-
-
-def _conflicts(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
-    """Samples of equal content and different labels, by hash."""
-    labels: dict[str, int] = {}
-    conflicting = {
-        sample.sha256
-        for sample in samples
-        if labels.setdefault(sample.sha256, sample.label) != sample.label
-    }
-    found: dict[str, list[Sample]] = {sha256: [] for sha256 in conflicting}
-    for sample in samples:
-        if sample.sha256 in conflicting:
-            found[sample.sha256].append(sample)
-    return found
-
-
-def _conflict_reason(sample: Sample, others: Sequence[Sample], classes: Sequence[str]) -> str:
-    other = next(other for other in others if other.label != sample.label)
-    return (
-        f"is labelled {classes[sample.label]}, but has the same content as {other.path}, "
-        f"labelled {classes[other.label]}"
-    )
 
 
 def _group_equal(samples: list[Sample]) -> list[Sample]:

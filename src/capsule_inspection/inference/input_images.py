@@ -9,13 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from capsule_inspection.data.image_formats import FORMATS
+from capsule_inspection.data.layouts.file_kinds import UNREAD_SUFFIXES, count_suffixes, suffix_of
 from capsule_inspection.data.layouts.samples import join_names
-from capsule_inspection.data.layouts.tree import (
-    UNREAD_SUFFIXES,
-    count_suffixes,
-    scan_tree,
-    suffix_of,
-)
+from capsule_inspection.data.layouts.tree import scan_tree
 from capsule_inspection.data.table_paths import FileFinder
 from capsule_inspection.data.tables import TABLE_SUFFIXES, log_notes, read_table
 from capsule_inspection.inference.prediction_folder import RECORD
@@ -46,31 +42,27 @@ def find_images(name: str) -> list[Path]:
 
 def _in_folder(folder: Path) -> list[Path]:
     tree = scan_tree(folder, on_unreadable=_warn_unreadable)
-    unread = [name for name in tree.files if suffix_of(name) in UNREAD_SUFFIXES]
-    unread = [name for name in unread if name not in tree.image_set]
-    if not tree.images and tree.predictions:
-        raise DataError(
-            f"input={folder}: found only folders of predictions or of runs "
-            f"({join_names(name or '.' for name in tree.predictions)}), which are not input. Name "
-            "another folder."
-        )
     if not tree.images:
+        written = join_names(name or "." for name in tree.predictions)
+        found = f"only folders of predictions or of runs ({written})"
         raise DataError(
             f"input={folder}: expected images ({', '.join(FORMATS)}), found "
-            f"{count_suffixes(tree.files)}. Name another folder, or convert these files."
+            f"{found if tree.predictions else count_suffixes(tree.files)}. Name another folder, or "
+            "convert these files."
         )
-    if unread:
+    unread = [name for name in tree.files if suffix_of(name) in UNREAD_SUFFIXES]
+    if unread := [name for name in unread if name not in tree.image_set]:
         log.warning(
             "input=%s: left out %s, such as %s, in no format that is read. Convert them to PNG.",
             folder,
             count_suffixes(unread),
             unread[0],
         )
-    twice = tree.same_file(tree.images)
-    found = [folder / name for name in tree.images if name not in twice]
     if tree.predictions:
         log.info("Folders of earlier predictions are left out: %s.", join_names(tree.predictions))
-    return _without_predictions(found, name=str(folder))
+    twice = tree.same_file(tree.images)
+    images = (folder / name for name in tree.images if name not in twice)
+    return _without_predictions(images, name=str(folder))
 
 
 def _warn_unreadable(error: OSError) -> None:

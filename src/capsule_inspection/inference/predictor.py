@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from capsule_inspection.data.bad_file import BadFileError, TooManyPixelsError
-from capsule_inspection.data.deep_pixels import BitDepthError
+from capsule_inspection.data.bit_depth import BitDepthError
 from capsule_inspection.data.image_io import read_image
 from capsule_inspection.data.ood import OODDetector
 from capsule_inspection.data.ood_features import extract_features

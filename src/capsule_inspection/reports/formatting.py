@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Callable, Sequence
 
 from capsule_inspection.metrics import names
@@ -99,15 +98,3 @@ def format_count(value: float) -> str:
 def format_list(items: Sequence[str]) -> str:
     """`a, b and c`."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
-
-
-def format_command(arguments: Sequence[object]) -> str:
-    """`python` and its arguments for a shell; "" without arguments."""
-    return " ".join(map(_quote, ["python", *map(str, arguments)])) if arguments else ""
-
-
-def _quote(argument: str) -> str:
-    """Quoted for a shell; Hydra's own quotes stay readable."""
-    if "'" in argument and not set(argument) & set('"$`\\!'):
-        return f'"{argument}"'
-    return shlex.quote(argument)

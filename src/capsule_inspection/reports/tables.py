@@ -37,7 +37,8 @@ class Table:
 
         table = RichTable(title=self.title, title_justify="left")
         for place, column in enumerate(self.columns):
-            table.add_column(Text(column), justify="right" if place else "left", no_wrap=not place)
+            options = {"justify": "right"} if place else {"no_wrap": True, "max_width": 30}
+            table.add_column(Text(column), **options)
         for row in self.rows:
             table.add_row(*(Text(cell.text) for cell in row))  # as Text: "[red]" may be a class
         return table

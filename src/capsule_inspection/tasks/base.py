@@ -72,17 +72,17 @@ class InspectionModule(L.LightningModule):
         per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
         first = per_epoch * (trainer.check_val_every_n_epoch or 1)
         most = trainer.max_steps
-        if 0 < most < first and not trainer.fast_dev_run:
+        if 0 < most < first:
             raise ConfigurationError(
                 f"trainer.max_steps={most}: the first validation is after {first} steps, and "
                 "without one there is no best epoch. Give at least as many, or a smaller "
                 "trainer.limit_train_batches."
             )
-        if most > 0 and most % first and not trainer.fast_dev_run:
-            trainer.fit_loop.epoch_loop.max_steps = most - most % first
+        if most > 0 and most % first:
+            last = trainer.fit_loop.epoch_loop.max_steps = most - most % first
             log.info(
-                "trainer.max_steps=%d: there is a validation every %d steps, so the last is step "
-                "%d.", most, first, trainer.max_steps
+                "trainer.max_steps=%d: there is a validation every %d steps, so step %d is the "
+                "last.", most, first, last
             )  # fmt: skip
         return max(1, int(trainer.estimated_stepping_batches))
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import DictConfig
 
+from capsule_inspection.data.image_notes import note_sentences
 from capsule_inspection.inference.embeddings import TrainingEmbeddings, load_embeddings
 from capsule_inspection.inference.predictions import Visualization
 from capsule_inspection.inference.predictor import ALL, Predictor
@@ -165,7 +166,9 @@ def build_predict(
                 vectors = predictor.backend.call("embedding", file.image.image[None])
                 similar = [] if vectors is None else embeddings.nearest(vectors[0], count)
         captioned = [(of.picture, f"{of.class_name}, {of.similarity:.0%} alike") for of in similar]
-        row = {**predicted.prediction.as_row(), "path": Path(upload).name}
+        name = Path(upload).name
+        notes = note_sentences([(name, predicted.notes)], total=1)
+        row = {**predicted.prediction.as_row(), "path": name, "notes": notes}
         text = prediction_html(row, predictor.metadata.task)
         return text, _draw_overlay(predicted.visualization), captioned
 

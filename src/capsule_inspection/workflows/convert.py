@@ -7,28 +7,22 @@ import logging
 import os
 import re
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from capsule_inspection.config.paths import quote
+from capsule_inspection.config.quoting import quote
 from capsule_inspection.data.annotations.formats import convert_annotations, recognise
-from capsule_inspection.data.layouts.samples import join_names
+from capsule_inspection.data.layouts.samples import FoundSamples, join_names
 from capsule_inspection.data.layouts.tree import FileTree, scan_tree
 from capsule_inspection.files import atomic_dir
 from capsule_inspection.types import IGNORE_INDEX, DataError, RunError
 from capsule_inspection.workflows.find_samples import layout_settings
 from capsule_inspection.workflows.record import require_empty_folder
 
-if TYPE_CHECKING:
-    from capsule_inspection.data.annotations.conversion import Converted
-
 log = logging.getLogger(__name__)
 TABLE = "images.csv"
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
-_WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "nan", "inf"})
+_PLAIN = re.compile(r"(?!(true|false|null)$)[A-Za-z_][A-Za-z0-9_.]*", re.IGNORECASE)
 
 
 def convert(config: DictConfig) -> None:
@@ -46,7 +40,7 @@ def convert(config: DictConfig) -> None:
         name = config.format if config.format != "auto" else _recognised(tree)
         with atomic_dir(output) as folder:
             converted = convert_annotations(name, tree, layout_settings(config.data), folder)
-            _write_table(converted, tree.root, folder, output)
+            _write_table(converted, folder / TABLE, output)
     except DataError as error:
         raise DataError(str(error).replace("data.root", "input")) from error
     except OSError as error:
@@ -70,20 +64,19 @@ def _recognised(tree: FileTree) -> str:
     return name
 
 
-def _write_table(converted: Converted, root: Path, folder: Path, output: Path) -> None:
+def _write_table(converted: FoundSamples, table: Path, output: Path) -> None:
     """Write the table of images; paths are relative to the folder `output` that it gets into."""
-    path = folder / TABLE
     has_split = any(sample.split for sample in converted.samples)
-    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+    with table.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["path", "label", "mask", *(["split"] if has_split else [])])
         for sample in converted.samples:
-            place = Path(os.path.relpath(root / sample.path, output)).as_posix()
+            place = Path(os.path.relpath(converted.root / sample.path, output)).as_posix()
             split = [sample.split] if has_split else []
             writer.writerow([place, sample.class_name, sample.mask or "", *split])
 
 
-def _report(converted: Converted, output: Path) -> None:
+def _report(converted: FoundSamples, output: Path) -> None:
     masks = sum(sample.mask is not None for sample in converted.samples)
     log.info(
         "%s: %d images of the classes %s, %d masks.",
@@ -92,31 +85,28 @@ def _report(converted: Converted, output: Path) -> None:
     for warning in converted.warnings:
         log.warning("%s", warning)
     log.info("Table: %s", output / TABLE)
+    settings = ["data=manifest", f"data.path={output / TABLE}"]
+    if masks:
+        settings.append(f"data.mask_values={{{', '.join(_mask_values(converted))}}}")
+    settings.append(f"data.good_class={_in_hydra(converted.classes[0])}")
+    log.info("Train:  python train.py model=unet %s", shlex.join(settings))
+
+
+def _mask_values(converted: FoundSamples) -> list[str]:
+    """The classes of the values, without those that no image has as its label."""
     labels = {sample.class_name for sample in converted.samples}
-    values = {value: name if name in labels else None for value, name in converted.values.items()}
-    hidden = [name for name in converted.values.values() if name not in labels]
-    if hidden and masks:
+    classes = {**(converted.mask_rules.classes or {}), IGNORE_INDEX: None}
+    hidden = [name for name in classes.values() if name is not None and name not in labels]
+    if hidden:
         log.warning(
             "No image has the label %s: in the command below, these pixels are ignored.",
             join_names(hidden),
         )
-    settings = ["data=manifest", f"data.path={output / TABLE}"]
-    if masks:
-        settings.append(f"data.mask_values={_in_hydra(values)}")
-    if masks and converted.has_ignored:
-        settings.append(f"data.mask_ignore={IGNORE_INDEX}")
-    settings.append(f"data.good_class={_named(converted.classes[0])}")
-    log.info("Train:  python train.py model=unet %s", shlex.join(settings))
+    return [
+        f"{value}: {_in_hydra(name) if name and name in labels else 'null'}"
+        for value, name in classes.items()
+    ]
 
 
-def _in_hydra(values: Mapping[int, str | None]) -> str:
-    pairs = (
-        f"{value}: {'null' if name is None else _named(name)}" for value, name in values.items()
-    )
-    return "{" + ", ".join(pairs) + "}"
-
-
-def _named(name: str) -> str:
-    """A name in Hydra's grammar."""
-    is_plain = _PLAIN.fullmatch(name) and name.lower() not in _WORDS
-    return name if is_plain else quote(name)
+def _in_hydra(name: str) -> str:
+    return name if _PLAIN.fullmatch(name) else quote(name)

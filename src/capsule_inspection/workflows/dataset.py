@@ -50,6 +50,7 @@ def load_dataset(
         max_pixels=data.max_pixels,
         bit_depth=given_depth(data) or "auto",
         exif_orientation=OmegaConf.select(data, "exif_orientation", default=True),
+        has_fixed_crop=classes is not None,
         workers=data.workers,
     )
     check_size = partial(_check_tile, list(data.tiling.size)) if is_tiled else None
@@ -75,10 +76,15 @@ def data_record(index: DataIndex) -> dict[str, object]:
 
 def _describe(found: FoundSamples) -> str:
     """The layout, the inventory and the classes, in two lines."""
-    counts = Counter(sample.class_name or "by mask" for sample in found.samples)
-    classes = [f"{name} {counts.pop(name, 0)}" for name in found.classes]
-    classes[0] += " (the good class)"
-    classes += [f"{name} {count}" for name, count in counts.items()]
+    counts = Counter(sample.class_name for sample in found.samples)
+    if by_mask := counts.pop("", 0):
+        classes = [f"{' and '.join(found.classes)}, as the masks decide"]
+        classes += [
+            f"{n} of {by_mask + n} images without a mask: {name}" for name, n in counts.items()
+        ]
+    else:
+        classes = [f"{name} {counts[name]}" for name in found.classes]
+        classes[0] += " (the good class)"
     return (
         f"{readable(f'{found.layout} in {found.root}')}: {found.inventory.get('summary')}\n"
         f"Classes: {join_names(classes)}"

@@ -12,6 +12,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from capsule_inspection.config.quoting import format_command
 from capsule_inspection.data import given_split, splits
 from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.data.manifest import read_split, write_split_csv
@@ -194,10 +195,10 @@ def _warn_unfinished(run: Path, record: Mapping[str, Any]) -> None:
         log.warning(
             "run=%s: this run is not finished, its status is %s. Its best epoch so far is "
             "evaluated, without what is fitted after training, such as a classifier's temperature. "
-            "Finish it with python train.py resume=%s",
+            "Finish it with %s",
             run,
             record.get("status"),
-            run,
+            format_command(["train.py", f"resume={run}"]),
         )
 
 
@@ -227,9 +228,9 @@ def _data_settings(config: DictConfig, stored: DictConfig) -> DictConfig:
         return dataset.from_run(stored.data, config.data)
     data = OmegaConf.to_container(config.data, resolve=False)
     assert isinstance(data, dict)
-    own = ("image_size", "roi", "roi_margin", "tiling")
+    own = ["image_size", "roi", "roi_margin", "tiling"]
     if data.get("bit_depth") == "auto":
-        own += ("bit_depth",)
+        own.append("bit_depth")
     fixed = {key: stored.data[key] for key in own if key in stored.data}
     return OmegaConf.create({**data, **fixed})
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
+from capsule_inspection.config.quoting import format_command
 from capsule_inspection.data import given_split
 from capsule_inspection.data.module import InspectionDataModule
 from capsule_inspection.data.progress import progress_bar
@@ -79,7 +80,8 @@ def export(config: DictConfig) -> None:
             "another folder."
         ) from error
     log.info("Exported:   %s", output / file)
-    log.info("To use it:  python predict.py run=%s input=<images>", output)
+    command = format_command(["predict.py", f"run={output}"])
+    log.info("To use it:  %s input=<images>", command)
 
 
 def load_source(config: DictConfig) -> Source:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from capsule_inspection.data.annotations.formats import find_annotated_samples
 from capsule_inspection.data.auto import find_auto_samples
+from capsule_inspection.data.layouts.file_kinds import suffix_of
 from capsule_inspection.data.layouts.folder import find_folder_samples
 from capsule_inspection.data.layouts.inventory import take_inventory
 from capsule_inspection.data.layouts.mvtec import find_mvtec_samples
 from capsule_inspection.data.layouts.samples import MASK_SEPARATOR, FoundSamples, LayoutSettings
-from capsule_inspection.data.layouts.tree import folder_of, scan_folders, scan_tree, suffix_of
+from capsule_inspection.data.layouts.tree import folder_of, scan_folders, scan_tree
 from capsule_inspection.data.layouts.visa import find_visa_samples
 from capsule_inspection.data.manifest import find_manifest_samples
-from capsule_inspection.data.mask_rules import mask_rules
+from capsule_inspection.data.masks.rules import mask_rules
 from capsule_inspection.data.progress import progress_bar
 from capsule_inspection.data.synthetic_dataset import load_or_render_dataset
 from capsule_inspection.types import ConfigurationError
@@ -40,12 +41,19 @@ def find_samples(data: DictConfig) -> FoundSamples:
     """
     if data.name == "synthetic":
         tree = scan_tree(_rendered(data))
-        return take_inventory(tree, find_mvtec_samples(tree, LayoutSettings()))
+        found = find_mvtec_samples(tree, LayoutSettings())
+        unassigned = tuple(replace(sample, split="") for sample in found.samples)
+        return take_inventory(tree, replace(found, samples=unassigned))
     settings, exclude = layout_settings(data), list(data.exclude)
     if data.name == "manifest":
         base = Path(data.root) if data.root else None
         found = find_manifest_samples(Path(data.path), settings, root=base, exclude=exclude)
-        return take_inventory(scan_folders(found.root, _folders(found)), found, unused="count")
+        # The folders of its images and masks; a mask may be a folder itself.
+        files = [name for each in found.samples for name in (each.path, each.mask) if name]
+        files = [part for name in files for part in name.split(MASK_SEPARATOR)]
+        folders = {name if not suffix_of(name) else folder_of(name) for name in files}
+        tree = scan_folders(found.root, folders | set(map(folder_of, files)))
+        return take_inventory(tree, found, unused="count")
     tree = scan_tree(Path(data.root), exclude=exclude, own_folders=[Path(data.cache_folder)])
     name = data.name
     if name == "auto":
@@ -58,14 +66,6 @@ def find_samples(data: DictConfig) -> FoundSamples:
     if found.root != tree.root:  # one category of several
         tree = tree.subtree(found.root.relative_to(tree.root).as_posix())
     return take_inventory(tree, found, unused="refuse" if name in _LAYOUTS else "warn")
-
-
-def _folders(found: FoundSamples) -> set[str]:
-    """The folders of the images and masks of a table; a mask may be a folder itself."""
-    masks = {mask for each in found.samples for mask in (each.mask or "").split(MASK_SEPARATOR)}
-    masks.discard("")
-    files = {sample.path for sample in found.samples} | masks
-    return {folder_of(name) for name in files} | {name for name in masks if not suffix_of(name)}
 
 
 def layout_settings(data: DictConfig) -> LayoutSettings:

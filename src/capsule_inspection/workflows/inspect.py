@@ -6,14 +6,13 @@ import logging
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from capsule_inspection.config.quoting import format_command
 from capsule_inspection.data.file_facts import facts_path, load_facts
 from capsule_inspection.data.manifest import write_split_csv
-from capsule_inspection.reports.formatting import format_command
 from capsule_inspection.tasks.adapter import get_task
-from capsule_inspection.types import ConfigurationError, DataError, RunFiles
+from capsule_inspection.types import DataError, RunFiles
 from capsule_inspection.workflows import dataset
 from capsule_inspection.workflows.record import repeat_arguments
 
@@ -31,8 +30,6 @@ def inspect_dataset(config: DictConfig) -> Path:
     from capsule_inspection.reports.dataset import tables
     from capsule_inspection.reports.dataset.page import write_dataset_page
 
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise ConfigurationError("inspect=true: inspects one data set; leave out -m.")
     folder = Path(HydraConfig.get().runtime.output_dir)
     index, cache = dataset.load_dataset(config.data)
     problem = ""

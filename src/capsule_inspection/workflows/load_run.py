@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from capsule_inspection.config.decisions import check_threshold
 from capsule_inspection.config.existing_run import check_no_evaluation, load_stored
+from capsule_inspection.config.quoting import format_command
 from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
 from capsule_inspection.inference.exported import is_exported, open_exported
 from capsule_inspection.inference.metadata import ModelMetadata
@@ -93,7 +94,8 @@ def require_finished(folder: Path) -> None:
     reason = f" ({record['error']})" if record.get("error") else ""
     raise RunError(
         f"run={folder}: this run is not finished, its status is {status}{reason}: its threshold "
-        f"and its metrics are not known. Finish it with python train.py resume={folder}"
+        f"and its metrics are not known. Finish it with "
+        + format_command(["train.py", f"resume={folder}"])
     )
 
 

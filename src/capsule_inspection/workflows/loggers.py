@@ -45,7 +45,7 @@ def build_loggers(config: DictConfig, folder: Path, *, first_epoch: int) -> list
     tensorboard = RunTensorBoardLogger(
         folder.parent, name=folder.name, version="", default_hp_metric=False, purge_step=purge
     )
-    if config.logger.extra is None:
+    if not config.logger.extra:
         return [tensorboard]
     try:
         return [tensorboard, instantiate(config.logger.extra)]

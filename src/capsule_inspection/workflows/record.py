@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
+from capsule_inspection.config.quoting import format_command
 from capsule_inspection.files import atomic_write_text
 from capsule_inspection.reports.run.files import read_record
 from capsule_inspection.types import FORMAT_VERSION, RunError, RunFiles
@@ -63,7 +64,7 @@ class RunRecord:
         if (folder / RunFiles.RECORD).exists():
             raise RunError(
                 f"{folder}: this folder has a run already. Choose another hydra.run.dir, or resume "
-                f"that run: python train.py resume={folder}"
+                "that run: " + format_command(["train.py", f"resume={folder}"])
             )
         existing = [name for name in _RUN_FILES if (folder / name).exists()]
         if existing:

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from capsule_inspection.config.existing_run import load_stored
+from capsule_inspection.config.quoting import format_command
 from capsule_inspection.data import given_split, training_crops
 from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.data.manifest import write_split_csv
@@ -117,7 +118,7 @@ def train(config: DictConfig) -> float | None:
             raise
         raise RunError(
             f"{folder}: the disk is full ({error}). The last whole checkpoint is kept: make room, "
-            f"then go on with python train.py resume={folder}"
+            "then go on with " + format_command(["train.py", f"resume={folder}"])
         ) from error
     finally:
         record.close(status)
@@ -169,7 +170,8 @@ def _train_on(
         return None
     best = _finish(training, trainer, interrupted=interrupted)
     if interrupted:
-        log.info("Interrupted. To go on: python train.py resume=%s", folder)
+        command = format_command(["train.py", f"resume={folder}"])
+        log.info("Interrupted. To go on: %s", command)
         raise TrainingInterrupted
     return best
 
@@ -186,7 +188,7 @@ def _checkpoint_to_resume(config: DictConfig, folder: Path) -> Path | None:
         more = 2 * max(finished, most if has_limit else 0)
         raise RunError(
             f"{folder}: all {finished} epochs of this run are done. For more of them: "
-            f"python train.py resume={folder} task.epochs={more}"
+            + format_command(["train.py", f"resume={folder}", f"task.epochs={more}"])
         )
     return path
 

@@ -128,12 +128,15 @@ def test_subsets_are_splits(tmp_path: Path):
 
 
 FAULTS = [
-    (polygon("dent"), "annotations.xml: 1.png: the label dent of <polygon> is not among"),
-    (polygon(points="1,2;3"), "expected points='x,y;x,y;...'"),
+    (polygon("dent"), "annotations.xml: 1.png: the label dent is not among"),
+    (polygon(points="1,2;3"), "points of <polygon>: expected a list of points x, y"),
     (polygon(points="1,2;3,x;5,6"), 'expected a number, found "x"'),
-    (polygon(points="90,90;95,90;95,95"), "lies outside of its image of 48x32"),
     (mask(np.ones((4, 4)), 46, 2), "reaches out of the image of 48x32"),
     (mask(np.ones((4, 4)), 6, 2).replace("0, 16", "0, 15"), "expected run lengths of 16 pixels"),
+    (
+        '<mask label="crack" rle="0,4" left="1" top="1" width="-2" height="-2"/>',
+        "expected run lengths of 4 pixels",
+    ),
     ("<polygon/>", "expected the attribute label of <polygon>"),
     ('<cloud label="crack"/>', "found <cloud>"),
     ('<box label="crack" xtl="9" ytl="2" xbr="3" ybr="4"/>', "expected xtl <= xbr"),
@@ -151,7 +154,7 @@ def test_files_of_other_kinds_are_refused(root: Path):
     write(root, meta=META + '<track id="0" label="crack"/>')
     check_refused("cvat", root, "<track>", "CVAT for images 1.1")
     write_text(root / "annotations.xml", "<annotation/>")
-    check_refused("cvat", root, "found 1 other XML files")
+    check_refused("cvat", root, "found 1 other files of .xml")
     path = write(root, "").rename(root / "big.xml")
     path.write_text(path.read_text().replace('width="48"', 'width="96"'))
     check_refused("cvat", root, "annotated at 96x32, but images/0.png is 48x32")

@@ -26,7 +26,7 @@ from PIL import Image
 from capsule_inspection.data.annotations import conversion, formats
 from capsule_inspection.data.layouts.inventory import take_inventory
 from capsule_inspection.data.layouts.tree import scan_tree
-from capsule_inspection.data.mask_rules import MaskRules
+from capsule_inspection.data.masks.rules import MaskRules
 from capsule_inspection.types import ConfigurationError, DataError
 
 
@@ -60,6 +60,13 @@ def test_annotations_arrive_in_the_image_cache(root: Path, tmp_path: Path):
     assert [sample.label for sample in index.samples] == [0, 1, 1]
     assert (np.asarray(cache.masks[1]) == square()).all()
     assert not np.asarray(cache.masks[0]).any()
+
+
+def test_images_that_no_annotation_names_are_told(root: Path):
+    write_parts(root, "9.png")
+    found = take_inventory(scan_tree(root), find("coco", root), unused="warn")
+    (warning,) = found.warnings
+    assert warning.startswith("Not used: 1 image that no annotation names, such as 9.png.")
 
 
 def test_a_warm_start_reads_no_annotation(root: Path, monkeypatch: pytest.MonkeyPatch):
@@ -162,10 +169,13 @@ def test_classes_without_a_good_one(root: Path):
     written["categories"].append({"id": 2, "name": "fine"})
     write_json(root / "labels.json", written)
     check_refused("coco", root, "which images are good is not clear", "data.good_class")
-    assert find("coco", root, good_class="fine").classes == ("fine", "crack")
+    for name in ("fine", "Fine"):
+        assert find("coco", root, good_class=name).classes == ("fine", "crack")
     written["annotations"][-1]["segmentation"] = [SQUARE]
     write_json(root / "labels.json", written)
     assert find("coco", root).classes == ("good", "crack", "fine")
+    assert find("coco", root, good_class="Fine").classes == ("fine", "crack")
+    assert find("coco", root, good_class="perfect").classes == ("perfect", "crack", "fine")
 
 
 def test_classes_that_are_easily_confused_are_refused(root: Path):
@@ -207,6 +217,13 @@ def test_annotations_and_images_in_different_folders(root: Path, tmp_path: Path)
         found = find("coco", root, annotations=place)
         assert labels(found)["1.png"] == "crack"
         assert found.other_files == {str(path)}
+        assert list(formats.recognise(scan_tree(root), place)) == ["coco"]
+
+
+def test_annotations_may_be_named_below_the_root(root: Path):
+    place = Path("labels.json")
+    assert list(formats.recognise(scan_tree(root), place)) == ["coco"]
+    assert labels(find("coco", root, annotations=place))["1.png"] == "crack"
 
 
 def test_a_warm_start_imports_no_opencv(root: Path, tmp_path: Path):

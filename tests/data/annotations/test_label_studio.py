@@ -133,8 +133,12 @@ def test_of_several_annotations_the_ground_truth_counts(root: Path):
 
 
 TURNED = {**result(), "image_rotation": 90}
+BARE = {**result(), "type": "polygon", "id": "b"}
 FAULTS = [
-    (task("1.png", TURNED), "the image was turned by 90 degrees"),
+    (task("1.png", {**result(), "type": "bitmasklabels"}), "type: expected one of polygonlabels"),
+    (task("1.png", result(), BARE), "annotations[0].result[1]: expected an area with a label"),
+    (task("1.png", result(points=[])), "points: expected a list of points x, y"),
+    (task("1.png", TURNED), "the image was turned while"),
     (task("1.png", result(points=[[500, 1], [2, 3], [4, 5]])), "expected coordinates in percent"),
     (task("1.png", result(points=[[0.5, 0.1], [0.2, 0.3], [0.4, 0.5]])), "none above 0.5"),
     (task("1.png", {**result(), "original_width": 96}), "annotated at 96x32, but 1.png is 48x32"),
@@ -148,3 +152,12 @@ FAULTS = [
 def test_faults_are_refused(root: Path, written: dict[str, Any], expected: str):
     path = write_json(root / "export.json", [task("0.png"), written])
     check_refused("label_studio", root, "export.json", expected, annotations=path)
+
+
+def test_areas_and_their_labels_may_be_two_results(root: Path):
+    area = {**result(), "type": "polygon", "value": {"points": POINTS}}
+    label = {**result(), "type": "labels", "value": {"points": POINTS, "labels": ["crack"]}}
+    write_json(root / "export.json", [task("0.png"), task("1.png", area, label)])
+    found = find("label_studio", root)
+    assert (mask_of(found, "1.png") == square()).all()
+    assert found.warnings == ()

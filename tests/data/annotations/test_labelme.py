@@ -130,16 +130,13 @@ def test_two_flags_without_an_area_are_not_clear(root: Path):
 
 OUTSIDE = png(np.ones((4, 5), bool))
 FAULTS = [
-    ({"imageWidth": 100}, "1.json: annotated at 100x32, but 1.png is 48x32"),
     (
         {"imagePath": "2.png"},
         "2.png: expected one annotation of each image, found 1.json and 2.json",
     ),
     ({"shapes": [shape(kind="cube")]}, "shapes[0].shape_type: expected one of polygon"),
     ({"shapes": [shape(kind="circle", points=[[1, 2]])]}, "expected 2 points of a circle, found 1"),
-    ({"shapes": [shape(points=[[1, 2, 3]])]}, "a list of points [x, y]"),
-    ({"shapes": [shape(points=[[0.1, 0.2], [0.8, 0.2], [0.8, 0.9]])]}, "look like fractions"),
-    ({"shapes": [shape(points=[[90, 90], [99, 90], [99, 99]])]}, "lies outside of its image"),
+    ({"shapes": [shape(points=[[1, 2, 3]])]}, "a list of points x, y"),
     ({"shapes": [shape(label=None)]}, "expected a value named label"),
     ({"shapes": None}, "expected a value named shapes"),
     (
@@ -167,4 +164,4 @@ def test_a_file_whose_image_is_missing_is_left_to_the_validation(root: Path):
 def test_json_of_another_format_is_refused(tmp_path: Path):
     write_parts(tmp_path / "parts", "0.png")
     write_json(tmp_path / "parts/a.json", {"images": []})
-    check_refused("labelme", tmp_path / "parts", "found 1 other JSON files", "coco")
+    check_refused("labelme", tmp_path / "parts", "found 1 other files of .json", "data=auto")

@@ -78,10 +78,11 @@ def test_labels_beside_images_with_a_list_of_classes(tmp_path: Path):
     write_parts(root, "obj_train_data/a.jpg", "obj_train_data/b.jpg")
     write_text(root / "obj.names", "crack\npoke\n")
     write_text(root / "obj_train_data/a.txt", f"1 {FRACTIONS}\n")
-    assert labels(find("yolo", root)) == {
-        "obj_train_data/a.jpg": "poke",
-        "obj_train_data/b.jpg": "good",
-    }
+    write_text(root / "train.txt", "data/obj_train_data/a.jpg\ndata/obj_train_data/b.jpg\n")
+    found = find("yolo", root)
+    assert "train.txt" in found.other_files
+    assert labels(found) == {"obj_train_data/a.jpg": "poke", "obj_train_data/b.jpg": "good"}
+    assert {sample.split for sample in found.samples} == {"train"}
 
 
 def test_a_class_of_good_parts_is_not_in_the_masks(root: Path):
@@ -111,7 +112,7 @@ def test_faulty_labels_are_refused(root: Path, line: str, expected: str):
 
 LISTS = [
     (NAMES.replace("nc: 2", "nc: 3"), "data.yaml: nc is 3, but names has 2: crack, poke"),
-    (NAMES.replace("names: [crack, poke]", "classes: 2"), "found none"),
+    (NAMES.replace("names: [crack, poke]", "classes: 2"), "found 1 other files"),
     (NAMES + "kpt_shape: [17, 3]\n", "keypoints, which mark no area"),
     (NAMES.replace("val/images", "valid/images"), "data.yaml.val: there is no folder valid/images"),
     (NAMES.replace("train/images", "val/images"), "val/images/2.png is in train and in val"),
@@ -134,6 +135,13 @@ def test_images_that_nobody_has_labelled_are_not_good(root: Path):
     found = find("yolo", root, unannotated="skip")
     assert sorted(labels(found)) == ["train/images/1.png", "val/images/2.png"]
     assert found.warnings[0].startswith("Images without annotation, which are left out")
+
+
+@pytest.mark.parametrize("pattern", ["val", "val/images", "val/images/*", "2.png"])
+def test_an_excluded_split_is_left_out(root: Path, pattern: str):
+    found = find("yolo", root, exclude=[pattern])
+    assert sorted(labels(found)) == ["train/images/0.png", "train/images/1.png"]
+    assert not any("data.yaml" in warning for warning in found.warnings)
 
 
 def test_labels_without_an_image_and_lists_that_differ_are_refused(root: Path):

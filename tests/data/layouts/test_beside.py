@@ -46,6 +46,7 @@ def test_two_photographs_of_one_stem_are_images_and_said(tmp_path: Path, second:
     names = write_pairs(tmp_path, 3, second, suffixes=(".jpg", ".png"))
     found = find_masks_beside(tmp_path, [names], DEFAULT_MASK_SUFFIXES)
     assert found.of_image == {}
+    assert found.groups["crack/1.jpg"] == found.groups["crack/1.png"] != found.groups["crack/2.png"]
     assert "3 images are of the stem of another one" in found.warnings[0]
 
 

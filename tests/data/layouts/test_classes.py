@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from capsule_inspection.data.layouts.classes import finish_samples, map_classes
+from capsule_inspection.data.layouts.classes import finish_samples
 from capsule_inspection.data.layouts.samples import FoundSample, LayoutSettings
 from capsule_inspection.types import DataError
 
@@ -41,9 +41,10 @@ def test_unknown_names_in_the_map_are_refused_with_a_suggestion(
     class_map: dict[str, str | None], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
-        map_classes(SAMPLES, class_map, where="parts")
+        finish_samples(Path("p"), SAMPLES, LayoutSettings(class_map=class_map), layout="")
 
 
 def test_a_map_that_drops_everything_is_refused() -> None:
+    settings = LayoutSettings(class_map={"good": None})
     with pytest.raises(DataError, match="drops all classes"):
-        map_classes(SAMPLES[:1], {"good": None}, where="parts")
+        finish_samples(Path("parts"), SAMPLES[:1], settings, layout="")

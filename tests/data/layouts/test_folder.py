@@ -59,8 +59,16 @@ def masks_of(found: FoundSamples) -> dict[str, str | None]:
 
 STRUCTURES: dict[str, tuple[str, dict[str, int], str]] = {
     "class folders": (PLAIN, {"good": 8, "crack": 5}, "class folders"),
-    "images at any depth": (f"{PLAIN} crack/2024/01/x*4", {"good": 8, "crack": 9}, "with 2024"),
-    "kinds of a class": ("good/*3 bad/dent/*2 bad/scratch/*2", {"good": 3, "bad": 4}, "with dent"),
+    "images at any depth": (
+        f"{PLAIN} crack/2024/01/x*4",
+        {"good": 8, "crack": 9},
+        "subfolders 2024",
+    ),
+    "kinds of a class": (
+        "good/*3 bad/dent/*2 bad/scratch/*2",
+        {"good": 3, "bad": 4},
+        "subfolders dent, scr",
+    ),
     "dates in every class": ("good/2024/*3 crack/2024/*2", {"good": 3, "crack": 2}, "class"),
     "ImageFolder": (
         "train/good/*4 train/crack/*3 valid/good/*2 valid/crack/*2 test/good/*2 test/crack/*1",
@@ -124,22 +132,24 @@ def test_masks_decide_in_numbered_folders_of_one_part_each(find: Find) -> None:
 
 REFUSED = {
     "cam1/good/*2 cam1/crack/*2 cam2/dent/*2": r"in cam1 \(crack, good\), cam2 \(dent\) are",
-    "cam1/a/*2 cam1/b/*2 cam2/a/*2": r"classes are cam1, cam2 or .*a, b.*Set data\.good_class",
-    "good/*2 cam1/good/*2 cam1/crack/*2": r"at several depths, as cam1/good, good",
+    "cam1/a/*2 cam1/b/*2 cam2/a/*2": r"of cam1, cam2, nor of .* \(a, b\), .*data\.good_class",
+    "good/*2 cam1/good/*2 cam1/crack/*2": r"at several depths, as good and cam1/good",
     "a/train/good/*2 a/test/dent/*2 b/train/good/*2 b/test/good/*1": r"a, b look like data sets",
     f"{PLAIN} *6": r"6 images are in none: the root itself \(6\).*data=manifest",
     "*9": r"expected a folder for each class; 9 images are in none",
     "train/good/*3 train/dent/*3 test/*3": r"in none: test \(3\).*data\.exclude=\[test\]",
-    f"{PLAIN} test/*3": r"test is named like a split, and crack, good.*data\.exclude=\[test\]",
-    "train/good/*2 test/dent/*2 other/*2": r"test, train are named like a split, and other",
+    f"{PLAIN} test/*3": r"named like splits: test; .*: crack, good.*data\.exclude=\[test\]",
+    "train/good/*2 test/dent/*2 other/*2": r"named like splits: test, train; .*: other",
     "good/train/*2 good/test/*2 crack/*2": r"some classes have folders of splits.*not .* crack",
-    f"{PLAIN} scratch/a.heic": r"scratch: expected images, found scratch/a\.heic",
-    "kos01/*2 kos02/*2": r"of kos01, kos02 none has a usual name.*Set data\.good_class",
+    "Class1/train/*2 Class1/test/*2 Class2/train/*2": r"data sets of their own: set data\.root",
+    "train_img/*2 train_lab/*2 test_img/*2": r"They look like splits: name them train, val",
+    "train/*5 train/Label/*_label.png*1": r"1 of 5 images have masks.*data\.unannotated=good",
+    "kos01/*2 kos02/*2": r"none of kos01, kos02 has a usual name.*Set data\.good_class",
     "good/*2 Good/*2": r"Good and good differ only in case",
     "readme.txt": r"expected a folder of images for each class.*found no images",
     "good/*3 bad/*4 bad/*_mask.png*2": r"bad/000_mask\.png looks like the mask of bad/000\.png, as "
-    r"2 of 4 .*bad/002\.png, bad/003\.png have none.*data\.masks.*data\.mask_suffixes=\[\]",
-    f"{PLAIN} masks/other*3": r"masks: is named like a folder of masks, .*data\.exclude=\[masks\]",
+    r"2 of 4 .*not bad/002\.png, bad/003\.png\..*data\.masks.*data\.mask_suffixes=\[\]",
+    f"{PLAIN} masks/other*3": r"masks: none of its 3 images is named .*data\.exclude=\[masks\]",
 }
 
 
@@ -156,13 +166,24 @@ def test_the_good_class_may_have_any_name_and_says_which_folders_are_classes(fin
 
 
 def test_the_class_map_may_name_the_good_class(find: Find) -> None:
-    found = find("x/A/*2 y/A/*1 y/B/*2", class_map={"A": "good", "B": "dent"})
-    assert found.classes == ("good", "dent")
-    assert counts(found) == {"good": 3, "dent": 2}
+    names = {"A": "good", "B": "good", "C": "dent"}  # as in SDNET2018
+    found = find("x/A/*2 x/C/*1 y/B/*2 y/C/*1", class_map=names)
+    assert counts(found) == {"good": 4, "dent": 2}
 
 
-def test_empty_folders_of_classes_and_splits_are_said(find: Find) -> None:
-    assert find(f"{PLAIN} scratch/ .hidden/").warnings == ("These folders are empty: scratch.",)
+def test_images_without_a_mask_are_good_on_request_where_masks_decide(find: Find) -> None:
+    words = "Train/*5 Train/Label/*_label.png*2 Test/*3 Test/Label/*_label.png*1"  # DAGM
+    found = find(words, unannotated="good")
+    expected = {"train good": 3, "train by mask": 2, "test good": 2, "test by mask": 1}
+    assert counts(found) == expected
+    assert masks_of(found)["Train/001.png"] == "Train/Label/001_label.png"
+
+
+def test_a_setting_for_images_without_masks_is_refused_where_folders_name_classes(
+    find: Find,
+) -> None:
+    with pytest.raises(DataError, match=r"data\.unannotated=good has no meaning"):
+        find(PLAIN, unannotated="good")
 
 
 MASKS: dict[str, tuple[str, str | None, dict[str, str | None]]] = {
@@ -198,6 +219,11 @@ MASKS: dict[str, tuple[str, str | None, dict[str, str | None]]] = {
         "good/*2 crack/images/*2 crack/masks/*2",
         None,
         {"crack/images/001.png": "crack/masks/001.png", "good/001.png": None},
+    ),
+    "beside the class folder": (
+        "good/*2 crack/*2 crack_masks/*2",
+        None,
+        {"crack/001.png": "crack_masks/001.png", "good/001.png": None},
     ),
     "several files": (
         "good/*1 crack/*1 m/crack/000_mask_0.png m/crack/000_mask_1.png",
@@ -249,15 +275,12 @@ def test_masks_elsewhere_have_absolute_paths_and_those_left_over_are_said(
         path.touch()
     found = find("good/*1 crack/*1", masks=tmp_path / "elsewhere")
     assert masks_of(found)["crack/000.png"] == f"{tmp_path.as_posix()}/elsewhere/crack/000.png"
-    assert "1 of 2 masks belong to no image, such as dent/000.png" in found.warnings[0]
+    assert "1 of 2 masks belong to no image, as dent/000.png" in found.warnings[0]
 
 
 REFUSED_MASKS = {
     "": r"m: there is no such folder\. Set data\.masks",
-    "m/": r"m: there are no files in it; masks are images: <stem>\.png or <stem>_mask\.png",
-    "m/crack/000.json": r"found crack/000\.json; masks are images.*Use data=labelme",
-    "m/crack/000.txt m/crack/001.txt": r"000\.txt and 1 more file; .*Use data=yolo",
-    "m/crack/000.npy": r"Save the arrays as PNG",
+    "m/crack/000.json": r"found crack/000\.json; masks are images: <stem>\.png or .* labelme",
     "m/cracked/x*3": r"named like the classes \(crack, good\).*found cracked/x000\.png",
 }
 

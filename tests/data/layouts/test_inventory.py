@@ -59,7 +59,7 @@ def not_used(found: FoundSamples) -> dict[str, Any]:
 
 
 def test_every_file_is_accounted_for_in_one_line(parts: Path) -> None:
-    add(parts, "readme.txt", "__MACOSX/good/1.png", "good/.DS_Store", "old/1.bmp", "a/x.heic")
+    add(parts, "readme.txt", "__MACOSX/good/1.png", "good/.DS_Store", "old/1.bmp", "good/x.heic")
     add(parts, "result/prediction.json", "result/overlays/1.png")
     found = take(parts, USED, exclude=["old"])
     assert found.inventory["summary"] == (
@@ -97,11 +97,11 @@ def test_images_known_by_their_content_are_counted(parts: Path) -> None:
 
 WARNED = {
     "crack/a.heic crack/b.HEIC good/c.npy": r"3 files: \.heic \(2\), \.npy \(1\), such as crack/a",
-    "overview.png": r"1 image beside those that are used, such as overview\.png",
-    "masks/crack/9.png": r"1 mask, such as masks/crack/9\.png, have no image",
+    "overview.png": r"Not used: 1 image in no class folder, such as overview\.png",
+    "masks/crack/9.png": r"Not used: 1 mask without an image .* as masks/crack/9\.png",
     "crack/1.json crack/2.json": r"2 files: \.json \(2\), such as crack/1\.json, may be annot",
     "labels/1.txt": r"1 file: \.txt \(1\), such as labels/1\.txt, may be annotations",
-    "test/0.png test/1.png": r"test \(2 images\): .*have no labels and are not used; predict",
+    "test/0.png test/1.png": r"Not used: test \(2 images\), which has no labels .*; predict",
 }
 
 
@@ -112,6 +112,15 @@ def test_what_looks_like_data_and_is_not_used_is_a_warning(parts: Path, added: s
     assert re.search(WARNED[added], warning)
 
 
+def test_files_that_name_images_and_empty_folders_are_warnings(parts: Path) -> None:
+    (parts / "split.json").write_text('["good/1.png", "good/2.png", "crack/1.png"]')
+    (parts / "notes.json").write_text('["good/1.png"]')
+    (parts / "dent").mkdir()
+    label_file, empty = take(parts, USED).warnings
+    assert label_file.startswith("1 file: .json (1), such as split.json, may be annotations")
+    assert empty == "These folders are empty: dent."
+
+
 def test_ordinary_files_beside_the_images_are_no_warning(parts: Path) -> None:
     add(parts, "README.md", "license.txt", "labels.csv", "config.json", "data.zip", "Thumbs.db")
     assert take(parts, USED).warnings == ()
@@ -120,8 +129,10 @@ def test_ordinary_files_beside_the_images_are_no_warning(parts: Path) -> None:
 REFUSED = {
     "validation/good/9.png validation/crack/8.png": r"not those of validation \(2 images\).*"
     r"data\.exclude=\[validation\]",
+    "scratch/1.heic": r"scratch: expected images, found scratch/1\.heic, in no format",
+    "a.png b.png c.png": r"4 images are used, but not 3 images, such as a\.png",
     "crack2/9.png": r"not those of crack2 \(1 image\)",
-    "masks/dent/1.png": r"the masks of masks/dent \(1 image\) belong to no image",
+    "masks/dent/1.png": r"not those of masks/dent \(1 image\).*data\.exclude=\[masks/dent\]",
 }
 
 

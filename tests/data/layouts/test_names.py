@@ -18,10 +18,10 @@ from capsule_inspection.data.layouts.names import (
 from capsule_inspection.types import DataError
 
 GOOD = (
-    "good OK Normal MT_Free no_defect Defect-Free Non_Defective ok_front undamaged 良品 gut i.O. "
-    "\N{FULLWIDTH LATIN SMALL LETTER O}k"
+    "good OK Normal MT_Free NODefect_images no_defect Defect-Free Non_Defective ok_front undamaged "
+    "良品 gut i.O. \N{FULLWIDTH LATIN SMALL LETTER O}k"
 )
-NOT_GOOD = "not_ok no_good ng nok n.i.O. ungood 不良品 abnormal defect 0"
+NOT_GOOD = "not_ok no_good ng nok n.i.O. ungood 不良品 abnormal defect front 0"
 SPLITS = {"Train": "train", "TRAINING": "train", "valid": "val", "Validation": "val", "dev": "val"}
 SPLITS |= {"test_public": "test", "Testing": "test", "测试": "test"}
 SPLITS |= dict.fromkeys(("test_private", "crack", "training_day"), "")
@@ -80,3 +80,7 @@ def test_names_that_are_not_utf8_are_decoded_and_stems_are_composed() -> None:
     )
     assert match_stem("a/frame_0001") == "frame_0001"
     check_class_names(["good", "crack"], "root")
+    check_class_names(["良品", "عيب 🙂", "<b>", "=1+1", 'a, "b"', "a/b"], "root")
+    for name in ("a\nb", "a\tb", "a\0b", "a\u2028b", "a\udce9b", "x" * 201):
+        with pytest.raises(DataError, match=r"control characters|has 201 characters"):
+            check_class_names(["good", name], "root")

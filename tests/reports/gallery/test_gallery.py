@@ -237,8 +237,16 @@ def test_headline_has_the_colour_and_the_text_of_the_decision():
 
 
 def test_details_have_warnings_probabilities_and_regions():
-    text = prediction_html(one(ood_warnings=["it is blurred"]), "classification")
-    parts = ["may be wrong", "it is blurred", "faulty imprint</td><td>75.0%", "good</td><td>25.0%"]
+    text = prediction_html(
+        one(ood_warnings=["it is blurred"], notes=["It is grey."]), "classification"
+    )
+    parts = [
+        "may be wrong",
+        "it is blurred",
+        "It is grey.",
+        "faulty imprint</td><td>75.0%",
+        "good</td><td>25.0%",
+    ]
     assert sorted(parts, key=text.index) == parts
     assert "a.png, 100x50 pixels" in text
     with_threshold = prediction_html(one(threshold=0.4), "classification")

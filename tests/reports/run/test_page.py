@@ -14,8 +14,8 @@ from sample_explanations import add_pointing_game, write_explanations
 from sample_runs import write_classification_run
 from sample_segmentation_runs import write_segmentation_run
 
+from capsule_inspection.config.quoting import format_command
 from capsule_inspection.metrics.registry import metric_description
-from capsule_inspection.reports.formatting import format_command
 from capsule_inspection.reports.html import environment
 from capsule_inspection.reports.run.page import find_mixture, write_run_page
 from capsule_inspection.reports.run.run_folder import read_run

@@ -1,5 +1,5 @@
 """Reads the files of annotation tools, and draws their shapes as masks; see docs/data.md.
 
-One module a format turns files into `shapes.AnnotatedImage`; `classes.py` and `painting.py` turn
-them into labels and masks, `formats.py` keeps these in the cache folder.
+One module a format turns files into `shapes.AnnotatedImage`. `conversion.py` turns these into
+labels and masks, and `formats.py` keeps the result in the cache folder.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from capsule_inspection.data.text_encoding import decode_unicode
 from capsule_inspection.types import DataError
 
 if TYPE_CHECKING:
@@ -26,25 +28,27 @@ class Node:
 
     def fault(self, expected: str) -> DataError:
         """The error for a value that is something else."""
-        return DataError(f"{self.where}: expected {expected}, found {_show(self.value)}.")
+        shown = json.dumps(self.value, ensure_ascii=False, default=str)
+        shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+        return DataError(f"{self.where}: expected {expected}, found {shown}.")
 
-    def find(self, *keys: str) -> Node | None:
-        """The value of the first of these keys that there is; None where it is missing or null."""
+    def find(self, key: str) -> Node | None:
+        """The value of a key, None where it is missing or null."""
         if not isinstance(self.value, Mapping):
             raise self.fault("an object with named values")
-        for key in keys:
-            if self.value.get(key) is not None:
-                return Node(self.value[key], f"{self.where}.{key}")
-        return None
+        found = self.value.get(key)
+        return None if found is None else Node(found, f"{self.where}.{key}")
 
     def get(self, key: str) -> Node:
         found = self.find(key)
         if found is None:
-            raise DataError(
-                f"{self.where}: expected a value named {key}, found "
-                f"{_show(list(self.value)) if self.value else 'none'}."
-            )
+            raise Node(list(self.value), self.where).fault(f"a value named {key}")
         return found
+
+    def is_true(self, key: str) -> bool:
+        """Whether there is a value of this key that is true or a number that is not 0."""
+        found = self.find(key)
+        return found is not None and found.value not in (False, 0, "0", "")
 
     def items(self) -> list[Node]:
         if not isinstance(self.value, list):
@@ -54,61 +58,57 @@ class Node:
     def text(self) -> str:
         if isinstance(self.value, str) and self.value.strip():
             return self.value
-        if isinstance(self.value, int | float) and not isinstance(self.value, bool):
-            return str(self.value)
+        if type(self.value) in (int, float) and math.isfinite(self.value):
+            return str(int(self.value) if self.value == int(self.value) else self.value)
         raise self.fault("a text")
 
     def number(self) -> float:
-        return to_number(self.value, self.where)
+        """A finite number, also one that is written as text."""
+        number = math.nan
+        if isinstance(self.value, int | float | str) and not isinstance(self.value, bool):
+            with contextlib.suppress(ValueError, OverflowError):
+                number = float(self.value)
+        if not math.isfinite(number):
+            raise self.fault("a number")
+        return number
 
-    def whole(self, *, least: int | None = None) -> int:
+    def whole(self) -> int:
         number = self.number()
-        if number != int(number) or (least is not None and number < least):
-            raise self.fault("a whole number" + (f" from {least}" if least is not None else ""))
+        if number != int(number):
+            raise self.fault("a whole number")
         return int(number)
 
     def numbers(self) -> tuple[float, ...]:
         if not isinstance(self.value, list):
             raise self.fault("a list of numbers")
         if all(type(value) in (int, float) and math.isfinite(value) for value in self.value):
-            return tuple(self.value)
-        return tuple(to_number(value, self.where) for value in self.value)
+            return tuple(self.value)  # quick, for long polygons
+        return tuple(Node(value, self.where).number() for value in self.value)
 
     def points(self) -> list[tuple[float, ...]]:
-        """A list of points x, y."""
+        """A list of one or more points x, y."""
         points = [item.numbers() for item in self.items()]
-        if any(len(point) != 2 for point in points):
-            raise self.fault("a list of points [x, y]")
+        if {len(point) for point in points} != {2}:
+            raise self.fault("a list of points x, y")
         return points
 
-
-def to_number(value: object, where: str) -> float:
-    """A finite number, also one that is written as text."""
-    try:
-        if not isinstance(value, bool | int | float | str) or isinstance(value, bool):
-            raise ValueError
-        number = float(value)
-    except (ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise DataError(f"{where}: expected a number, found {_show(value)}.")
-    return number
+    def size(self, width: str, height: str) -> tuple[int, int] | None:
+        """A size under two keys; None where it is missing or 0, as some tools write."""
+        sides = [each.whole() for key in (width, height) if (each := self.find(key)) is not None]
+        return (sides[0], sides[1]) if len(sides) == 2 and all(sides) else None
 
 
 def read_text(path: Path) -> str:
-    """The text of a file in UTF-8, or in UTF-16 with a byte order mark."""
+    """The text of a file in Unicode."""
     try:
-        content = path.read_bytes()
+        text = decode_unicode(path.read_bytes())
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
-    is_wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))
-    try:
-        return content.decode("utf-16" if is_wide else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: expected text in UTF-8, found the byte 0x{content[error.start]:02x} at "
-            f"position {error.start}. Save the file in UTF-8."
-        ) from None
+    except UnicodeDecodeError:
+        text = None
+    if text is None:
+        raise DataError(f"{path}: expected text in UTF-8. Save the file in UTF-8.")
+    return text
 
 
 def read_lines(path: Path) -> list[str]:
@@ -116,35 +116,28 @@ def read_lines(path: Path) -> list[str]:
     return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
-def read_json(path: Path) -> Node:
+def read_json(path: Path, name: str) -> Node:
     """A JSON file; raises DataError with the line of the first mistake."""
     try:
-        return Node(json.loads(read_text(path)), f"{path}")
+        return Node(json.loads(read_text(path)), name)
     except json.JSONDecodeError as error:
         problem = f"{error.msg} in line {error.lineno}"
-    except RecursionError:
-        problem = "it is nested too deeply"
-    except ValueError as error:  # a number of thousands of digits
+    except (RecursionError, ValueError) as error:  # of many brackets, or digits
         problem = str(error)
-    raise DataError(f"{path}: expected JSON, found a mistake: {problem}. Export the file again.")
+    raise _mistake(name, "JSON", problem)
 
 
-def read_yaml(path: Path) -> Node:
+def read_yaml(path: Path, name: str) -> Node:
     """A YAML file without tags of Python objects."""
     import yaml
 
     try:
-        return Node(yaml.safe_load(read_text(path)), f"{path}")
+        return Node(yaml.safe_load(read_text(path)), name)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" in line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or type(error).__name__
-        raise DataError(
-            f"{path}: expected YAML, found a mistake: {problem}{place}. Mend the file."
-        ) from None
+        raise _mistake(name, "YAML", " ".join(str(error).split())) from None
 
 
-def read_xml(path: Path, *, root: str) -> Element:
+def read_xml(path: Path, name: str, *, root: str) -> Element:
     """The root element of an XML file, whose name must be `root`; entities are refused."""
     from xml.etree.ElementTree import ParseError
 
@@ -156,33 +149,29 @@ def read_xml(path: Path, *, root: str) -> Element:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
     except DefusedXmlException:
-        problem = "it defines entities, which are not read"
+        raise _mistake(name, "XML", "it defines entities, which are not read") from None
     except (ParseError, ValueError, LookupError, RecursionError) as error:
-        problem = str(error)
-    else:
-        if element.tag == root:
-            return element
-        raise DataError(f"{path}: expected XML with <{root}>, found <{element.tag}>.")
-    raise DataError(f"{path}: expected XML, found a mistake: {problem}. Export the file again.")
+        raise _mistake(name, "XML", str(error)) from None
+    if element.tag != root:
+        raise DataError(f"{name}: expected XML with <{root}>, found <{element.tag}>.")
+    return element
 
 
-def child_text(element: Element, name: str, where: str) -> str:
+def child(element: Element, name: str, where: str) -> Node:
     """The text of a child of an XML element, which must be there."""
     text = (element.findtext(name) or "").strip()
     if not text:
         raise DataError(f"{where}: expected <{name}> with a text in <{element.tag}>, found none.")
-    return text
+    return Node(text, f"{where}: <{name}>")
 
 
-def attribute(element: Element, name: str, where: str) -> str:
+def attribute(element: Element, name: str, where: str) -> Node:
     """An attribute of an XML element, which must be there."""
     value = element.get(name)
     if value is None:
         raise DataError(f"{where}: expected the attribute {name} of <{element.tag}>, found none.")
-    return value
+    return Node(value, f"{where}: {name} of <{element.tag}>")
 
 
-def _show(value: object) -> str:
-    """A value in a message, shortened."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+def _mistake(name: str, kind: str, problem: str) -> DataError:
+    return DataError(f"{name}: expected {kind}, found a mistake: {problem}. Export the file again.")

@@ -15,17 +15,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 from capsule_inspection.data.cache_folder import hold_lock, report_write_errors
-from capsule_inspection.data.layouts.samples import (
-    FoundSample,
-    FoundSamples,
-    LayoutSettings,
-    relative_posix,
-)
-from capsule_inspection.data.layouts.tree import FileTree
-from capsule_inspection.data.mask_rules import MaskRules
+from capsule_inspection.data.layouts.samples import FoundSample, FoundSamples, LayoutSettings
+from capsule_inspection.data.layouts.tree import FileTree, folder_of
+from capsule_inspection.data.masks.rules import MaskRules
 from capsule_inspection.files import atomic_dir, atomic_write_text, remove_partial
 from capsule_inspection.types import (
     ANNOTATION_FORMATS,
@@ -34,15 +28,12 @@ from capsule_inspection.types import (
     DataError,
 )
 
-if TYPE_CHECKING:
-    from capsule_inspection.data.annotations.conversion import Converted
-
 _UNANNOTATED_GOOD = frozenset({"coco", "yolo", "cvat"})
 """Formats in which an image without annotations shows nothing."""
-_VERSION = 1
+_VERSION = 2
 _INDEX = "index.json"
 _TRIED = 3
-"""Files of a suffix that are looked at to recognise a format."""
+"""Files of a suffix that are looked at in each folder to recognise a format."""
 
 
 def find_annotated_samples(name: str, tree: FileTree, settings: LayoutSettings) -> FoundSamples:
@@ -51,7 +42,6 @@ def find_annotated_samples(name: str, tree: FileTree, settings: LayoutSettings) 
     The class map is applied. Raises DataError where the annotations are not of this format, have
     faults, or do not fit the images; ConfigurationError for settings that the format does not have.
     """
-    settings = _checked(name, settings)
     assert settings.cache_folder is not None
     folder = settings.cache_folder.absolute() / "annotations" / _key(name, tree, settings)
     found = _load(tree, folder)
@@ -63,22 +53,30 @@ def find_annotated_samples(name: str, tree: FileTree, settings: LayoutSettings) 
 
 def convert_annotations(
     name: str, tree: FileTree, settings: LayoutSettings, folder: Path
-) -> Converted:
-    """Write the masks of a data set to a folder. Raises as `find_annotated_samples` does."""
+) -> FoundSamples:
+    """Write the masks of a data set to a folder, to which their names are relative.
+
+    Raises as `find_annotated_samples` does.
+    """
     # Here, so that a warm start imports neither OpenCV nor pycocotools.
     from capsule_inspection.data.annotations.conversion import convert
 
-    settings = _checked(name, settings)
-    annotations = _module(name).read(tree, settings)
-    return convert(tree, annotations, settings, folder)
+    _check_rules(name, settings.mask_rules)
+    if settings.unannotated == "auto":
+        settings = replace(settings, unannotated="good" if name in _UNANNOTATED_GOOD else "error")
+    return convert(tree, _module(name).read(tree, settings), settings, folder)
 
 
-def recognise(tree: FileTree) -> dict[str, str]:
-    """What shows that a data set is of a format, in words, by format; empty where nothing does."""
+def recognise(tree: FileTree, annotations: Path | None = None) -> dict[str, str]:
+    """What shows that a data set is of a format, in words, by format; empty where nothing does.
+
+    With `annotations` only this file, or the files of this folder, are looked at.
+    """
     found: dict[str, str] = {}
+    files = tree.files if annotations is None else tuple(map(str, _outside(tree, annotations)))
     for name in ANNOTATION_FORMATS:
         module = _module(name)
-        for file in _first_of_folders(tree.files, module.SUFFIXES):
+        for file in _first_of_folders(files, module.SUFFIXES):
             try:
                 evidence = module.recognise(tree.root / file)
             except (DataError, OSError):
@@ -86,18 +84,14 @@ def recognise(tree: FileTree) -> dict[str, str]:
             if evidence:
                 found[name] = f"{file} with {evidence}"
                 break
-    masks = next((name for name in tree.images if "SegmentationClass" in name.split("/")), None)
-    if masks and "voc" not in found:
-        found["voc"] = f"{masks} in SegmentationClass"
+    masks = next((each for each in tree.images if "SegmentationClass" in each.split("/")), None)
+    if masks and annotations is None:
+        found.setdefault("voc", f"{masks} in SegmentationClass")
     return found
 
 
-def _checked(name: str, settings: LayoutSettings) -> LayoutSettings:
-    """The settings with the format's own meaning of `unannotated=auto`.
-
-    Raises ConfigurationError for rules of mask values, which only Pascal VOC has.
-    """
-    rules = settings.mask_rules
+def _check_rules(name: str, rules: MaskRules) -> None:
+    """Raise ConfigurationError for rules of mask values, of which only Pascal VOC has some."""
     if name != "voc" and rules != MaskRules():
         raise ConfigurationError(
             f"data.mask_values, mask_ignore and mask_inverted have no meaning for data={name}, "
@@ -108,9 +102,6 @@ def _checked(name: str, settings: LayoutSettings) -> LayoutSettings:
             "data.mask_inverted=true and data.mask_values=binary have no meaning for data=voc, "
             "whose colours stand for classes. Leave them out."
         )
-    if settings.unannotated == "auto":
-        settings = replace(settings, unannotated="good" if name in _UNANNOTATED_GOOD else "error")
-    return settings
 
 
 def _module(name: str) -> ModuleType:
@@ -120,39 +111,28 @@ def _module(name: str) -> ModuleType:
 
 def _first_of_folders(files: Iterable[str], suffixes: Sequence[str]) -> list[str]:
     """The first files of a suffix in each folder, those in the upper folders first."""
-    counts: dict[str, int] = {}
-    found = []
+    by_folder: dict[str, list[str]] = {}
     for name in files:
         if name.lower().endswith(tuple(suffixes)):
-            folder = name.rpartition("/")[0]
-            counts[folder] = counts.get(folder, 0) + 1
-            if counts[folder] <= _TRIED:
-                found.append(name)
+            by_folder.setdefault(folder_of(name), []).append(name)
+    found = (name for names in by_folder.values() for name in names[:_TRIED])
     return sorted(found, key=lambda name: name.count("/"))
 
 
 def _key(name: str, tree: FileTree, settings: LayoutSettings) -> str:
     """A hash of everything that the masks depend on."""
-    annotations = settings.annotations
-    outside: list[Path] = []
-    if annotations is not None and annotations.exists():
-        outside = sorted(annotations.rglob("*")) if annotations.is_dir() else [annotations]
-    used = {
-        "version": _VERSION,
-        "format": name,
-        "root": str(tree.root),
-        "annotations": str(annotations.absolute()) if annotations else None,
-        "good_class": settings.good_class,
-        "class_map": sorted(settings.class_map.items()),
-        "boxes_as_masks": settings.boxes_as_masks,
-        "unannotated": settings.unannotated,
-        "exif_orientation": settings.exif_orientation,
-        "max_pixels": settings.max_pixels,
-        "rules": repr(settings.mask_rules),
-        "files": [(file, *_status(tree.root / file)) for file in tree.files],
-        "outside": [(str(file), *_status(file)) for file in outside],
-    }
+    given = replace(settings, cache_folder=None, workers=0)
+    outside = [] if given.annotations is None else _outside(tree, given.annotations)
+    files = [*(tree.root / file for file in tree.files), *outside]
+    used = [_VERSION, name, str(tree.root), repr(given), [(str(f), *_status(f)) for f in files]]
     return hashlib.sha256(json.dumps(used).encode()).hexdigest()[:20]
+
+
+def _outside(tree: FileTree, annotations: Path) -> list[Path]:
+    """The absolute paths of the files that `data.annotations` names."""
+    annotations = annotations if annotations.exists() else tree.root / annotations
+    found = sorted(annotations.rglob("*")) if annotations.is_dir() else [annotations]
+    return [path.absolute() for path in found if path.is_file()]
 
 
 def _status(path: Path) -> tuple[int, int, int]:
@@ -161,20 +141,6 @@ def _status(path: Path) -> tuple[int, int, int]:
     except OSError:
         return 0, 0, 0
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _save(converted: Converted, folder: Path) -> None:
-    record = {
-        "layout": converted.layout,
-        "classes": converted.classes,
-        "values": list(converted.values.items()),
-        "samples": [
-            (each.path, each.class_name, each.mask, each.split) for each in converted.samples
-        ],
-        "files": converted.files,
-        "warnings": converted.warnings,
-    }
-    atomic_write_text(folder / _INDEX, json.dumps(record))
 
 
 def _convert_into(
@@ -191,26 +157,37 @@ def _convert_into(
     return found
 
 
+def _save(found: FoundSamples, folder: Path) -> None:
+    record = {
+        "layout": found.layout,
+        "classes": found.classes,
+        "values": list((found.mask_rules.classes or {}).items()),
+        "samples": [(each.path, each.class_name, each.mask, each.split) for each in found.samples],
+        "files": sorted(found.other_files),
+        "warnings": found.warnings,
+    }
+    atomic_write_text(folder / _INDEX, json.dumps(record))
+
+
 def _load(tree: FileTree, folder: Path) -> FoundSamples | None:
     """The samples of a folder that `_save` has made, None where it or one of its masks is gone."""
     try:
         record = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
-    masks = {str(folder / mask) for _, _, mask, _ in record["samples"] if mask}
+    samples = tuple(
+        FoundSample(path, class_name, str(folder / mask) if mask else None, split)
+        for path, class_name, mask, split in record["samples"]
+    )
     there = {f"{path}{os.sep}{name}" for path, _, names in os.walk(folder) for name in names}
-    if not masks <= there:
+    if not {sample.mask for sample in samples if sample.mask} <= there:
         return None
-    classes = dict(record["values"])
     return FoundSamples(
         root=tree.root,
         classes=tuple(record["classes"]),
-        samples=tuple(
-            FoundSample(path, class_name, str(folder / mask) if mask else None, split)
-            for path, class_name, mask, split in record["samples"]
-        ),
+        samples=samples,
         layout=record["layout"],
-        mask_rules=MaskRules(ignore=IGNORE_INDEX, classes=classes),
-        other_files=frozenset(relative_posix(Path(path), tree.root) for path in record["files"]),
+        mask_rules=MaskRules(ignore=IGNORE_INDEX, classes=dict(record["values"]), painted=True),
+        other_files=frozenset(record["files"]),
         warnings=tuple(record["warnings"]),
     )

@@ -8,9 +8,8 @@ is the class of the image.
 from __future__ import annotations
 
 import base64
-import binascii
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,59 +17,49 @@ from PIL import Image
 
 from capsule_inspection.data.annotations.documents import Node, read_json
 from capsule_inspection.data.annotations.images import (
+    AnnotationFile,
     ImageFinder,
     annotation_files,
-    folder_in,
-    name_in,
+    has_keys,
     split_in,
 )
-from capsule_inspection.data.annotations.raster import (
-    LINE_WIDTH_PX,
-    ellipse_polygon,
-    encode,
-    line_polygons,
-)
-from capsule_inspection.data.annotations.shapes import (
-    AnnotatedImage,
-    Annotations,
-    Shape,
-    box_polygon,
-    flat,
-)
+from capsule_inspection.data.annotations.raster import ellipse_polygon, encode_part, line_polygons
+from capsule_inspection.data.annotations.shapes import AnnotatedImage, Annotations, Shape
 from capsule_inspection.data.layouts.names import readable
 from capsule_inspection.data.layouts.samples import LayoutSettings
 from capsule_inspection.data.layouts.tree import FileTree, folder_of
 from capsule_inspection.types import DataError
 
 SUFFIXES = (".json",)
-_KEYS = (b'"shapes"', b'"imagePath"')
-_EXPECTED = "a folder of LabelMe files (JSON with shapes and imagePath)"
+_EXPECTED = "LabelMe files (JSON with shapes and imagePath)"
 _POINTS = "Points, which mark no area"
-_PNG = ("PNG",)
+_COUNTS = {
+    "polygon": (1, None),
+    "rectangle": (2, 4),
+    "oriented_rectangle": (4, 4),
+    "circle": (2, 2),
+    "line": (2, 2),
+    "linestrip": (1, None),
+    "point": (1, None),
+    "points": (1, None),
+    "mask": (2, 2),
+}
+"""Fewest and most points of a shape."""
 
 
 def recognise(path: Path) -> str | None:
     """What shows that a JSON file is of this format."""
-    content = path.read_bytes()
-    return "shapes and imagePath" if all(key in content for key in _KEYS) else None
+    return "shapes and imagePath" if has_keys(path, "shapes", "imagePath") else None
 
 
 def read(tree: FileTree, settings: LayoutSettings) -> Annotations:
     """All LabelMe files, and the images without one. Raises DataError where there is no file."""
-    result = Annotations("LabelMe")
-    candidates = annotation_files(tree, settings.annotations, SUFFIXES, expected=_EXPECTED)
-    finder = ImageFinder(tree, result.notes)
-    for path in candidates:
-        with result.faults.collect():
-            if settings.annotations is None and recognise(path) is None:
-                continue
-            result.files.add(path)
-            result.images.append(_read_file(tree, path, finder, result))
-    if not result.files:
-        raise DataError(
-            f"{tree.root}: expected {_EXPECTED}, found {len(candidates)} other JSON files. Set "
-            "data.annotations to their folder, or data to their format (coco, label_studio)."
-        )
+    files = annotation_files(tree, settings.annotations, SUFFIXES, recognise, expected=_EXPECTED)
+    result = Annotations("LabelMe", files={file.path for file in files})
+    finder = ImageFinder(tree, result)
+    for file in files:
+        with result.collect():
+            result.images.append(_read_file(file, finder, result))
     used = {image.path for image in result.images}
     result.images += [
         AnnotatedImage(name, name, split=split_in(folder_of(name)))
@@ -80,121 +69,60 @@ def read(tree: FileTree, settings: LayoutSettings) -> Annotations:
     return result
 
 
-def _read_file(
-    tree: FileTree, path: Path, finder: ImageFinder, result: Annotations
-) -> AnnotatedImage:
-    name = name_in(tree, path)
-    document = Node(read_json(path).value, name)
+def _read_file(file: AnnotationFile, finder: ImageFinder, result: Annotations) -> AnnotatedImage:
+    document = read_json(file.path, file.name)
     listed = document.get("imagePath").text()
-    folder = folder_in(tree, path)
-    found = finder.find(listed, name, folders=(folder, f"{folder}/images".lstrip("/")))
-    width, height = document.find("imageWidth"), document.find("imageHeight")
-    size = (width.whole(least=1), height.whole(least=1)) if width and height else None
-    shapes = []
-    for item in document.get("shapes").items():
-        shape = _shape(item, size)
-        if shape.polygons == () and shape.rle is None:
-            result.notes.add(_POINTS, item.where)
-        shapes.append(shape)
-    shapes += _flags(document)
-    wanted = listed.replace("\\", "/").rpartition("/")[2]
-    place = found or f"{folder}/{wanted}".lstrip("/")
-    split = split_in(folder_of(place))
-    return AnnotatedImage(place, name, tuple(shapes), size, split, is_labelled=True)
-
-
-def _flags(document: Node) -> list[Shape]:
-    """The class of the image, as a shape without a place."""
+    path = finder.find(listed, where=file.name, folder=file.folder)
+    size = document.size("imageWidth", "imageHeight")
+    shapes = [_shape(item, size) for item in document.get("shapes").items()]
+    if not all(shape.has_place for shape in shapes):
+        result.note(_POINTS, file.name)
     flags = document.find("flags")
-    if flags is None or not isinstance(flags.value, Mapping):
-        return []
-    return [Shape(readable(str(name))) for name, is_set in flags.value.items() if is_set is True]
+    if flags is not None and isinstance(flags.value, Mapping):
+        shapes += [Shape(readable(name)) for name in flags.value if flags.is_true(name)]
+    split = split_in(folder_of(path))
+    return AnnotatedImage(path, file.name, tuple(shapes), size, split, is_labelled=True)
 
 
 def _shape(item: Node, size: tuple[int, int] | None) -> Shape:
     class_name = readable(item.get("label").text())
-    kind = item.find("shape_type")
-    name = kind.text() if kind else "polygon"
-    if name not in _READERS:
-        raise item.get("shape_type").fault(f"one of {', '.join(_READERS)}")
+    type_node = item.find("shape_type")
+    kind = type_node.text() if type_node else "polygon"
+    if type_node and kind not in _COUNTS:
+        raise type_node.fault(f"one of {', '.join(_COUNTS)}")
     corners = item.get("points")
-    points = corners.points()
-    least, most, read_points = _READERS[name]
+    points, (least, most) = corners.points(), _COUNTS[kind]
     if not least <= len(points) <= (most or len(points)):
         count = f"{least}" if most == least else f"{least} or more"
         raise DataError(
-            f"{corners.where}: expected {count} points of a {name}, found {len(points)}."
+            f"{corners.where}: expected {count} points of a {kind}, found {len(points)}."
         )
-    if name == "mask":
-        return Shape(class_name, rle=_bitmap(item, points, size))
-    return read_points(class_name, points)
-
-
-Points = list[tuple[float, ...]]
-
-
-def _polygon(class_name: str, points: Points) -> Shape:
-    return Shape(class_name, (flat(points),))
-
-
-def _rectangle(class_name: str, points: Points) -> Shape:
     (x0, y0), (x1, y1) = points[0], points[-1]
-    if len(points) == 4:
-        (x1, y1) = points[2]
-    low, high = (min(x0, x1), min(y0, y1)), (max(x0, x1), max(y0, y1))
-    return Shape(class_name, box_polygon(*low, *high), is_weak=True)
+    if kind == "mask":
+        return Shape(class_name, rle=_bitmap(item.get("mask"), (x0, y0), size))
+    if kind in ("point", "points"):
+        return Shape(class_name)
+    if kind in ("line", "linestrip"):
+        return Shape(class_name, line_polygons(points), is_weak=True)
+    if kind == "circle":
+        radius = float(np.hypot(x1 - x0, y1 - y0))
+        return Shape(class_name, ellipse_polygon((x0, y0), (radius, radius)))
+    if kind == "rectangle" and len(points) == 2:
+        return Shape.box(class_name, (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
+    outline = tuple(value for point in points for value in point)
+    return Shape(class_name, (outline,), is_weak=kind != "polygon")
 
 
-def _rotated_box(class_name: str, points: Points) -> Shape:
-    return Shape(class_name, (flat(points),), is_weak=True)
-
-
-def _circle(class_name: str, points: Points) -> Shape:
-    (x, y), (rim_x, rim_y) = points
-    radius = float(np.hypot(rim_x - x, rim_y - y))
-    return Shape(class_name, ellipse_polygon((x, y), (radius, radius)))
-
-
-def _line(class_name: str, points: Points) -> Shape:
-    return Shape(class_name, line_polygons(points, LINE_WIDTH_PX), is_weak=True)
-
-
-def _point(class_name: str, points: Points) -> Shape:
-    return Shape(class_name)
-
-
-_READERS: Mapping[str, tuple[int, int | None, Callable[[str, Points], Shape]]] = {
-    "polygon": (1, None, _polygon),
-    "rectangle": (2, 4, _rectangle),
-    "oriented_rectangle": (4, 4, _rotated_box),
-    "circle": (2, 2, _circle),
-    "line": (2, 2, _line),
-    "linestrip": (1, None, _line),
-    "point": (1, None, _point),
-    "points": (1, None, _point),
-    "mask": (2, 2, _polygon),
-}
-"""Fewest and most points of a shape, and what it becomes."""
-
-
-def _bitmap(item: Node, points: Points, size: tuple[int, int] | None) -> Mapping[str, object]:
+def _bitmap(
+    node: Node, corner: tuple[float, float], size: tuple[int, int] | None
+) -> Mapping[str, object]:
     """A mask in base64, whose first point is its top left pixel."""
-    node = item.get("mask")
     if size is None:
-        raise DataError(f"{item.where}: a mask needs imageWidth and imageHeight, found none.")
+        raise DataError(f"{node.where}: a mask needs imageWidth and imageHeight, found none.")
     try:
         content = base64.b64decode(node.text(), validate=True)
-        with Image.open(io.BytesIO(content), formats=_PNG) as image:
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
             pixels = np.asarray(image.convert("L")) > 0
-    except (binascii.Error, OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{node.where}: expected a PNG in base64, found none ({error}).") from None
-    left, top = (int(value) for value in points[0])
-    height, width = pixels.shape
-    if left < 0 or top < 0 or left + width > size[0] or top + height > size[1]:
-        raise DataError(
-            f"{node.where}: the mask of {width}x{height} pixels at ({left}, {top}) reaches out of "
-            f"the image of {size[0]}x{size[1]}. Export the file again."
-        )
-    whole = np.zeros((size[1], size[0]), bool)
-    whole[top : top + height, left : left + width] = pixels
-    return encode(whole)
+    return encode_part(pixels, (int(corner[0]), int(corner[1])), size, node.where)

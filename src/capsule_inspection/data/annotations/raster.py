@@ -15,8 +15,10 @@ from pycocotools import mask as coco_mask
 from capsule_inspection.data.annotations.shapes import Polygon, Shape
 from capsule_inspection.types import DataError
 
-LINE_WIDTH_PX = 10
-"""Width of lines, as LabelMe draws them."""
+_LINE_WIDTH_PX = 10
+"""As LabelMe draws lines."""
+SUBPIXEL_DIGITS = 3
+"""Of coordinates that were written as fractions: a hundredth of what a pixel depends on."""
 _CIRCLE_CORNERS = 72
 _CLIPPED_FROM_PX = 1.5
 _FRACTIONS_UP_TO = 1.5
@@ -70,6 +72,24 @@ def encode(mask: np.ndarray) -> Mapping[str, object]:
     return coco_mask.encode(np.asfortranarray(mask.astype(bool), dtype=np.uint8))
 
 
+def encode_part(
+    pixels: np.ndarray, corner: tuple[int, int], size: tuple[int, int], where: str
+) -> Mapping[str, object]:
+    """The `rle` of a mask that covers a part of an image, from its top left `corner` on.
+
+    Raises DataError, naming `where`, for one that reaches out of the image of `size`.
+    """
+    (left, top), (height, width) = corner, pixels.shape
+    if min(left, top) < 0 or left + width > size[0] or top + height > size[1]:
+        raise DataError(
+            f"{where}: the mask of {width}x{height} pixels at ({left}, {top}) reaches out of the "
+            f"image of {size[0]}x{size[1]}. Export the file again."
+        )
+    whole = np.zeros((size[1], size[0]), bool)
+    whole[top : top + height, left : left + width] = pixels
+    return encode(whole)
+
+
 def from_counts(counts: Sequence[float], size: Sequence[float], where: str) -> Mapping[str, object]:
     """The `rle` of run lengths of a mask of a size (height, width), column by column.
 
@@ -104,9 +124,9 @@ def parse_counts(text: str, where: str) -> list[int]:
     return counts
 
 
-def line_polygons(points: Sequence[Sequence[float]], width_px: float) -> tuple[Polygon, ...]:
+def line_polygons(points: Sequence[Sequence[float]]) -> tuple[Polygon, ...]:
     """The outlines of a line's pieces and of the circles that join them."""
-    radius = width_px / 2
+    radius = _LINE_WIDTH_PX / 2
     outlines = [polygon for x, y in points for polygon in ellipse_polygon((x, y), (radius, radius))]
     for (x0, y0), (x1, y1) in pairwise(points):
         length = np.hypot(x1 - x0, y1 - y0)
@@ -138,7 +158,8 @@ def turned(points: np.ndarray, angle_deg: float) -> np.ndarray:
 def _scaled(polygon: Polygon, scale: tuple[int, int]) -> list[float]:
     if scale == (1, 1):
         return list(map(float, polygon))
-    return (np.reshape(polygon, (-1, 2)) * scale).ravel().tolist()
+    points = np.reshape(polygon, (-1, 2)) * scale
+    return points.round(SUBPIXEL_DIGITS).ravel().tolist()  # 50.4999 is a written 50.5
 
 
 def _check_unit(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,16 @@ class Shape:
     is_relative: bool = False
     layer: int = 0
 
+    @classmethod
+    def box(
+        cls, class_name: str, corners: tuple[float, float, float, float], *,
+        is_ignored: bool = False, is_relative: bool = False,
+    ) -> Shape:  # fmt: skip
+        """A weak shape from its left, top, right and bottom."""
+        x0, y0, x1, y1 = corners
+        outline = (x0, y0, x1, y0, x1, y1, x0, y1)
+        return cls(class_name, (outline,), None, True, is_ignored, is_relative)
+
     @property
     def has_place(self) -> bool:
         return bool(self.polygons) or self.rle is not None
@@ -55,68 +65,49 @@ class AnnotatedImage:
     is_labelled: bool = False
 
 
-class Faults:
-    """Collects what is wrong with the annotations, so that all of it is reported at once."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    @contextmanager
-    def collect(self) -> Iterator[None]:
-        """Keep the message of a DataError and go on."""
-        try:
-            yield
-        except DataError as error:
-            self.lines.append(str(error))
-
-    def raise_if_any(self, root: Path) -> None:
-        if not self.lines:
-            return
-        if len(self.lines) == 1:
-            raise DataError(self.lines[0])
-        raise DataError(
-            f"{root}: the annotations have {len(self.lines)} faults:{list_lines(self.lines)}"
-            "Mend them, or leave files out with data.exclude."
-        )
-
-
-class Notes:
-    """Counts what is unusual but usable; each kind becomes one sentence with an example."""
-
-    def __init__(self) -> None:
-        self._examples: dict[str, list[str]] = {}
-
-    def add(self, subject: str, example: str) -> None:
-        """Count one more of a subject, such as "Shapes without an area"."""
-        self._examples.setdefault(subject, []).append(example)
-
-    def sentences(self) -> tuple[str, ...]:
-        return tuple(
-            f"{subject}: {len(examples)}, such as {examples[0]}."
-            for subject, examples in self._examples.items()
-        )
-
-
 @dataclass
 class Annotations:
-    """Everything that was read of a data set; `files` are the annotation files and label lists.
+    """Everything that was read of a data set, and what is wrong or unusual with it.
 
-    `source` names the annotations where they are few files.
+    `files` are the annotation files and label lists, `source` names them where they are few.
+    `faults` are reported together; of each subject in `notes` the examples are counted.
     """
 
     format: str
     source: str = ""
     images: list[AnnotatedImage] = field(default_factory=list)
     files: set[Path] = field(default_factory=set)
-    faults: Faults = field(default_factory=Faults)
-    notes: Notes = field(default_factory=Notes)
+    faults: list[str] = field(default_factory=list)
+    notes: dict[str, list[str]] = field(default_factory=dict)
 
+    @contextmanager
+    def collect(self) -> Iterator[None]:
+        """Keep the message of a DataError among the faults, and go on."""
+        try:
+            yield
+        except DataError as error:
+            self.faults.append(str(error))
 
-def box_polygon(x0: float, y0: float, x1: float, y1: float) -> tuple[Polygon, ...]:
-    """The outline of a box as the polygons of a shape."""
-    return ((x0, y0, x1, y0, x1, y1, x0, y1),)
+    def raise_faults(self, root: Path) -> None:
+        """Raise DataError with all faults, if there are any."""
+        if not self.faults:
+            return
+        if len(self.faults) == 1:
+            (line,) = self.faults
+            remedy = " Mend it, or leave the file out with data.exclude."
+            raise DataError(line if "data." in line else f"{line}{remedy}")
+        raise DataError(
+            f"{root}: the annotations have {len(self.faults)} faults:{list_lines(self.faults)}"
+            "Mend them, or leave files out with data.exclude."
+        )
 
+    def note(self, subject: str, example: str) -> None:
+        """Count one more of what is unusual but usable, such as "Shapes without an area"."""
+        self.notes.setdefault(subject, []).append(example)
 
-def flat(points: Iterable[Sequence[float]]) -> Polygon:
-    """Points (x, y) as a polygon."""
-    return tuple(value for x, y in points for value in (x, y))
+    def warnings(self) -> tuple[str, ...]:
+        """A sentence for each subject of the notes."""
+        return tuple(
+            f"{subject}: {len(examples)}, such as {examples[0]}."
+            for subject, examples in self.notes.items()
+        )

@@ -1,25 +1,24 @@
 """Masks of Pascal VOC and alike: the class of each colour, and the areas of the classes.
 
 labelmap.txt is that of CVAT (`class:red,green,blue:parts:actions`), class_names.txt that of
-LabelMe's labelme2voc.py (one class a line, by number). Without a list the classes are those of the
-challenge, if its objects are. 255 and its colour are ignored.
+LabelMe's labelme2voc.py (one class a line, by number). 255 and its colour are ignored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from capsule_inspection.data.annotations.documents import read_lines, to_number
+from capsule_inspection.data.annotations.documents import Node, read_lines
 from capsule_inspection.data.annotations.raster import encode
 from capsule_inspection.data.annotations.shapes import Annotations, Shape
 from capsule_inspection.data.layouts.names import readable
 from capsule_inspection.data.layouts.samples import LayoutSettings, join_names
 from capsule_inspection.data.layouts.tree import FileTree
-from capsule_inspection.data.mask_rules import BACKGROUND, Colour, show_value
+from capsule_inspection.data.masks.rules import BACKGROUND, Colour, show_value
 from capsule_inspection.types import DataError
 
 _LISTS = ("labelmap.txt", "class_names.txt")
@@ -28,21 +27,14 @@ _IGNORED = frozenset({"__ignore__", "void", "ignore", "ignored"})
 _IGNORED_COLOUR = (224, 224, 192)
 _NUMBERED = ("P", "L", "1", "I", "I;16")
 _DAMAGED = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-_CHALLENGE = """
-aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person
-pottedplant sheep sofa train tvmonitor
-"""
-_NAMES = tuple(_CHALLENGE.split())
 
 Names = Mapping[int | Colour, str | None]
 
 
-def class_names(
-    tree: FileTree, settings: LayoutSettings, objects: Collection[str], result: Annotations
-) -> Names:
+def class_names(tree: FileTree, settings: LayoutSettings, result: Annotations) -> Names:
     """The class of each colour, or of each number of the palette, None for an ignored one.
 
-    `objects` are the classes in the XML files. Raises DataError where there is no list.
+    Raises DataError where there is no list.
     """
     if settings.mask_rules.classes:
         return settings.mask_rules.classes
@@ -55,8 +47,6 @@ def class_names(
     if maps:
         result.files.add(tree.root / maps[0])
         return _read_map(tree.root / maps[0], maps[0])
-    if objects and set(objects) <= set(_NAMES):
-        return dict(enumerate(_NAMES, 1))
     raise DataError(
         f"{tree.root}: the masks in SegmentationClass need a list of the classes of their colours, "
         "found none. Add labelmap.txt with a line 'crack:128,0,0::' for each class, or give the "
@@ -68,20 +58,18 @@ def _read_map(path: Path, name: str) -> Names:
     """The classes of `class:red,green,blue:parts:actions` lines, or of one name a line."""
     names: dict[int | Colour, str | None] = {}
     lines = [line for line in read_lines(path) if not line.startswith("#")]
-    is_list = path.name.lower() == "class_names.txt"
-    lines = [line for line in lines if not is_list or line not in _IGNORED]
-    for number, line in enumerate(lines):
-        class_name, _, rest = (line, "", "") if is_list else line.partition(":")
-        key: int | Colour = number
-        if not is_list:
-            values = [to_number(text, name) for text in rest.partition(":")[0].split(",")]
-            if len(values) != 3:
-                raise DataError(f"{name}: expected 'class:red,green,blue::', found '{line}'.")
-            key = (int(values[0]), int(values[1]), int(values[2]))
+    if path.name.lower() == "class_names.txt":
+        numbered = [line for line in lines if line not in _IGNORED]
+        return {number: readable(line) for number, line in enumerate(numbered)}
+    for line in lines:
+        class_name, _, rest = line.partition(":")
+        values = Node(rest.partition(":")[0].split(","), name).numbers()
+        if len(values) != 3:
+            raise DataError(f"{name}: expected 'class:red,green,blue::', found '{line}'.")
+        key = (int(values[0]), int(values[1]), int(values[2]))
         if key in names:
             raise DataError(f"{name}: {show_value(key)} is the colour of two classes.")
-        is_ignored = class_name.lower() in _IGNORED
-        names[key] = None if is_ignored else readable(class_name)
+        names[key] = None if class_name.lower() in _IGNORED else readable(class_name)
     return names
 
 
@@ -103,7 +91,7 @@ def read_mask(
     for place, value in enumerate(values.tolist()):
         if is_coloured:
             colour = (value >> 16, value >> 8 & 255, value & 255)
-            keys: list[int | Colour] = [colour, _VOC_NUMBERS.get(colour, -1)]
+            keys: list[int | Colour] = [colour]
         else:
             keys = [value, *([_colour(palette, value)] if palette else [])]
         class_name = _look_up(keys, names, ignore)
@@ -136,15 +124,3 @@ def _described(names: Names) -> list[str]:
 def _colour(palette: list[int], number: int) -> Colour:
     red, green, blue = (palette + [0, 0, 0] * 256)[3 * number : 3 * number + 3]
     return red, green, blue
-
-
-def _voc_colour(number: int) -> Colour:
-    """The colour of a class: the bits of its number in turn, the highest bit first."""
-    red, green, blue = (
-        sum((number >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(8))
-        for channel in range(3)
-    )
-    return red, green, blue
-
-
-_VOC_NUMBERS = {_voc_colour(number): number for number in range(256)}

@@ -8,18 +8,19 @@ second version (`_GT`), the magnetic-tile data (the same stem), Supervisely, Rob
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from capsule_inspection.data.bad_file import BadFileError
 from capsule_inspection.data.image_io import read_image
+from capsule_inspection.data.layouts.file_kinds import suffix_of
 from capsule_inspection.data.layouts.names import match_stem
 from capsule_inspection.data.layouts.samples import MASK_SEPARATOR, join_names
-from capsule_inspection.data.layouts.tree import folder_of, suffix_of
+from capsule_inspection.data.layouts.tree import folder_of
 from capsule_inspection.types import DataError
 
 NEARLY_ALL = 0.9
@@ -35,70 +36,69 @@ _SAME_PICTURE = 12.0
 
 @dataclass
 class MasksBeside:
-    """The masks of images, by image; and all files that are masks."""
+    """The masks of images, by image; all files that are masks; groups of images of one stem."""
 
     of_image: dict[str, str] = field(default_factory=dict)
     files: set[str] = field(default_factory=set)
+    groups: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
 def find_masks_beside(
-    root: Path, scopes: Iterable[Sequence[str]], suffixes: Sequence[str]
+    root: Path, scopes: Iterable[Sequence[str]], suffixes: Sequence[str], *, partial: bool = False
 ) -> MasksBeside:
     """The masks among the images of each scope, such as a class folder with its subfolders.
 
-    Raises DataError where only some images of a scope have one, and where it is not clear which of
-    two files of one stem is the mask.
+    Raises DataError where only some images of a scope have one, unless this is allowed by
+    `partial`, and where it is not clear which of two files of one stem is the mask.
     """
     found = MasksBeside()
     for images in scopes:
-        masks = _by_suffix(images, [suffix for suffix in suffixes if suffix])
-        if masks:
+        masks = _by_suffix(images, suffixes)
+        if masks and not partial:
             _require_nearly_all(root, images, masks)
-        elif "" in suffixes:
-            masks = _by_stem(root, images, found.warnings)
+        elif not masks and "" in suffixes:
+            masks = _by_stem(root, images, found)
         for image, files in masks.items():
             found.of_image[image] = MASK_SEPARATOR.join(sorted(files))
             found.files.update(files)
     return found
 
 
-def mask_stems(stem: str, suffixes: Sequence[str]) -> list[str]:
-    """Stems of images that a file of this stem may be the mask of, by suffix or suffix and number.
+def count_paired(images: Sequence[str], suffixes: Sequence[str]) -> tuple[int, int]:
+    """By their names: images with a mask beside them, and all images without those masks."""
+    masks = _by_suffix(images, suffixes)
+    if masks:
+        return len(masks), len(images) - len({file for files in masks.values() for file in files})
+    stems = _by_stems(images)
+    return sum(len(files) == 2 for files in stems.values()), len(stems)
 
-    In the order of the suffixes; of `x_mask` and `x_mask_0` it is `x`.
-    """
-    numbered = re.fullmatch(r"(.+?)[-_ ]?\d+", stem)
-    found = []
-    for name in (stem, numbered[1] if numbered else ""):
-        found += [
-            name[: len(name) - len(suffix)]
-            for suffix in suffixes
-            if suffix and name.lower().endswith(suffix.lower()) and len(name) > len(suffix)
-        ]
+
+def _by_stems(images: Sequence[str]) -> dict[tuple[str, str], list[str]]:
+    """The files of each folder and stem."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name in images:
+        found.setdefault((folder_of(name), match_stem(name)), []).append(name)
     return found
 
 
-def count_paired(images: Sequence[str], suffixes: Sequence[str]) -> tuple[int, int]:
-    """By their names: images with a mask beside them, and all images without those masks."""
-    masks = _by_suffix(images, [suffix for suffix in suffixes if suffix])
-    if masks:
-        return len(masks), len(images) - len({file for files in masks.values() for file in files})
-    stems = Counter((folder_of(name), match_stem(name)) for name in images)
-    return sum(count == 2 for count in stems.values()), len(stems)
+def _mask_stems(stem: str, suffixes: Sequence[str]) -> Iterator[str]:
+    """Stems of images that a file may be the mask of: of `x_mask` and `x_mask_0` it is `x`."""
+    numbered = re.fullmatch(r"(.+?)[-_ ]?\d+", stem)
+    for name in (stem, numbered[1] if numbered else ""):
+        for suffix in filter(None, suffixes):
+            if name.lower().endswith(suffix.lower()) and len(name) > len(suffix):
+                yield name[: len(name) - len(suffix)]
 
 
 def _by_suffix(images: Sequence[str], suffixes: Sequence[str]) -> dict[str, list[str]]:
     """The masks of each image that has one by its name."""
-    of_stem: dict[tuple[str, str], list[str]] = {}
-    for name in images:
-        of_stem.setdefault((folder_of(name), match_stem(name)), []).append(name)
+    of_stem = _by_stems(images)
     masks: dict[str, list[str]] = {}
     for (folder, stem), files in of_stem.items():
-        owner = next((s for s in mask_stems(stem, suffixes) if (folder, s) in of_stem), None)
-        if owner is not None:
-            for image in of_stem[folder, owner]:
-                masks.setdefault(image, []).extend(files)
+        owner = next((s for s in _mask_stems(stem, suffixes) if (folder, s) in of_stem), None)
+        for image in [] if owner is None else of_stem[folder, owner]:
+            masks.setdefault(image, []).extend(files)
     are_masks = {file for files in masks.values() for file in files}
     return {image: files for image, files in masks.items() if image not in are_masks}
 
@@ -111,44 +111,40 @@ def _require_nearly_all(
     others = [name for name in images if name not in are_masks]
     if len(masks) >= NEARLY_ALL * len(others):
         return
-    image, files = next(iter(sorted(masks.items())))
+    image, files = min(masks.items())
     without = [name for name in others if name not in masks]
     raise DataError(
         f"{root}: {files[0]} looks like the mask of {image}, as {len(masks)} of "
-        f"{len(others)} images there have one, but {join_names(without[:3])} "
-        f"{'have' if len(without) > 1 else 'has'} none. Add the missing masks, or move all masks "
-        "to a folder of their own and set data.masks to it; if these files are images, set "
-        "data.mask_suffixes=[]."
+        f"{len(others)} images there have one, but not {join_names(without[:3])}. Add the missing "
+        "masks, or move all masks to a folder of their own and set data.masks to it; if these "
+        "files are images, set data.mask_suffixes=[]."
     )
 
 
-def _by_stem(root: Path, images: Sequence[str], warnings: list[str]) -> dict[str, list[str]]:
+def _by_stem(root: Path, images: Sequence[str], found: MasksBeside) -> dict[str, list[str]]:
     """The masks that have the stem of their image and another suffix.
 
     Which file is the mask, and whether there are masks at all, is decided by a few pairs.
     """
-    of_stem: dict[tuple[str, str], list[str]] = {}
-    for name in images:
-        of_stem.setdefault((folder_of(name), match_stem(name)), []).append(name)
+    of_stem = _by_stems(images)
     pairs = [files for files in of_stem.values() if len(files) > 1]
     if not pairs:
         return {}
     first = " and ".join(pairs[0])
     suffixes = _mask_suffixes(root, pairs)
     if suffixes <= {None}:
-        warnings.append(
+        found.groups |= {name: f"{folder_of(name)}/{match_stem(name)}" for name in chain(*pairs)}
+        found.warnings.append(
             f"{len(pairs)} images are of the stem of another one, such as {first}; all are used as "
-            "images, since none looks like a mask."
+            "images, since none looks like a mask, and those of one stem stay in one split."
         )
         return {}
     suffix = suffixes.pop()
-    masks = {
-        next(name for name in files if suffix_of(name) != suffix): [
-            name for name in files if suffix_of(name) == suffix
-        ]
-        for files in pairs
-        if sorted(suffix_of(name) == suffix for name in files) == [False, True]
-    }
+    masks = {}
+    for files in pairs:
+        of_suffix = [name for name in files if suffix_of(name) == suffix]
+        if len(files) == 2 and len(of_suffix) == 1:
+            masks[next(name for name in files if name not in of_suffix)] = of_suffix
     if suffixes or suffix is None or len(masks) < max(len(pairs), NEARLY_ALL * len(of_stem)):
         raise DataError(
             f"{root}: {first} are two files of one stem, as {len(pairs)} of {len(of_stem)} there, "

@@ -39,46 +39,34 @@ def finish_samples(
     good class is not clear.
     """
     found = list(samples)
-    kept = map_classes(found, settings.class_map, where=root)
-    to_drop = {readable(name) for name, new in settings.class_map.items() if new is None}
-    dropped = Counter(sample.class_name for sample in found if sample.class_name in to_drop)
+    names = map_names({sample.class_name for sample in found}, settings.class_map, where=root)
+    kept = [
+        replace(sample, class_name=new)
+        for sample in found
+        if (new := names[sample.class_name]) is not None
+    ]
+    if found and not kept:
+        raise DataError(f"{root}: data.class_map drops all classes, so there are no images.")
+    dropped = [sample for sample in found if names[sample.class_name] is None]
     if dropped:
-        counts = ", ".join(f"{name} ({count})" for name, count in sorted(dropped.items()))
-        warnings = [*warnings, f"data.class_map leaves out the images of {counts}."]
+        counts = Counter(sample.class_name for sample in dropped)
+        listed = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items()))
+        warnings = [*warnings, f"data.class_map leaves out the images of {listed}."]
     classes = {sample.class_name for sample in kept} - {""}
     check_class_names(classes, root)
     good_class = find_good_class(classes, settings.good_class, root)
-    unused = {name for sample in found if sample.class_name in dropped for name in _files(sample)}
-    used = {name for sample in kept for name in _files(sample)}
     return replace(
         sort_samples(root, kept, good_class=good_class),
         layout=layout,
         mask_rules=settings.mask_rules,
         warnings=tuple(warnings),
-        other_files=frozenset(other_files) | (unused - used),
+        other_files=frozenset(other_files) | (_files(dropped) - _files(kept)),
     )
 
 
-def map_classes(
-    samples: Iterable[FoundSample], class_map: Mapping[str, str | None], *, where: object
-) -> list[FoundSample]:
-    """The samples with their classes renamed or joined, without those of a class mapped to None.
-
-    Raises DataError for a name in the map that no image has, and where no image is left.
-    """
-    samples = list(samples)
-    if not class_map:
-        return samples
-    names = map_names({sample.class_name for sample in samples}, class_map, where=where)
-    mapped = (
-        replace(sample, class_name=new)
-        for sample in samples
-        if (new := names[sample.class_name]) is not None
-    )
-    kept = list(mapped)
-    if not kept:
-        raise DataError(f"{where}: data.class_map drops all classes, so there are no images.")
-    return kept
+def _files(samples: Sequence[FoundSample]) -> set[str]:
+    masks = (sample.mask.split(MASK_SEPARATOR) for sample in samples if sample.mask)
+    return {sample.path for sample in samples}.union(*masks)
 
 
 def map_names(
@@ -90,24 +78,12 @@ def map_names(
     """
     found = set(names)
     wanted = {readable(name): new for name, new in class_map.items()}
-    _check_known(wanted, found, where)
-    return {name: wanted.get(name, name) if name else name for name in found}
-
-
-def _check_known(wanted: Iterable[str], classes: Iterable[str], where: object) -> None:
-    names = sorted(filter(None, classes))
-    for name in wanted:
-        if name in names:
-            continue
-        lower = {each.lower(): each for each in names}
+    lower = {name.lower(): name for name in sorted(found - {""})}
+    for name in sorted(wanted.keys() - (found - {""})):
         near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
         hint = f"Did you mean {lower[near[0]]}?" if near else "Remove it, or use a name of these."
         raise DataError(
             f"{where}: data.class_map names the class {name}, which no image has; found "
-            f"{join_names(names)}. {hint}"
+            f"{join_names(sorted(found - {''}))}. {hint}"
         )
-
-
-def _files(sample: FoundSample) -> list[str]:
-    masks = sample.mask.split(MASK_SEPARATOR) if sample.mask else []
-    return [sample.path, *masks]
+    return {name: wanted.get(name, name) if name else name for name in found}

@@ -4,182 +4,153 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
 from capsule_inspection.data.image_formats import IMAGE_SUFFIXES
+from capsule_inspection.data.layouts.file_kinds import SYSTEM_FOLDERS, suffix_of
 from capsule_inspection.data.layouts.names import readable
-from capsule_inspection.data.layouts.samples import MASK_SEPARATOR, FoundSamples
-from capsule_inspection.data.layouts.tree import SYSTEM_FOLDERS, FileTree, folder_of, suffix_of
-from capsule_inspection.data.long_lists import list_first, numbered
-
-_SHOWN = 12
+from capsule_inspection.data.layouts.samples import MASK_SEPARATOR, FoundSamples, join_names
+from capsule_inspection.data.layouts.tree import FileTree, folder_of, with_parents
+from capsule_inspection.data.long_lists import numbered
 
 
 @dataclass(frozen=True)
 class FileUsage:
-    """The files of a tree by their use."""
+    """The files of a tree by their use.
+
+    `others` were read besides images and masks, or are left out on purpose. `folders` has the
+    number of images of each topmost folder in which nothing is used; `loose_images` are the unused
+    ones in other folders, `loose_masks` those in folders of masks, `links` is the number of files
+    that are used under another name. `files` are no images and were not read.
+    """
 
     tree: FileTree
     found: FoundSamples
-
-    @cached_property
-    def images(self) -> frozenset[str]:
-        return frozenset(sample.path for sample in self.found.samples)
-
-    @cached_property
-    def masks(self) -> frozenset[str]:
-        """Files of masks below the root, and the names of those elsewhere."""
-        files, masks = frozenset(self.tree.files), set()
-        for name in {sample.mask for sample in self.found.samples if sample.mask}:
-            parts = [name] if name in files else name.split(MASK_SEPARATOR)
-            for part in parts:
-                if part in files or os.path.isabs(part):  # noqa: PTH117 - a POSIX name
-                    masks.add(part)
-                else:
-                    masks.update(self.tree.images_in(part))
-        return frozenset(masks)
-
-    @cached_property
-    def others(self) -> frozenset[str]:
-        """Other files that were read, and those that are left out on purpose."""
-        files = {
-            name
-            for other in self.found.other_files
-            for name in (self.tree.files_below(other) if self.tree.has_folder(other) else [other])
-        }
-        return frozenset(files) - self.images - self.masks
-
-    @cached_property
-    def used(self) -> frozenset[str]:
-        return self.images | self.masks | self.others
-
-    @cached_property
-    def used_folders(self) -> frozenset[str]:
-        return frozenset(_with_parents(self.used))
-
-    @cached_property
-    def mask_folders(self) -> frozenset[str]:
-        """Folders that hold masks and no images."""
-        return frozenset(map(folder_of, self.masks)) - frozenset(map(folder_of, self.images))
-
-    @cached_property
-    def linked_images(self) -> frozenset[str]:
-        """Unused images that are used under another name, by a link."""
-        same = self.tree.same_file(self.tree.image_set)
-        used = {same.get(name, name) for name in self.used}
-        return frozenset(
-            name for name in self.tree.image_set - self.used if same.get(name, name) in used
-        )
-
-    @cached_property
-    def unused_images(self) -> list[str]:
-        return sorted(self.tree.image_set - self.used - self.linked_images)
-
-    @cached_property
-    def unused_folders(self) -> dict[str, int]:
-        """Number of images of each topmost folder in which nothing is used."""
-        counts: Counter[str] = Counter()
-        for name in self.unused_images:
-            if folder := self._topmost_unused(name):
-                counts[folder] += 1
-        return dict(sorted(counts.items()))
-
-    def _topmost_unused(self, name: str) -> str:
-        folder, topmost = folder_of(name), ""
-        while folder and folder not in self.used_folders:
-            folder, topmost = folder_of(folder), folder
-        return topmost
-
-    @cached_property
-    def loose_images(self) -> list[str]:
-        """Unused images in folders that are used, without the masks among them."""
-        return [
-            name
-            for name in self.unused_images
-            if not self._topmost_unused(name) and folder_of(name) not in self.mask_folders
-        ]
-
-    @cached_property
-    def loose_masks(self) -> list[str]:
-        return [name for name in self.unused_images if folder_of(name) in self.mask_folders]
-
-    @cached_property
-    def unused_files(self) -> list[str]:
-        """Files besides images that were not read."""
-        return [
-            name
-            for name in self.tree.files
-            if name not in self.used and name not in self.tree.image_set
-        ]
-
-    def as_dict(self) -> dict[str, object]:
-        """What run.json records; `summary` is for people."""
-        samples = self.found.samples
-        splits = Counter(sample.split for sample in samples if sample.split)
-        classes = Counter(sample.class_name for sample in samples)
-        by_content = sum(suffix_of(name) not in IMAGE_SUFFIXES for name in self.images)
-        not_used: dict[str, object] = {
-            "files": dict(Counter(map(_shown_suffix, self.unused_files))),
-            "images": len(self.loose_images),
-            "masks": len(self.loose_masks),
-            "folders": {readable(name): count for name, count in self.unused_folders.items()},
-            "excluded": list(map(readable, self.tree.excluded)),
-            "system": list(map(readable, self.tree.system)),
-            "predictions": list(map(readable, self.tree.predictions)),
-            "links": len(self.tree.circles) + len(self.linked_images),
-        }
-        left_out = sum(name in self.tree.image_set for name in self.others)
-        counts = {
-            "images": len(samples),
-            "classes": {name or "by mask": count for name, count in sorted(classes.items())},
-            "splits": dict(sorted(splits.items())),
-            "masks": len(self.masks),
-            "by_content": by_content,
-            "other_files": len(self.others) - left_out,
-            "left_out": left_out,
-            "not_used": {reason: what for reason, what in not_used.items() if what},
-        }
-        return {"summary": _summary(counts, not_used), **counts}
+    images: frozenset[str]
+    masks: frozenset[str]
+    others: frozenset[str]
+    folders: dict[str, int]
+    loose_images: list[str]
+    loose_masks: list[str]
+    links: int
+    files: list[str]
 
 
-def _summary(counts: Mapping[str, Any], not_used: Mapping[str, Any]) -> str:
+def classify(tree: FileTree, found: FoundSamples) -> FileUsage:
+    """What each file is used for."""
+    images = frozenset(sample.path for sample in found.samples)
+    masks = _mask_files(tree, found)
+    others = _other_files(tree, found) - images - masks
+    used = images | masks | others
+    same = tree.same_file(tree.image_set)
+    real = {same.get(name, name) for name in used}
+    left = sorted(tree.image_set - used)
+    unused = [name for name in left if same.get(name, name) not in real]
+    used_folders = with_parents(used)
+    mask_folders = set(map(folder_of, masks)) - set(map(folder_of, images))
+    folders, loose = Counter[str](), list[str]()
+    for name in unused:
+        if topmost := topmost_unused(name, used_folders):
+            folders[topmost] += 1
+        else:
+            loose.append(name)
+    return FileUsage(
+        tree,
+        found,
+        images,
+        masks,
+        others,
+        folders=dict(sorted(folders.items())),
+        loose_images=[name for name in loose if folder_of(name) not in mask_folders],
+        loose_masks=[name for name in loose if folder_of(name) in mask_folders],
+        links=len(tree.circles) + len(left) - len(unused),
+        files=[name for name in tree.files if name not in used and name not in tree.image_set],
+    )
+
+
+def topmost_unused(name: str, used_folders: set[str]) -> str:
+    """The topmost folder above a file that is not among the used ones, "" for none."""
+    folder, topmost = folder_of(name), ""
+    while folder and folder not in used_folders:
+        folder, topmost = folder_of(folder), folder
+    return topmost
+
+
+def _mask_files(tree: FileTree, found: FoundSamples) -> frozenset[str]:
+    """Files of masks below the root, and the names of those elsewhere."""
+    files, masks = frozenset(tree.files), set()
+    for name in {sample.mask for sample in found.samples if sample.mask}:
+        for part in [name] if name in files else name.split(MASK_SEPARATOR):
+            if part in files or os.path.isabs(part):  # noqa: PTH117 - a POSIX name
+                masks.add(part)
+            else:
+                masks.update(tree.images_in(part))
+    return frozenset(masks)
+
+
+def _other_files(tree: FileTree, found: FoundSamples) -> frozenset[str]:
+    return frozenset(
+        name
+        for other in found.other_files
+        for name in (tree.files_below(other) if tree.has_folder(other) else [other])
+    )
+
+
+def inventory_record(usage: FileUsage) -> dict[str, object]:
+    """What run.json records; `summary` is for people."""
+    tree, samples = usage.tree, usage.found.samples
+    suffixes = Counter(readable(suffix_of(name)) or "without suffix" for name in usage.files)
+    not_used: dict[str, object] = {
+        "files": dict(suffixes),
+        "images": len(usage.loose_images),
+        "masks": len(usage.loose_masks),
+        "folders": {readable(name): count for name, count in usage.folders.items()},
+        "excluded": list(map(readable, tree.excluded)),
+        "system": list(map(readable, tree.system)),
+        "predictions": list(map(readable, tree.predictions)),
+        "links": usage.links,
+    }
+    classes = Counter(sample.class_name or "by mask" for sample in samples)
+    left_out = sum(name in tree.image_set for name in usage.others)
+    return {
+        "summary": _summary(usage, suffixes, left_out),
+        "images": len(samples),
+        "classes": dict(sorted(classes.items())),
+        "splits": dict(sorted(Counter(each.split for each in samples if each.split).items())),
+        "masks": len(usage.masks),
+        "other_files": len(usage.others) - left_out,
+        "left_out": left_out,
+        "not_used": {reason: what for reason, what in not_used.items() if what},
+    }
+
+
+def _summary(usage: FileUsage, suffixes: Counter[str], left_out: int) -> str:
     """The inventory in a line or two."""
-    used = [numbered(counts["images"], "image"), numbered(counts["masks"], "mask")]
-    if counts["by_content"]:
-        used[0] += f" ({counts['by_content']} known by their content, not by their suffix)"
-    if counts["other_files"]:
-        used.append(numbered(counts["other_files"], "other file") + " read")
-    if counts["left_out"]:
-        used.append(numbered(counts["left_out"], "image") + " or masks left out as told")
-    rest = [f"{count} {suffix}" for suffix, count in sorted(not_used["files"].items())]
-    rest += [numbered(not_used[kind], kind[:-1]) for kind in ("images", "masks") if not_used[kind]]
-    system = not_used["system"]
-    folders = [f"{name} ({numbered(n, 'image')})" for name, n in not_used["folders"].items()]
-    folders += [name for name in system if name.rpartition("/")[2].lower() in SYSTEM_FOLDERS]
-    folders += [f"{name or '.'} (written by this program)" for name in not_used["predictions"]]
-    if folders:
-        rest.append(f"{numbered(len(folders), 'folder')}: {list_first(folders, _SHOWN)}")
-    hidden = sum(name.rpartition("/")[2].lower() not in SYSTEM_FOLDERS for name in system)
-    rest += [numbered(hidden, "hidden or system file")] if hidden else []
-    rest += [numbered(not_used["links"], "link") + " to them"] if not_used["links"] else []
-    if not_used["excluded"]:
-        rest.append(f"data.exclude: {list_first(not_used['excluded'], _SHOWN)}")
-    return ", ".join(used) + (f"; not used: {', '.join(rest)}" if rest else "")
+    tree = usage.tree
+    by_content = sum(suffix_of(name) not in IMAGE_SUFFIXES for name in usage.images)
+    known = f" ({by_content} known by their content, not by their suffix)" if by_content else ""
+    is_folder = {name: name.rpartition("/")[2].lower() in SYSTEM_FOLDERS for name in tree.system}
+    folders = [f"{name} ({numbered(count, 'image')})" for name, count in usage.folders.items()]
+    folders += [name for name in tree.system if is_folder[name]]
+    folders += [f"{name or '.'} (written by this program)" for name in tree.predictions]
+    used = [
+        numbered(len(usage.found.samples), "image") + known,
+        numbered(len(usage.masks), "mask"),
+        *_some(len(usage.others) - left_out, "other file", " read"),
+        *_some(left_out, "image", " or masks left out on purpose"),
+    ]
+    rest = [
+        *(f"{count} {suffix}" for suffix, count in sorted(suffixes.items())),
+        *_some(len(usage.loose_images), "image"),
+        *_some(len(usage.loose_masks), "mask"),
+        *_some(len(folders), "folder", f": {join_names(folders)}"),
+        *_some(len(tree.system) - sum(is_folder.values()), "hidden or system file"),
+        *_some(usage.links, "link", " to them"),
+        *([f"data.exclude: {join_names(tree.excluded)}"] if tree.excluded else []),
+    ]
+    text = ", ".join(used) + (f"; not used: {', '.join(rest)}" if rest else "")
+    return readable(text)
 
 
-def _shown_suffix(name: str) -> str:
-    return readable(suffix_of(name)) or "without suffix"
-
-
-def _with_parents(names: Iterable[str]) -> set[str]:
-    """All folders above the files."""
-    folders: set[str] = set()
-    for name in names:
-        folder = folder_of(name)
-        while folder and folder not in folders:
-            folders.add(folder)
-            folder = folder_of(folder)
-    return folders
+def _some(count: int, noun: str, more: str = "") -> list[str]:
+    return [f"{numbered(count, noun)}{more}"] if count else []

@@ -21,7 +21,7 @@ from capsule_inspection.data.layouts.mask_folders import (
     find_mask_folders,
     given_mask_folder,
 )
-from capsule_inspection.data.layouts.names import match_stem
+from capsule_inspection.data.layouts.names import GOOD, match_stem
 from capsule_inspection.data.layouts.samples import (
     MASK_SEPARATOR,
     FoundSample,
@@ -29,10 +29,8 @@ from capsule_inspection.data.layouts.samples import (
     LayoutSettings,
     join_names,
 )
-from capsule_inspection.data.layouts.tree import UNREAD_SUFFIXES, FileTree, folder_of, suffix_of
+from capsule_inspection.data.layouts.tree import FileTree, folder_of
 from capsule_inspection.types import DataError
-
-EXPECTED = "a folder of images for each class, or folders train, val and test of such folders"
 
 
 def find_folder_samples(tree: FileTree, settings: LayoutSettings) -> FoundSamples:
@@ -47,40 +45,57 @@ def find_folder_samples(tree: FileTree, settings: LayoutSettings) -> FoundSample
     images = [name for name in tree.images if name not in of_masks]
     if not images:
         raise DataError(
-            f"{tree.root}: expected {EXPECTED}; found no images"
+            f"{tree.root}: expected a folder of images for each class, or folders train, val and "
+            f"test of such folders; found no images"
             f"{f' but those of {folders[0].path}' if folders else ''}. Check data.root, or use "
             "data=auto, which says what it recognises."
         )
-
-    def have_masks() -> bool:
-        paired, total = count_paired(images, settings.mask_suffixes)
-        found = sum(
-            _in_folders(folders, FoundSample(name, ""), settings) is not None for name in images
-        )
-        return paired >= NEARLY_ALL * total or found >= NEARLY_ALL * len(images)
-
     structure = find_structure(
-        tree.root, Counter(map(folder_of, images)), settings, have_masks=have_masks
+        tree.root,
+        Counter(map(folder_of, images)),
+        settings,
+        have_masks=lambda: _have_masks(tree, images, folders, settings),
     )
+    decided = {place.class_name for place in structure.places.values()}
+    if settings.unannotated == "good" and "" not in decided:
+        raise DataError(
+            f"{tree.root}: data.unannotated=good has no meaning, since folders name the classes of "
+            "the images. Leave it out."
+        )
     if given is not None:
         given.scope = structure.base
-    _refuse_unreadable_classes(tree, structure)
     samples, warnings = _samples(tree, structure, images, folders, settings)
     for folder in folders:
-        warnings += check_used(folder, tree.root, samples, given=folder is given)
+        warnings += check_used(folder, tree.root, samples)
     layout = structure.description
     if used := [folder.path for folder in folders if folder.used]:
         layout += f", masks in {join_names(used)}"
     elif any(sample.mask for sample in samples):
         layout += ", masks beside the images"
-    found = finish_samples(
-        tree.root,
-        samples,
-        settings,
-        layout=layout,
-        warnings=[*warnings, *_empty_folders(tree, structure)],
-    )
+    found = finish_samples(tree.root, samples, settings, layout=layout, warnings=warnings)
     return replace(found, samples=tuple(_with_expected_masks(found)))
+
+
+def _have_masks(
+    tree: FileTree, images: Sequence[str], folders: Sequence[MaskFolder], settings: LayoutSettings
+) -> bool:
+    """Whether masks may decide the class: nearly all images have one, or the others are good.
+
+    Raises DataError where only some have one, and nothing is said of the others.
+    """
+    paired, total = count_paired(images, settings.mask_suffixes)
+    if paired < NEARLY_ALL * total:
+        in_folders = (_in_folders(folders, FoundSample(name, ""), settings) for name in images)
+        paired, total = sum(mask is not None for mask in in_folders), len(images)
+    if paired >= NEARLY_ALL * total or settings.unannotated == "good":
+        return paired > 0
+    if paired:
+        raise DataError(
+            f"{tree.root}: no folder names a class, and {paired} of {total} images have masks. If "
+            "those without one are good, set data.unannotated=good; else add the missing masks, or "
+            "sort the images into folders of the classes."
+        )
+    return False
 
 
 def _samples(
@@ -95,14 +110,20 @@ def _samples(
     for name in images:
         place = structure.places[folder_of(name)]
         scopes.setdefault((place.class_name, place.split), []).append(name)
-    beside = find_masks_beside(tree.root, scopes.values(), settings.mask_suffixes)
+    is_partial = settings.unannotated == "good"
+    beside = find_masks_beside(
+        tree.root, scopes.values(), settings.mask_suffixes, partial=is_partial
+    )
     samples = []
     for name in images:
         place = structure.places[folder_of(name)]
         if place.class_name is None or name in beside.files:
             continue
-        sample = FoundSample(name, place.class_name, None, place.split, place.group)
+        group = place.group or beside.groups.get(name, "")
+        sample = FoundSample(name, place.class_name, None, place.split, group)
         mask = _in_folders(folders, sample, settings) or beside.of_image.get(name)
+        if not mask and not sample.class_name and is_partial:
+            sample = replace(sample, class_name=settings.good_class or GOOD)
         samples.append(replace(sample, mask=mask))
     return samples, beside.warnings
 
@@ -133,43 +154,3 @@ def _with_expected_masks(found: FoundSamples) -> Iterator[FoundSample]:
             yield replace(sample, mask=expected)
         else:
             yield sample
-
-
-def _class_parents(structure: Structure) -> set[str]:
-    """The folders in which class folders are: the base, and the folders of splits."""
-    base = structure.base
-    depth = len(base.split("/")) if base else 0
-    tops = {
-        "/".join(folder.split("/")[: depth + 1])
-        for folder, place in structure.places.items()
-        if place.split and folder != base
-    }
-    return tops or {base}
-
-
-def _refuse_unreadable_classes(tree: FileTree, structure: Structure) -> None:
-    """Raise DataError for a class folder with images in a format that is not read."""
-    for parent in sorted(_class_parents(structure)):
-        for name in tree.subfolders(parent):
-            folder = f"{parent}/{name}".lstrip("/")
-            files = tree.files_below(folder)
-            unread = [file for file in files if suffix_of(file) in UNREAD_SUFFIXES]
-            if unread and not tree.images_below(folder):
-                raise DataError(
-                    f"{tree.root / folder}: expected images, found {join_names(unread[:3])}, in no "
-                    "format that is read. Convert these files to PNG, or leave the folder out with "
-                    f" data.exclude=[{folder}]."
-                )
-
-
-def _empty_folders(tree: FileTree, structure: Structure) -> Iterator[str]:
-    """A warning for folders without files beside the class folders or the splits."""
-    left_out = {*tree.system, *tree.excluded, *tree.circles, *tree.predictions}
-    empty = []
-    for parent in sorted({structure.base, *_class_parents(structure)}):
-        for entry in sorted((tree.root / parent).iterdir()):
-            name = f"{parent}/{entry.name}".lstrip("/")
-            if entry.is_dir() and not tree.has_folder(name) and name not in left_out:
-                empty.append(name)
-    if empty:
-        yield f"These folders are empty: {join_names(empty)}."

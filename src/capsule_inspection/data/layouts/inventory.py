@@ -7,27 +7,34 @@ has taken is an error, since the result would be another one with it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence, Set
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
-from capsule_inspection.data.layouts.file_usage import FileUsage
+from capsule_inspection.data.layouts.file_kinds import UNREAD_SUFFIXES, count_suffixes, suffix_of
+from capsule_inspection.data.layouts.file_usage import (
+    FileUsage,
+    classify,
+    inventory_record,
+    topmost_unused,
+)
 from capsule_inspection.data.layouts.names import fold, match_stem, readable
 from capsule_inspection.data.layouts.samples import MASK_SEPARATOR, FoundSamples, join_names
-from capsule_inspection.data.layouts.tree import (
-    UNREAD_SUFFIXES,
-    FileTree,
-    count_suffixes,
-    folder_of,
-    suffix_of,
-)
+from capsule_inspection.data.layouts.tree import FileTree, folder_of, with_parents
 from capsule_inspection.data.long_lists import list_lines, numbered
 from capsule_inspection.types import DataError
 
 Unused = Literal["refuse", "warn", "count"]
-_ANNOTATION_NAMES = ("annotation", "instances", "coco", "via_", "labels", "result")
+FEW, FEW_FRACTION = 2, 0.02
+"""Images without a class that are passed over with a warning."""
 _WITHOUT_LABELS = ("test", "unlabeled", "unlabelled", "private")
-_SHOWN = 12
+_LABEL_SUFFIXES = (".json", ".jsonl", ".xml", ".txt", ".csv", ".tsv")
+_IMAGE_NAME = re.compile(r"[^\s\"'<>/\\,;|=:]+\.\w{2,4}")
+_LOOKED_AT = 3  # files of a folder and suffix
+_START_BYTES = 1 << 16
 
 
 def take_inventory(
@@ -40,19 +47,24 @@ def take_inventory(
     DataError for such a folder, for a mask that several images share and for an image that is found
     twice through a link.
     """
-    usage = FileUsage(tree, found)
+    usage = classify(tree, found)
     if unused == "refuse":
         _refuse_shared_masks(usage)
-        _refuse_unused_folders(usage)
+        _refuse_unused_images(usage)
+        _refuse_unreadable_folders(usage)
     _refuse_images_found_twice(usage)
     warnings = list(found.warnings)
     if unused != "count":
-        warnings += [*_warn_of_unused_images(usage), *_warn_of_other_data(usage)]
+        warnings += _warn_of_unused_images(usage, are_listed=unused == "warn")
+        warnings += _warn_of_other_data(usage)
+    if unused == "refuse" and tree.empty:
+        warnings.append(f"These folders are empty: {join_names(tree.empty)}.")
     warnings += _warn_of_names(usage)
     warnings += [
         f"data.exclude: no file or folder matches {pattern}." for pattern in tree.idle_patterns
     ]
-    return replace(found, warnings=tuple(map(readable, warnings)), inventory=usage.as_dict())
+    record = inventory_record(usage)
+    return replace(found, warnings=tuple(map(readable, warnings)), inventory=record)
 
 
 def _refuse_shared_masks(usage: FileUsage) -> None:
@@ -62,55 +74,61 @@ def _refuse_shared_masks(usage: FileUsage) -> None:
         if sample.mask is not None:
             images.setdefault(sample.mask, []).append(sample.path)
     root = usage.tree.root
-    shared = {
-        mask: names
+    lines = [
+        f"{' and '.join(names)}: {mask}"
         for mask, names in images.items()
         if len(names) > 1 and (root / mask.partition(MASK_SEPARATOR)[0]).exists()
-    }
-    if shared:
-        lines = [f"{' and '.join(names)}: {mask}" for mask, names in shared.items()]
+    ]
+    if lines:
         raise DataError(
-            f"{root}: {len(shared)} masks would be taken for several images each:"
+            f"{root}: {len(lines)} masks would be taken for several images each:"
             f"{list_lines(lines)}Rename the images and their masks, so that each mask has one "
             "image, or leave images out with data.exclude."
         )
 
 
-def _refuse_unused_folders(usage: FileUsage) -> None:
-    """Raise DataError for folders of images of which none is used: a split, or a class."""
-    folders = {
-        name: count for name, count in usage.unused_folders.items() if not _is_unlabelled(name)
-    }
-    if not folders:
-        return
-    of_masks = {folder_of(folder) for folder in usage.mask_folders}
-    masks = [name for name in folders if folder_of(name) in of_masks]
-    root, layout = usage.tree.root, usage.found.layout
-    if masks:
+def _refuse_unused_images(usage: FileUsage) -> None:
+    """Raise DataError for folders of which no image is used, and for many images elsewhere."""
+    folders = [name for name in usage.folders if not _is_unlabelled(name)]
+    loose, used = usage.loose_images, len(usage.images)
+    start = f"{usage.tree.root}: read as {usage.found.layout}, {used} images are used, but not "
+    if folders:
         raise DataError(
-            f"{root}: the masks of {_counted(folders, masks)} belong to no image. Name the folders "
-            "like the classes of their images, or leave them out with "
-            f"data.exclude={_pattern(masks)}."
+            f"{start}those of {_counted(usage, folders)}. If they belong to the data set, rename "
+            "the folders (a folder of masks like the class of its images), or use another layout "
+            "(data=auto, data=folder); else leave them out with "
+            f"data.exclude=[{','.join(folders[:8])}]."
         )
-    raise DataError(
-        f"{root}: read as {layout}, {len(usage.images)} images are used, but not those of "
-        f"{_counted(folders, list(folders))}. If they belong to the data set, rename the folders "
-        "or use another layout (data=auto, data=folder); else leave them out with "
-        f"data.exclude={_pattern(list(folders))}."
-    )
+    if len(loose) > max(FEW, FEW_FRACTION * used):
+        raise DataError(
+            f"{start}{numbered(len(loose), 'image')}, such as {loose[0]}, of which no folder or "
+            "table says the class. Move them into the folder of their class, or leave them out "
+            "with data.exclude."
+        )
 
 
-def _counted(folders: Mapping[str, int], names: Sequence[str]) -> str:
-    return join_names([f"{name} ({numbered(folders[name], 'image')})" for name in names])
-
-
-def _pattern(names: Sequence[str]) -> str:
-    return f"[{','.join(names[:_SHOWN])}]"
+def _refuse_unreadable_folders(usage: FileUsage) -> None:
+    """Raise DataError for a folder beside those of classes in whose format nothing is read."""
+    used = with_parents(usage.images | usage.masks | usage.others)
+    beside = {folder_of(folder) for folder in map(folder_of, usage.images) if folder}
+    for name in usage.files:
+        folder = topmost_unused(name, used)
+        if folder and folder_of(folder) in beside and suffix_of(name) in UNREAD_SUFFIXES:
+            raise DataError(
+                f"{usage.tree.root / folder}: expected images, found {name}, in no format that is "
+                "read. Convert such files to PNG, or leave the folder out with "
+                f"data.exclude=[{folder}]."
+            )
 
 
 def _is_unlabelled(folder: str) -> bool:
-    """Whether images of a folder may have no labels, as those of a benchmark's test."""
-    return fold(folder.rpartition("/")[2]).startswith(_WITHOUT_LABELS)
+    """Whether a folder is that of images without labels, as `test_private` and `test1`."""
+    name = fold(folder.rpartition("/")[2])
+    return any(word in name.split() or name.startswith(word) for word in _WITHOUT_LABELS)
+
+
+def _counted(usage: FileUsage, names: Sequence[str]) -> str:
+    return join_names(f"{name} ({numbered(usage.folders[name], 'image')})" for name in names)
 
 
 def _refuse_images_found_twice(usage: FileUsage) -> None:
@@ -123,65 +141,80 @@ def _refuse_images_found_twice(usage: FileUsage) -> None:
         )
 
 
-def _warn_of_unused_images(usage: FileUsage) -> Iterator[str]:
-    folders = usage.unused_folders
-    unlabelled = [name for name in folders if _is_unlabelled(name)]
+def _warn_of_unused_images(usage: FileUsage, *, are_listed: bool) -> Iterator[str]:
+    unlabelled = [name for name in usage.folders if _is_unlabelled(name)]
     if unlabelled:
         yield (
-            f"{_counted(folders, unlabelled)}: without class folders these images have no labels "
-            "and are not used; predict.py reads them."
+            f"Not used: {_counted(usage, unlabelled)}, which has no labels without class "
+            "folders; predict.py reads such images."
         )
-    if others := [name for name in folders if name not in unlabelled]:
-        yield f"The images of {_counted(folders, others)} are not used: no label names them."
+    if others := [name for name in usage.folders if name not in unlabelled]:
+        yield f"Not used: {_counted(usage, others)}, of which no label names an image."
     if loose := usage.loose_images:
+        reason, remedy = "in no class folder", "Move them into the folder of a class"
+        if are_listed:
+            reason, remedy = "that no annotation names", "Add them to the annotations"
         yield (
-            f"{numbered(len(loose), 'image')} beside those that are used, such as {loose[0]}, have "
-            "no class and are not used. Move them into the folder of a class, or leave them out "
-            "with data.exclude."
+            f"Not used: {numbered(len(loose), 'image')} {reason}, such as {loose[0]}. {remedy}, "
+            "or leave them out with data.exclude."
         )
     if masks := usage.loose_masks:
         yield (
-            f"{numbered(len(masks), 'mask')}, such as {masks[0]}, have no image of that name and "
-            "are not used."
+            f"Not used: {numbered(len(masks), 'mask')} without an image of that name, such as "
+            f"{masks[0]}."
         )
 
 
 def _warn_of_other_data(usage: FileUsage) -> Iterator[str]:
-    foreign = [name for name in usage.unused_files if suffix_of(name) in UNREAD_SUFFIXES]
+    foreign = [name for name in usage.files if suffix_of(name) in UNREAD_SUFFIXES]
     if foreign:
         yield (
-            f"{count_suffixes(foreign)}, such as {foreign[0]}, may be images, but are in no format "
-            "that is read. Convert them to PNG, or leave them out with data.exclude."
+            f"Left out: {count_suffixes(foreign)}, such as {foreign[0]}, in no format that is "
+            "read. Convert them to PNG, or name them in data.exclude."
         )
-    stems = {match_stem(name) for name in usage.images}
-    labels = [name for name in usage.unused_files if _may_annotate(name, stems)]
-    if labels:
+    if labels := _label_files(usage):
         yield (
-            f"{count_suffixes(labels)}, such as {labels[0]}, may be annotations of the images, and "
-            "are not read. If they are, name their format (data=coco, yolo, labelme, voc, cvat or "
-            "label_studio); else leave them out with data.exclude."
+            f"{count_suffixes(labels)}, such as {labels[0]}, may be annotations of the images or "
+            "their splits, and are not read. If they are needed, name their format (data=coco, "
+            "yolo, labelme, voc, cvat, label_studio; data=manifest for a table); else leave them "
+            "out with data.exclude."
         )
 
 
-def _may_annotate(name: str, stems: Set[str]) -> bool:
-    suffix, stem = suffix_of(name), match_stem(name)
-    if suffix in {".json", ".xml"}:
-        return stem in stems or any(part in stem.lower() for part in _ANNOTATION_NAMES)
-    return suffix == ".txt" and stem in stems
+def _label_files(usage: FileUsage) -> list[str]:
+    """Files that are named like an image, or that name some images, of a few in each folder."""
+    stems = {match_stem(name) for name in usage.images}
+    names = {name.rpartition("/")[2] for name in usage.images}
+    looked, found = Counter[tuple[str, str]](), []
+    for name in usage.files:
+        suffix = suffix_of(name)
+        if suffix not in _LABEL_SUFFIXES:
+            continue
+        looked[folder_of(name), suffix] += 1
+        few = looked[folder_of(name), suffix] <= _LOOKED_AT
+        if match_stem(name) in stems or (few and _names_images(usage.tree.root / name, names)):
+            found.append(name)
+    return found
+
+
+def _names_images(path: Path, names: set[str]) -> bool:
+    """Whether the start of a file has the names of some images."""
+    try:
+        with path.open("rb") as stream:
+            text = stream.read(_START_BYTES).decode(errors="replace")
+    except OSError:
+        return False
+    return len(names.intersection(_IMAGE_NAME.findall(text))) >= min(3, len(names))
 
 
 def _warn_of_names(usage: FileUsage) -> Iterator[str]:
     """Say how names of folders were read that are not UTF-8."""
-    names = {part for name in map(folder_of, usage.images) for part in name.split("/")}
-    foreign = sorted(name for name in names if not _is_text(name))
+    names = {part for folder in with_parents(usage.images) for part in folder.split("/")}
+    foreign = sorted(name for name in names if not name.isascii() and not _is_text(name))
     if foreign:
         shown = join_names([f"{os.fsencode(name)!r} as {readable(name)}" for name in foreign])
         yield f"The names of {numbered(len(foreign), 'folder')} are not UTF-8; read {shown}."
 
 
 def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return not any("\ud800" <= each <= "\udfff" for each in name)

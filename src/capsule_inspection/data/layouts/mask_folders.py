@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from capsule_inspection.data.layouts.class_folders import Parts, logical_parts
+from capsule_inspection.data.layouts.file_kinds import suffix_of
 from capsule_inspection.data.layouts.names import fold, match_stem, readable, split_of
 from capsule_inspection.data.layouts.samples import (
     MASK_SEPARATOR,
@@ -21,26 +22,13 @@ from capsule_inspection.data.layouts.samples import (
     join_names,
     relative_posix,
 )
-from capsule_inspection.data.layouts.tree import FileTree, folder_of, scan_tree, suffix_of
+from capsule_inspection.data.layouts.tree import FileTree, folder_of, scan_tree
 from capsule_inspection.types import DataError
 
-_WORDS = (
-    "mask masks gt gts groundtruth groundtruths label labels annotation annotations annot annots "
-    "seg segs segmentation segmentations segmask segmasks"
-)
-_MASK_FOLDERS = frozenset(_WORDS.split()) | {
-    "ground truth", "ground truths", "segmentation masks", "seg masks", "defect masks",
-    "mask images", "masks images", "label images", "mask png", "masks png", "pixel labels",
-}  # fmt: skip
-_FORMATS = {
-    ".txt": "use data=yolo, which reads YOLO's text files",
-    ".xml": "use data=voc or data=cvat, which read such annotations",
-    ".npy": "save the arrays as PNG",
-    ".npz": "save the arrays as PNG",
-    ".mat": "save the arrays as PNG",
-}
-_JSON_KEYS = {'"shapes"': "labelme", '"annotations"': "coco", '"result"': "label_studio"}
-_JSON_START = 4096
+_KIND = r"(masks?|gts?|ground ?truths?|labels?|annot(ation)?s?|seg(mentation)?s?|seg ?masks?)"
+# As `masks`, `defect masks`, `mask png`, `pixel labels`.
+_MASK_FOLDER = re.compile(rf"((defect|pixel|segmentation) )?{_KIND}( (images?|png|masks?))?")
+_BESIDE = re.compile(r"(.+) (masks?|gt|ground truth|seg|segmentation)")
 _NUMBERED = re.compile(r"(.+?)[-_ ]\d+")
 
 
@@ -58,63 +46,68 @@ class MaskFolder:
     used: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._stems: dict[Parts, dict[str, list[str]]] = {}
+        self._stems: dict[tuple[Parts, str], list[str]] = {}
+        self._numbered: dict[tuple[Parts, str], list[str]] = {}
+        self._of_image: dict[tuple[Parts, str], list[str]] = {}
         self._folders: set[Parts] = {()}
-        self._of_image: dict[tuple[Parts, str], Parts] = {}
-        self._by_number: dict[Parts, dict[str, list[str]]] = {}
         self._mirror: dict[tuple[str, str, str], Parts] = {}
         for name in self.names:
-            parts = logical_parts(folder_of(name))
+            parts, stem = logical_parts(folder_of(name)), match_stem(name)
             folder = _key(parts)
-            self._stems.setdefault(folder, {}).setdefault(match_stem(name), []).append(name)
             self._folders.update(folder[:depth] for depth in range(1, len(folder) + 1))
+            self._stems.setdefault((folder, stem), []).append(name)
+            if numbered := _NUMBERED.fullmatch(stem):
+                self._numbered.setdefault((folder, numbered[1]), []).append(name)
             if parts:
-                self._of_image[folder[:-1], readable(parts[-1])] = folder
+                self._of_image.setdefault((folder[:-1], readable(parts[-1])), []).append(name)
 
     def find(self, sample: FoundSample, suffixes: Sequence[str]) -> str | None:
-        """The mask of an image as `FoundSample.mask`; None where there is none."""
+        """The mask of an image as `FoundSample.mask`; None where there is none.
+
+        A folder of the image's own goes before one file, that before numbered ones.
+        """
         stem = match_stem(sample.path)
         place = (folder_of(sample.path), sample.class_name, self.scope)
         if place not in self._mirror:
-            mirrored = (key for key in _mirrored(*place) if key in self._folders)
-            self._mirror[place] = next(mirrored)
+            self._mirror[place] = next(k for k in _mirrored(*place) if k in self._folders)
         folder = self._mirror[place]
         own = self._of_image.get((folder, stem))
-        if own is not None and (folder or stem != sample.class_name):
-            files = [name for of_stem in self._stems[own].values() for name in of_stem]
-            self.used.update(files)
-            return f"{self.path}/{folder_of(files[0])}"
-        names = self._named(folder, stem, suffixes)
+        if own and (folder or stem != sample.class_name):
+            self.used.update(own)
+            return f"{self.path}/{folder_of(own[0])}"
+        wanted = [(folder, f"{stem}{suffix}") for suffix in _spellings(tuple(suffixes))]
+        names = next(filter(None, map(self._stems.get, wanted)), [])
+        if names:  # of several formats PNG
+            names = sorted(names, key=lambda name: (suffix_of(name) != ".png", name))[:1]
+        else:
+            names = sorted(next(filter(None, map(self._numbered.get, wanted)), []))
         self.used.update(names)
         return MASK_SEPARATOR.join(f"{self.path}/{name}" for name in names) or None
 
-    def _named(self, folder: Parts, stem: str, suffixes: Sequence[str]) -> list[str]:
-        """The mask of an image in a folder, or its numbered ones; of several formats PNG."""
-        stems = self._stems.get(folder, {})
-        wanted = [f"{stem}{suffix}" for suffix in _spellings(tuple(suffixes))]
-        for name in wanted:
-            if files := stems.get(name):
-                return sorted(files, key=lambda file: (suffix_of(file) != ".png", file))[:1]
-        if folder not in self._by_number:
-            numbered = self._by_number.setdefault(folder, {})
-            for name, files in stems.items():
-                if match := _NUMBERED.fullmatch(name):
-                    numbered.setdefault(match[1], []).extend(files)
-        found = (self._by_number[folder].get(name) for name in wanted)
-        return sorted(next(filter(None, found), []))
-
 
 def find_mask_folders(tree: FileTree) -> list[MaskFolder]:
-    """The folders that are named like one of masks and hold images, without those in each other."""
+    """The folders with images that are named like one of masks, or like those of another folder.
+
+    As `masks`, and `crack_masks` beside `crack`; without those in each other.
+    """
     found: list[MaskFolder] = []
     for folder in tree.folders:
         is_inside = found and folder.startswith(f"{found[-1].path}/")
-        if is_inside or fold(folder.rpartition("/")[2]) not in _MASK_FOLDERS:
-            continue
-        if names := tree.images_below(folder):
+        scope = None if is_inside else _scope_of_masks(tree, folder)
+        if scope is not None and (names := tree.images_below(folder)):
             inside = [name[len(folder) + 1 :] for name in names]
-            found.append(MaskFolder(folder, inside, folder_of(folder)))
+            found.append(MaskFolder(folder, inside, scope))
     return found
+
+
+def _scope_of_masks(tree: FileTree, folder: str) -> str | None:
+    """The folder whose images have their masks in this one by its name; None for no such name."""
+    parent, name = folder_of(folder), fold(folder.rpartition("/")[2])
+    if _MASK_FOLDER.fullmatch(name):
+        return parent
+    beside = _BESIDE.fullmatch(name)
+    others = (other for other in tree.subfolders(parent) if beside and fold(other) == beside[1])
+    return next((f"{parent}/{other}".lstrip("/") for other in others), None)
 
 
 def given_mask_folder(tree: FileTree, masks: Path) -> MaskFolder:
@@ -134,54 +127,32 @@ def given_mask_folder(tree: FileTree, masks: Path) -> MaskFolder:
         )
     inside = tree.subtree(path) if tree.has_folder(path) else scan_tree(masks)
     if not inside.images:
-        raise DataError(f"{masks}: {_other_content(inside)}")
+        raise DataError(
+            f"{masks}: found {join_names(inside.files[:3])}; masks are images: <stem>.png or "
+            "<stem>_mask.png. Annotations in JSON, XML or text are read with data=coco, yolo, "
+            "labelme, voc, cvat or label_studio (data=auto says which); save arrays as PNG."
+        )
     return MaskFolder(path, inside.images, "")
 
 
-def _other_content(tree: FileTree) -> str:
-    """What is in a folder without masks, and what reads it."""
-    names = "masks are images: <stem>.png or <stem>_mask.png"
-    if not tree.files:
-        return f"there are no files in it; {names}. Set data.masks to the folder of masks, or null."
-    first, suffix = tree.files[0], suffix_of(tree.files[0])
-    if suffix == ".json":
-        start = (tree.root / first).read_bytes()[:_JSON_START].decode(errors="replace")
-        known = [name for key, name in _JSON_KEYS.items() if key in start]
-        reader = known[0] if known else "labelme or data=coco"
-        remedy = f"use data={reader}, which reads such annotations"
-    else:
-        remedy = _FORMATS.get(suffix, "convert them, or set data.masks to the folder of masks")
-    count = len(tree.files) - 1
-    more = f" and {count} more file{'s' * (count > 1)}" if count else ""
-    return f"found {first}{more}; {names}. {remedy[0].upper()}{remedy[1:]}."
-
-
-def check_used(
-    folder: MaskFolder, root: Path, samples: Iterable[FoundSample], *, given: bool
-) -> list[str]:
+def check_used(folder: MaskFolder, root: Path, samples: Iterable[FoundSample]) -> list[str]:
     """Warnings for masks outside of the root that no image has claimed.
 
     Those below the root are in the inventory. Raises DataError where none is claimed.
     """
-    left = sorted(set(folder.names) - folder.used)
-    if folder.used:
-        outside = Path(folder.path).is_absolute()
-        few = f"{folder.path}: {len(left)} of {len(folder.names)} masks belong to no image, such as"
-        return [f"{few} {left[0]}."] if left and outside else []
-    classes = sorted({sample.class_name for sample in samples} - {""})
-    found = f"found {join_names(left[:3])}"
-    if given:
+    left, count = sorted(set(folder.names) - folder.used), len(folder.names)
+    if not folder.used:
+        classes = sorted({sample.class_name for sample in samples} - {""})
         raise DataError(
-            f"{root / folder.path}: none of its {len(left)} images is named like the mask of an "
-            f"image: expected subfolders named like the classes ({join_names(classes)}) with "
-            f"<stem>.png or <stem>_mask.png in them, {found}. Set data.masks to the folder that "
-            "holds them, or to null; other endings of names go into data.mask_suffixes."
+            f"{root / folder.path}: none of its {count} images is named like the mask of an image, "
+            f"<stem>.png or <stem>_mask.png, in subfolders named like the classes "
+            f"({join_names(classes)}) or without; found {join_names(left[:3])}. Set data.masks to "
+            "the folder of masks, or to null; other endings of names go into data.mask_suffixes. "
+            f"If it holds no masks, rename it or set data.exclude=[{folder.path}]."
         )
-    raise DataError(
-        f"{root / folder.path}: is named like a folder of masks, but none of its {len(left)} "
-        f"images is named like the mask of an image ({found}). Set data.masks to the folder of "
-        f"masks, rename it if it is a class, or leave it out with data.exclude=[{folder.path}]."
-    )
+    if left and Path(folder.path).is_absolute():
+        return [f"{folder.path}: {len(left)} of {count} masks belong to no image, as {left[0]}."]
+    return []
 
 
 def _mirrored(folder: str, class_name: str, scope: str) -> Iterator[Parts]:

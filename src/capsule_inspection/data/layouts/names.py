@@ -16,6 +16,7 @@ from capsule_inspection.types import TEST, TRAIN, VAL, DataError
 GOOD = "good"
 _SHOWN = 12
 _MAX_LENGTH = 200
+_CONTROL = ("Cc", "Cs", "Zl", "Zp")
 _NO_UTF8 = re.compile("[\udc80-\udcff]")  # as os.fsdecode stands in for such bytes
 _SEPARATORS = re.compile(r"[\s_\-]+")
 _SPLITS = {
@@ -32,15 +33,15 @@ _SPLIT_OF = {
 }
 # Without separators: "MT_Free" is that of the magnetic-tile data, "i.O." the German "in Ordnung".
 _GOOD_NAMES_BY_LANGUAGE = """
-good goods ok oks okay okfront okpart okparts okimages goodpart goodparts goodimages
-normal normalpart normalparts normalimages free mtfree defectfree nodefect nodefects nondefect
-nondefective notdefective undefective withoutdefect withoutdefects defectless anomalyfree
-noanomaly noanomalies nonanomalous faultfree nofault nofaults faultless flawless noflaw flawfree
-undamaged notdamaged nondamaged nodamage damagefree intact healthy pass passed accepted
+good goods ok oks okay normal free mtfree defectfree nodefect nodefects nondefect nondefects
+nondefective notdefective undefective withoutdefect withoutdefects defectless anomalyfree noanomaly
+noanomalies nonanomalous faultfree nofault nofaults faultless flawless noflaw flawfree undamaged
+notdamaged nondamaged nodamage damagefree intact healthy pass passed accepted
 gut gutteil gutteile io inordnung fehlerfrei defektfrei
 bon bonne bons conforme sansdefaut bueno buenos sindefecto buono buoni goed godkänd
 良品 良好 良 合格 合格品 正常 正常品 ok品 無瑕疵 无瑕疵 無缺陷 无缺陷 양품 정상 годен годные норма
 """
+_THINGS = ("image", "images", "img", "imgs", "part", "parts", "sample", "samples", "front")
 _GOOD_NAMES = frozenset(_GOOD_NAMES_BY_LANGUAGE.split())
 
 
@@ -80,8 +81,11 @@ def split_of(folder: str) -> str:
 
 
 def is_good_name(name: str) -> bool:
-    """Whether a name is a usual one for flawless parts."""
-    return fold(name).replace(" ", "").replace(".", "") in _GOOD_NAMES
+    """Whether a name is a usual one for flawless parts, also as `ok_front` or `goodimages`."""
+    words = fold(name).split(" ")
+    if len(words) > 1 and words[-1] in _THINGS:
+        words.pop()
+    return "".join(words).replace(".", "") in _GOOD_NAMES
 
 
 def find_good_class(classes: Collection[str], good_class: str | None, where: object) -> str:
@@ -92,12 +96,10 @@ def find_good_class(classes: Collection[str], good_class: str | None, where: obj
     names = sorted(set(classes))
     if not names:
         return good_class or GOOD
-    wanted = [name for name in names if name == good_class] or [
-        name for name in names if good_class is not None and fold(name) == fold(good_class)
-    ]
-    if len(wanted) == 1:
-        return wanted[0]
     if good_class is not None:
+        alike = [name for name in names if fold(name) == fold(good_class)]
+        if good_class in names or len(alike) == 1:
+            return good_class if good_class in names else alike[0]
         raise DataError(
             f"{where}: data.good_class={good_class} is not among the classes: {_listed(names)}. "
             "Set data.good_class to the one that holds the flawless parts."
@@ -115,7 +117,14 @@ def find_good_class(classes: Collection[str], good_class: str | None, where: obj
 def check_class_names(classes: Iterable[str], where: object) -> None:
     """Raise DataError for control characters, and names that differ only in what `fold` drops."""
     classes = set(classes)
-    _check_characters(classes, where)
+    for name in classes:
+        # What breaks lines in tables and logs, and texts that are no names.
+        if len(name) > _MAX_LENGTH or any(unicodedata.category(each) in _CONTROL for each in name):
+            raise DataError(
+                f"{where}: the name of the class {name[:20]!a} has control characters, or is "
+                f"too long ({len(name)} characters; at most {_MAX_LENGTH} are possible). Rename "
+                "the folder or the label, or take another column for it."
+            )
     alike: dict[str, list[str]] = {}
     for name in sorted(classes):
         alike.setdefault(fold(name), []).append(name)
@@ -130,21 +139,6 @@ def check_class_names(classes: Iterable[str], where: object) -> None:
         f"{where}: the classes {shown} differ only in case, blanks, separators or Unicode form. "
         f'Where they are one class, join them: "data.class_map={{{mapping}}}"; else rename them.'
     )
-
-
-def _check_characters(classes: Iterable[str], where: object) -> None:
-    """Raise DataError for what breaks lines in tables and logs, and for texts that are no names."""
-    for name in classes:
-        if any(unicodedata.category(each) in ("Cc", "Zl", "Zp") for each in name):
-            raise DataError(
-                f"{where}: the class {ascii(name)[:_MAX_LENGTH]} has control characters in its "
-                "name. Rename the folder or the label."
-            )
-        if len(name) > _MAX_LENGTH:
-            raise DataError(
-                f"{where}: the name of the class {name[:20]}... has {len(name)} characters; at "
-                f"most {_MAX_LENGTH} are possible. Rename it, or take another column for label."
-            )
 
 
 def _listed(names: Collection[str]) -> str:

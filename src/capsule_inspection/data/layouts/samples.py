@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from capsule_inspection.data.long_lists import list_first
-from capsule_inspection.data.mask_rules import MaskRules
+from capsule_inspection.data.masks.rules import MaskRules
 from capsule_inspection.types import DEFECT, DataError
 
 MASK_SEPARATOR = "|"

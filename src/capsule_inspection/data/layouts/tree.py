@@ -8,35 +8,15 @@ from __future__ import annotations
 import fnmatch
 import os
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from capsule_inspection.data.image_formats import IMAGE_SUFFIXES, SIGNATURE_BYTES, is_image_content
-from capsule_inspection.data.long_lists import numbered
+from capsule_inspection.data.layouts.file_kinds import SYSTEM_FILES, SYSTEM_FOLDERS, is_image
 from capsule_inspection.types import PREDICTIONS_RECORD, DataError, RunFiles, SweepFiles
 
-SYSTEM_FOLDERS = frozenset({"__macosx", "__pycache__", "@eadir", "$recycle.bin"})
-SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db"})
-_CAMERA_RAW = ".dng .nef .cr2 .cr3 .crw .arw .orf .rw2 .raf .pef .srw .raw .3fr"
-_RAW_SUFFIXES = frozenset(_CAMERA_RAW.split())  # some start like a TIFF, with a preview
-_NOT_READ = """
-.heic .heif .jxl .jxr .psd .exr .hdr .fits .fit .npy .npz .mat .h5 .hdf5 .dcm .nii .svg .ico
-.mp4 .avi .mov .mkv
-"""
-UNREAD_SUFFIXES = _RAW_SUFFIXES | frozenset(_NOT_READ.split())
-"""Of files that may hold images, in formats that are not read."""
-# Files of these suffixes are no images, whatever their first bytes are: copies that editors and
-# downloads leave, and what is common beside images.
-_OTHER = """
-.thm .bak .orig .tmp .part .crdownload .txt .md .rst .pdf .html .htm .csv .tsv .json .jsonl .xml
-.yaml .yml .toml .ini .cfg .log .db .parquet .xls .xlsx .ods .doc .docx .npy .npz .mat .pkl .pt .pth
-.ckpt .onnx .h5 .hdf5 .py .pyc .ipynb .sh .m .zip .tar .gz .tgz .bz2 .xz .7z .rar .mp4 .avi .mov
-.mkv .mp3 .wav .lnk .url
-"""
-_OTHER_SUFFIXES = _RAW_SUFFIXES | frozenset(_OTHER.split())
+_LISTS = ("files", "system", "excluded", "circles", "predictions", "empty", "linked")
 
 
 @dataclass(frozen=True)
@@ -46,8 +26,8 @@ class FileTree:
     `system` are hidden files and those of the operating system, `excluded` those that match a
     pattern of `data.exclude`, `circles` links back to a folder that is searched anyway,
     `predictions` folders that this program has written; of folders these have the folder alone.
-    None of them is among `files`. `linked` are the files that are reached by a link,
-    `idle_patterns` those of `data.exclude` that nothing matches.
+    None of them is among `files`. `empty` are folders without anything, `linked` the files that are
+    reached by a link, `idle_patterns` the patterns that nothing matches.
     """
 
     root: Path
@@ -56,8 +36,9 @@ class FileTree:
     excluded: tuple[str, ...] = ()
     circles: tuple[str, ...] = ()
     predictions: tuple[str, ...] = ()
+    empty: tuple[str, ...] = ()
+    linked: tuple[str, ...] = ()
     idle_patterns: tuple[str, ...] = ()
-    linked: frozenset[str] = field(default=frozenset())
 
     @cached_property
     def images(self) -> tuple[str, ...]:
@@ -70,7 +51,7 @@ class FileTree:
 
     @cached_property
     def _by_folder(self) -> dict[str, list[str]]:
-        folders: dict[str, list[str]] = {"": []}
+        folders: dict[str, list[str]] = {}
         for name in self.images:
             folders.setdefault(folder_of(name), []).append(name)
         return folders
@@ -81,11 +62,11 @@ class FileTree:
 
     def images_below(self, folder: str = "") -> Sequence[str]:
         """Images in a folder and its subfolders."""
-        return below(self.images, folder)
+        return _below(self.images, folder)
 
     def files_below(self, folder: str = "") -> Sequence[str]:
         """All files in a folder and its subfolders."""
-        return below(self.files, folder)
+        return _below(self.files, folder)
 
     @cached_property
     def folders(self) -> tuple[str, ...]:
@@ -96,13 +77,9 @@ class FileTree:
     def _children(self) -> dict[str, list[str]]:
         """Names of the folders directly in each folder that has files in or below it."""
         children: dict[str, list[str]] = {"": []}
-        for folder in dict.fromkeys(map(folder_of, self.files)):
-            new = folder
-            while new not in children:
-                children[new] = []
-                new = folder_of(new)
-        for folder in children.keys() - {""}:
-            children[folder_of(folder)].append(folder.rpartition("/")[2])
+        for folder in with_parents(self.files):
+            children.setdefault(folder, [])
+            children.setdefault(folder_of(folder), []).append(folder.rpartition("/")[2])
         return {folder: sorted(names) for folder, names in children.items()}
 
     def subfolders(self, folder: str = "") -> list[str]:
@@ -115,28 +92,19 @@ class FileTree:
 
     def subtree(self, folder: str) -> FileTree:
         """The files of a folder as a tree of their own."""
-
-        def inside(names: Iterable[str]) -> tuple[str, ...]:
-            start = len(folder) + 1
-            return tuple(name[start:] for name in names if name.startswith(f"{folder}/"))
-
-        return FileTree(
-            self.root / folder,
-            inside(self.files),
-            system=inside(self.system),
-            excluded=inside(self.excluded),
-            circles=inside(self.circles),
-            predictions=inside(self.predictions),
-            linked=frozenset(inside(self.linked)),
-        )
+        start = f"{folder}/"
+        inside = {
+            each: tuple(n.removeprefix(start) for n in getattr(self, each) if n.startswith(start))
+            for each in _LISTS
+        }
+        return replace(self, root=self.root / folder, idle_patterns=(), **inside)
 
     def same_file(self, names: Iterable[str]) -> dict[str, str]:
         """Of names that reach a file by a link: the other name that reaches the same file."""
         if not self.linked:
             return {}
-        first: dict[tuple[int, int], str] = {}
-        same = {}
-        for name in sorted(names, key=lambda name: (name in self.linked, name)):
+        linked, first, same = set(self.linked), dict[tuple[int, int], str](), {}
+        for name in sorted(names, key=lambda name: (name in linked, name)):
             try:
                 status = os.stat(self.root / name)  # noqa: PTH116 - quicker
             except OSError:
@@ -187,33 +155,20 @@ class _Scan:
         self, root: Path, exclude: Sequence[str], on_unreadable: Callable[[OSError], None]
     ) -> None:
         self.root, self.on_unreadable = root, on_unreadable
-        prefix = f"{root.as_posix()}/"
         self.exclude = {
-            pattern: pattern.removeprefix(prefix).removeprefix("./").removeprefix("**/").rstrip("/")
+            pattern: pattern.removeprefix("./").removeprefix("**/").rstrip("/")
             for pattern in exclude
         }
         self.used_patterns: set[str] = set()
         self.own: set[str] = set()
-        self.files: list[str] = []
-        self.system: list[str] = []
-        self.excluded: list[str] = []
-        self.circles: list[str] = []
-        self.predictions: list[str] = []
-        self.linked: list[str] = []
         self.followed: set[str] = set()
+        self.found: dict[str, list[str]] = {each: [] for each in _LISTS}
 
     def tree(self) -> FileTree:
         """What was found, sorted."""
-        return FileTree(
-            self.root,
-            tuple(sorted(self.files)),
-            system=tuple(sorted(self.system)),
-            excluded=tuple(sorted(self.excluded)),
-            circles=tuple(sorted(self.circles)),
-            predictions=tuple(sorted(self.predictions)),
-            idle_patterns=tuple(each for each in self.exclude if each not in self.used_patterns),
-            linked=frozenset(self.linked),
-        )
+        idle = tuple(each for each in self.exclude if each not in self.used_patterns)
+        lists = {each: tuple(sorted(names)) for each, names in self.found.items()}
+        return FileTree(self.root, idle_patterns=idle, **lists)
 
     def walk(
         self, folder: str, chain: tuple[str, ...], *, linked: bool = False, deeper: bool = True
@@ -227,25 +182,27 @@ class _Scan:
             self.on_unreadable(error)
             return
         if here in self.own or _is_written_here({entry.name for entry in entries}):
-            self.predictions.append(folder)
+            self.found["predictions"].append(folder)
             return
+        if folder and not entries:
+            self.found["empty"].append(folder)
         for entry in entries:
             name = f"{folder}/{entry.name}" if folder else entry.name
-            is_folder, is_link = _is_folder(entry), entry.is_symlink()
-            if is_folder and not deeper:
-                continue
-            if not self._is_wanted(name, is_folder=is_folder):
+            is_link = entry.is_symlink()
+            # A link to itself is listed as a file, so that reading it reports the error.
+            is_folder = os.path.isdir(entry.path) if is_link else entry.is_dir()  # noqa: PTH112
+            if (is_folder and not deeper) or not self._is_wanted(name, is_folder=is_folder):
                 continue
             if not is_folder:
-                self.files.append(name)
+                self.found["files"].append(name)
                 if linked or is_link:
-                    self.linked.append(name)
+                    self.found["linked"].append(name)
                 continue
             real = os.path.realpath(entry.path) if is_link else f"{chain[-1]}/{entry.name}"
             # Within a link every other link is followed once: links across each other would be
             # followed for ever.
             if is_link and (real in chain or (linked and real in self.followed)):
-                self.circles.append(name)
+                self.found["circles"].append(name)
                 continue
             if is_link:
                 self.followed.add(real)
@@ -254,9 +211,8 @@ class _Scan:
     def _is_wanted(self, name: str, *, is_folder: bool) -> bool:
         """Whether to use an entry; others are noted with their reason."""
         base = name.rpartition("/")[2]
-        known = SYSTEM_FOLDERS if is_folder else SYSTEM_FILES
-        if base.startswith(".") or base.lower() in known:
-            self.system.append(name)
+        if base.startswith(".") or base.lower() in (SYSTEM_FOLDERS if is_folder else SYSTEM_FILES):
+            self.found["system"].append(name)
             return False
         matching = [
             given
@@ -265,15 +221,8 @@ class _Scan:
         ]
         if matching:
             self.used_patterns.update(matching)
-            self.excluded.append(name)
+            self.found["excluded"].append(name)
         return not matching
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself: listed as a file, so that reading it reports the error
-        return False
 
 
 def _is_written_here(names: set[str]) -> bool:
@@ -289,39 +238,22 @@ def _refuse(error: OSError) -> None:
     )
 
 
-def is_image(root: Path, name: str) -> bool:
-    """Whether a file can be read as an image: by its suffix, else by its first bytes."""
-    suffix = suffix_of(name)
-    if suffix in IMAGE_SUFFIXES:
-        return True
-    if suffix in _OTHER_SUFFIXES or name.endswith("~"):
-        return False
-    try:
-        with (root / name).open("rb") as stream:
-            return is_image_content(stream.read(SIGNATURE_BYTES))
-    except OSError:
-        return False
-
-
-def suffix_of(name: str) -> str:
-    """The suffix of a file's name in lower case, with its dot; "" where there is none."""
-    stem, dot, suffix = name.rpartition("/")[2].rpartition(".")
-    return f"{dot}{suffix}".lower() if stem else ""
-
-
-def count_suffixes(names: Sequence[str]) -> str:
-    """Number of files, and of each suffix, for a message."""
-    counts = Counter(suffix_of(name) or "no suffix" for name in names)
-    listed = ", ".join(f"{suffix} ({count})" for suffix, count in sorted(counts.items()))
-    return f"{numbered(len(names), 'file')}" + (f": {listed}" if listed else "")
-
-
 def folder_of(name: str) -> str:
     """The folder of a file, "" for the root."""
     return name.rpartition("/")[0]
 
 
-def below(names: Sequence[str], folder: str) -> Sequence[str]:
+def with_parents(names: Iterable[str]) -> set[str]:
+    """All folders above files, without the root."""
+    folders: set[str] = set()
+    for folder in dict.fromkeys(map(folder_of, names)):
+        while folder and folder not in folders:
+            folders.add(folder)
+            folder = folder_of(folder)
+    return folders
+
+
+def _below(names: Sequence[str], folder: str) -> Sequence[str]:
     """Of sorted names those in a folder and its subfolders."""
     if not folder:
         return names

@@ -9,7 +9,6 @@ and test folders are read by mvtec.py and folder.py.
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +24,6 @@ from capsule_inspection.data.layouts.tree import FileTree
 from capsule_inspection.data.long_lists import list_lines
 from capsule_inspection.types import DataError
 
-EXPECTED = "VisA with split_csv and its category folders, or one category with Data/Images/Normal"
 _COLUMNS = ("object", "split", "label", "image", "mask")
 _FOLDERS = {"normal": "Data/Images/Normal", "anomaly": "Data/Images/Anomaly"}
 _MASKS = "Data/Masks/Anomaly"
@@ -37,15 +35,9 @@ def find_visa_samples(tree: FileTree, settings: LayoutSettings) -> FoundSamples:
     Raises DataError where the folder is not of this layout, the category is not clear or files of
     the CSV are missing.
     """
-    is_category = is_category_folder(tree)
-    category = _category(tree, settings.category, is_category=is_category)
-    if not is_category:
+    category = _category(tree, settings.category)
+    if not is_category_folder(tree):
         tree = tree.subtree(category)
-        if not is_category_folder(tree):
-            raise DataError(
-                f"{tree.root}: expected Data/Images/Normal and Data/Images/Anomaly; found "
-                f"{join_names(tree.subfolders())}. Restore the folders, or use data=auto."
-            )
     table = tree.root.parent / "split_csv" / f"{settings.split_csv}.csv"
     if table.is_file():
         samples, layout = _from_table(tree, table, category), f"VisA, split {table.name}"
@@ -68,37 +60,30 @@ def categories_of(tree: FileTree) -> list[str]:
     return [name for name in tree.subfolders() if is_category_folder(tree, name)]
 
 
-def _category(tree: FileTree, wanted: str | None, *, is_category: bool) -> str:
+def _category(tree: FileTree, wanted: str | None) -> str:
     """The name of the category, checked against the setting."""
-    found = [tree.root.name] if is_category else categories_of(tree)
+    found = [tree.root.name] if is_category_folder(tree) else categories_of(tree)
     if not found:
         raise DataError(
-            f"{tree.root}: expected {EXPECTED}; found the subfolders "
-            f"{join_names(tree.subfolders())}. For train and test folders use data=mvtec or "
-            "data=folder; data=auto tells which."
+            f"{tree.root}: expected VisA with split_csv and its category folders, or one category "
+            f"with Data/Images/Normal; found the subfolders {join_names(tree.subfolders())}. For "
+            "train and test folders use data=mvtec or data=folder; data=auto tells which."
         )
-    same = [name for name in found if wanted is not None and fold(name) == fold(wanted)]
-    if same:
-        return same[0]
-    if wanted is not None:
+    same = [name for name in found if wanted is None or fold(name) == fold(wanted)]
+    if len(same) != 1:
         raise DataError(
-            f"{tree.root}: data.category={wanted} is not among the categories: {join_names(found)}."
+            f"{tree.root}: data.category={'null' if wanted is None else wanted}: a model learns "
+            f"one category. Set data.category to one of {join_names(found)}."
         )
-    if len(found) > 1:
-        raise DataError(
-            f"{tree.root}: has {len(found)} categories, and a model learns one: set data.category "
-            f"to one of {join_names(found)}."
-        )
-    return found[0]
+    return same[0]
 
 
 def _from_table(tree: FileTree, table: Path, category: str) -> list[FoundSample]:
     """The images that the CSV lists for the category; its paths are relative to the root above."""
-    rows = [row for row in _rows(table) if row["object"] == category]
-    if not rows:
-        raise DataError(f"{table}: has no rows for {category}. Set data.category to one it has.")
     samples, missing, known = [], [], set(tree.files)
-    for row in rows:
+    for row in _rows(table):
+        if row["object"] != category:
+            continue
         path, mask = (row[key].strip().removeprefix(f"{category}/") for key in ("image", "mask"))
         missing += [f"{category}/{name}" for name in (path, mask) if name and name not in known]
         label, split = row["label"].strip().lower(), split_of(row["split"])
@@ -108,6 +93,8 @@ def _from_table(tree: FileTree, table: Path, category: str) -> list[FoundSample]
                 f"found {row['label']} and {row['split']}. Restore the file of VisA."
             )
         samples.append(FoundSample(path, label, mask or None, split))
+    if not samples:
+        raise DataError(f"{table}: has no rows for {category}. Set data.category to one it has.")
     if missing:
         raise DataError(
             f"{table}: {len(missing)} of its files are missing:{list_lines(missing)}Restore them; "
@@ -119,20 +106,13 @@ def _from_table(tree: FileTree, table: Path, category: str) -> list[FoundSample]
 def _rows(table: Path) -> list[dict[str, str]]:
     try:
         with table.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            rows, columns = list(reader), reader.fieldnames or ()
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{table}: cannot be read as CSV ({error}). Restore it.") from error
-    _require_columns(table, columns)
-    return [{key: row[key] or "" for key in _COLUMNS} for row in rows]
-
-
-def _require_columns(table: Path, columns: Sequence[str]) -> None:
-    if missing := [name for name in _COLUMNS if name not in columns]:
+            rows = list(csv.DictReader(stream))
+        return [{key: row[key] or "" for key in _COLUMNS} for row in rows]
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
         raise DataError(
-            f"{table}: expected the columns {', '.join(_COLUMNS)}; {join_names(missing)} are "
-            "missing. Restore the file of VisA, or use data=manifest for a table of your own."
-        )
+            f"{table}: expected CSV with the columns {', '.join(_COLUMNS)}; cannot be read "
+            f"({error}). Restore the file of VisA, or use data=manifest for a table of your own."
+        ) from error
 
 
 def _from_folders(tree: FileTree) -> list[FoundSample]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from capsule_inspection.config.quoting import format_command
 from capsule_inspection.files import atomic_write_text
 from capsule_inspection.metrics import names
 from capsule_inspection.reports.comparison.caveats import find_caveats
@@ -47,7 +48,7 @@ def read_finished(folder: Path) -> RunFolder:
     if status in (RUNNING, INTERRUPTED):
         raise RunError(
             f"{folder}: this run is not finished (its record says {status}). Wait for it, or "
-            f"finish it with python train.py resume={folder}"
+            "finish it with " + format_command(["train.py", f"resume={folder}"])
         )
     return run
 

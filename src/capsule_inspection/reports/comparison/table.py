@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from capsule_inspection.config.quoting import format_command
 from capsule_inspection.metrics.segmentation import pixel_confusion_matrices
 from capsule_inspection.metrics.target_masks import limit_classes
 from capsule_inspection.metrics.thresholds import Threshold
@@ -316,5 +317,6 @@ def _count_pixels(
     except ValueError as error:
         raise RunError(
             f"{run.path / RunFiles.MAPS}: a mask has classes that the run does not have "
-            f"({error}). Evaluate the run again with evaluate.py run={run.path}"
+            f"({error}). Evaluate the run again with "
+            + format_command(["evaluate.py", f"run={run.path}"])
         ) from error

@@ -90,13 +90,14 @@ def draw_duplicates(cache: ImageCache, groups: Sequence[pd.DataFrame]) -> Figure
 
 def _draw_row(cache: ImageCache, images: pd.DataFrame, *, named: bool = False) -> list[Panel]:
     """Each image with its path and the thickness of its defect; `named` begins with the class."""
-    panels = []
-    for row, image in images.iterrows():
+    panels: list[Panel] = []
+    for image in images.reset_index(names="row").to_dict("records"):
         thickness = image["defect_px"]
         caption = f"{image['class']}: {image['path']}" if named and not panels else image["path"]
         if not np.isnan(thickness):
             caption += f", {thickness:.1f} px"
-        panels.append(Panel(compose(cache.images[row], outlines=[cache.masks[row]]), caption))
+        picture, mask = cache.images[image["row"]], cache.masks[image["row"]]
+        panels.append(Panel(compose(picture, outlines=[mask]), caption))
     return panels
 
 

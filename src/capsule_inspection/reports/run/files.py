@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from capsule_inspection.config.quoting import format_command
 from capsule_inspection.types import FORMAT_VERSION, TEST, Estimate, RunError, RunFiles
 
 if TYPE_CHECKING:
@@ -214,8 +215,8 @@ def check_counts(folder: Path, record: Mapping[str, Any], predictions: pd.DataFr
     if expected not in (None, found):
         raise RunError(
             f"{folder / RunFiles.PREDICTIONS}: expected {expected} test images, as in "
-            f"{RunFiles.RECORD}; found {found}. Evaluate the run again, python evaluate.py "
-            f"run={folder}"
+            f"{RunFiles.RECORD}; found {found}. Evaluate the run again: "
+            + format_command(["evaluate.py", f"run={folder}"])
         )
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from capsule_inspection.config.quoting import format_command
 from capsule_inspection.metrics.pixel_counts import rows_with_known_mask
 from capsule_inspection.metrics.target_masks import defect_pixels
 from capsule_inspection.types import IGNORE_INDEX, RunError
@@ -166,7 +167,8 @@ def _check(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def _error(path: Path, reason: str) -> RunError:
+    command = format_command(["evaluate.py", f"run={path.parent}"])
     return RunError(
-        f"{path}: {reason}. Evaluate the run again with evaluate.py run={path.parent}, or remove "
-        "this file: the report then goes without maps."
+        f"{path}: {reason}. Evaluate the run again with {command}, or remove this file: the report "
+        "then goes without maps."
     )

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from capsule_inspection.config.quoting import format_command
 from capsule_inspection.files import atomic_write_text
 from capsule_inspection.metrics import names, registry
-from capsule_inspection.reports.formatting import format_command
 from capsule_inspection.reports.html import environment
 from capsule_inspection.reports.run.plots import page_plots, write_run_plots
 from capsule_inspection.reports.run.run_folder import RunFolder, read_run

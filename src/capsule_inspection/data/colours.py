@@ -1,4 +1,7 @@
-"""Colours of embedded ICC profiles, converted to sRGB by Little CMS (PIL.ImageCms)."""
+"""8-bit images to RGB: transparency is laid on white, colour profiles are converted to sRGB.
+
+Little CMS (PIL.ImageCms) applies the profiles.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +12,43 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from capsule_inspection.data.image_notes import CMYK, CONVERTED_PROFILE, IGNORED_PROFILE
+from capsule_inspection.data.image_notes import (
+    ALPHA_OF_ZEROS,
+    CMYK,
+    CONVERTED_PROFILE,
+    IGNORED_PROFILE,
+    ON_WHITE,
+)
 
 if TYPE_CHECKING:
     from PIL.ImageCms import ImageCmsTransform
 
 _SAME_LEVELS = 2
 """A profile that changes no colour by more levels is sRGB, of which there are many variants."""
-_LEVELS = 9
-"""Of each channel, in the colours that are compared."""
 _COLOUR_MODES = ("RGB", "L", "CMYK")
 
 
+def without_alpha(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    """An image of RGB, L or CMYK on white, and notes; an alpha of zeros everywhere is ignored."""
+    if not image.has_transparency_data:
+        if image.mode not in _COLOUR_MODES:
+            image = image.convert("L" if image.mode == "1" else "RGB")
+        return image, ()
+    image = image.convert("RGBA")
+    extrema = image.getchannel("A").getextrema()
+    if extrema in ((0, 0), (255, 255)):
+        return image.convert("RGB"), (() if extrema[0] else (ALPHA_OF_ZEROS,))
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image).convert("RGB"), (ON_WHITE,)
+
+
 def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, tuple[str, ...]]:
-    """An 8-bit image in RGB, and notes; grey, RGB and CMYK have their profile applied.
+    """An image of RGB, L or CMYK in RGB, and notes.
 
     A profile that is damaged or of other channels is ignored.
     """
     notes: tuple[str, ...] = ()
-    if profile and image.mode in _COLOUR_MODES:
+    if profile:
         from PIL.ImageCms import PyCMSError
 
         try:
@@ -59,14 +80,8 @@ def _transform(profile: bytes, mode: str) -> ImageCmsTransform | None:
         renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
         flags=flags,
     )
-    if mode == "CMYK":
-        return transform
-    if mode == "L":
-        colours = Image.frombytes("L", (256, 1), bytes(range(256)))
-    else:
-        levels = np.linspace(0, 255, _LEVELS).astype(np.uint8)
-        colours = Image.fromarray(
-            np.stack(np.meshgrid(levels, levels, levels), -1).reshape(1, -1, 3)
-        )
+    levels = np.arange(0, 256, 15, dtype=np.uint8)
+    cube = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(1, -1, 3)
+    colours = Image.fromarray(cube).convert(mode)
     change = np.asarray(transform.apply(colours)).astype(int) - np.asarray(colours.convert("RGB"))
     return None if np.abs(change).max() <= _SAME_LEVELS else transform

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from capsule_inspection.data.mask_rules import MaskRules, compile_rules, mask_rules
+from capsule_inspection.data.masks.rules import MaskRules, compile_rules, mask_rules
 from capsule_inspection.types import IGNORE_INDEX, ConfigurationError, DataError
 
 CLASSES = ("good", "crack", "poke")

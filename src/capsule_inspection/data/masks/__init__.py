@@ -1,0 +1,1 @@
+"""Masks: what their values mean, and whether they agree with their images."""
