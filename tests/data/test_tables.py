@@ -15,10 +15,13 @@ TEXT = "path,label\ngood/0.png,good\ncrack/0.png,crack\n"
 CELLS = [("good/0.png", "good"), ("crack/0.png", "crack")]
 
 
-def read(folder: Path, content: str | bytes, name: str = "a.csv") -> Table:
+def read(
+    folder: Path, content: str | bytes, name: str = "a.csv", encoding: str | None = None
+) -> Table:
     path = folder / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return read_table(path, required=("path", "label"), finder=FileFinder(folder))
+    finder = FileFinder(folder)
+    return read_table(path, required=("path", "label"), finder=finder, encoding=encoding)
 
 
 def cells(table: Table) -> list[tuple[str, str]]:
@@ -51,12 +54,24 @@ def test_quoted_values_may_have_anything_and_lines_are_counted(tmp_path: Path) -
     assert [row.where for row in table.rows] == ["line 4", "line 6"]
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "gb18030"])
-def test_text_that_is_not_unicode_is_refused(tmp_path: Path, encoding: str) -> None:
-    for line in ("a.png,größe", "größe/0.png,x"):
-        content = f"path,label\na.png,good\n{line}\n".encode(encoding)
-        with pytest.raises(DataError, match=r"a\.csv, line 3: .* not UTF-8.*Save it as CSV UTF-8"):
-            read(tmp_path, content)
+def test_words_of_western_languages_are_read_as_cp1252_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [("größe/0.png", "délaminé"), ("b.png", "Über")]
+    content = "".join(f"{path},{label}\n" for path, label in [("path", "label"), *rows])
+    assert cells(read(tmp_path, content.encode("cp1252"))) == rows
+    assert "read as cp1252" in caplog.text
+    assert "größe/0.png" in caplog.text
+
+
+@pytest.mark.parametrize(("word", "encoding"), [("裂", "gb18030"), ("crack裂", "gb18030"),
+                                                ("ひび", "cp932"), ("скол", "cp1251"),
+                                                ("défaut", "mac_roman")])  # fmt: skip
+def test_other_encodings_are_read_only_by_name(tmp_path: Path, word: str, encoding: str) -> None:
+    content = f"path,label\na.png,good\nb.png,{word}\n".encode(encoding)
+    with pytest.raises(DataError, match=r"a\.csv, line 3: .* not UTF-8.*data\.encoding"):
+        read(tmp_path, content)
+    assert cells(read(tmp_path, content, encoding=encoding))[1] == ("b.png", word)
 
 
 def test_names_of_files_that_are_no_text_stay_as_they_are(tmp_path: Path) -> None:

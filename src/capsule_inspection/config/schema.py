@@ -392,6 +392,7 @@ class Auto(Folder):
 @dataclass
 class Manifest(Files):
     path: str = MISSING
+    encoding: str | None = None
 
 
 @dataclass

@@ -51,18 +51,24 @@ def find_manifest_samples(
     *,
     root: Path | None = None,
     exclude: Sequence[str] = (),
+    encoding: str | None = None,
 ) -> FoundSamples:
     """The images of a table with the columns path, label and, optionally, mask, split, group.
 
     Usual names of columns are taken too. `label` is the name of the class; where it is a number
     and another column has the name, as in a `split.csv`, that one is used. Paths are relative to
-    `root`, by default the table's folder; `exclude` has patterns of those to leave out. Raises
-    DataError where the table cannot be read, lacks a column, or has bad rows: all in one message.
+    `root`, by default the table's folder; `exclude` has patterns of those to leave out, `encoding`
+    is as in `read_table`. Raises DataError where the table cannot be read, lacks a column, or has
+    bad rows: all in one message.
     """
     root = (root or path.parent).absolute()
     finder = FileFinder(root)
     table = read_table(
-        path, required=("path", "label"), optional=("mask", "split", "group"), finder=finder
+        path,
+        required=("path", "label"),
+        optional=("mask", "split", "group"),
+        finder=finder,
+        encoding=encoding,
     )
     if not table.rows:
         raise DataError(f"{path}: the table has no rows. Set data.path to one that lists images.")

@@ -13,7 +13,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +37,10 @@ _DELIMITERS = ",;\t|"
 _FILES = ("path", "mask")
 _NO_UTF8 = re.compile("[\udc80-\udcff]")  # as surrogateescape stands in for such bytes
 _SAVE_AS = "Save it as CSV UTF-8 (in Excel: Save as, CSV UTF-8)."
+_WESTERN = re.compile(
+    r"(?:[\x00-\x7f]|(?<![A-Za-z])[À-ÖØ-Þ](?=[a-z])|(?<![ß-öø-ÿ])[ß-öø-ÿ]{1,2}(?![ß-öø-ÿ]))+"
+)
+"""Accented letters where words of Western languages have them; other encodings look otherwise."""
 
 
 class Row(NamedTuple):
@@ -67,11 +71,17 @@ class _Grid(NamedTuple):
 
 
 def read_table(
-    path: Path, *, required: Sequence[str], optional: Sequence[str] = (), finder: FileFinder
+    path: Path,
+    *,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    finder: FileFinder,
+    encoding: str | None = None,
 ) -> Table:
     """The rows of a CSV or Parquet table, with their cells of the required and optional kinds.
 
-    Raises DataError where the table cannot be read or lacks a required column.
+    `encoding` None: Unicode, or cp1252 where the words are of a Western language. Raises DataError
+    where the table cannot be read or lacks a required column.
     """
     suffix, roles = path.suffix.lower(), (*required, *optional)
     if not path.is_file():
@@ -85,7 +95,9 @@ def read_table(
         return _to_table(path, _read_parquet(path), required, optional, finder)
     try:
         content = path.read_bytes()
-        text = decode_unicode(content)
+        text = content.decode(encoding) if encoding else decode_unicode(content)
+    except LookupError:
+        raise DataError(f"data.encoding={encoding}: Python knows no such encoding.") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
     except UnicodeDecodeError as error:
@@ -95,7 +107,7 @@ def read_table(
         text = content.decode("utf-8-sig", "surrogateescape")
     table = _to_table(path, _read_text(path, text, roles), required, optional, finder)
     if not is_unicode and not text.startswith(",".join(SPLIT_COLUMNS)):
-        _check_text(path, table, finder)
+        return _read_western(path, table, finder)
     return table
 
 
@@ -107,16 +119,39 @@ def log_notes(path: Path, table: Table, finder: FileFinder) -> None:
         log.info("%s: backslashes in paths are read as /.", path)
 
 
-def _check_text(path: Path, table: Table, finder: FileFinder) -> None:
-    """Raise DataError for a cell that is not UTF-8, unless it names files that are there."""
+def _read_western(path: Path, table: Table, finder: FileFinder) -> Table:
+    """The table with cells that are not UTF-8 read as cp1252; names of files keep their bytes.
+
+    Raises DataError for a cell that is no word of a Western language.
+    """
+    read: dict[str, str] = {}
     for row in table.rows:
         for role, cell in row.cells.items():
-            if not _NO_UTF8.search(cell):
+            if cell in read or not _NO_UTF8.search(cell):
                 continue
             files = cell.split(MASK_SEPARATOR) if role in _FILES else []
-            if not files or None in {finder.find(file, folder=True).name for file in files}:
-                fault = f"the text is not UTF-8 ({readable(cell)})"
-                raise DataError(f"{path}, {row.where}: {fault}. {_SAVE_AS}")
+            if files and all(finder.find(file, folder=True).name for file in files):
+                continue
+            read[cell] = readable(cell)
+            letters = len(re.findall("[A-Za-z]", cell))
+            if not _WESTERN.fullmatch(read[cell]) or len(_NO_UTF8.findall(cell)) > letters:
+                raise DataError(
+                    f"{path}, {row.where}: the text is not UTF-8 ({read[cell]}), and which "
+                    f"encoding it has is not clear. {_SAVE_AS} Or name it: data.encoding=gb18030."
+                )
+    if not read:
+        return table
+    log.warning(
+        "%s: the text is not UTF-8; it was read as cp1252 (Windows), as in %s. If that is wrong, "
+        "name the encoding with data.encoding.",
+        path,
+        next(iter(read.values())),
+    )
+    rows = [
+        Row(row.where, {role: read.get(cell, cell) for role, cell in row.cells.items()})
+        for row in table.rows
+    ]
+    return replace(table, rows=rows)
 
 
 def _read_text(path: Path, text: str, roles: Sequence[str]) -> _Grid:

@@ -47,7 +47,9 @@ def find_samples(data: DictConfig) -> FoundSamples:
     settings, exclude = layout_settings(data), list(data.exclude)
     if data.name == "manifest":
         base = Path(data.root) if data.root else None
-        found = find_manifest_samples(Path(data.path), settings, root=base, exclude=exclude)
+        found = find_manifest_samples(
+            Path(data.path), settings, root=base, exclude=exclude, encoding=data.encoding
+        )
         # The folders of its images and masks; a mask may be a folder itself.
         files = [name for each in found.samples for name in (each.path, each.mask) if name]
         files = [part for name in files for part in name.split(MASK_SEPARATOR)]

@@ -179,6 +179,13 @@ def test_images_without_a_mask_are_good_on_request_where_masks_decide(find: Find
     assert masks_of(found)["Train/001.png"] == "Train/Label/001_label.png"
 
 
+def test_the_same_holds_where_masks_are_beside_their_images(find: Find) -> None:
+    words = "parts/*5 parts/*_GT.png*2"
+    assert counts(find(words, unannotated="good")) == {"good": 3, "by mask": 2}
+    with pytest.raises(DataError, match=r"2 of 5 images have masks.*data\.unannotated=good"):
+        find(words)
+
+
 def test_a_setting_for_images_without_masks_is_refused_where_folders_name_classes(
     find: Find,
 ) -> None:

@@ -66,12 +66,16 @@ def find_masks_beside(
 
 
 def count_paired(images: Sequence[str], suffixes: Sequence[str]) -> tuple[int, int]:
-    """By their names: images with a mask beside them, and all images without those masks."""
+    """By their names: images with a mask beside them, and all images without those masks.
+
+    Files of one stem count only if nearly all are in pairs.
+    """
     masks = _by_suffix(images, suffixes)
     if masks:
         return len(masks), len(images) - len({file for files in masks.values() for file in files})
     stems = _by_stems(images)
-    return sum(len(files) == 2 for files in stems.values()), len(stems)
+    pairs = sum(len(files) == 2 for files in stems.values())
+    return pairs if pairs >= NEARLY_ALL * len(stems) else 0, len(stems)
 
 
 def _by_stems(images: Sequence[str]) -> dict[tuple[str, str], list[str]]:

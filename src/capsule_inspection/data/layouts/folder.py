@@ -84,7 +84,7 @@ def _have_masks(
     Raises DataError where only some have one, and nothing is said of the others.
     """
     paired, total = count_paired(images, settings.mask_suffixes)
-    if paired < NEARLY_ALL * total:
+    if not paired:
         in_folders = (_in_folders(folders, FoundSample(name, ""), settings) for name in images)
         paired, total = sum(mask is not None for mask in in_folders), len(images)
     if paired >= NEARLY_ALL * total or settings.unannotated == "good":
