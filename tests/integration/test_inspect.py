@@ -21,7 +21,7 @@ def test_inspect_describes_the_data_set_and_trains_nothing(cli: Cli, mvtec: Path
         "report.html",
         "split.csv",
     ]
-    assert len(rows_of(Path("seen/split.csv"))) == 18
+    assert len(rows_of(Path("seen"), "split.csv")) == 18
     page = Path("seen/report.html").read_text(encoding="utf-8")
     assert ".heic" in page
     assert "inspect=true" not in page.partition("<pre")[2]

@@ -70,8 +70,7 @@ def _find_plain(tree: FileTree, settings: LayoutSettings) -> Recognised | str:
         return Recognised("visa", why, visa.find_visa_samples(tree, settings))
     if mvtec.is_mvtec(tree) and settings.masks is None:
         found = mvtec.find_mvtec_samples(tree, settings)
-        splits = mvtec.split_folders(tree).values()
-        seen = [f"{split}/{name}" for split in splits for name in mvtec.classes_of(tree, split)]
+        seen = mvtec.class_folders(tree)
         seen += filter(mvtec.is_ground_truth, tree.subfolders())
         return Recognised("mvtec", join_names(seen), found)
     try:

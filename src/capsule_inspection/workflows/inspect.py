@@ -12,7 +12,7 @@ from capsule_inspection.config.quoting import format_command
 from capsule_inspection.data.file_facts import facts_path, load_facts
 from capsule_inspection.data.manifest import write_split_csv
 from capsule_inspection.tasks.adapter import get_task
-from capsule_inspection.types import DataError, RunFiles
+from capsule_inspection.types import TRAIN, DataError, RunFiles
 from capsule_inspection.workflows import dataset
 from capsule_inspection.workflows.record import repeat_arguments
 
@@ -32,11 +32,16 @@ def inspect_dataset(config: DictConfig) -> Path:
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     index, cache = dataset.load_dataset(config.data)
-    problem = ""
+    task, problem = get_task(config), ""
     try:
-        index = get_task(config).assign_split(index)
+        index = task.assign_split(index)
+        trained = {sample.label for sample in index.samples if sample.split == TRAIN}
+        expected = {label for label in range(len(index.classes)) if task.uses(TRAIN, label)}
+        if absent := [index.classes[label] for label in sorted(expected - trained)]:
+            problem = f"split={config.split.name}: no training image shows {', '.join(absent)}."
     except DataError as error:
         problem = str(error)
+    if problem:
         log.warning("%s", problem)
     facts = load_facts(facts_path(Path(config.data.cache_folder) / "index", index.root))
     images = tables.images_table(

@@ -102,6 +102,11 @@ STRUCTURES: dict[str, tuple[str, dict[str, int], str]] = {
         "class folders with test, train in them",
     ),
     "folders named images": ("images/good/*3 images/crack/*2", {"good": 3, "crack": 2}, "class"),
+    "few images beside the splits": (
+        "train/good/*3 train/crack/*3 test/good/*1 overview.png",
+        {"train good": 3, "train crack": 3, "test good": 1},
+        "class folders in train, test",
+    ),
     "few images beside the classes": (f"{PLAIN} overview.jpg", {"good": 8, "crack": 5}, "class"),
     "names that only look like masks": ("good/*_mask.png*4 crack/*2", {"good": 4, "crack": 2}, ""),
     "KolektorSDD2": (
@@ -208,6 +213,11 @@ MASKS: dict[str, tuple[str, str | None, dict[str, str | None]]] = {
         "train/good/*2 test/good/*1 test/crack/*1 ground_truth/crack/*_mask.png*1",
         None,
         {"test/crack/000.png": "ground_truth/crack/000_mask.png", "test/good/000.png": None},
+    ),
+    "a class named like masks": (
+        "train/good/*2 test/seg/*1 ground_truth/seg/*_mask.png*1",
+        None,
+        {"test/seg/000.png": "ground_truth/seg/000_mask.png"},
     ),
     "with the splits": (
         "train/good/*1 train/dent/*1 test/dent/*1 m/train/dent/*1 m/test/dent/*1",

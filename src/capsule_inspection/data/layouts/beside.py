@@ -88,8 +88,8 @@ def _by_stems(images: Sequence[str]) -> dict[tuple[str, str], list[str]]:
 
 def _mask_stems(stem: str, suffixes: Sequence[str]) -> Iterator[str]:
     """Stems of images that a file may be the mask of: of `x_mask` and `x_mask_0` it is `x`."""
-    numbered = re.fullmatch(r"(.+?)[-_ ]?\d+", stem)
-    for name in (stem, numbered[1] if numbered else ""):
+    numbered = re.fullmatch(r"(.*\D)\d+", stem)
+    for name in (stem, numbered[1].rstrip("-_ ") if numbered else ""):
         for suffix in filter(None, suffixes):
             if name.lower().endswith(suffix.lower()) and len(name) > len(suffix):
                 yield name[: len(name) - len(suffix)]

@@ -232,15 +232,15 @@ def _refuse_images_without_class(
     number = sum(outside.values())
     with_class = {split[folder] for folder in folders.keys() - outside.keys()}
     few = number <= max(FEW, FEW_FRACTION * sum(counts.values()))
-    if few and all(split[folder] in with_class for folder in outside):
+    if few and with_class and all(split[folder] in {"", *with_class} for folder in outside):
         return
     shown = join_names(f"{name or 'the root itself'} ({n})" for name, n in sorted(outside.items()))
-    names = ",".join(filter(None, sorted(outside)))
-    leave_out = f"leave out what has no labels with data.exclude=[{names}], " if names else ""
+    alone = [n for n in sorted(outside) if n and not any(f.startswith(f"{n}/") for f in folders)]
+    remedy = f"leave out what has no labels with data.exclude=[{','.join(alone)}], "
     raise DataError(
         f"{where}: expected a folder for each class; {number} images are in none: {shown}. Sort "
-        f"them into folders of the classes, {leave_out}or list the images with their labels in a "
-        "table for data=manifest."
+        f"them into folders of the classes, {remedy if alone else ''}or list the images with "
+        "their labels in a table for data=manifest."
     )
 
 

@@ -124,7 +124,7 @@ def _samples(
         mask = _in_folders(folders, sample, settings) or beside.of_image.get(name)
         if not mask and not sample.class_name and is_partial:
             sample = replace(sample, class_name=settings.good_class or GOOD)
-        samples.append(replace(sample, mask=mask))
+        samples.append(sample if mask is None else replace(sample, mask=mask))
     return samples, beside.warnings
 
 

@@ -83,7 +83,8 @@ def _refuse_shared_masks(usage: FileUsage) -> None:
         raise DataError(
             f"{root}: {len(lines)} masks would be taken for several images each:"
             f"{list_lines(lines)}Rename the images and their masks, so that each mask has one "
-            "image, or leave images out with data.exclude."
+            "image, or leave images out with data.exclude. If these masks are images of a class, "
+            "rename its folder."
         )
 
 

@@ -28,6 +28,7 @@ from capsule_inspection.types import DataError
 _KIND = r"(masks?|gts?|ground ?truths?|labels?|annot(ation)?s?|seg(mentation)?s?|seg ?masks?)"
 # As `masks`, `defect masks`, `mask png`, `pixel labels`.
 _MASK_FOLDER = re.compile(rf"((defect|pixel|segmentation) )?{_KIND}( (images?|png|masks?))?")
+_CERTAIN = re.compile(r"mask|gt|ground ?truth")
 _BESIDE = re.compile(r"(.+) (masks?|gt|ground truth|seg|segmentation)")
 _NUMBERED = re.compile(r"(.+?)[-_ ]\d+")
 
@@ -88,7 +89,8 @@ class MaskFolder:
 def find_mask_folders(tree: FileTree) -> list[MaskFolder]:
     """The folders with images that are named like one of masks, or like those of another folder.
 
-    As `masks`, and `crack_masks` beside `crack`; without those in each other.
+    As `masks`, and `crack_masks` beside `crack`; without those in each other. Beside a folder of
+    ground truth or masks, one named `label` may be a class.
     """
     found: list[MaskFolder] = []
     for folder in tree.folders:
@@ -97,7 +99,8 @@ def find_mask_folders(tree: FileTree) -> list[MaskFolder]:
         if scope is not None and (names := tree.images_below(folder)):
             inside = [name[len(folder) + 1 :] for name in names]
             found.append(MaskFolder(folder, inside, scope))
-    return found
+    certain = [each for each in found if _CERTAIN.search(fold(each.path.rpartition("/")[2]))]
+    return certain or found
 
 
 def _scope_of_masks(tree: FileTree, folder: str) -> str | None:

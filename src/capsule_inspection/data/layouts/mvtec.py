@@ -4,28 +4,19 @@ Sources: Bergmann et al. 2021 (AD): `train/good`, `test/<class>`,
 `ground_truth/<class>/<stem>_mask`; Heckler-Kram et al. 2025 (AD 2): also `validation/good`, and
 `test_public` with the ground truth in it, `test_private` without any; Bergmann et al. 2022 (LOCO):
 `ground_truth/<class>/<stem>/000.png`, several masks for an image.
-Other names of the same splits are accepted, any other structure is refused: here, or by
-inventory.py, which finds the images that no class has taken.
+They are class folders with splits and masks, as folder.py reads them; here is what is stricter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from capsule_inspection.data.layouts.classes import finish_samples
-from capsule_inspection.data.layouts.names import fold, is_good_name, match_stem, readable, split_of
-from capsule_inspection.data.layouts.samples import (
-    FoundSample,
-    FoundSamples,
-    LayoutSettings,
-    join_names,
-)
+from capsule_inspection.data.layouts.folder import find_folder_samples
+from capsule_inspection.data.layouts.names import fold, is_good_name, readable, split_of
+from capsule_inspection.data.layouts.samples import FoundSamples, LayoutSettings, join_names
 from capsule_inspection.data.layouts.tree import FileTree
-from capsule_inspection.types import SPLITS, TEST, TRAIN, VAL, DataError
+from capsule_inspection.types import TEST, TRAIN, VAL, DataError
 
-AD, AD2, LOCO = "MVTec AD", "MVTec AD 2", "MVTec LOCO AD"
-_PUBLIC_TEST = "test_public"
 _PRIVATE_TESTS = ("test_private", "test_private_mixed")
 _LOCO_FILE = "defects_config.json"
 
@@ -35,61 +26,51 @@ def find_mvtec_samples(tree: FileTree, settings: LayoutSettings) -> FoundSamples
 
     Raises DataError where the folder is not of this layout.
     """
-    splits = split_folders(tree)
-    if not any(classes_of(tree, folder) for folder in splits.values()):
+    classes = class_folders(tree)
+    if not classes:
         raise DataError(
             f"{tree.root}: expected a category folder of MVTec AD with train/good, test/<class> or "
             f"both; found the subfolders {join_names(tree.subfolders())} and "
             f"{len(tree.images_in())} images beside them. {_remedy(tree)}"
         )
-    _refuse_defects_in_training(tree, splits, settings)
-    truth = _ground_truth(tree, splits)
-    samples = [
-        replace(sample, split=split)
-        for split, folder in splits.items()
-        for name in classes_of(tree, folder)
-        for sample in _class_samples(tree, f"{folder}/{name}", truth)
-    ]
-    layout = _layout_name(tree, splits, samples)
-    if layout == LOCO and not settings.mask_rules.classes:
-        settings = replace(settings, mask_rules=replace(settings.mask_rules, binary=True))
+    for name in classes:
+        _refuse_defects_in_training(tree, name, settings)
     private = {name: tree.images_below(name) for name in _PRIVATE_TESTS if tree.images_below(name)}
-    return finish_samples(
-        tree.root,
-        samples,
-        settings,
+    public = tuple(name for name in tree.files if name.partition("/")[0] not in private)
+    found = find_folder_samples(replace(tree, files=public) if private else tree, settings)
+    rules = found.mask_rules
+    if any(sample.mask is not None and tree.has_folder(sample.mask) for sample in found.samples):
+        layout, rules = "MVTec LOCO AD", replace(rules, binary=not rules.classes)
+    elif "test_public" in tree.subfolders():
+        layout = "MVTec AD 2"
+    else:
+        has_val = any(sample.split == VAL for sample in found.samples)
+        layout = "MVTec AD with a validation split" if has_val else "MVTec AD"
+    warnings = [
+        f"{folder}: its {len(images)} images have no labels and are not used; predict.py reads "
+        "them."
+        for folder, images in private.items()
+    ]
+    return replace(
+        found,
         layout=layout,
-        warnings=[
-            f"{folder}: its {len(images)} images have no labels and are not used; predict.py reads "
-            "them."
-            for folder, images in private.items()
-        ],
-        other_files=[*private, *({_LOCO_FILE} & set(tree.files))],
+        mask_rules=rules,
+        warnings=(*found.warnings, *warnings),
+        other_files=found.other_files | private.keys() | ({_LOCO_FILE} & set(tree.files)),
     )
 
 
-def split_folders(tree: FileTree) -> dict[str, str]:
-    """The folder of each split, in the order train, val, test.
-
-    Raises DataError where a split has two folders.
-    """
-    found: dict[str, str] = {}
-    for name in tree.subfolders():
-        split = split_of(name)
-        if not split or not tree.images_below(name):
-            continue
-        if split in found:
-            raise DataError(
-                f"{tree.root}: {found[split]} and {name} both are names of the {split} split. Join "
-                "the folders, or leave one out with data.exclude."
-            )
-        found[split] = name
-    return {split: found[split] for split in SPLITS if split in found}
-
-
-def classes_of(tree: FileTree, folder: str) -> list[str]:
-    """The class folders of a split folder: those with files, without the ground truth."""
-    return [name for name in tree.subfolders(folder) if not is_ground_truth(name)]
+def class_folders(tree: FileTree, folder: str = "") -> list[str]:
+    """The class folders in the folders of splits, as `train/good`, without the ground truth."""
+    at = f"{folder}/" if folder else ""
+    return [
+        f"{at}{split}/{name}"
+        for wanted in (TRAIN, VAL, TEST)
+        for split in tree.subfolders(folder)
+        if split_of(split) == wanted
+        for name in tree.subfolders(f"{at}{split}")
+        if not is_ground_truth(name)
+    ]
 
 
 def is_ground_truth(folder: str) -> bool:
@@ -99,16 +80,13 @@ def is_ground_truth(folder: str) -> bool:
 
 def looks_like_mvtec(tree: FileTree, folder: str = "") -> bool:
     """Whether train has class folders, and in train and val is no class but a good one."""
-    at = f"{folder}/" if folder else ""
-    classes: dict[str, list[str]] = {TRAIN: [], VAL: []}
-    for name in tree.subfolders(folder):
-        here = f"{at}{name}"
-        if split_of(name) in classes and tree.images_below(here):
-            if tree.images_in(here):  # as in DAGM, where masks are in Train/Label
-                return False
-            found = classes_of(tree, here)
-            classes[split_of(name)] += [each for each in found if tree.images_in(f"{here}/{each}")]
-    return bool(classes[TRAIN]) and len(set(map(fold, classes[TRAIN] + classes[VAL]))) == 1
+    found = class_folders(tree, folder)
+    splits = {name: split_of(name.split("/")[-2]) for name in found if tree.images_in(name)}
+    training = [name for name, split in splits.items() if split in (TRAIN, VAL)]
+    # Not as in DAGM, where images are in Train and masks in Train/Label.
+    loose = any(tree.images_in(name.rpartition("/")[0]) for name in training)
+    names = {fold(name.rpartition("/")[2]) for name in training}
+    return TRAIN in splits.values() and len(names) == 1 and not loose
 
 
 def is_mvtec(tree: FileTree) -> bool:
@@ -139,60 +117,16 @@ def _remedy(tree: FileTree) -> str:
     )
 
 
-def _refuse_defects_in_training(
-    tree: FileTree, splits: dict[str, str], settings: LayoutSettings
-) -> None:
-    for split in (TRAIN, VAL):
-        folder = splits.get(split)
-        found = [] if folder is None else map(readable, classes_of(tree, folder))
-        names = {settings.class_map.get(name, name) for name in found}
-        if others := sorted(each for each in names if each and not _is_good(each, settings)):
-            raise DataError(
-                f"{tree.root / str(folder)}: expected good images only, in {folder}/good; found "
-                f"{join_names(others)}. For classes in {folder} use data=folder, which takes "
-                "train, val and test as the split; else move them to test/, or name the flawless "
-                "class with data.good_class."
-            )
-
-
-def _is_good(name: str, settings: LayoutSettings) -> bool:
+def _refuse_defects_in_training(tree: FileTree, folder: str, settings: LayoutSettings) -> None:
+    """Raise DataError for a class folder in train or val that is not that of the good class."""
+    split, name = folder.split("/")
+    mapped = settings.class_map.get(readable(name), readable(name))
+    if mapped is None or split_of(split) == TEST:
+        return
     wanted = settings.good_class
-    return is_good_name(name) if wanted is None else fold(name) == fold(wanted)
-
-
-def _ground_truth(tree: FileTree, splits: dict[str, str]) -> str | None:
-    """The folder of the masks: `ground_truth` beside the splits, or in the test split (AD 2)."""
-    test = splits.get(TEST, "")
-    found = filter(is_ground_truth, tree.subfolders())
-    inside = (f"{test}/{name}" for name in tree.subfolders(test) if is_ground_truth(name))
-    return next(found, None) or next(inside, None)
-
-
-def _class_samples(tree: FileTree, folder: str, truth: str | None) -> Iterator[FoundSample]:
-    """The images of one class folder; masks are expected where the class has a folder of them."""
-    name = readable(folder.rpartition("/")[2])
-    of_class = {readable(each): f"{truth}/{each}" for each in tree.subfolders(truth or "")}
-    masks = of_class.get(name) if truth else None
-    known = {} if masks is None else _masks_by_stem(tree, masks)
-    for image in tree.images_in(folder):
-        stem = match_stem(image)
-        mask = None if masks is None else known.get(stem, f"{masks}/{stem}_mask.png")
-        yield FoundSample(image, name, mask)
-
-
-def _masks_by_stem(tree: FileTree, folder: str) -> dict[str, str]:
-    """Masks of a class: folders of them (LOCO), else `<stem>_mask` before `<stem>`."""
-    plain = {match_stem(mask): mask for mask in tree.images_in(folder)}
-    named = {
-        stem.removesuffix("_mask"): mask for stem, mask in plain.items() if stem.endswith("_mask")
-    }
-    folders = {readable(name): f"{folder}/{name}" for name in tree.subfolders(folder)}
-    return plain | named | folders
-
-
-def _layout_name(tree: FileTree, splits: dict[str, str], samples: Iterable[FoundSample]) -> str:
-    if splits.get(TEST) == _PUBLIC_TEST:
-        return AD2
-    if any(sample.mask is not None and tree.has_folder(sample.mask) for sample in samples):
-        return LOCO
-    return AD if VAL not in splits else f"{AD} with a validation split"
+    if not (is_good_name(mapped) if wanted is None else fold(mapped) == fold(wanted)):
+        raise DataError(
+            f"{tree.root / split}: expected good images only, in {split}/good; found {mapped}. For "
+            f"classes in {split} use data=folder, which takes train, val and test as the split; "
+            "else move them to test/, or name the flawless class with data.good_class."
+        )

@@ -57,6 +57,8 @@ def readable(name: str) -> str:
 
     Bytes that are not UTF-8, as in an archive made on Windows, are decoded as cp1252 or Latin-1.
     """
+    if name.isascii():
+        return name
     return unicodedata.normalize("NFC", _NO_UTF8.sub(_decode_byte, name))
 
 

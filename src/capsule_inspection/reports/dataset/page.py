@@ -37,8 +37,8 @@ def write_dataset_page(
 ) -> Path:
     """Write the page; returns its path.
 
-    `images` is `tables.images_table`. `about` has command and model, `problem` says why the images
-    have no split. Raises OSError where the page cannot be written.
+    `images` is `tables.images_table`. `about` has command and model, `problem` says why the
+    split does not suit the model. Raises OSError where the page cannot be written.
     """
     duplicates = tables.near_duplicates(images)
     examples = _save(folder, "examples", "Examples", draw_classes(index, cache, images))
