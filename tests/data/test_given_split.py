@@ -64,6 +64,21 @@ def test_manifest_gives_back_its_split_by_content_else_by_path(
     assert "has 16 rows, the data set 15 images" in caplog.text
 
 
+def test_an_image_replaced_by_a_copy_of_another_is_a_warning(
+    frozen: tuple[DataIndex, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    split, path = frozen
+    first, second, *rest = split.samples
+    with caplog.at_level(logging.WARNING):
+        from_manifest(
+            replace(split, samples=(replace(first, sha256=second.sha256), second, *rest)), path
+        )
+    assert (
+        f"the content of 1 of its 16 images is not in the data set any more ({first.path})"
+        in caplog.text
+    )
+
+
 def test_images_without_a_row_unknown_stages_and_missing_files_are_errors(
     frozen: tuple[DataIndex, Path],
 ) -> None:

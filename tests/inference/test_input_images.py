@@ -50,6 +50,22 @@ def test_a_folder_that_cannot_be_read_is_a_warning(
     assert f"{tmp_path / 'b'}: left out, the folder cannot be read (Perm" in caplog.text
 
 
+@pytest.mark.parametrize("mask", ["masks/crack/1.png", "crack/1_mask.png"])
+def test_masks_among_the_images_are_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mask: str
+) -> None:
+    images = touch(tmp_path, "crack/1.png", "good/1.png")
+    with caplog.at_level(logging.WARNING):
+        assert find_images(str(tmp_path)) == images
+        assert not caplog.records
+        touch(tmp_path, mask)
+        assert len(find_images(str(tmp_path))) == 3
+        assert f"input={tmp_path}: 1 of 3 images are masks by their names" in caplog.text
+        caplog.clear()
+        find_images(str(tmp_path / mask.rpartition("/")[0]))
+    assert ("masks" in mask) != ("by their names" in caplog.text)
+
+
 def test_overlays_of_predictions_are_no_input(tmp_path: Path) -> None:
     images = touch(tmp_path, "1.png", "result of line 3/2.png")
     touch(tmp_path, "result/prediction.json", "result/overlays/000000_1.png")

@@ -12,7 +12,7 @@ from capsule_inspection.data.layouts import folder, mvtec, visa
 from capsule_inspection.data.layouts.file_kinds import UNREAD_SUFFIXES, suffix_of
 from capsule_inspection.data.layouts.samples import FoundSamples, LayoutSettings, join_names
 from capsule_inspection.data.layouts.tree import FileTree
-from capsule_inspection.data.long_lists import numbered
+from capsule_inspection.data.long_lists import list_first, numbered
 from capsule_inspection.types import DataError
 
 _TABLES = (".csv", ".tsv", ".parquet", ".xlsx")
@@ -96,7 +96,7 @@ def _unknown(tree: FileTree, problem: str) -> DataError:
     help_text = ""
     for suffixes, remedy in remedies.items():
         if names := [name for name in tree.files if suffix_of(name) in suffixes]:
-            more = f" (or another of {len(names)})" if len(names) > 1 else ""
+            more = f" (or {list_first(names[1:], 3)})" if len(names) > 1 else ""
             help_text += f" What may help: {remedy}{tree.root / names[0]}{more}."
     return DataError(
         f"{tree.root}: data=auto recognises no annotation format and no layout in {seen}."

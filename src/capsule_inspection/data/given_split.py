@@ -93,8 +93,19 @@ def from_manifest(index: DataIndex, path: Path) -> DataIndex:
         )
     if by_content and changed:
         log.warning("%s: %d images have changed since; matched by path.", path, changed)
+    content = {sample.sha256 for sample in index.samples}
+    gone = [row.path for row in rows if row.sha256 and row.sha256 not in content]
     if len(rows) > len(index):
         log.warning("%s: has %d rows, the data set %d images.", path, len(rows), len(index))
+    elif len(gone) > changed:
+        log.warning(
+            "%s: the content of %d of its %d images is not in the data set any more (%s); images "
+            "that took their places are in the split that their own content has.",
+            path,
+            len(gone) - changed,
+            len(rows),
+            list_first(gone, _SHOWN),
+        )
     _warn_of_leaks(samples, path)
     return replace(index, samples=tuple(samples))
 

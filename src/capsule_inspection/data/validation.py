@@ -7,7 +7,7 @@ splits are assigned in splits.py.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -93,6 +93,7 @@ def validate_samples(
     warnings = (
         *found.warnings,
         *image_warnings(images, found_depth=depth if finds_depth else None),
+        *_warn_of_copies(samples),
         *check_masks(found.root, samples, reader.facts, code),
         *([f"data.on_bad_file=skip leaves no image of {join_names(lost)}."] if lost else ()),
     )
@@ -192,6 +193,22 @@ def _drop_conflicts(
         )
         skipped.append(SkippedFile(result.path, reason))
     return samples, skipped
+
+
+def _warn_of_copies(samples: Sequence[Sample]) -> Iterator[str]:
+    """Say that some files are copies of others, each of which counts."""
+    first: dict[str, str] = {}
+    copies = [
+        (sample.path, original)
+        for sample in samples
+        if (original := first.setdefault(sample.sha256, sample.path)) != sample.path
+    ]
+    if copies:
+        yield (
+            f"{len(copies)} of {len(samples)} images are exact copies of others (the first is "
+            f"{copies[0][0]}, as {copies[0][1]}) and count as images of their own. Leave copies "
+            "out with data.exclude."
+        )
 
 
 def _group_equal(samples: list[Sample]) -> list[Sample]:

@@ -9,9 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from capsule_inspection.data.image_formats import FORMATS
+from capsule_inspection.data.layouts.beside import count_paired
 from capsule_inspection.data.layouts.file_kinds import UNREAD_SUFFIXES, count_suffixes, suffix_of
-from capsule_inspection.data.layouts.samples import join_names
-from capsule_inspection.data.layouts.tree import scan_tree
+from capsule_inspection.data.layouts.mask_folders import find_mask_folders
+from capsule_inspection.data.layouts.samples import DEFAULT_MASK_SUFFIXES, join_names
+from capsule_inspection.data.layouts.tree import FileTree, scan_tree
 from capsule_inspection.data.table_paths import FileFinder
 from capsule_inspection.data.tables import TABLE_SUFFIXES, log_notes, read_table
 from capsule_inspection.inference.prediction_folder import RECORD
@@ -60,9 +62,24 @@ def _in_folder(folder: Path) -> list[Path]:
         )
     if tree.predictions:
         log.info("Folders of earlier predictions are left out: %s.", join_names(tree.predictions))
+    if masks := _count_masks(tree):
+        log.warning(
+            "input=%s: %d of %d images are masks by their names, and are predicted like all "
+            "others. If they are masks, name the images alone: a folder, a pattern or a table.",
+            *(folder, masks, len(tree.images)),
+        )
     twice = tree.same_file(tree.images)
     images = (folder / name for name in tree.images if name not in twice)
     return _without_predictions(images, name=str(folder))
+
+
+def _count_masks(tree: FileTree) -> int:
+    """How many images, but not all, are in folders of masks or named like masks beside images."""
+    of_folders = {name for each in find_mask_folders(tree) for name in tree.images_below(each.path)}
+    others = [name for name in tree.images if name not in of_folders]
+    paired, without_masks = count_paired(others, DEFAULT_MASK_SUFFIXES)
+    masks = len(of_folders) + (len(others) - without_masks if paired else 0)
+    return masks if masks < len(tree.images) else 0
 
 
 def _warn_unreadable(error: OSError) -> None:

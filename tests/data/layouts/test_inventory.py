@@ -112,6 +112,12 @@ def test_what_looks_like_data_and_is_not_used_is_a_warning(parts: Path, added: s
     assert re.search(WARNED[added], warning)
 
 
+def test_classes_that_may_be_none_are_a_warning(parts: Path) -> None:
+    add(parts, "unlabeled images/1.png")
+    (warning,) = take(parts, {**USED, "unlabeled images/1.png": None}).warnings
+    assert "The images of unlabeled images are taken for a class of their own." in warning
+
+
 def test_files_that_name_images_and_empty_folders_are_warnings(parts: Path) -> None:
     (parts / "split.json").write_text('["good/1.png", "good/2.png", "crack/1.png"]')
     (parts / "notes.json").write_text('["good/1.png"]')

@@ -31,6 +31,7 @@ Unused = Literal["refuse", "warn", "count"]
 FEW, FEW_FRACTION = 2, 0.02
 """Images without a class that are passed over with a warning."""
 _WITHOUT_LABELS = ("test", "unlabeled", "unlabelled", "private")
+_NO_CLASSES = re.compile(r"unlabel{1,2}ed|unsorted|unannotated|private|thumb(nail)?s?|previews?")
 _LABEL_SUFFIXES = (".json", ".jsonl", ".xml", ".txt", ".csv", ".tsv")
 _IMAGE_NAME = re.compile(r"[^\s\"'<>/\\,;|=:]+\.\w{2,4}")
 _LOOKED_AT = 3  # files of a folder and suffix
@@ -60,6 +61,12 @@ def take_inventory(
     if unused == "refuse" and tree.empty:
         warnings.append(f"These folders are empty: {join_names(tree.empty)}.")
     warnings += _warn_of_names(usage)
+    warnings += [
+        f"The images of {name} are taken for a class of their own. If they are none, leave them "
+        "out with data.exclude."
+        for name in found.classes
+        if set(map(_NO_CLASSES.fullmatch, fold(name).split())) - {None}
+    ]
     warnings += [
         f"data.exclude: no file or folder matches {pattern}." for pattern in tree.idle_patterns
     ]
