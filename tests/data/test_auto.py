@@ -76,6 +76,24 @@ def test_two_readings_are_refused_and_both_commands_named(tmp_path: Path) -> Non
         find(root, tmp_path / "cache")
 
 
+TABLE = "image;class\ngood/0.png;good\ncrack/1.png;crack\n"
+
+
+def test_a_table_that_lists_the_images_is_offered_before_other_readings(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    write_images(root, ["good/0.png", "crack/1.png"])
+    (root / "images.csv").write_text(TABLE)
+    (root / "b.csv").write_text(TABLE.replace("/", "/no"))
+    (root / "c.csv").write_text("x")
+    with pytest.raises(
+        DataError,
+        match=r"data=manifest data\.path=.*/images\.csv \(.* in images\.csv\); data=folder \(",
+    ):
+        find(root, tmp_path / "cache")
+    (root / "images.csv").unlink()
+    assert find(root, tmp_path / "cache").name == "folder"
+
+
 REFUSED = {
     "0.png 1.png": r"no layout in 2 images, the folders \(none\)\. Read as class folders: ",
     "0.png labels.csv": r"What may help: name the table .*manifest data\.path=.*/labels\.csv\.",

@@ -137,7 +137,7 @@ def test_group_mode_joins_copies_and_whatever_was_with_them(
     groups = [sample.group for sample in index.samples]
     assert groups[3] == groups[7] == groups[8]
     assert len(set(groups)) == 7
-    assert "1 groups of near-duplicates: " in caplog.text
+    assert "1 group of near-duplicates: " in caplog.text
 
 
 def test_report_and_off_leave_the_index_as_it_is(

@@ -74,8 +74,13 @@ def test_the_index_has_a_sample_for_each_image_in_order(mvtec: Path, build: Buil
 def test_splits_are_kept_and_equal_files_join_the_groups_of_a_manifest(
     mvtec: Path, build: Build
 ) -> None:
+    assert not build(mvtec).warnings
     shutil.copy(mvtec / "train/good/000.png", mvtec / "train/good/copy.png")
-    groups = {sample.path: sample.group for sample in build(mvtec).samples}
+    index = build(mvtec)
+    assert "copies of others (the first is train/good/copy.png, as train/good/000.png)" in str(
+        index.warnings
+    )
+    groups = {sample.path: sample.group for sample in index.samples}
     assert groups["train/good/000.png"] == groups["train/good/copy.png"]
     assert len(set(groups.values())) == len(groups) - 1
     given = {"000": "a", "001": "a", "copy": "b", "002": "lot 1"}
@@ -412,4 +417,13 @@ def test_a_long_reason_is_given_once(mvtec: Path, build: Build) -> None:
     message = str(caught.value)
     assert message.count("set data.mask_ignore=255") == 1
     mask = "mask ground_truth/crack/001_mask.png"
-    assert f"\n  test/crack/001.png: {mask}: the same\n" in message
+    assert f"\n  test/crack/001.png: {mask}: the same as test/crack/000.png\n" in message
+
+
+def test_a_reason_of_several_images_is_given_once(mvtec: Path, build: Build) -> None:
+    for number in (0, 2):
+        (mvtec / f"test/crack/00{number}.png").write_text("x")
+    with pytest.raises(DataError) as caught:
+        build(mvtec)
+    assert str(caught.value).count("is not a PNG, JPEG") == 1
+    assert "\n  test/crack/002.png: the same as test/crack/000.png\n" in str(caught.value)

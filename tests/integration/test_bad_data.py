@@ -93,7 +93,7 @@ def test_skipped_files_are_listed_in_the_record(
     with caplog.at_level(logging.WARNING):
         train._prepare(config, record.folder, record, None)
     record.close("failed")
-    assert "5 files were skipped" in caplog.text
+    assert "Skipped: 5 files" in caplog.text
     data = record_of(record.folder)["data"]
     assert sorted(file["path"] for file in data["skipped"]) == sorted(BAD)
     assert all(BAD[file["path"]] in file["reason"] for file in data["skipped"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
@@ -17,7 +18,7 @@ from capsule_inspection.config.messages import expected_value, suggestion
 from capsule_inspection.config.paths import MAPPING_KEYS, PATH_KEYS
 from capsule_inspection.config.schema import constraint_of, settings
 from capsule_inspection.config.trainer_checks import check_trainer
-from capsule_inspection.types import FROM_RUN, ConfigurationError
+from capsule_inspection.types import FROM_RUN, ConfigurationError, DataError
 
 _MAX_SIDE = 65536
 
@@ -132,6 +133,18 @@ def _check_from_run(config: DictConfig) -> None:
                 f"{group}={FROM_RUN}: only for evaluate.py and export.py, which have a run. Choose "
                 f"another {group}; train.py --help lists them."
             )
+
+
+def check_data_paths(config: DictConfig) -> None:
+    """Raise DataError for a path that is not there, before anything large is imported."""
+    data = config.get("data") or {}
+    if data.get("name") == "synthetic":
+        return
+    root = Path(data.get("root") or "")
+    for key in ("root", "path", "masks", "annotations"):
+        value = data.get(key)
+        if value and not Path(value).exists() and not (root / value).exists():
+            raise DataError(f"{value}: there is no such file or folder. Check data.{key}.")
 
 
 def _check_sizes(config: DictConfig) -> None:

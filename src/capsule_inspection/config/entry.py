@@ -182,6 +182,7 @@ def _checked(config: DictConfig, overrides: list[str]) -> DictConfig:
     if config.get("resume"):
         config = existing_run.resumed_config(config, overrides)
     checks.check(config)
+    checks.check_data_paths(config)
     environment.check_torch_versions()
     return config
 

@@ -13,9 +13,12 @@ from capsule_inspection.data.layouts.file_kinds import UNREAD_SUFFIXES, suffix_o
 from capsule_inspection.data.layouts.samples import FoundSamples, LayoutSettings, join_names
 from capsule_inspection.data.layouts.tree import FileTree
 from capsule_inspection.data.long_lists import list_first, numbered
+from capsule_inspection.data.table_paths import FileFinder
+from capsule_inspection.data.tables import read_table
 from capsule_inspection.types import DataError
 
 _TABLES = (".csv", ".tsv", ".parquet", ".xlsx")
+_READ_TABLES, _ROWS = (".csv", ".tsv", ".parquet"), 20
 _DOCUMENTS = (".json", ".xml")
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 
@@ -41,15 +44,23 @@ def find_auto_samples(tree: FileTree, settings: LayoutSettings) -> Recognised:
             f"{' or another one' if len(categories) > 1 else ''}."
         )
     formats = recognise(tree, settings.annotations)
+    tables = _tables_of_images(tree) if settings.annotations is None else []
     try:
         plain = _find_plain(tree, settings) if settings.annotations is None else ""
     except DataError as error:
-        if not formats:
+        if not formats and not tables:
             raise
         plain = str(error)
     readings = dict(formats)
     if isinstance(plain, Recognised):
         readings[plain.name] = plain.why
+    if tables:
+        others = "".join(f"; data={name} ({why})" for name, why in readings.items())
+        raise DataError(
+            f"{tree.root}: data=auto has more than one reading: data=manifest "
+            f"data.path={tree.root / tables[0]} (images and classes listed in "
+            f"{list_first(tables, 3)}){others}. Name the one that is meant."
+        )
     if len(readings) > 1:
         listed = "; ".join(f"data={name} ({why})" for name, why in readings.items())
         raise DataError(
@@ -61,6 +72,22 @@ def find_auto_samples(tree: FileTree, settings: LayoutSettings) -> Recognised:
     if isinstance(plain, str):
         raise _unknown(tree, plain)
     return plain
+
+
+def _tables_of_images(tree: FileTree) -> list[str]:
+    """Tables directly in the root whose first rows mostly name images of it, with their classes."""
+    found, finder = [], FileFinder(tree.root)
+    for name in tree.files:
+        if "/" in name or suffix_of(name) not in _READ_TABLES:
+            continue
+        try:
+            table = read_table(tree.root / name, required=("path", "label"), finder=finder)
+        except DataError:
+            continue
+        paths = [finder.find(row.cells["path"]).name for row in table.rows[:_ROWS]]
+        if sum(path in tree.image_set for path in paths) > len(paths) / 2:
+            found.append(name)
+    return found
 
 
 def _find_plain(tree: FileTree, settings: LayoutSettings) -> Recognised | str:

@@ -23,7 +23,7 @@ _MIN_ENLARGED = 1.02
 _MIN_SIDE_PX = 16
 _LARGE_PART = 0.5
 """A defect of which the crop has less than this fraction is cut off."""
-_MIN_CONTENT = 1 / 3
+_MIN_CONTENT = 1 / 2
 """Fraction of the network's input that images should fill."""
 _STEP_PX = 32
 _SHOWN = 6

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from capsule_inspection.data.cache_folder import report_write_errors
+from capsule_inspection.data.long_lists import numbered
 from capsule_inspection.data.parallel import in_order
 from capsule_inspection.data.progress import Progress
 from capsule_inspection.data.sample_reader import DecodedSample
@@ -275,7 +276,7 @@ def _report(index: DataIndex, groups: list[Group]) -> None:
         log.info("no near-duplicates among %d images.", len(index))
         return
     shown = "; ".join(_name(index, group) for group in groups[:_SHOWN])
-    log.warning("%d groups of near-duplicates: %s", len(groups), shown)
+    log.warning("%s of near-duplicates: %s", numbered(len(groups), "group"), shown)
 
 
 def _name(index: DataIndex, group: Group) -> str:

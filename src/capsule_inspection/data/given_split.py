@@ -1,16 +1,16 @@
 """Splits that are given: by the data set itself, by a table, or by the split.csv of a run.
 
-Images that belong together are where they are given; where that separates them, the log warns.
+Images that belong together are where they are given; where that separates them, a warning says so.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from capsule_inspection.data.long_lists import list_first, list_lines
+from capsule_inspection.data.long_lists import list_first, list_lines, numbered
 from capsule_inspection.data.manifest import read_split
 from capsule_inspection.data.split_choice import describe_splits
 from capsule_inspection.data.stratification import (
@@ -20,7 +20,7 @@ from capsule_inspection.data.stratification import (
     restrict_groups,
     shuffle_groups,
 )
-from capsule_inspection.types import SPLITS, TEST, TRAIN, VAL, DataError, DataIndex, Sample
+from capsule_inspection.types import SPLITS, TEST, TRAIN, VAL, DataError, DataIndex
 
 log = logging.getLogger(__name__)
 _SHOWN = 3
@@ -59,9 +59,9 @@ def from_dataset(
         parts = divide(index, groups, [1 - sum(fractions.values()), *fractions.values()])
         index = assign_rows(index, dict(zip((TRAIN, *fractions), parts, strict=True)))
         log.info("The data set brings no %s images: they are taken from train.", taken)
-    _warn_of_gaps(index)
-    _warn_of_leaks(index.samples, index.root)
-    return index
+    return _with_warnings(
+        index, [*_gaps(index), *_leaks(index, "set split=holdout to assign all images anew")]
+    )
 
 
 def from_manifest(index: DataIndex, path: Path) -> DataIndex:
@@ -106,39 +106,44 @@ def from_manifest(index: DataIndex, path: Path) -> DataIndex:
             len(rows),
             list_first(gone, _SHOWN),
         )
-    _warn_of_leaks(samples, path)
-    return replace(index, samples=tuple(samples))
+    index = replace(index, samples=tuple(samples))
+    return _with_warnings(index, _leaks(index, "use another split"))
 
 
-def _warn_of_gaps(index: DataIndex) -> None:
-    """Warn of images in no split, and of classes that a split of the data set lacks."""
+def _with_warnings(index: DataIndex, warnings: Iterable[str]) -> DataIndex:
+    """The index with further warnings, which are logged."""
+    found = tuple(warnings)
+    for warning in found:
+        log.warning("%s", warning)
+    return replace(index, warnings=(*index.warnings, *found))
+
+
+def _gaps(index: DataIndex) -> Iterator[str]:
+    """Images in no split, and classes that a split of the data set lacks."""
     outside = [sample.path for sample in index.samples if not sample.split]
     if outside:
-        log.warning(
-            "%s: the data set gives %d images no split (%s); they are left out.",
-            index.root,
-            len(outside),
-            list_first(outside, _SHOWN),
+        yield (
+            f"The data set gives {numbered(len(outside), 'image')} no split "
+            f"({list_first(outside, _SHOWN)}), which are left out."
         )
     tested = {sample.label for sample in index.samples if sample.split == TEST}
     untested = sorted({sample.label for sample in index.samples if sample.split} - tested)
     if untested:
         names = list_first([index.classes[label] for label in untested], _SHOWN)
-        log.warning("%s: the test split has no image of %s.", index.root, names)
+        yield f"The test split has no image of {names}."
 
 
-def _warn_of_leaks(samples: Sequence[Sample], path: Path) -> None:
-    """Warn of equal images, or images of one part, in train and in another split."""
+def _leaks(index: DataIndex, remedy: str) -> Iterator[str]:
+    """Equal images, or images of one part, in train and in another split."""
     of_group: dict[str, dict[str, str]] = {}
-    for sample in samples:
+    for sample in index.samples:
         if sample.split in SPLITS:
             of_group.setdefault(sample.group, {}).setdefault(sample.split, sample.path)
     leaks = [paths for paths in of_group.values() if len(paths) > 1 and TRAIN in paths]
     if leaks:
-        log.warning(
-            "%s: %d groups of equal or nearly equal images are in train and in another split "
-            "(%s): metrics of that split are optimistic.",
-            path,
-            len(leaks),
-            "; ".join(f"{split} {name}" for split, name in leaks[0].items()),
+        shown = " and ".join(f"{name} in {split}" for split, name in leaks[0].items())
+        yield (
+            f"{numbered(len(leaks), 'group')} of equal or nearly equal images, or images of one "
+            f"part, lie in train and in another split ({shown}): metrics of that split are "
+            f"optimistic. Move them together, or {remedy}."
         )

@@ -28,7 +28,7 @@ from capsule_inspection.types import IGNORE_INDEX, DataError, DataIndex, Sample,
 # Samples that a thread takes at once: few enough to divide 262 large images evenly, enough to keep
 # the overhead of the pool small with 30,000 small ones.
 _CHUNK = 16
-_LONG = 100
+_LONG = 40
 """Characters from which on a reason is not repeated in a message."""
 _DECODE = DecodeConfig()
 
@@ -143,13 +143,16 @@ def _bad_files(
 
 
 def _reasons(skipped: Sequence[SkippedFile]) -> list[str]:
-    """A line for each file; a long reason of several masks is given once."""
-    lines, seen = [], set()
+    """A line for each file; a long reason of several files is given once."""
+    lines, first = [], dict[tuple[str, str], str]()
     for bad in skipped:
         mask, colon, reason = bad.reason.partition(": ")
-        is_known = reason in seen and len(reason) > _LONG
-        seen.add(reason)
-        lines.append(f"{bad.path}: {mask}{colon}{'the same' if is_known else reason}")
+        if not mask.startswith("mask "):
+            mask, colon, reason = "", "", bad.reason
+        other = first.setdefault((colon, reason), bad.path)
+        if other != bad.path and len(reason) > _LONG:
+            reason = f"the same as {other}"
+        lines.append(f"{bad.path}: {mask}{colon}{reason}")
     return lines
 
 

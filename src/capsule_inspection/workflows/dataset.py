@@ -16,6 +16,7 @@ from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.data.dataset import DatasetConfig
 from capsule_inspection.data.layouts.names import readable
 from capsule_inspection.data.layouts.samples import FoundSamples, join_names, with_classes
+from capsule_inspection.data.long_lists import numbered
 from capsule_inspection.types import ConfigurationError, DataIndex
 from capsule_inspection.workflows.find_samples import find_samples
 
@@ -31,7 +32,7 @@ def load_dataset(
     ones are allowed. With tiling, `data.tiling.native_size` and `data.image_size` are set to the
     size of the crops, so that a run keeps it; so is `data.bit_depth`, if there are 16-bit files.
     """
-    found = find_samples(data)
+    found = find_samples(data, classes or ())
     if data.name != "synthetic":
         _log_once(_describe(found), found.warnings)
     if classes is not None:
@@ -57,7 +58,7 @@ def load_dataset(
     index, cache = dataset.load_dataset(found, config, check_size=check_size)
     _log_once("", [text for text in index.warnings if text not in found.warnings])
     if index.skipped:
-        log.warning("%d files were skipped; run.json lists them.", len(index.skipped))
+        log.warning("Skipped: %s, listed in run.json.", numbered(len(index.skipped), "file"))
     if is_tiled:
         data.tiling.native_size = data.image_size = list(cache.images.shape[1:3])
     if index.bit_depth is not None and "bit_depth" in data:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,10 @@ _LAYOUTS = {
 }
 
 
-def find_samples(data: DictConfig) -> FoundSamples:
+def find_samples(data: DictConfig, known_classes: Sequence[str] = ()) -> FoundSamples:
     """The samples of a configuration's data set, with the inventory of its files.
 
+    `known_classes` are those of a trained model, the good one first.
     Raises DataError where they are not as the layout expects, ConfigurationError for settings that
     contradict each other.
     """
@@ -44,7 +46,8 @@ def find_samples(data: DictConfig) -> FoundSamples:
         found = find_mvtec_samples(tree, LayoutSettings())
         unassigned = tuple(replace(sample, split="") for sample in found.samples)
         return take_inventory(tree, replace(found, samples=unassigned))
-    settings, exclude = layout_settings(data), list(data.exclude)
+    settings = replace(layout_settings(data), known_classes=known_classes)
+    exclude = list(data.exclude)
     if data.name == "manifest":
         base = Path(data.root) if data.root else None
         found = find_manifest_samples(

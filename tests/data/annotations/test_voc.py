@@ -93,6 +93,9 @@ def test_colours_of_a_label_map_with_a_hole_and_an_ignored_ring(root: Path):
     assert (mask_of(found, "JPEGImages/1.png") == expected).all()
     assert labels(found)["JPEGImages/1.png"] == "crack"
     assert {"labelmap.txt", "SegmentationClass/1.png"} <= found.other_files
+    inventory = take_inventory(scan_tree(root), found, unused="warn").inventory
+    assert "1 mask file of the annotations" in str(inventory["summary"])
+    assert inventory["left_out"] == 0
 
 
 @pytest.mark.parametrize("classes", ["class_names.txt", "setting"])

@@ -48,3 +48,9 @@ def test_a_map_that_drops_everything_is_refused() -> None:
     settings = LayoutSettings(class_map={"good": None})
     with pytest.raises(DataError, match="drops all classes"):
         finish_samples(Path("parts"), SAMPLES[:1], settings, layout="")
+
+
+def test_a_map_where_masks_decide_the_class_is_refused() -> None:
+    settings = LayoutSettings(class_map={"defect": "crack"})
+    with pytest.raises(DataError, match=r"masks decide whether an image is good or defect.*table"):
+        finish_samples(Path("p"), SAMPLES[-1:], settings, layout="")

@@ -164,6 +164,30 @@ def test_folders_of_no_clear_meaning_are_refused_with_a_remedy(find: Find, words
         find(words)
 
 
+NO_CLASSES = {
+    f"{PLAIN} unlabeled/*2": r"unlabeled \(2 images\)\..*data\.exclude=\[unlabeled\]; .*class_map",
+    f"{PLAIN} good/Thumbs/*1 Unknown/*1": r"data\.exclude=\[Unknown,good/Thumbs\]",
+    "d/train/good/*4 d/train/bad/*2 d/test_private/*3": r"data\.exclude=\[d/test_private\]",
+}
+
+
+@pytest.mark.parametrize("words", NO_CLASSES)
+def test_folders_that_say_that_they_are_no_class_are_refused(find: Find, words: str) -> None:
+    with pytest.raises(DataError, match=NO_CLASSES[words]):
+        find(words)
+
+
+def test_a_class_named_like_none_is_one_where_the_map_says_so(find: Find) -> None:
+    found = find(f"{PLAIN} unknown/*2", class_map={"unknown": "unknown"})
+    assert counts(found) == {"good": 8, "crack": 5, "unknown": 2}
+    assert counts(find("good/*2 unknown_defect/*1")) == {"good": 2, "unknown_defect": 1}
+
+
+def test_a_good_class_that_no_folder_has_is_named(find: Find) -> None:
+    with pytest.raises(DataError, match=r"no folder of data\.good_class=lot8: .*crack, good has"):
+        find(PLAIN, good_class="lot8")
+
+
 def test_the_good_class_may_have_any_name_and_says_which_folders_are_classes(find: Find) -> None:
     found = find("cam1/a/*2 cam1/b/*2 cam2/a/*2", good_class="a")
     assert found.classes == ("a", "b")
@@ -260,7 +284,12 @@ MASKS: dict[str, tuple[str, str | None, dict[str, str | None]]] = {
     "one is missing": (
         "good/*1 crack/*2 m/crack/000_seg.png",
         "m",
-        {"crack/001.png": "m/crack/001_mask.png", "good/000.png": None},
+        {"crack/001.png": "m/crack/001_seg.png", "good/000.png": None},
+    ),
+    "one is missing in another folder": (
+        "a/good/*1 b/good/*1 a/crack/*1 b/crack/*1 masks/a/crack/000_1.png masks/a/crack/000_2.png",
+        None,
+        {"b/crack/000.png": "masks/b/crack/000_1.png"},
     ),
     "beside": (
         "good/*3 crack/*2 crack/*_label.bmp*2",

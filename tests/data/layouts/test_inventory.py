@@ -114,7 +114,9 @@ def test_what_looks_like_data_and_is_not_used_is_a_warning(parts: Path, added: s
 
 def test_classes_that_may_be_none_are_a_warning(parts: Path) -> None:
     add(parts, "unlabeled images/1.png")
-    (warning,) = take(parts, {**USED, "unlabeled images/1.png": None}).warnings
+    (warning,) = take(
+        parts, {**USED, "unlabeled images/1.png": None}, unused="warn"
+    ).warnings
     assert "The images of unlabeled images are taken for a class of their own." in warning
 
 
@@ -162,7 +164,7 @@ def test_folders_that_are_left_out_on_purpose_are_not_refused(parts: Path) -> No
 
 def test_one_mask_for_two_images_is_refused(parts: Path) -> None:
     add(parts, "crack/1.jpg")
-    with pytest.raises(DataError, match=r"1 masks would .*\n  crack/1\.jpg and crack/1\.png"):
+    with pytest.raises(DataError, match=r"1 mask would .*\n  crack/1\.jpg and crack/1\.png"):
         take(parts, {**USED, "crack/1.jpg": "masks/crack/1.png"})
 
 

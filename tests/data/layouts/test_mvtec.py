@@ -88,9 +88,12 @@ def test_all_labelled_images_of_ad_2_are_used_with_its_splits(ad2: Path) -> None
         "test_public/ground_truth/bad/001_mask.png"
     )
     assert found.warnings == (
-        "test_private: its 2 images have no labels and are not used; predict.py reads them.",
+        "test_private: 2 images without labels, not used; predict.py reads such images.",
     )
     assert "test_private" in found.other_files
+    assert take_inventory(scan_tree(ad2), found).inventory["summary"] == (
+        "8 images, 2 masks; not used: 1 folder: test_private (2 images without labels)"
+    )
 
 
 def test_masks_of_loco_are_folders_of_binary_masks(loco: Path) -> None:

@@ -15,9 +15,15 @@ from pathlib import Path
 from typing import NoReturn
 
 from capsule_inspection.data.layouts.inventory import FEW, FEW_FRACTION
-from capsule_inspection.data.layouts.names import fold, is_good_name, readable, split_of
+from capsule_inspection.data.layouts.names import (
+    fold,
+    is_good_name,
+    is_no_class,
+    readable,
+    split_of,
+)
 from capsule_inspection.data.layouts.samples import LayoutSettings, join_names
-from capsule_inspection.data.long_lists import list_first
+from capsule_inspection.data.long_lists import list_first, numbered
 from capsule_inspection.types import SPLITS, TRAIN, DataError
 
 Parts = tuple[str, ...]
@@ -67,6 +73,7 @@ def find_structure(
     base = _common_base(list(logical.values()), is_good)
     below = {folder: parts[len(base) :] for folder, parts in logical.items()}
     where = root.joinpath(*base)
+    _refuse_no_classes(where, below, counts, settings.class_map)
     splits = _splits_at_top(where, {parts[0] for parts in below.values() if parts})
     split = {folder: splits.get(parts[0], "") if parts else "" for folder, parts in below.items()}
     inner = {folder: parts[bool(splits) :] for folder, parts in below.items()}
@@ -79,7 +86,7 @@ def find_structure(
     else:
         _refuse_images_without_class(where, inner, counts, level=level or 0, split=split)
         if level is None:
-            _refuse_without_good(where, set(inner.values()))
+            _refuse_without_good(where, set(inner.values()), settings.good_class)
         below_classes = {} if splits else _splits_below_classes(where, inner, level)
         split |= below_classes
         places = {
@@ -107,9 +114,10 @@ def _namer(class_map: Mapping[str, str | None]) -> Callable[[str], str]:
 
 
 def _good_test(settings: LayoutSettings, named: Callable[[str], str]) -> Callable[[str], bool]:
-    """Whether a folder is that of the good class."""
+    """Whether a folder is that of the good class, or of a class that is known anyway."""
     if settings.good_class is None:
-        return lambda folder: is_good_name(named(folder))
+        known = set(map(fold, settings.known_classes))
+        return lambda folder: is_good_name(named(folder)) or fold(named(folder)) in known
     wanted = fold(settings.good_class)
     return lambda folder: fold(named(folder)) == wanted
 
@@ -127,6 +135,29 @@ def _common_base(folders: Sequence[Parts], is_good: Callable[[str], bool]) -> Pa
     below = [name for parts in folders for name in parts[len(base) :]]
     known = any(split_of(name) or is_good(name) for name in below)
     return base if known or _are_parts(parts[len(base) :] for parts in folders) else ()
+
+
+def _refuse_no_classes(
+    where: Path,
+    folders: Mapping[str, Parts],
+    counts: Mapping[str, int],
+    class_map: Mapping[str, str | None],
+) -> None:
+    """Raise DataError for folders whose names say that they are no classes, beside others."""
+    said, found = set(map(fold, class_map)), Counter[str]()
+    for folder, parts in folders.items():
+        names = (name for name in parts if is_no_class(name) and fold(name) not in said)
+        if name := next(names, ""):
+            above = f"/{folder}/".partition(f"/{name}/")[0]
+            found[f"{above}/{name}".lstrip("/")] += counts[folder]
+    if found and len(folders) > 1:
+        name = readable(next(iter(found)).rpartition("/")[2])
+        shown = join_names(f"{each} ({numbered(n, 'image')})" for each, n in sorted(found.items()))
+        raise DataError(
+            f"{where}: by their names these folders have no labels or no data for training: "
+            f"{shown}. Leave them out with data.exclude=[{','.join(sorted(found))}]; what is a "
+            f'class all the same is named in "data.class_map={{{name}:{name}}}".'
+        )
 
 
 def _splits_at_top(where: Path, names: Set[str]) -> dict[str, str]:
@@ -192,7 +223,7 @@ def _check_above(
         )
 
 
-def _refuse_without_good(where: Path, folders: Set[Parts]) -> NoReturn:
+def _refuse_without_good(where: Path, folders: Set[Parts], good_class: str | None) -> NoReturn:
     """Raise DataError where no folder is known as that of the good class."""
     tops = sorted({parts[0] for parts in folders})
     below = sorted({parts[1] for parts in folders if len(parts) > 1})
@@ -206,10 +237,12 @@ def _refuse_without_good(where: Path, folders: Set[Parts]) -> NoReturn:
         )
     else:
         remedy = "Set data.good_class to the one that holds the flawless parts."
-    raise DataError(
-        f"{where}: which folder is the class of flawless parts is not clear: none of "
-        f"{join_names(tops)}{in_them} has a usual name (good, ok, normal, ...). {remedy}"
-    )
+    start, name = "which folder is the class of flawless parts is not clear", "a usual name"
+    if good_class is None:
+        name += " (good, ok, normal, ...)"
+    else:
+        start, name = f"there is no folder of data.good_class={good_class}", "this name"
+    raise DataError(f"{where}: {start}: none of {join_names(tops)}{in_them} has {name}. {remedy}")
 
 
 def _are_parts(folders: Iterable[Parts]) -> bool:

@@ -11,7 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from capsule_inspection.data.layouts.names import check_class_names, find_good_class, readable
+from capsule_inspection.data.layouts.names import (
+    GOOD,
+    check_class_names,
+    find_good_class,
+    is_good_name,
+    readable,
+)
 from capsule_inspection.data.layouts.samples import (
     MASK_SEPARATOR,
     FoundSample,
@@ -20,7 +26,7 @@ from capsule_inspection.data.layouts.samples import (
     join_names,
     sort_samples,
 )
-from capsule_inspection.types import DataError
+from capsule_inspection.types import DEFECT, DataError
 
 
 def finish_samples(
@@ -54,7 +60,11 @@ def finish_samples(
         warnings = [*warnings, f"data.class_map leaves out the images of {listed}."]
     classes = {sample.class_name for sample in kept} - {""}
     check_class_names(classes, root)
-    good_class = find_good_class(classes, settings.good_class, root)
+    wanted, known = settings.good_class, settings.known_classes
+    if wanted is None and known and not any(map(is_good_name, classes)):
+        good_class = known[0]
+    else:
+        good_class = find_good_class(classes, wanted, root)
     return replace(
         sort_samples(root, kept, good_class=good_class),
         layout=layout,
@@ -78,6 +88,11 @@ def map_names(
     """
     found = set(names)
     wanted = {readable(name): new for name, new in class_map.items()}
+    if wanted and found == {""}:
+        raise DataError(
+            f"{where}: the masks decide whether an image is {GOOD} or {DEFECT}, and data.class_map "
+            "does not rename these. Leave it out, or name the classes in a table (data=manifest)."
+        )
     lower = {name.lower(): name for name in sorted(found - {""})}
     for name in sorted(wanted.keys() - (found - {""})):
         near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)

@@ -111,9 +111,10 @@ def inventory_record(usage: FileUsage) -> dict[str, object]:
         "links": usage.links,
     }
     classes = Counter(sample.class_name or "by mask" for sample in samples)
-    left_out = sum(name in tree.image_set for name in usage.others)
+    pictures = usage.others & tree.image_set
+    left_out = 0 if usage.found.mask_rules.painted else len(pictures)
     return {
-        "summary": _summary(usage, suffixes, left_out),
+        "summary": _summary(usage, suffixes, len(pictures)),
         "images": len(samples),
         "classes": dict(sorted(classes.items())),
         "splits": dict(sorted(Counter(each.split for each in samples if each.split).items())),
@@ -124,7 +125,7 @@ def inventory_record(usage: FileUsage) -> dict[str, object]:
     }
 
 
-def _summary(usage: FileUsage, suffixes: Counter[str], left_out: int) -> str:
+def _summary(usage: FileUsage, suffixes: Counter[str], pictures: int) -> str:
     """The inventory in a line or two."""
     tree = usage.tree
     by_content = sum(suffix_of(name) not in IMAGE_SUFFIXES for name in usage.images)
@@ -133,11 +134,19 @@ def _summary(usage: FileUsage, suffixes: Counter[str], left_out: int) -> str:
     folders = [f"{name} ({numbered(count, 'image')})" for name, count in usage.folders.items()]
     folders += [name for name in tree.system if is_folder[name]]
     folders += [f"{name or '.'} (written by this program)" for name in tree.predictions]
+    unlabelled = {
+        n: len(tree.images_below(n)) for n in usage.found.other_files if tree.has_folder(n)
+    }
+    folders += [
+        f"{n} ({numbered(unlabelled[n], 'image')} without labels)" for n in sorted(unlabelled)
+    ]
+    left_out, is_painted = pictures - sum(unlabelled.values()), usage.found.mask_rules.painted
     used = [
         numbered(len(usage.found.samples), "image") + known,
         numbered(len(usage.masks), "mask"),
-        *_some(len(usage.others) - left_out, "other file", " read"),
-        *_some(left_out, "image", " or masks left out on purpose"),
+        *_some(pictures if is_painted else 0, "mask file", " of the annotations"),
+        *_some(len(usage.others) - pictures, "other file", " read"),
+        *_some(0 if is_painted else left_out, "image", " or masks left out on purpose"),
     ]
     rest = [
         *(f"{count} {suffix}" for suffix, count in sorted(suffixes.items())),

@@ -145,12 +145,21 @@ def _with_expected_masks(found: FoundSamples) -> Iterator[FoundSample]:
 
     A mask that is missing is reported where the files are read.
     """
-    known = {(s.class_name, s.split): s.mask for s in found.samples if s.mask is not None}
+    known = {(s.class_name, s.split): s for s in found.samples if s.mask is not None}
     for sample in found.samples:
         other = known.get((sample.class_name, sample.split))
         if sample.mask is None and other is not None and sample.class_name != found.classes[0]:
-            folder = folder_of(other.partition(MASK_SEPARATOR)[0])
-            expected = f"{folder}/{match_stem(sample.path)}_mask.png".lstrip("/")
-            yield replace(sample, mask=expected)
+            yield replace(sample, mask=_mask_like(other, sample.path))
         else:
             yield sample
+
+
+def _mask_like(other: FoundSample, path: str) -> str:
+    """The mask of an image, named like that of another one: its path with the image's own."""
+    mask = f"/{other.mask}".partition(MASK_SEPARATOR)[0]
+    old, new = (["", *each.split("/")[:-1], match_stem(each)] for each in (other.path, path))
+    for parts in range(min(len(old), len(new)) - 1, 0, -1):
+        before, known, after = mask.rpartition("/" + "/".join(old[-parts:]))
+        if known:
+            return f"{before}/{'/'.join(new[-parts:])}{after}".removeprefix("/")
+    return f"{folder_of(mask)}/{new[-1]}.png".removeprefix("/")

@@ -21,7 +21,7 @@ from capsule_inspection.data.layouts.file_usage import (
     inventory_record,
     topmost_unused,
 )
-from capsule_inspection.data.layouts.names import fold, match_stem, readable
+from capsule_inspection.data.layouts.names import fold, is_no_class, match_stem, readable
 from capsule_inspection.data.layouts.samples import MASK_SEPARATOR, FoundSamples, join_names
 from capsule_inspection.data.layouts.tree import FileTree, folder_of, with_parents
 from capsule_inspection.data.long_lists import list_lines, numbered
@@ -30,8 +30,6 @@ from capsule_inspection.types import DataError
 Unused = Literal["refuse", "warn", "count"]
 FEW, FEW_FRACTION = 2, 0.02
 """Images without a class that are passed over with a warning."""
-_WITHOUT_LABELS = ("test", "unlabeled", "unlabelled", "private")
-_NO_CLASSES = re.compile(r"unlabel{1,2}ed|unsorted|unannotated|private|thumb(nail)?s?|previews?")
 _LABEL_SUFFIXES = (".json", ".jsonl", ".xml", ".txt", ".csv", ".tsv")
 _IMAGE_NAME = re.compile(r"[^\s\"'<>/\\,;|=:]+\.\w{2,4}")
 _LOOKED_AT = 3  # files of a folder and suffix
@@ -65,7 +63,7 @@ def take_inventory(
         f"The images of {name} are taken for a class of their own. If they are none, leave them "
         "out with data.exclude."
         for name in found.classes
-        if set(map(_NO_CLASSES.fullmatch, fold(name).split())) - {None}
+        if unused != "refuse" and is_no_class(name)
     ]
     warnings += [
         f"data.exclude: no file or folder matches {pattern}." for pattern in tree.idle_patterns
@@ -88,7 +86,7 @@ def _refuse_shared_masks(usage: FileUsage) -> None:
     ]
     if lines:
         raise DataError(
-            f"{root}: {len(lines)} masks would be taken for several images each:"
+            f"{root}: {numbered(len(lines), 'mask')} would be taken for several images each:"
             f"{list_lines(lines)}Rename the images and their masks, so that each mask has one "
             "image, or leave images out with data.exclude. If these masks are images of a class, "
             "rename its folder."
@@ -132,7 +130,7 @@ def _refuse_unreadable_folders(usage: FileUsage) -> None:
 def _is_unlabelled(folder: str) -> bool:
     """Whether a folder is that of images without labels, as `test_private` and `test1`."""
     name = fold(folder.rpartition("/")[2])
-    return any(word in name.split() or name.startswith(word) for word in _WITHOUT_LABELS)
+    return name.startswith("test") or "test" in name.split() or is_no_class(name)
 
 
 def _counted(usage: FileUsage, names: Sequence[str]) -> str:
@@ -144,7 +142,7 @@ def _refuse_images_found_twice(usage: FileUsage) -> None:
     if same:
         lines = [f"{name} and {other}" for name, other in same.items()]
         raise DataError(
-            f"{usage.tree.root}: {len(same)} images are found twice, by a link:"
+            f"{usage.tree.root}: found twice, by a link: {numbered(len(same), 'image')}:"
             f"{list_lines(lines)}Leave one of each out with data.exclude."
         )
 

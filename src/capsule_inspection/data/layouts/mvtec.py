@@ -15,6 +15,7 @@ from capsule_inspection.data.layouts.folder import find_folder_samples
 from capsule_inspection.data.layouts.names import fold, is_good_name, readable, split_of
 from capsule_inspection.data.layouts.samples import FoundSamples, LayoutSettings, join_names
 from capsule_inspection.data.layouts.tree import FileTree
+from capsule_inspection.data.long_lists import numbered
 from capsule_inspection.types import TEST, TRAIN, VAL, DataError
 
 _PRIVATE_TESTS = ("test_private", "test_private_mixed")
@@ -47,8 +48,8 @@ def find_mvtec_samples(tree: FileTree, settings: LayoutSettings) -> FoundSamples
         has_val = any(sample.split == VAL for sample in found.samples)
         layout = "MVTec AD with a validation split" if has_val else "MVTec AD"
     warnings = [
-        f"{folder}: its {len(images)} images have no labels and are not used; predict.py reads "
-        "them."
+        f"{folder}: {numbered(len(images), 'image')} without labels, not used; predict.py reads such "
+        "images."
         for folder, images in private.items()
     ]
     return replace(

@@ -18,6 +18,9 @@ _SHOWN = 12
 _MAX_LENGTH = 200
 _CONTROL = ("Cc", "Cs", "Zl", "Zp")
 _NO_UTF8 = re.compile("[\udc80-\udcff]")  # as os.fsdecode stands in for such bytes
+_NO_CLASS = re.compile(
+    "unlabel{1,2}ed|unannotated|unsorted|unclassified|private|thumb(nail)?s?|previews?|backups?|trash"
+)
 _SEPARATORS = re.compile(r"[\s_\-]+")
 _SPLITS = {
     TRAIN: "train trains training trainset train_set training_set train_data training_data "
@@ -88,6 +91,11 @@ def is_good_name(name: str) -> bool:
     if len(words) > 1 and words[-1] in _THINGS:
         words.pop()
     return "".join(words).replace(".", "") in _GOOD_NAMES
+
+
+def is_no_class(name: str) -> bool:
+    """Whether a folder's name says that its images have no label, or are no data."""
+    return fold(name) == "unknown" or any(map(_NO_CLASS.fullmatch, fold(name).split()))
 
 
 def find_good_class(classes: Collection[str], good_class: str | None, where: object) -> str:

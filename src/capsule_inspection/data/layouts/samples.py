@@ -68,6 +68,8 @@ class LayoutSettings:
     masks: Path | None = None
     mask_suffixes: Sequence[str] = DEFAULT_MASK_SUFFIXES
     category: str | None = None
+    known_classes: Sequence[str] = ()
+    """Those of a trained model, the good one first: images of defects alone have no good class."""
     split_csv: str = "1cls"
     class_map: Mapping[str, str | None] = field(default_factory=dict)
     mask_rules: MaskRules = field(default_factory=MaskRules)
