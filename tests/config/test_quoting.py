@@ -8,9 +8,10 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from capsule_inspection.config.checks import check_additions
+from capsule_inspection.config.checks import check, check_additions
 from capsule_inspection.config.paths import quote_arguments
 from capsule_inspection.config.quoting import decode_keys, quote, unquote
+from capsule_inspection.types import ConfigurationError
 
 Compose = Callable[..., DictConfig]
 NAMES = ("良品", "geprüft", "OK (A)", "#1", "a,b", "it's", "true", "1e3", "${seed}", "[x]", "a: b")
@@ -53,6 +54,22 @@ def test_lists_and_mappings_keep_names_of_any_script(
     decode_keys(config)
     found = config.data[argument.partition("=")[0].split(".")[1]]
     assert OmegaConf.to_container(found) == value
+
+
+def test_columns_of_a_table_may_have_any_names(compose: Compose) -> None:
+    given = ["data.columns={path: 画像, label: Fehler (Art), mask: 'a,b'}", "data.columns.group=1"]
+    quoted = quote_arguments(given)
+    check_additions(quoted)
+    config = compose("train", "model=custom_resnet", "data=manifest", "data.path=/x", *quoted)
+    columns = {"path": "画像", "label": "Fehler (Art)", "mask": "a,b", "group": "1"}
+    assert config.data.columns == columns
+
+
+def test_a_mapping_that_the_data_set_does_not_have_is_refused(compose: Compose) -> None:
+    quoted = quote_arguments(["data.columns={mask: x}"])
+    with pytest.raises(ConfigurationError, match=r"data\.columns=.*data=synthetic has no such"):
+        check(compose("train", "model=custom_resnet", "data=synthetic", *quoted))
+    check(compose("train", "model=custom_resnet", "data=manifest", "data.path=/x", *quoted))
 
 
 def test_values_that_hydra_can_read_are_not_touched() -> None:

@@ -10,7 +10,13 @@ import pytest
 
 from capsule_inspection.data.layouts.samples import FoundSample, FoundSamples, LayoutSettings
 from capsule_inspection.data.manifest import find_manifest_samples, read_split, write_split_csv
-from capsule_inspection.types import SPLIT_COLUMNS, DataError, DataIndex, Sample
+from capsule_inspection.types import (
+    SPLIT_COLUMNS,
+    ConfigurationError,
+    DataError,
+    DataIndex,
+    Sample,
+)
 
 WriteImage = Callable[..., Path]
 ROWS = [
@@ -166,6 +172,56 @@ def test_tables_of_spreadsheets_are_read_and_it_is_said_what_was_taken(
     assert "Image -> path, Class -> label, Mask Path -> mask, Set -> split" in caplog.text
     assert "not used: Dateiname, Operator" in caplog.text
     assert "backslashes in paths are read as /" in caplog.text
+
+
+FOREIGN = (
+    "Bilddatei;Fehlerart;Maske;Aufteilung;Seriennummer;Operator\n"
+    "a/1.png;good;;Training;4711;x\n"
+    "a/2.png;good;;Test;4711;y\n"
+    "b/1.png;crack;m/1.png;Training;4712;x\n"
+)
+REQUIRED = {"path": "Bilddatei", "label": "fehlerart"}
+
+
+def find_foreign(images: Path, **columns: str | None) -> FoundSamples:
+    (images / "a.csv").write_text(FOREIGN)
+    return find_manifest_samples(
+        images / "a.csv", LayoutSettings(), columns={**REQUIRED, **columns}
+    )
+
+
+def test_columns_that_are_not_used_and_may_be_needed_are_warned_of(images: Path) -> None:
+    found = find_foreign(images)
+    assert [sample.mask for sample in found.samples] == [None, None, None]
+    assert found.warnings == (
+        "The column Maske is not used, and names image files, such as m/1.png; these may be masks. "
+        'If it has the masks, set "data.columns={mask: Maske}".',
+        "The column Aufteilung is not used, and has names of splits (Test, Training). "
+        'If it has the splits, set "data.columns={split: Aufteilung}".',
+        "The column Seriennummer is not used, and seems to tell parts apart, such as 4711. "
+        'If it has the groups, set "data.columns={group: Seriennummer}".',
+    )
+
+
+def test_columns_are_those_that_are_given(images: Path) -> None:
+    columns = {"mask": "Maske", "split": "Aufteilung", "group": "Seriennummer"}
+    found = find_foreign(images, **columns)
+    assert found.warnings == ()
+    assert found.samples == (
+        FoundSample("a/1.png", "good", None, "train", "4711"),
+        FoundSample("a/2.png", "good", None, "test", "4711"),
+        FoundSample("b/1.png", "crack", "m/1.png", "train", "4712"),
+    )
+    assert find_foreign(images, **dict.fromkeys(columns)).warnings == ()  # none is wanted
+
+
+def test_a_kind_or_column_that_is_not_there_is_refused_with_what_there_is(images: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"columns: msk is no .*path, label, mask, split"):
+        find_foreign(images, msk="Maske")
+    with pytest.raises(DataError, match=r"\{mask: M\}: there is no column M; found Bild.*Operator"):
+        find_foreign(images, mask="M")
+    with pytest.raises(DataError, match=r'must be there.*"data\.columns=\{path: <column>, label'):
+        find_in(images / "a.csv")
 
 
 def test_masks_may_be_folders_and_missing_parts_are_named(images: Path) -> None:

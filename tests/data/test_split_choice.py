@@ -120,9 +120,9 @@ def test_what_is_odd_in_the_own_split_is_warned_of(
 ) -> None:
     leaks = dict.fromkeys((0, 25), "one part")
     assign(index_of({"train": (8, 6, 6), "val": (4, 2, 2), "test": (4, 3), "": (2,)}, leaks))
-    assert "the data set gives 2 images no split (35.png, 36.png)" in caplog.text
-    assert "the test split has no image of dent" in caplog.text
-    assert "1 groups of equal or nearly equal images are in train and in another" in caplog.text
+    assert "gives 2 images no split (35.png, 36.png)" in caplog.text
+    assert "test split has no image of dent" in caplog.text
+    assert "1 group of equal or nearly equal images" in caplog.text
 
 
 def test_an_explicit_split_is_obeyed_and_says_that_the_own_one_is_not_used(

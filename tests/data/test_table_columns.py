@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -13,7 +13,7 @@ FILES = ("a.png", "b.png", "m.png")
 OPTIONAL = ("mask", "split", "group")
 
 
-def described(*lines: str) -> str:
+def described(*lines: str, given: Mapping[str, str | None] | None = None) -> str:
     header, *rows = [line.split(",") for line in lines]
     chosen = choose_columns(
         header,
@@ -21,6 +21,7 @@ def described(*lines: str) -> str:
         required=("path", "label"),
         optional=OPTIONAL,
         is_file=FILES.__contains__,
+        given=given,
     )
     return describe_columns(header, chosen)
 
@@ -65,6 +66,25 @@ def test_true_and_false_are_classes_where_the_name_of_the_column_says_which(
     lines: Sequence[str], taken: str
 ) -> None:
     assert described(*lines) == taken
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ({"mask": "file"}, "img -> path, class -> label, file -> mask; not used: bad?, part"),
+        ({"path": "FILE"}, "file -> path, class -> label; not used: img, bad?, part"),
+        (
+            {"path": "img", "label": "bad?", "group": "part"},
+            "img -> path, bad? -> label, part -> group; not used: file, class",
+        ),
+        ({"path": "img", "label": "is_ok"}, "is_ok -> label (0: defect)"),
+    ],
+)
+def test_given_columns_come_before_those_with_usual_names(
+    given: Mapping[str, str], taken: str
+) -> None:
+    header = f"img,file,class,{'is_ok' if 'is_ok' in given.values() else 'bad?'},part"
+    assert taken in described(header, "a.png,m.png,x,0,vial", given=given)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,16 @@ def _check_missing(config: DictConfig) -> None:
         raise ConfigurationError(
             f"{', '.join(missing)} {verb}: add {missing[0]}=<value> to the command line."
         )
+
+
+def _check_mappings(config: DictConfig) -> None:
+    """Mappings are added with `++`, which Hydra does not compare with the schema."""
+    data = config.get("data", {})
+    schema = OmegaConf.get_type(data)
+    names = {item.name for item in fields(schema)} if is_dataclass(schema) else set(data)
+    for key in MAPPING_KEYS:
+        if (name := key.removeprefix("data.")) in set(data) - names:
+            raise ConfigurationError(f"{key}={data[name]}: data={data.name} has no such setting.")
 
 
 def _check_from_run(config: DictConfig) -> None:
@@ -263,6 +274,7 @@ def _check_workers(config: DictConfig) -> None:
 
 RULES: tuple[Callable[[DictConfig], None], ...] = (
     _check_from_run,
+    _check_mappings,
     _check_sizes,
     _check_roi,
     *training_checks.RULES,

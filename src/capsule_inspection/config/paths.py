@@ -41,7 +41,7 @@ _FOLDER_KEYS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 """Paths that may hold interpolations."""
 _NAME_KEYS = ("data.good_class", "data.category")
 _LIST_KEYS = ("data.exclude", "data.mask_suffixes")
-MAPPING_KEYS = ("data.class_map", "data.mask_values")
+MAPPING_KEYS = ("data.class_map", "data.columns", "data.mask_values")
 """Mappings of any keys, which Hydra adds with `++` only."""
 _SWEEP = re.compile(r"(choice|range|interval|glob|sort|shuffle|tag)\(.*\)", re.DOTALL)
 
@@ -70,7 +70,7 @@ def _quote_argument(argument: str, *, multirun: bool) -> str:
     if key in (*PATH_KEYS, *_FOLDER_KEYS):
         return f"{given}={_quote_path(key, value, is_sweep=is_sweep)}"
     if key in MAPPING_KEYS and is_container(value):
-        return f"++{key}={quote_items(value, all_text=key == 'data.class_map')}"
+        return f"++{key}={quote_items(value, all_text=key != 'data.mask_values')}"
     if key in _LIST_KEYS and not is_sweep:
         items = value if is_container(value) else f"[{quote(value)}]"
         return f"{given}={quote_items(items, all_text=True)}"

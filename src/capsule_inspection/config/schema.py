@@ -393,6 +393,7 @@ class Auto(Folder):
 class Manifest(Files):
     path: str = MISSING
     encoding: str | None = None
+    columns: dict[str, Any] = MISSING
 
 
 @dataclass

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -29,12 +29,14 @@ from capsule_inspection.types import (
     LEFT_OUT,
     SPLIT_COLUMNS,
     SPLITS,
+    ConfigurationError,
     DataError,
     DataIndex,
     Sample,
 )
 
 _NAME = "a table"
+_REQUIRED, _OPTIONAL = ("path", "label"), ("mask", "split", "group")
 
 
 class SplitRow(NamedTuple):
@@ -52,23 +54,32 @@ def find_manifest_samples(
     root: Path | None = None,
     exclude: Sequence[str] = (),
     encoding: str | None = None,
+    columns: Mapping[str, str | None] | None = None,
 ) -> FoundSamples:
     """The images of a table with the columns path, label and, optionally, mask, split, group.
 
-    Usual names of columns are taken too. `label` is the name of the class; where it is a number
-    and another column has the name, as in a `split.csv`, that one is used. Paths are relative to
-    `root`, by default the table's folder; `exclude` has patterns of those to leave out, `encoding`
-    is as in `read_table`. Raises DataError where the table cannot be read, lacks a column, or has
-    bad rows: all in one message.
+    Usual names of columns are taken too, and those that `columns` gives (`data.columns`). `label`
+    is the name of the class; where it is a number and another column has the name, as in a
+    `split.csv`, that one is used. Paths are relative to `root`, by default the table's folder;
+    `exclude` has patterns of those to leave out, `encoding` is as in `read_table`. Raises DataError
+    where the table cannot be read, lacks a column, or has bad rows: all in one message;
+    ConfigurationError for an unknown kind of values in `columns`.
     """
+    columns = columns or {}
+    if unknown := sorted(set(columns) - {*_REQUIRED, *_OPTIONAL}):
+        raise ConfigurationError(
+            f"data.columns: {unknown[0]} is no kind of values. Name the column of "
+            f"{', '.join((*_REQUIRED, *_OPTIONAL))}, as in {{path: <column>}}."
+        )
     root = (root or path.parent).absolute()
     finder = FileFinder(root)
     table = read_table(
         path,
-        required=("path", "label"),
-        optional=("mask", "split", "group"),
+        required=_REQUIRED,
+        optional=_OPTIONAL,
         finder=finder,
         encoding=encoding,
+        columns=columns,
     )
     if not table.rows:
         raise DataError(f"{path}: the table has no rows. Set data.path to one that lists images.")
@@ -92,6 +103,7 @@ def find_manifest_samples(
         samples,
         settings,
         layout=_NAME,
+        warnings=table.warnings,
         other_files=[relative_posix(path, root)],
     )
 

@@ -1,7 +1,8 @@
 """Which column of a table has the paths, classes, masks, splits and groups of the images.
 
-The exact names (path, label, mask, split, group) come first, then usual ones in any case and
-spelling. Of several columns the content decides; where it does not, the table is refused.
+The names that are given (`data.columns`) come first, then the exact ones (path, label, mask, split,
+group), then usual ones in any case and spelling. Of several columns the content decides; where it
+does not, the table is refused.
 """
 
 from __future__ import annotations
@@ -38,9 +39,17 @@ class Column(NamedTuple):
     values: Mapping[str, str] | None = None
 
 
-def known_columns(header: Sequence[str], roles: Sequence[str]) -> int:
+def known_columns(
+    header: Sequence[str], roles: Sequence[str], given: Mapping[str, str | None]
+) -> int:
     """How many of the kinds of values have a column by its name."""
-    return sum(bool(_named(header, f"{role} {_USUAL_NAMES.get(role, '')}")) for role in roles)
+    return sum(
+        bool(
+            _with_name(header, given.get(role) or "")
+            or _named(header, f"{role} {_usual_names(role)}")
+        )
+        for role in roles
+    )
 
 
 def choose_columns(
@@ -50,41 +59,37 @@ def choose_columns(
     required: Sequence[str],
     optional: Sequence[str] = (),
     is_file: Callable[[str], bool],
+    given: Mapping[str, str | None] | None = None,
 ) -> dict[str, Column]:
     """The column of each of the required and optional kinds of values.
 
-    Raises DataError, without the table's name, where a required one is missing or two columns
-    contradict each other.
+    `given` has the names of columns by the kind of their values, null for none; None where the
+    user cannot give any. Raises DataError, without the table's name, where a required or given one
+    is missing or two columns contradict each other.
     """
     columns = [[row[i].strip() for row in rows] for i in range(len(header))]
+    wanted = {role: _position(header, role, name) for role, name in (given or {}).items()}
+    others = ["" if i in wanted.values() else name for i, name in enumerate(header)]
     chosen: dict[str, Column] = {}
     for role in (*required, *optional):
-        exact, usual = _named(header, role), _named(header, _USUAL_NAMES.get(role, ""))
-        if len(exact) > 1:
-            names = " and ".join(header[i] for i in exact)
-            raise DataError(f"the columns {names} have one name. Rename one.")
-        if role == "label":
-            column = _choose_label(header, columns, exact, usual)
+        if role not in wanted:
+            column = _choose_by_name(role, others, columns, is_file)
+        elif (position := wanted[role]) is None:
+            column = None
         else:
-            if role == "group":  # one value everywhere is the name of a product
-                usual = [i for i in usual if len(set(columns[i])) > 1]
-            found = exact or usual
-            if role in ("path", "mask") and len(found) > 1:  # others are folders or numbers
-                first = {i: next(filter(None, columns[i]), "") for i in found}
-                found = [i for i in found if is_file(first[i])] or found
-            for other in found[1:]:
-                if columns[other] != columns[found[0]]:
-                    raise _contradiction(header, found[0], other, role)
-            column = Column(found[0]) if found else None
+            only = [name if i == position else "" for i, name in enumerate(header)]
+            flag = _choose_flag(only, columns) if role == "label" else None
+            column = flag or Column(position)
         if column is not None:
             chosen[role] = column
     missing = [role for role in required if role not in chosen]
     if missing:
-        names = ", ".join(readable(name) for name in header if name)[:200]
+        examples = ", ".join(f"{role}: <column>" for role in missing)
+        setting = "" if given is None else f', or set "data.columns={{{examples}}}"'
         raise DataError(
             f"the column{'s' * (len(missing) > 1)} {', '.join(missing)} must be there; found "
-            f"{names or 'none'}. Name the columns in the first line; usual names such as image, "
-            "filename, class, mask_path are taken too."
+            f"{_listed(header)}. Name the columns in the first line{setting}; usual names such as "
+            "image, filename, class, mask_path are taken too."
         )
     return chosen
 
@@ -105,6 +110,57 @@ def describe_columns(header: Sequence[str], chosen: Mapping[str, Column]) -> str
 
 def _compact(name: str) -> str:
     return fold(name).replace(" ", "").replace(".", "")
+
+
+def _usual_names(role: str) -> str:
+    return _USUAL_NAMES.get(role, "")
+
+
+def _listed(header: Sequence[str]) -> str:
+    return ", ".join(readable(name) for name in header if name)[:200] or "none"
+
+
+def _position(header: Sequence[str], role: str, name: str | None) -> int | None:
+    """Where the column stands that is given for a role; None where none is wanted."""
+    if name is None:
+        return None
+    found = _with_name(header, name)
+    if len(found) != 1:
+        there = f"are {len(found)} columns" if found else "is no column"
+        raise DataError(
+            f"data.columns={{{role}: {name}}}: there {there} {name}; found {_listed(header)}."
+        )
+    return found[0]
+
+
+def _with_name(header: Sequence[str], name: str) -> list[int]:
+    """The columns of this name as it stands, else in any case and spelling."""
+    same = [i for i, each in enumerate(header) if each and readable(each) == readable(name)]
+    return same or [i for i, each in enumerate(header) if each and _compact(each) == _compact(name)]
+
+
+def _choose_by_name(
+    role: str,
+    header: Sequence[str],
+    columns: Sequence[Sequence[str]],
+    is_file: Callable[[str], bool],
+) -> Column | None:
+    exact, usual = _named(header, role), _named(header, _usual_names(role))
+    if len(exact) > 1:
+        names = " and ".join(header[i] for i in exact)
+        raise DataError(f"the columns {names} have one name. Rename one.")
+    if role == "label":
+        return _choose_label(header, columns, exact, usual)
+    if role == "group":  # one value everywhere is the name of a product
+        usual = [i for i in usual if len(set(columns[i])) > 1]
+    found = exact or usual
+    if role in ("path", "mask") and len(found) > 1:  # others are folders or numbers
+        first = {i: next(filter(None, columns[i]), "") for i in found}
+        found = [i for i in found if is_file(first[i])] or found
+    for other in found[1:]:
+        if columns[other] != columns[found[0]]:
+            raise _contradiction(header, found[0], other, role)
+    return Column(found[0]) if found else None
 
 
 def _named(header: Sequence[str], names: str) -> list[int]:

@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from capsule_inspection.data.image_formats import IMAGE_SUFFIXES
+from capsule_inspection.data.layouts.file_kinds import suffix_of
 from capsule_inspection.data.layouts.names import readable
 from capsule_inspection.data.layouts.samples import MASK_SEPARATOR
 from capsule_inspection.data.table_columns import (
@@ -27,6 +29,7 @@ from capsule_inspection.data.table_columns import (
 )
 from capsule_inspection.data.table_paths import FileFinder
 from capsule_inspection.data.text_encoding import decode_unicode
+from capsule_inspection.data.unused_columns import warn_unused
 from capsule_inspection.types import SPLIT_COLUMNS, DataError
 
 log = logging.getLogger(__name__)
@@ -54,12 +57,14 @@ class Row(NamedTuple):
 class Table:
     """The rows of a table; `columns` has the header of each kind of values.
 
-    `note` says what was taken for what, "" where that is plain.
+    `note` says what was taken for what, "" where that is plain; `warnings` which columns that are
+    not used may be of an optional kind.
     """
 
     rows: list[Row]
     columns: Mapping[str, str]
     note: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 class _Grid(NamedTuple):
@@ -77,11 +82,12 @@ def read_table(
     optional: Sequence[str] = (),
     finder: FileFinder,
     encoding: str | None = None,
+    columns: Mapping[str, str | None] | None = None,
 ) -> Table:
     """The rows of a CSV or Parquet table, with their cells of the required and optional kinds.
 
-    `encoding` None: Unicode, or cp1252 where the words are of a Western language. Raises DataError
-    where the table cannot be read or lacks a required column.
+    `encoding` None: Unicode, or cp1252 where the words are of a Western language. `columns`
+    is `data.columns`. Raises DataError where the table cannot be read or lacks a required column.
     """
     suffix, roles = path.suffix.lower(), (*required, *optional)
     if not path.is_file():
@@ -92,7 +98,7 @@ def read_table(
             "UTF-8 or Parquet."
         )
     if suffix in PARQUET_SUFFIXES:
-        return _to_table(path, _read_parquet(path), required, optional, finder)
+        return _to_table(path, _read_parquet(path), required, optional, finder, columns)
     try:
         content = path.read_bytes()
         text = content.decode(encoding) if encoding else decode_unicode(content)
@@ -105,7 +111,9 @@ def read_table(
     is_unicode = text is not None
     if text is None:  # names of files may be any bytes
         text = content.decode("utf-8-sig", "surrogateescape")
-    table = _to_table(path, _read_text(path, text, roles), required, optional, finder)
+    table = _to_table(
+        path, _read_text(path, text, roles, columns or {}), required, optional, finder, columns
+    )
     if not is_unicode and not text.startswith(",".join(SPLIT_COLUMNS)):
         return _read_western(path, table, finder)
     return table
@@ -154,12 +162,14 @@ def _read_western(path: Path, table: Table, finder: FileFinder) -> Table:
     return replace(table, rows=rows)
 
 
-def _read_text(path: Path, text: str, roles: Sequence[str]) -> _Grid:
+def _read_text(
+    path: Path, text: str, roles: Sequence[str], columns: Mapping[str, str | None]
+) -> _Grid:
     """Rows that are not blank, split at the delimiter that the header or a line `sep=;` shows."""
     told = re.match(r'"?sep=(.)"?[ ,;\t]*\r?\n', text)
     if told:
         text = "\n" + text[told.end() :]  # the numbers of the lines stay
-    delimiter = told[1] if told else _find_delimiter(text, roles)
+    delimiter = told[1] if told else _find_delimiter(text, roles, columns)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     grid = _Grid([], [], [])
     try:
@@ -182,13 +192,13 @@ def _read_text(path: Path, text: str, roles: Sequence[str]) -> _Grid:
     return grid
 
 
-def _find_delimiter(text: str, roles: Sequence[str]) -> str:
+def _find_delimiter(text: str, roles: Sequence[str], given: Mapping[str, str | None]) -> str:
     """The delimiter with which the header has the most columns that are known, then the most."""
     head = next(filter(str.strip, io.StringIO(text, newline="")), "")
 
     def columns(delimiter: str) -> tuple[int, int]:
         header = next(csv.reader([head], delimiter=delimiter), [])
-        return known_columns(header, roles), len(header)
+        return known_columns(header, roles, given), len(header)
 
     return max(_DELIMITERS, key=columns)
 
@@ -210,7 +220,12 @@ def _read_parquet(path: Path) -> _Grid:
 
 
 def _to_table(
-    path: Path, grid: _Grid, required: Sequence[str], optional: Sequence[str], finder: FileFinder
+    path: Path,
+    grid: _Grid,
+    required: Sequence[str],
+    optional: Sequence[str],
+    finder: FileFinder,
+    given: Mapping[str, str | None] | None,
 ) -> Table:
     """The columns that we know, as text without blanks around all but names of files."""
     try:
@@ -220,6 +235,7 @@ def _to_table(
             required=required,
             optional=optional,
             is_file=lambda name: finder.find(name).name is not None,
+            given=given,
         )
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
@@ -227,11 +243,23 @@ def _to_table(
         Row(where, {role: _cell(role, column, cells) for role, column in chosen.items()})
         for where, cells in zip(grid.places, grid.rows, strict=True)
     ]
-    is_own = tuple(grid.header) == SPLIT_COLUMNS
-    return Table(
-        rows,
-        {role: grid.header[column.position] for role, column in chosen.items()},
-        "" if is_own else describe_columns(grid.header, chosen),
+    table = Table(rows, {role: grid.header[column.position] for role, column in chosen.items()})
+    if tuple(grid.header) == SPLIT_COLUMNS:
+        return table
+
+    def find_image(name: str) -> object:
+        return finder.find(name).identity if suffix_of(name) in IMAGE_SUFFIXES else None
+
+    return replace(
+        table,
+        note=describe_columns(grid.header, chosen),
+        warnings=warn_unused(
+            grid.header,
+            grid.rows,
+            chosen,
+            open_roles={*optional} - {*chosen, *(given or {})},
+            find_image=find_image,
+        ),
     )
 
 

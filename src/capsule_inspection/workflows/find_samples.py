@@ -51,7 +51,15 @@ def find_samples(data: DictConfig, known_classes: Sequence[str] = ()) -> FoundSa
     if data.name == "manifest":
         base = Path(data.root) if data.root else None
         found = find_manifest_samples(
-            Path(data.path), settings, root=base, exclude=exclude, encoding=data.encoding
+            Path(data.path),
+            settings,
+            root=base,
+            exclude=exclude,
+            encoding=data.encoding,
+            columns={
+                str(kind): None if name is None else str(name)
+                for kind, name in data.columns.items()
+            },
         )
         # The folders of its images and masks; a mask may be a folder itself.
         files = [name for each in found.samples for name in (each.path, each.mask) if name]

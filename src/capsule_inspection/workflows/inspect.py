@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 def inspect_dataset(config: DictConfig) -> Path:
     """Print what is in the configured data set and write a page; returns its path.
 
-    A split that the images do not allow is part of the result. Raises DataError where the images
-    cannot be read as configured.
+    A split that the images do not allow is part of the result, and so are too many near-duplicates.
+    Raises DataError where the images cannot be read as configured.
     """
     from rich.console import Console
 
@@ -31,13 +31,20 @@ def inspect_dataset(config: DictConfig) -> Path:
     from capsule_inspection.reports.dataset.page import write_dataset_page
 
     folder = Path(HydraConfig.get().runtime.output_dir)
-    index, cache = dataset.load_dataset(config.data)
     task, problem = get_task(config), ""
+    try:
+        index, cache = dataset.load_dataset(config.data)
+    except DataError as error:
+        if not str(error).startswith("data.near_duplicates=group"):
+            raise
+        problem, config.data.near_duplicates = str(error), "report"
+        index, cache = dataset.load_dataset(config.data)
     try:
         index = task.assign_split(index)
         trained = {sample.label for sample in index.samples if sample.split == TRAIN}
         expected = {label for label in range(len(index.classes)) if task.uses(TRAIN, label)}
-        if absent := [index.classes[label] for label in sorted(expected - trained)]:
+        absent = [index.classes[label] for label in sorted(expected - trained)]
+        if absent and not problem:
             problem = f"split={config.split.name}: no training image shows {', '.join(absent)}."
     except DataError as error:
         problem = str(error)

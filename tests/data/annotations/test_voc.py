@@ -18,6 +18,8 @@ from annotation_files import (
 from image_folders import save_pixels
 from PIL import Image
 
+from capsule_inspection.data.layouts.inventory import take_inventory
+from capsule_inspection.data.layouts.tree import scan_tree
 from capsule_inspection.data.masks.rules import MaskRules
 from capsule_inspection.types import IGNORE_INDEX
 

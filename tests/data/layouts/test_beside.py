@@ -42,12 +42,12 @@ def test_the_file_of_few_colours_is_the_mask_of_the_other(
 
 
 @pytest.mark.parametrize("second", ["again", "other"])
-def test_two_photographs_of_one_stem_are_images_and_said(tmp_path: Path, second: str) -> None:
+def test_two_images_of_one_stem_are_images_and_said(tmp_path: Path, second: str) -> None:
     names = write_pairs(tmp_path, 3, second, suffixes=(".jpg", ".png"))
     found = find_masks_beside(tmp_path, [names], DEFAULT_MASK_SUFFIXES)
     assert found.of_image == {}
     assert found.groups["crack/1.jpg"] == found.groups["crack/1.png"] != found.groups["crack/2.png"]
-    assert "3 images are of the stem of another one" in found.warnings[0]
+    assert "There are 3 images of the stem of another one" in found.warnings[0]
 
 
 def test_pairs_of_both_kinds_and_masks_of_some_images_are_refused(tmp_path: Path) -> None:

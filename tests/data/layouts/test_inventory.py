@@ -114,9 +114,7 @@ def test_what_looks_like_data_and_is_not_used_is_a_warning(parts: Path, added: s
 
 def test_classes_that_may_be_none_are_a_warning(parts: Path) -> None:
     add(parts, "unlabeled images/1.png")
-    (warning,) = take(
-        parts, {**USED, "unlabeled images/1.png": None}, unused="warn"
-    ).warnings
+    (warning,) = take(parts, {**USED, "unlabeled images/1.png": None}, unused="warn").warnings
     assert "The images of unlabeled images are taken for a class of their own." in warning
 
 

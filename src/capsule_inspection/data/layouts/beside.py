@@ -21,6 +21,7 @@ from capsule_inspection.data.layouts.file_kinds import suffix_of
 from capsule_inspection.data.layouts.names import match_stem
 from capsule_inspection.data.layouts.samples import MASK_SEPARATOR, join_names
 from capsule_inspection.data.layouts.tree import folder_of
+from capsule_inspection.data.long_lists import numbered
 from capsule_inspection.types import DataError
 
 NEARLY_ALL = 0.9
@@ -88,8 +89,8 @@ def _by_stems(images: Sequence[str]) -> dict[tuple[str, str], list[str]]:
 
 def _mask_stems(stem: str, suffixes: Sequence[str]) -> Iterator[str]:
     """Stems of images that a file may be the mask of: of `x_mask` and `x_mask_0` it is `x`."""
-    numbered = re.fullmatch(r"(.*\D)\d+", stem)
-    for name in (stem, numbered[1].rstrip("-_ ") if numbered else ""):
+    stem_before = re.fullmatch(r"(.*\D)\d+", stem)
+    for name in (stem, stem_before[1].rstrip("-_ ") if stem_before else ""):
         for suffix in filter(None, suffixes):
             if name.lower().endswith(suffix.lower()) and len(name) > len(suffix):
                 yield name[: len(name) - len(suffix)]
@@ -139,8 +140,9 @@ def _by_stem(root: Path, images: Sequence[str], found: MasksBeside) -> dict[str,
     if suffixes <= {None}:
         found.groups |= {name: f"{folder_of(name)}/{match_stem(name)}" for name in chain(*pairs)}
         found.warnings.append(
-            f"{len(pairs)} images are of the stem of another one, such as {first}; all are used as "
-            "images, since none looks like a mask, and those of one stem stay in one split."
+            f"There {'is' if len(pairs) == 1 else 'are'} {numbered(len(pairs), 'image')} of the "
+            f"stem of another one, such as {first}; all are used as images, since none looks like "
+            "a mask, and those of one stem stay in one split."
         )
         return {}
     suffix = suffixes.pop()

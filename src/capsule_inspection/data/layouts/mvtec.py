@@ -48,8 +48,8 @@ def find_mvtec_samples(tree: FileTree, settings: LayoutSettings) -> FoundSamples
         has_val = any(sample.split == VAL for sample in found.samples)
         layout = "MVTec AD with a validation split" if has_val else "MVTec AD"
     warnings = [
-        f"{folder}: {numbered(len(images), 'image')} without labels, not used; predict.py reads such "
-        "images."
+        f"{folder}: {numbered(len(images), 'image')} without labels, not used; predict.py reads "
+        "such images."
         for folder, images in private.items()
     ]
     return replace(
