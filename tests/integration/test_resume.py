@@ -166,7 +166,7 @@ def test_a_finished_run_goes_on_for_more_epochs_only_with_its_images_where_they_
     check_error(changed, "optimizer.lr cannot be changed when a run is resumed", status=2)
     there = move_images(finished, tmp_path)
     gone = cli("train", f"resume={finished}", "task.epochs=3")
-    check_error(gone, f"{tmp_path / 'gone'}: there is no such folder")
+    check_error(gone, f"{tmp_path / 'gone'}: there is no such file or folder")
 
     before = record_of(finished)["training_time_s"]
     result = cli("train", f"resume={finished}", "task.epochs=3", f"data.root={there}")
