@@ -60,7 +60,7 @@ def test_polygons_become_masks_and_images_without_are_good(root: Path):
         "images/2.png": "good",
     }
     assert found.classes == ("good", "crack")
-    assert found.mask_rules == MaskRules(IGNORE_INDEX, classes={1: "crack"}, painted=True)
+    assert found.mask_rules == MaskRules(IGNORE_INDEX, classes={1: "crack"}, from_annotations=True)
     assert mask_of(found, "images/0.png") is None
     assert (mask_of(found, "images/1.png") == square()).all()
     assert found.other_files == {"labels.json"}

@@ -126,8 +126,10 @@ def test_images_turned_by_exif_without_their_masks_are_warned_of(
     (warning,) = check(square, exif=orientation)
     assert warning.startswith("4 of 4 masks (the first is m/0.png) have no EXIF orientation, but")
     assert "data.exif_orientation=false" in warning
-    painted = MaskRules(classes={255: "crack"}, painted=True)  # from annotations, for turned images
-    assert check(square, painted, exif=orientation) == ()
+    drawn = MaskRules(
+        classes={255: "crack"}, from_annotations=True
+    )  # from annotations, for turned images
+    assert check(square, drawn, exif=orientation) == ()
 
 
 def test_the_size_of_a_mask_tells_whether_it_is_turned(check: Check) -> None:

@@ -14,7 +14,12 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from capsule_inspection.data.annotations.images import base_of
-from capsule_inspection.data.annotations.painting import Painted, Palette, build_palette, paint
+from capsule_inspection.data.annotations.mask_drawing import (
+    DrawnMask,
+    Palette,
+    build_palette,
+    draw_mask,
+)
 from capsule_inspection.data.annotations.placement import Placed, place
 from capsule_inspection.data.annotations.shapes import AnnotatedImage, Annotations
 from capsule_inspection.data.layouts.names import fold
@@ -75,7 +80,7 @@ def convert(
         classes=(palette.good_class, *filter(used.__contains__, palette.values)),
         samples=tuple(samples),
         layout=_layout(annotations, samples, images, palette.good_class),
-        mask_rules=MaskRules(ignore=IGNORE_INDEX, classes=values, painted=True),
+        mask_rules=MaskRules(ignore=IGNORE_INDEX, classes=values, from_annotations=True),
         other_files=frozenset(relative_posix(path, tree.root) for path in annotations.files),
         warnings=annotations.warnings(),
     )
@@ -180,10 +185,10 @@ def _draw(
     samples = []
     names = _mask_names([each.image.path for each in images])
     jobs = list(zip(images, names, strict=True))
-    work = partial(_paint_and_write, palette=palette, folder=folder)
+    work = partial(_draw_and_write, palette=palette, folder=folder)
     with progress_bar("Drawing masks of annotations") as show:
-        painted = in_order(work, jobs, workers=settings.workers)
-        for ((image, _), name), (areas, notes, has_mask) in zip(jobs, painted, strict=True):
+        drawn = in_order(work, jobs, workers=settings.workers)
+        for ((image, _), name), (areas, notes, has_mask) in zip(jobs, drawn, strict=True):
             with annotations.collect():
                 class_name = _label(image, areas, palette, has_mask=has_mask)
                 mask = name if has_mask else None
@@ -204,19 +209,19 @@ def _mask_names(paths: Sequence[str]) -> list[str]:
     ]
 
 
-def _paint_and_write(
+def _draw_and_write(
     job: tuple[Placed, str], *, palette: Palette, folder: Path
 ) -> tuple[dict[str, int], tuple[str, ...], bool]:
-    """Paint one image: the areas of its classes, notes, and whether it has a mask."""
+    """Draw the mask of one image: the areas of its classes, notes, and whether it has a mask."""
     (image, size), name = job
     if size is None:  # its class alone counts: the file itself is reported when it is read
         return dict.fromkeys(sorted(palette.defects_of(image.shapes)), 0), (), False
-    painted: Painted = paint(image.shapes, palette, height=size[1], width=size[0])
-    if painted.mask is not None:
+    drawn: DrawnMask = draw_mask(image.shapes, palette, height=size[1], width=size[0])
+    if drawn.mask is not None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(painted.mask).save(path, compress_level=1)
-    return dict(painted.areas), painted.notes, painted.mask is not None
+        Image.fromarray(drawn.mask).save(path, compress_level=1)
+    return dict(drawn.areas), drawn.notes, drawn.mask is not None
 
 
 def _label(

@@ -187,7 +187,9 @@ def _load(tree: FileTree, folder: Path) -> FoundSamples | None:
         classes=tuple(record["classes"]),
         samples=samples,
         layout=record["layout"],
-        mask_rules=MaskRules(ignore=IGNORE_INDEX, classes=dict(record["values"]), painted=True),
+        mask_rules=MaskRules(
+            ignore=IGNORE_INDEX, classes=dict(record["values"]), from_annotations=True
+        ),
         other_files=frozenset(record["files"]),
         warnings=tuple(record["warnings"]),
     )

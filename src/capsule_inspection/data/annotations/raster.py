@@ -150,7 +150,7 @@ def ellipse_polygon(
 
 
 def turned(points: np.ndarray, angle_deg: float) -> np.ndarray:
-    """Points (K, 2) turned clockwise (y points down) about the origin."""
+    """Points (K, 2) turned clockwise (y points down) about (0, 0)."""
     sine, cosine = np.sin(np.radians(angle_deg)), np.cos(np.radians(angle_deg))
     return points @ np.array([[cosine, sine], [-sine, cosine]])
 

@@ -112,7 +112,7 @@ def inventory_record(usage: FileUsage) -> dict[str, object]:
     }
     classes = Counter(sample.class_name or "by mask" for sample in samples)
     pictures = usage.others & tree.image_set
-    left_out = 0 if usage.found.mask_rules.painted else len(pictures)
+    left_out = 0 if usage.found.mask_rules.from_annotations else len(pictures)
     return {
         "summary": _summary(usage, suffixes, len(pictures)),
         "images": len(samples),
@@ -140,13 +140,16 @@ def _summary(usage: FileUsage, suffixes: Counter[str], pictures: int) -> str:
     folders += [
         f"{n} ({numbered(unlabelled[n], 'image')} without labels)" for n in sorted(unlabelled)
     ]
-    left_out, is_painted = pictures - sum(unlabelled.values()), usage.found.mask_rules.painted
+    left_out, from_annotations = (
+        pictures - sum(unlabelled.values()),
+        usage.found.mask_rules.from_annotations,
+    )
     used = [
         numbered(len(usage.found.samples), "image") + known,
         numbered(len(usage.masks), "mask"),
-        *_some(pictures if is_painted else 0, "mask file", " of the annotations"),
+        *_some(pictures if from_annotations else 0, "mask file", " of the annotations"),
         *_some(len(usage.others) - pictures, "other file", " read"),
-        *_some(0 if is_painted else left_out, "image", " or masks left out on purpose"),
+        *_some(0 if from_annotations else left_out, "image", " or masks left out on purpose"),
     ]
     rest = [
         *(f"{count} {suffix}" for suffix, count in sorted(suffixes.items())),

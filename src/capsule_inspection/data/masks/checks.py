@@ -85,7 +85,7 @@ def check_masks(
     numbers = _check_numbers(root, masks, code)
     _check_inverted(root, masks, code)
     warnings = [_count(masks, holds, sentence) for holds, sentence in _UNUSUAL]
-    if not code.rules.painted:  # by the images as they are turned, with rules of its own
+    if not code.rules.from_annotations:  # by the images as they are turned, with rules of its own
         warnings.append(_count(masks, lambda mask: mask.is_turned_alone, _TURNED_ALONE))
         warnings += _unused_rules(samples, facts, code)
     return tuple(filter(None, [numbers, *warnings]))

@@ -97,7 +97,7 @@ def _good_class(classes: set[str], wanted: str | None, root: Path, *, are_defect
 
 
 @dataclass(frozen=True)
-class Painted:
+class DrawnMask:
     """`mask` (H, W) uint8 is None where it is not known or not needed.
 
     `areas` has the pixels of each class of defect, the largest first: those in the mask or, where
@@ -109,7 +109,7 @@ class Painted:
     notes: tuple[str, ...] = ()
 
 
-def paint(shapes: Sequence[Shape], palette: Palette, height: int, width: int) -> Painted:
+def draw_mask(shapes: Sequence[Shape], palette: Palette, height: int, width: int) -> DrawnMask:
     """Draw the shapes of one image; `areas` is empty for a good one."""
     mask = np.zeros((height, width), np.uint8)
     ignored = np.zeros((height, width), bool)
@@ -143,4 +143,4 @@ def paint(shapes: Sequence[Shape], palette: Palette, height: int, width: int) ->
     is_known = visible.total() > 0 and located >= set(areas) if areas else bool(ignored.any())
     mask[ignored & (mask == 0)] = IGNORE_INDEX
     ranked = (visible if visible.total() else areas).most_common()
-    return Painted(mask if is_known else None, dict(ranked), tuple(sorted(notes)))
+    return DrawnMask(mask if is_known else None, dict(ranked), tuple(sorted(notes)))
