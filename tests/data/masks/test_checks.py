@@ -126,10 +126,8 @@ def test_images_turned_by_exif_without_their_masks_are_warned_of(
     (warning,) = check(square, exif=orientation)
     assert warning.startswith("4 of 4 masks (the first is m/0.png) have no EXIF orientation, but")
     assert "data.exif_orientation=false" in warning
-    drawn = MaskRules(
-        classes={255: "crack"}, from_annotations=True
-    )  # from annotations, for turned images
-    assert check(square, drawn, exif=orientation) == ()
+    rules = MaskRules(classes={255: "crack"}, from_annotations=True)  # drawn for turned images
+    assert check(square, rules, exif=orientation) == ()
 
 
 def test_the_size_of_a_mask_tells_whether_it_is_turned(check: Check) -> None:

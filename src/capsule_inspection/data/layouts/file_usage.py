@@ -140,10 +140,8 @@ def _summary(usage: FileUsage, suffixes: Counter[str], pictures: int) -> str:
     folders += [
         f"{n} ({numbered(unlabelled[n], 'image')} without labels)" for n in sorted(unlabelled)
     ]
-    left_out, from_annotations = (
-        pictures - sum(unlabelled.values()),
-        usage.found.mask_rules.from_annotations,
-    )
+    left_out = pictures - sum(unlabelled.values())
+    from_annotations = usage.found.mask_rules.from_annotations
     used = [
         numbered(len(usage.found.samples), "image") + known,
         numbered(len(usage.masks), "mask"),

@@ -33,7 +33,7 @@ class MaskRules:
     have 0 on the defect. `classes` names the class of a value or of a colour (red, green, blue),
     None for one that is ignored; a value that is not in it is refused, 0 and black are the
     background unless it says otherwise. In a `binary` mask every value but 0 is the defect of the
-    image's class. Masks `from_annotations` were made from annotations, for images as they are turned.
+    image's class. Masks `from_annotations` were drawn from them, for images as EXIF turns them.
     """
 
     ignore: int | None = None
