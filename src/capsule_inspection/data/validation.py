@@ -199,7 +199,7 @@ def _drop_conflicts(
 
 
 def _warn_of_copies(samples: Sequence[Sample]) -> Iterator[str]:
-    """Say that some files are copies of others, each of which counts."""
+    """Say that some files are copies of others; `_group_equal` keeps them together."""
     first: dict[str, str] = {}
     copies = [
         (sample.path, original)
@@ -209,8 +209,8 @@ def _warn_of_copies(samples: Sequence[Sample]) -> Iterator[str]:
     if copies:
         yield (
             f"{len(copies)} of {len(samples)} images are exact copies of others (the first is "
-            f"{copies[0][0]}, as {copies[0][1]}) and count as images of their own. Leave copies "
-            "out with data.exclude."
+            f"{copies[0][0]}, as {copies[0][1]}). They stay in one split and are one "
+            "observation in intervals, but each counts in metrics. Leave copies out with data.exclude."
         )
 
 
