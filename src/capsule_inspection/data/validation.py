@@ -210,7 +210,8 @@ def _warn_of_copies(samples: Sequence[Sample]) -> Iterator[str]:
         yield (
             f"{len(copies)} of {len(samples)} images are exact copies of others (the first is "
             f"{copies[0][0]}, as {copies[0][1]}). They stay in one split and are one "
-            "observation in intervals, but each counts in metrics. Leave copies out with data.exclude."
+            "observation in intervals, but each counts in metrics. Leave copies out with "
+            "data.exclude."
         )
 
 
