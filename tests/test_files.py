@@ -49,3 +49,25 @@ def test_only_partial_files_of_killed_processes_are_removed(tmp_path: Path) -> N
         path.write_text("whole")
         remove_partial(path)
         assert sorted(tmp_path.iterdir()) == [other, path]
+
+
+def test_what_is_renamed_into_place_was_flushed_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def record_flush(handle: int) -> None:
+        order.append(f"flush {Path(os.readlink(f'/proc/self/fd/{handle}')).name}")
+        fsync(handle)
+
+    def record_rename(self: Path, target: Path) -> Path:
+        order.append(f"rename {target.name}")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", record_flush)
+    monkeypatch.setattr(Path, "replace", record_rename)
+    write_model(tmp_path / "export", "x")
+    assert order[0] == "flush model"
+    assert order[1].startswith("flush .export.")
+    assert order[2:] == ["rename export", f"flush {tmp_path.name}"]

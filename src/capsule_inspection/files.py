@@ -1,4 +1,8 @@
-"""Atomic writes of files and folders, and file locks; every package may import this module."""
+"""Atomic and durable writes of files and folders, and file locks; every package may import this.
+
+What gets its name by a rename is on the disk before: after a power cut a file is whole, old or
+missing, but never empty.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 _PARTIAL_SUFFIX = ".part"
+_FLUSHING_THREADS = 8
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -29,7 +35,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     try:
         yield part
         part.chmod(0o666 & ~_umask())
-        part.replace(path)
+        durable_rename(part, path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -45,9 +51,39 @@ def atomic_dir(path: Path) -> Iterator[Path]:
     try:
         yield part
         part.chmod(0o777 & ~_umask())
-        part.replace(path)
+        durable_rename(part, path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def durable_rename(source: Path, target: Path) -> None:
+    """Rename a file or a folder within its file system, after all of it is on the disk."""
+    flush(source)
+    source.replace(target)
+    flush_entry(target.parent)
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or all files of a folder and the folders themselves, are on the disk."""
+    if path.is_dir():
+        paths = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
+        with ThreadPoolExecutor(_FLUSHING_THREADS) as pool:  # file systems join their waits
+            list(pool.map(flush_entry, paths))
+        for folder, _, _ in os.walk(path, topdown=False):
+            flush_entry(Path(folder))
+    else:
+        flush_entry(path)
+
+
+def flush_entry(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    if path.is_dir() and os.name == "nt":  # folders cannot be opened there
+        return
+    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def make_partial_dir(path: Path) -> Path:
