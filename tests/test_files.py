@@ -58,7 +58,7 @@ def test_what_is_renamed_into_place_was_flushed_before(
     fsync, replace = os.fsync, Path.replace
 
     def record_flush(handle: int) -> None:
-        order.append(f"flush {Path(os.readlink(f'/proc/self/fd/{handle}')).name}")
+        order.append(f"flush {Path('/proc/self/fd/' + str(handle)).readlink().name}")
         fsync(handle)
 
     def record_rename(self: Path, target: Path) -> Path:
