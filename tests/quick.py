@@ -13,6 +13,8 @@ import numpy as np
 from PIL import Image
 from small import SMALL_NETWORK, CommandResult
 
+from capsule_inspection.integrity import FILES, checksums, seal
+
 QUICK = (
     *SMALL_NETWORK,
     "data.roi=none",
@@ -108,6 +110,7 @@ def move_images(run: Path, place: Path) -> Path:
     gone = config.replace(str(root), str(place / "gone"))
     assert gone != config
     (run / "config.yaml").write_text(gone, encoding="utf-8")
+    accept_changes(run)
     return shutil.copytree(root, place / "moved")
 
 
@@ -119,6 +122,13 @@ def temporary_files(folder: Path) -> list[Path]:
 def record_of(run: Path) -> dict:
     """The content of run.json."""
     return json.loads((run / "run.json").read_text(encoding="utf-8"))
+
+
+def accept_changes(run: Path, **changed: Any) -> None:
+    """Change values of run.json, and renew the checksums of the files and of itself."""
+    record = record_of(run) | changed
+    sealed = seal(record | {FILES: checksums(run, record.get(FILES, {}))})
+    (run / "run.json").write_text(json.dumps(sealed), encoding="utf-8")
 
 
 def rows_of(folder: Path, name: str = "predictions.csv") -> list[dict[str, str]]:

@@ -171,7 +171,7 @@ def _write(
         for stage, *arrays in stages
         for n, name, of in zip(*(array.tolist() for array in arrays), strict=True)
     ]
-    counts = {"train": 40, "val": 4, "calibration": set_by["good_images"], "test": len(label)}
+    counts = {"train": 40, "val": 4, "calibration": len(good), "test": len(label)}
     changed = {
         "task": "anomaly_detection",
         "corruption": "synthetic_defects",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,11 @@ from PIL import Image
 from small import REPOSITORY, SMALL, SMALL_NETWORK
 from small_tasks import optimization
 
-from benchmarks import results
+from benchmarks import kill_loop, power_cut, results
 from benchmarks.dataset_scaling import memory_measurements, time_measurements
 from benchmarks.image_copies import write_copies
 from benchmarks.initial_weights import main
+from benchmarks.kill_cases import make_cases, normalised_content
 from benchmarks.measurements import Measurement, format_line, interleave, is_met, ratios
 from benchmarks.optimizer_steps import compute_loss
 from benchmarks.plain_loop import MEAN, STD, FolderImages, make_loader
@@ -182,3 +185,64 @@ def test_a_run_without_measurable_initial_weights_is_refused_in_one_line(
     ):
         assert main(settings) == 1
         assert expected in capsys.readouterr().err
+
+
+def test_a_trial_is_lost_where_it_has_a_fault() -> None:
+    trials = [
+        kill_loop.Trial("predict", ["0.5 s"], recovered=kill_loop.SAME),
+        kill_loop.Trial("predict", ["operation 3", "0.1 s"], kill_loop.RESUMED, "a.csv differs"),
+        kill_loop.Trial("compare"),
+    ]
+    header, predict, compare, total, kills = kill_loop.table(trials).splitlines()
+    assert header.split("  ")[0] == "command"
+    assert predict.split() == ["predict", "2", "2", "0", "1", "1", "0", "1", "1"]
+    assert compare.split() == ["compare", "1", "0", "1", "0", "0", "0", "1", "0"]
+    assert total.split() == ["all", "3", "2", "1", "1", "1", "0", "2", "1"]
+    assert kills == "3 kills in 3 trials"
+    shares = kill_loop.share_trials(8, ["a", "b", "c"])
+    assert shares == {"a": 3, "b": 3, "c": 2}
+
+
+def test_files_are_compared_without_times_messages_and_unfinished_files(tmp_path: Path) -> None:
+    for name, seconds in (("one", "0.123"), ("other", "4.567")):
+        run = tmp_path / name
+        (run / "figures" / f".{seconds}.part").mkdir(parents=True)
+        (run / "train.log").write_text(seconds)
+        (run / f"events.out.tfevents.{seconds}").write_text(seconds)
+        (run / "metrics.csv").write_text(f"epoch,step,seconds,val/loss\n0,3,{seconds},0.250\n")
+        record = {
+            "status": "finished",
+            "training_time_s": seconds,
+            "command": ["train.py", seconds],
+        }
+        (run / "run.json").write_text(json.dumps(record, indent=2))
+        torch.save({"rows": [{"seconds": seconds, "loss": torch.ones(2)}]}, run / "last.ckpt")
+    one, other = tmp_path / "one", tmp_path / "other"
+    found = normalised_content(one)
+    assert found == normalised_content(other)
+    assert sorted(found) == ["last.ckpt", "metrics.csv", "run.json"]
+    torch.save({"rows": [{"seconds": "1", "loss": torch.zeros(2)}]}, other / "last.ckpt")
+    (other / "metrics.csv").write_text("epoch,step,seconds,val/loss\n0,3,0.123,0.251\n")
+    (other / "run.json").write_text((other / "run.json").read_text().replace("finished", "failed"))
+    changed = normalised_content(other)
+    assert all(found[name] != changed[name] for name in found)
+
+
+def test_a_power_cut_may_cut_only_what_is_appended_to_or_has_no_name_yet(tmp_path: Path) -> None:
+    for name in ("run.json", "train.log", "run.lock", "predictions.jsonl", ".run.json.x.part"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / ".export.x.part").mkdir()
+    (tmp_path / ".export.x.part" / "model.onnx").write_text("half")
+    assert power_cut.named_content(tmp_path) == {"run.json": b"run.json"}
+
+
+@pytest.mark.slow
+def test_a_hundred_kills_lose_nothing(tmp_path: Path) -> None:
+    """Of all commands but the parallel sweep, whose processes take long to begin."""
+    command = [sys.executable, "-m", "benchmarks.kill_loop", "--trials", "110", "--jobs", "2"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    *_, total, kills = done.stdout.splitlines()
+    assert total.split()[-2:] == ["110", "0"]
+    assert int(kills.split()[0]) >= 100, done.stdout
+    assert set(make_cases(tmp_path, tmp_path)) - {"parallel"} <= set(done.stdout.split())

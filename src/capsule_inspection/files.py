@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -91,9 +91,14 @@ def make_partial_dir(path: Path) -> Path:
     return Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_PARTIAL_SUFFIX, dir=path.parent))
 
 
+def partials(path: Path) -> list[Path]:
+    """Temporary files and folders of `path` that are being written, or of killed processes."""
+    return sorted(path.parent.glob(f".{glob.escape(path.name)}.*{_PARTIAL_SUFFIX}"))
+
+
 def remove_partial(path: Path) -> None:
     """Remove temporary files and folders of killed processes; only while holding the lock."""
-    for part in path.parent.glob(f".{glob.escape(path.name)}.*{_PARTIAL_SUFFIX}"):
+    for part in partials(path):
         if part.is_dir():
             shutil.rmtree(part)
         else:
@@ -104,6 +109,18 @@ def atomic_write_text(path: Path, text: str) -> None:
     """Write text atomically; bytes of file names that are not UTF-8 are escaped as in JSON."""
     with atomic_write(path) as part:
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+@contextmanager
+def transient_lock(path: Path) -> Iterator[None]:
+    """Wait for a lock file and hold it; it is removed at the end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path):
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # Windows removes no open file
+                path.unlink()  # who waits for it takes a new one
 
 
 def is_locked(path: Path) -> bool:

@@ -18,6 +18,8 @@ CHECKSUM = "checksum"
 """Field of a record with the SHA-256 of its other fields."""
 FILES = "files"
 """Field of a record with the SHA-256 of the files beside it, by relative POSIX path."""
+_MAX_BYTES = 256 << 20
+REMEDY = "Restore it from a copy, or use it all the same with verify=skip."
 
 
 def file_sha256(path: Path) -> str:
@@ -31,26 +33,62 @@ def checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
     return {name: file_sha256(folder / name) for name in names if (folder / name).is_file()}
 
 
+def content_of(folder: Path) -> dict[str, str]:
+    """SHA-256 of all files of a folder, by relative POSIX path."""
+    return checksums(folder, (path.relative_to(folder).as_posix() for path in folder.rglob("*")))
+
+
 def check_files(
-    folder: Path, record: Mapping[str, Any], names: Iterable[str], *, remedy: str
-) -> None:
+    folder: Path, record: Mapping[str, Any], names: Iterable[str], *, remedy: str = REMEDY
+) -> dict[str, str]:
     """Compare files with the checksums in a record; files without one are not checked.
 
-    Raises RunError, ending with `remedy`, where a file is missing or differs.
+    Returns the checksums of those that were. Raises RunError, ending with `remedy`, where a file is
+    missing or differs.
     """
     expected = record.get(FILES) or {}
+    checked = {}
     for name in names:
         if name not in expected:
             continue
         path = folder / name
         if not path.is_file():
-            raise RunError(f"{path}: missing, although the run had it. {remedy}")
-        found = file_sha256(path)
+            raise RunError(f"{path}: missing, although {folder} had it. {remedy}")
+        checked[name] = found = file_sha256(path)
         if found != expected[name]:
             raise RunError(
                 f"{path}: damaged or changed since it was written: expected SHA-256 "
                 f"{expected[name]:.12}..., found {found:.12}... . {remedy}"
             )
+    return checked
+
+
+def check_size(path: Path) -> None:
+    """Raise ValueError where a file is larger than any of ours, or a device or a pipe."""
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no regular file")
+    if path.stat().st_size > _MAX_BYTES:
+        raise ValueError(f"it has more than {_MAX_BYTES >> 20} MB")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises OSError, or ValueError with what is wrong with it."""
+    check_size(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"expected an object, found {type(content).__name__}")
+    return content
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """The object that `seal` has made. Raises OSError, or ValueError where it is damaged."""
+    content = read_json(path)
+    if CHECKSUM not in content or not is_sealed(content):
+        raise ValueError("its content does not fit its checksum")
+    return content
 
 
 def seal(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -264,8 +264,10 @@ EXPORT_SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch_export": ".pt2"}
 """Formats of exported models, and the suffix of the model file."""
 
 
-PREDICTIONS_RECORD = "prediction.json"
-"""File that a folder of predictions has."""
+FILE_LIST = ".files.json"
+"""List of the files of a rendered data set, see file_list.py."""
+PREDICTIONS_RECORD, PREDICTIONS_PAGE = "prediction.json", "index.html"
+"""Files that a folder of predictions has."""
 
 
 class RunFiles:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from capsule_inspection.config.existing_run import check_run
+from capsule_inspection.config.existing_run import check_run, resume_arguments
 from capsule_inspection.types import ConfigurationError, InspectionError, RunError
 
 
@@ -53,6 +53,18 @@ def test_missing_files_are_named(run: Path, tmp_path: Path) -> None:
     message = str(refused(run))
     assert "no epoch of this run was finished" in message
     assert f"resume={run}" in message
+
+
+def test_links_that_lead_out_of_a_folder_are_refused(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (run / "inside").symlink_to(run / "checkpoints")
+    check_run([f"run={run}"])
+    for name in ("train.log", "checkpoints/last.ckpt", "evaluation"):
+        (run / name).symlink_to(tmp_path / "elsewhere")
+        assert f"{run / name}: a link that leads out of {run}" in str(refused(run))
+        with pytest.raises(RunError, match="a link that leads out"):
+            resume_arguments([f"resume={run}"])
+        (run / name).unlink()
 
 
 def test_an_evaluation_is_not_a_run(run: Path) -> None:

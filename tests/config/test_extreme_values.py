@@ -19,8 +19,8 @@ Compose = Callable[..., DictConfig]
 VALUES = (0, -1, 10**15, 0.5, math.nan, None, "text", [[1]])
 COMMANDS: dict[str, list[list[str]]] = {
     "train": [
-        ["data=auto", "data.root=/x"],
-        ["data=folder", "data.root=/x", "scheduler=one_cycle", "split=kfold"],
+        ["data=auto", "data.root=/x", "logger=wandb"],
+        ["data=folder", "data.root=/x", "scheduler=one_cycle", "split=kfold", "logger=mlflow"],
         ["data=manifest", "data.path=/x", "optimizer=sgd", "split=manifest", "split.path=/x"],
         ["model=unet", "data=visa", "data.root=/x", "split=holdout"],
         ["model=autoencoder", "data=coco", "data.root=/x", "scheduler=plateau", "threshold=sigma"],

@@ -13,21 +13,27 @@ from capsule_inspection.config.sweeps import (
     FAILED,
     FINISHED,
     INTERRUPTED,
+    RUNNING,
     JobRecord,
+    arguments_to_resume,
     best_trial_command,
+    cause,
     read_job,
+    read_jobs,
 )
+from capsule_inspection.integrity import seal
+from capsule_inspection.types import RunError
 
 
 def write_search(folder: Path, direction: str | None, values: list[float | None]) -> Path:
     folder.mkdir()
-    (folder / "sweep.json").write_text(json.dumps({"direction": direction}))
+    (folder / "sweep.json").write_text(json.dumps(seal({"direction": direction})))
     for number, value in enumerate(values):
         status = FAILED if value is None else FINISHED
         overrides = [f"optimizer.lr={number}", "data.root='/my parts'", "hparams_search=optimizer"]
         record = JobRecord(number, f"{number:02d}", overrides, status, value=value)
         (folder / record.name).mkdir()
-        (folder / record.name / "job.json").write_text(json.dumps(asdict(record)))
+        (folder / record.name / "job.json").write_text(json.dumps(seal(asdict(record))))
     return folder
 
 
@@ -62,7 +68,7 @@ def test_a_job_is_finished_if_its_run_was_finished_later(
     tmp_path: Path, before: str, run: str | None
 ) -> None:
     job = JobRecord(0, tmp_path.name, [], before, error="the disk was full")
-    (tmp_path / "job.json").write_text(json.dumps(asdict(job)))
+    (tmp_path / "job.json").write_text(json.dumps(seal(asdict(job))))
     if run is not None:
         record = {"status": run, "monitor": {"key": "val/loss", "value": 0.25}}
         (tmp_path / "run.json").write_text(json.dumps(record))
@@ -72,3 +78,53 @@ def test_a_job_is_finished_if_its_run_was_finished_later(
         assert (found.status, found.error, found.value) == (FINISHED, None, 0.25)
     else:
         assert found == job
+
+
+DAMAGE = {
+    "empty": b"",
+    "cut": b'{"number": 0, "na',
+    "no UTF-8": b"\xff\xfe",
+    "deep": b"[" * 100_000,
+    "a list": b"[]",
+    "changed": json.dumps(seal({"number": 0})).replace("0", "1", 1).encode(),
+    "of other types": json.dumps(
+        seal({"number": "a", "name": 1, "overrides": [{}], "status": [], "value": "x"})
+    ).encode(),
+    "of other fields": json.dumps(seal({"other": 1})).encode(),
+}
+
+
+@pytest.mark.parametrize("content", DAMAGE.values(), ids=DAMAGE)
+@pytest.mark.parametrize("run", [FINISHED, INTERRUPTED, FAILED, None])
+def test_a_job_whose_record_is_damaged_has_the_status_of_its_run(
+    tmp_path: Path, content: bytes, run: str | None
+) -> None:
+    folder = tmp_path / "00_a"
+    folder.mkdir()
+    (folder / "job.json").write_bytes(content)
+    if run is not None:
+        record = {"status": run, "monitor": {"value": 0.25}}
+        (folder / "run.json").write_text(json.dumps(record))
+    ((_, job),) = read_jobs(tmp_path)
+    assert job.status == (run or FAILED)
+    assert (job.value == 0.25) == (run == FINISHED)
+    assert run == FINISHED or "job.json cannot be read" in cause(folder, job)
+
+
+def test_a_job_whose_record_is_gone_is_not_dropped(tmp_path: Path) -> None:
+    (tmp_path / "00_a").mkdir()
+    assert read_jobs(tmp_path) == []
+    (tmp_path / "00_a" / "run.json").write_text(json.dumps({"status": FINISHED}))
+    ((_, job),) = read_jobs(tmp_path)
+    assert job.status == FINISHED
+
+
+def test_a_job_that_was_killed_is_said_to_be(tmp_path: Path) -> None:
+    assert cause(tmp_path, JobRecord(0, "a", [], RUNNING)) == "killed before it ended"
+
+
+@pytest.mark.parametrize("content", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_record_of_a_sweep_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "sweep.json").write_bytes(content)
+    with pytest.raises(RunError, match=r"sweep\.json: (damaged|it has no arguments).*new sweep"):
+        arguments_to_resume([f"resume={tmp_path}"])

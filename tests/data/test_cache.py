@@ -18,6 +18,8 @@ from PIL import Image
 
 from capsule_inspection.data import sample_reader
 from capsule_inspection.data.cache import CacheWriter, ImageCache
+from capsule_inspection.data.cached_rows import CheckedRows
+from capsule_inspection.data.file_facts import facts_path
 from capsule_inspection.data.layouts.samples import FoundSamples
 from capsule_inspection.data.masks.rules import MaskRules
 from capsule_inspection.types import IGNORE_INDEX, ConfigurationError, DataError
@@ -60,12 +62,12 @@ def test_rows_follow_the_index_and_hold_images_masks_and_boxes(
     cache = build(found, tmp_path / "cache", workers=2)
     assert len(cache) == 4
     assert cache.images.shape == (4, 24, 48, 3)
-    assert cache.images.dtype == np.uint8
+    assert cache.images[:].dtype == np.uint8
     assert cache.masks.shape == (4, 24, 48)
     assert cache.boxes.dtype == np.float32
     assert cache.roi_found.tolist() == [True] * 4
     assert cache.images[:, 12, 24, 0].tolist() == [20, 25, 30, 35]
-    assert not cache.images.flags.writeable
+    assert not cache.images[:].flags.writeable
     assert cache.images[np.array([3, 0])].flags.c_contiguous
     assert not cache.masks[[0, 2]].any()
     assert set(np.unique(cache.masks[[1, 3]])) == {0, 1}
@@ -108,7 +110,7 @@ def test_a_crop_is_valid_throughout_and_shows_its_own_defects(
     cache = build(found, tmp_path / "cache", [20, 20, 100, 60])
     assert cache.valid([0, 1, 2, 3]).all()
     assert cache.boxes[0].tolist() == [20, 20, 100, 60]
-    assert cache.masks.any()
+    assert cache.masks[:].any()
     with pytest.raises(DataError, match=r"all that the masks mark in 2 of 2 images of crack"):
         build(found, tmp_path / "cache", [0, 0, 60, 30])
 
@@ -155,16 +157,31 @@ def test_all_that_decides_its_bytes_makes_another_file(found: FoundSamples, tmp_
     assert build(replace(found, samples=tuple(split)), folder).path == changed.path
 
 
+def flip(path: Path, place: int) -> None:
+    """Change a byte in place, in a file that may be mapped."""
+    with path.open("r+b") as file:
+        file.seek(place)
+        old = file.read(1)[0]
+        file.seek(place)
+        file.write(bytes([old ^ 16]))
+
+
 def test_damaged_cache_is_built_again_with_a_warning(
     found: FoundSamples, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache = build(found, tmp_path / "cache")
-    expected, path, content = cache.images.copy(), cache.path, cache.path.read_bytes()
+    expected, path, content = cache.images[:].copy(), cache.path, cache.path.read_bytes()
     rows = np.load(path)
     del cache
+    huge = content.replace(b"(4,)", b"(%d,)" % 10**9).replace(b" " * 9, b"", 1)
+    assert len(huge) == len(content)
     damages: tuple[Callable[[], object], ...] = (
         lambda: path.write_bytes(content[:-100]),
         lambda: path.write_bytes(b""),
+        lambda: path.write_bytes(bytes(len(content))),
+        lambda: path.write_bytes(content + b"more"),
+        lambda: path.write_bytes(huge),
+        lambda: path.write_bytes(content[:-20] + bytes([content[-20] ^ 1]) + content[-19:]),
         lambda: np.save(path, np.zeros(4, np.uint8)),
         lambda: np.save(path, rows[:3]),
     )
@@ -176,6 +193,91 @@ def test_damaged_cache_is_built_again_with_a_warning(
             again = build(found, tmp_path / "cache")
         assert np.array_equal(again.images, expected)
         assert "built again" in caplog.text
+        assert path.read_bytes() == content
+
+
+def test_the_cache_of_other_images_is_not_taken_for_this_one(
+    found: FoundSamples, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = build(found, tmp_path / "cache")
+    expected, path = cache.images[:].copy(), cache.path
+    Image.fromarray(part(9)).save(found.root / "000.png")
+    other = build(found, tmp_path / "cache").path
+    Image.fromarray(part(0)).save(found.root / "000.png")
+    other.replace(path)
+    with caplog.at_level(logging.WARNING):
+        assert np.array_equal(build(found, tmp_path / "cache").images, expected)
+    assert "built again" in caplog.text
+
+
+@pytest.mark.parametrize("verify", ["fast", "full"])
+def test_a_changed_byte_in_a_row_is_made_again_and_named(
+    found: FoundSamples, tmp_path: Path, caplog: pytest.LogCaptureFixture, verify: str
+) -> None:
+    path = build(found, tmp_path / "cache").path
+    content = path.read_bytes()
+    length = len(np.load(path)[:1].tobytes())
+    start = 192  # bytes of the header
+    for field, place in {"images": 9, "masks": 24 * 48 * 3 + 9, "foregrounds": length - 9}.items():
+        flip(path, start + 2 * length + place)
+        flip(path, start + 3 * length + place)
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            cache = build(found, tmp_path / "cache", verify=verify)
+            assert ("002.png is damaged" in caplog.text) == (verify == "full")
+            getattr(cache, field)[2]
+            assert ("003.png is damaged" in caplog.text) == (verify == "full")
+            assert cache.model_inputs(np.arange(4))
+        assert caplog.text.count("is damaged; it is made again") == 2
+        assert path.read_bytes() == content
+
+
+def test_rows_are_checked_once_and_when_they_are_used(
+    found: FoundSamples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(found, tmp_path / "cache")
+    checked: list[int] = []
+    is_sound = CheckedRows._is_sound
+    monkeypatch.setattr(
+        CheckedRows, "_is_sound", lambda rows, row: checked.append(row) or is_sound(rows, row)
+    )
+    cache = build(found, tmp_path / "cache")
+    assert checked == []
+    for use in (
+        lambda: cache.images[1],
+        lambda: cache.masks[-3],
+        lambda: cache.foregrounds[np.array([0, 1])],
+        lambda: cache.images[[False, False, True, False]],
+        lambda: cache.masks[2:, 3:5],
+        lambda: [*cache.images],
+    ):
+        use()
+    assert checked == [1, 0, 2, 3]
+
+
+def test_a_damaged_row_whose_image_is_gone_or_another_is_an_error(
+    found: FoundSamples, tmp_path: Path
+) -> None:
+    cache = build(found, tmp_path / "cache")
+    for row in (1, 2, 3):
+        flip(cache.path, 192 + row * cache.rows.values.itemsize)
+    (found.root / "001.png").unlink()
+    Image.fromarray(part(8)).save(found.root / "002.png")
+    Image.fromarray(np.full((100, 160), 255, np.uint8)).save(found.root / "003_mask.png")
+    for row, reason in {1: "no such file", 2: "has changed", 3: "has changed"}.items():
+        match = rf"00{row}\.png is damaged, and cannot be made again: .*{reason}.* delete this file"
+        with pytest.raises(DataError, match=match):
+            cache.masks[row]
+
+
+def test_what_a_killed_process_left_does_no_harm(found: FoundSamples, tmp_path: Path) -> None:
+    path = build(found, tmp_path / "cache").path
+    content = path.read_bytes()
+    path.unlink()
+    name = facts_path(Path(), found.root).name
+    (path.parent / f"{name}.partial").write_bytes(b"half" * len(content))
+    assert build(found, tmp_path / "cache").path.read_bytes() == content
+    assert leftovers(tmp_path / "cache") == [path]
 
 
 def test_images_without_a_part_are_used_whole(found: FoundSamples, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_a_changed_file_is_noticed_and_all_products_follow(
     index, later = load(find_mvtec_samples(mvtec), tmp_path, **ALL)
     changed = [a.path for a, b in zip(index.samples, before.samples, strict=True) if a != b]
     assert changed == ["train/good/001.png"]
-    different = (cache.images != later.images).any(axis=(1, 2, 3))
+    different = (cache.images[:] != later.images[:]).any(axis=(1, 2, 3))
     assert [index.samples[row].path for row in np.flatnonzero(different)] == changed
 
 
@@ -155,7 +155,7 @@ def _load_and_count(root: Path, folder: Path, start: Any, results: Any) -> None:
     sample_reader.decode_image = counted  # type: ignore[assignment]
     start.wait()
     _, cache = load(find_mvtec_samples(root), folder, **ALL)
-    results.put((counts["decoded"], int(cache.images.sum())))
+    results.put((counts["decoded"], int(cache.images[:].sum())))
 
 
 def test_of_two_runs_at_once_one_reads_and_the_other_waits(mvtec: Path, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_setting_of_the_bit_depth_holds_and_is_checked(tmp_path: Path) -> None
     found = deep_samples(tmp_path / "deep", 4)
     index, cache = load(found, tmp_path, bit_depth=16, **ALL)
     assert index.bit_depth == 16
-    assert cache.images.max() == 16  # 4095 of 65535
+    assert cache.images[:].max() == 16  # 4095 of 65535
     assert not any("16-bit" in text for text in index.warnings)
     for _ in range(2):  # at a cold and at a warm start
         with pytest.raises(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from capsule_inspection.data import duplicates, sample_reader
 from capsule_inspection.data.duplicates import Group, find_groups
 from capsule_inspection.data.image_io import read_image
 from capsule_inspection.data.layouts.samples import FoundSamples
+from capsule_inspection.integrity import seal
 from capsule_inspection.synthetic.scene import render_capsule
 from capsule_inspection.types import DataError
 
@@ -175,8 +177,11 @@ def test_second_search_reads_no_image_unless_the_result_is_damaged(
     found = write_images(tmp_path / "images", [*capsules[:2], saved_again(capsules[0], 80)])
     first = groups_of(found, folder)
     assert {frozenset(group) for group in first} == {frozenset((0, 2))}
-    for damage in ('[[0, "', "[[0, 77]]", '{"a": 1}', "[5]"):
-        (kept,) = (folder / "duplicates").glob("*.json")
+    (kept,) = (folder / "duplicates").glob("*.json")
+    damages = ['[[0, "', "[[0, 77]]", '{"a": 1}', "[5]", "", "[" * 10**5]
+    damages += [kept.read_text().replace("2", "1", 1), kept.read_text().replace("[0", "[1", 1)]
+    damages += [json.dumps(seal({kept.stem: rows})) for rows in (7, ["x"], [[0, 77]])]
+    for damage in damages:
         kept.write_text(damage)
         assert groups_of(found, folder) == first
     monkeypatch.setattr(sample_reader, "read_content", None)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from capsule_inspection.data.image_io import read_image
-from capsule_inspection.data.ood import MIN_IMAGES, OODDetector, fit_detector
+from capsule_inspection.data.ood import MIN_IMAGES, OODDetector, fit_detector, read_detector
 from capsule_inspection.data.ood_features import FEATURES, extract_features
 from capsule_inspection.data.preprocessing import PreprocessConfig, preprocess
 from capsule_inspection.synthetic.defects import DEFECT_TYPES, render_defect
@@ -263,11 +263,35 @@ def test_the_same_images_give_the_same_to_the_last_bit_also_from_json(
         ),
         ({"scale": [float("nan")] * D}, "ood.json: damaged"),
         ({"sizes": [1]}, "ood.json: damaged"),
+        ({"sizes": {}}, "ood.json: damaged"),
+        ({"sizes": {"40x30": 9}}, "out of range in num_images"),
+        ({"sizes": {"40 by 30": 10}}, "out of range in sizes"),
+        ({"num_roi_found": 11}, "out of range in num_roi_found"),
+        ({"num_images": float("inf")}, "ood.json: damaged"),
+        ({"scale": [0.0] * D}, "out of range in scale"),
+        ({"scale": [-1.0] * D}, "out of range in scale"),
+        ({"precision": np.triu(np.ones((D, D))).tolist()}, "out of range in precision"),
+        ({"precision": (-np.eye(D)).tolist()}, "out of range in precision"),
+        ({"threshold": 0.0}, "out of range in threshold"),
+        ({"threshold": float("nan")}, "expected finite numbers"),
     ],
 )
 def test_foreign_and_damaged_files_are_refused(change: dict, expected: str) -> None:
     with pytest.raises(RunError, match=expected):
         OODDetector.from_dict(plain().as_dict() | change)
+
+
+def test_a_file_is_read_up_to_a_size_and_named_where_it_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "ood.json"
+    assert read_detector(path) is None
+    path.write_text(json.dumps(plain().as_dict()))
+    read = read_detector(path)
+    assert read is not None
+    assert read.as_dict() == json.loads(path.read_text())
+    for content in ("[" * 100_000, "[1]", "", '{"features": 1}', " " * (17 << 20), "\udcff"):
+        path.write_text(content, errors="surrogateescape")
+        with pytest.raises(RunError, match=r"ood\.json: (cannot be read|damaged)"):
+            read_detector(path)
 
 
 @pytest.mark.slow

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +14,11 @@ from typing import Any
 import pytest
 from image_folders import find_mvtec_samples
 
+from capsule_inspection import file_list
 from capsule_inspection.data import synthetic_dataset
+from capsule_inspection.data.layouts.tree import scan_tree
 from capsule_inspection.files import make_partial_dir
-from capsule_inspection.types import DataError
+from capsule_inspection.types import FILE_LIST, DataError
 
 RENDER = "capsule_inspection.synthetic.dataset.render_dataset"
 
@@ -81,6 +85,81 @@ def test_a_rendering_that_was_killed_or_failed_is_begun_again(
     (left / "000.png").write_bytes(b"half")
     assert ensure(tmp_path) == renderings[0]
     assert not left.exists()
+
+
+def pixels(folder: Path) -> dict[str, bytes]:
+    """The images and masks of a data set, by name."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.png")
+    }
+
+
+def flip(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:100] + bytes([content[100] ^ 16]) + content[101:])
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "an empty image": lambda folder: (folder / "train/good/001.png").write_bytes(b""),
+    "all files empty": lambda folder: [path.write_bytes(b"") for path in folder.rglob("*.*g")],
+    "a missing mask": lambda folder: (folder / "ground_truth/crack/000_mask.png").unlink(),
+    "a flipped byte": lambda folder: flip(folder / "test/crack/000.png"),
+    "no list of files": lambda folder: (folder / FILE_LIST).unlink(),
+    "an empty list of files": lambda folder: (folder / FILE_LIST).write_bytes(b""),
+    "a changed list of files": lambda folder: flip(folder / FILE_LIST),
+    "a folder in place of a file": lambda folder: (
+        (folder / "train/good/001.png").unlink(),
+        (folder / "train/good/001.png").mkdir(),
+    ),
+    "one file alone": lambda folder: [
+        shutil.rmtree(folder / name) for name in ("train", "ground_truth")
+    ],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_an_incomplete_or_damaged_set_is_drawn_again_and_nothing_is_deleted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], object]
+) -> None:
+    folder = ensure(tmp_path)
+    sound = pixels(folder)
+    (folder / "own.txt").write_text("mine")
+    assert ensure(tmp_path) == folder
+    assert pixels(folder) == sound
+    for number in (1, 2):
+        damage(folder)
+        with caplog.at_level(logging.WARNING):
+            assert ensure(tmp_path) == folder
+        assert f"drawn again; the damaged one is now {folder.name}.damaged-{number}" in caplog.text
+        assert pixels(folder) == sound
+    assert (tmp_path / f"{folder.name}.damaged-1" / "own.txt").read_text() == "mine"
+    caplog.clear()
+    assert ensure(tmp_path) == ensure(tmp_path, verify="full") == folder
+    assert not caplog.text
+
+
+def test_a_byte_that_the_times_do_not_show_is_found_by_verify_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ensure(tmp_path)
+    sound = pixels(folder)
+    known = {path: file_list._status(path) for path in folder.rglob("*.png")}
+    monkeypatch.setattr(file_list, "_status", lambda path: known[path])
+    flip(folder / "train/good/000.png")
+    ensure(tmp_path)
+    assert pixels(folder) != sound
+    monkeypatch.undo()
+    ensure(tmp_path, verify="full")
+    assert pixels(folder) == sound
+
+
+def test_a_copy_of_a_set_is_as_good_and_the_list_is_no_file_of_the_data(tmp_path: Path) -> None:
+    folder = ensure(tmp_path / "a")
+    shutil.copytree(folder, tmp_path / "b" / folder.name, copy_function=shutil.copyfile)
+    assert ensure(tmp_path / "b") == tmp_path / "b" / folder.name
+    assert len(list((tmp_path / "b").iterdir())) == 1
+    tree = scan_tree(folder)
+    assert FILE_LIST not in (*tree.files, *tree.system)
 
 
 def test_a_folder_that_cannot_be_made_and_an_unknown_class_are_errors(

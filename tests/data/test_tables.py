@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import io
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet as pq
 
 from capsule_inspection.data.table_paths import FileFinder
 from capsule_inspection.data.tables import Table, read_table
@@ -26,6 +29,14 @@ def read(
 
 def cells(table: Table) -> list[tuple[str, str]]:
     return [(row.cells["path"], row.cells["label"]) for row in table.rows]
+
+
+def parquet(names: list[str]) -> bytes:
+    """A table of good images."""
+    stream = io.BytesIO()
+    table = pyarrow.table({"path": names, "label": ["good"] * len(names)})
+    pq.write_table(table, stream, compression="none")
+    return stream.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -90,6 +101,9 @@ def test_names_of_files_that_are_no_text_stay_as_they_are(tmp_path: Path) -> Non
         (TEXT, "a.xlsx", r"expected a table named \.csv, \.parquet.*Export it as CSV UTF-8"),
         (TEXT.encode("utf-16-le"), "a.csv", "no text .* NUL, as in UTF-16 without its mark"),
         (b"\xff\xfea", "a.csv", "damaged or no text"),
+        ("x" * 200_000 + "\na,b", "a.csv", r"field larger than field limit"),
+        (parquet(["a.png"] * 100_000), "a.parquet", "it has 100000 rows, and fewer bytes"),
+        (parquet(["a.png"]).replace(b"a.png", b"a\xe9.pn"), "a.parquet", "cannot be read as Par"),
     ],
 )
 def test_what_is_no_table_is_refused(

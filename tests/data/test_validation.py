@@ -327,6 +327,19 @@ def test_a_damaged_store_is_rebuilt_with_a_warning(
         "one byte": sound[:-9] + bytes([sound[-9] ^ 1]) + sound[-8:],
         "empty": b"",
         "noise": b"\xff\x00" * 99,
+        "zeros": bytes(len(sound)),
+        "twice": sound + sound,
+        "more": sound + b"more",
+        "nested": gzip.compress(b"[" * 100_000),
+        "a bomb": gzip.compress(bytes(10**7)),
+        "another version and form": gzip.compress(b"7"),
+        "rows of one value": gzip.compress(f"[{file_facts._VERSION}, [1, 2]]".encode()),
+        "short rows": gzip.compress(f'[{file_facts._VERSION}, [["a.png", 1]]]'.encode()),
+        "rows of text": gzip.compress(f'[{file_facts._VERSION}, ["abcdefghijklmnop"]]'.encode()),
+        "another type": gzip.compress(gzip.decompress(sound).replace(b", 8, ", b', "8", ')),
+        "a list": gzip.compress(gzip.decompress(sound).replace(b", 8, ", b", [], ")),
+        "no list": gzip.compress(gzip.decompress(sound).replace(b"[]", b"7")),
+        "a list in a list": gzip.compress(gzip.decompress(sound).replace(b"[]", b"[[1]]")),
     }
     for name, damaged in damages.items():
         store.write_bytes(damaged)

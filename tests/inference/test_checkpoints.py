@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,64 @@ def test_missing_surplus_and_other_layers_are_named_and_nothing_is_loaded(tmp_pa
         with pytest.raises(RunError, match=message):
             restore_network(network, read_checkpoint(path), path=path)
     assert all(torch.equal(network.state_dict()[key], value) for key, value in before.items())
+
+
+def test_a_flipped_byte_is_found_wherever_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "best.ckpt"
+    whole = save(path, make_network(width=50)).read_bytes()
+    expected = str(read_checkpoint(path))
+    found = 0
+    for position in range(0, len(whole), len(whole) // 150):
+        changed = bytes([whole[position] ^ 16])
+        path.write_bytes(whole[:position] + changed + whole[position + 1 :])
+        try:
+            assert str(read_checkpoint(path)) == expected  # the padding between members
+        except RunError:
+            found += 1
+    assert found > 20
+
+
+def test_nothing_expands_when_a_checkpoint_is_read(tmp_path: Path) -> None:
+    path, bomb = save(tmp_path / "best.ckpt", make_network()), tmp_path / "last.ckpt"
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as small:
+        for member in whole.infolist():
+            small.writestr(member.filename, whole.read(member))
+    with pytest.raises(RunError, match=r"last\.ckpt: .*compressed"):
+        read_checkpoint(bomb)
+
+
+def test_a_pickle_without_checksums_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "best.ckpt"
+    content = torch.load(save(path, make_network()), weights_only=True)
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(RunError, match="no archive"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"state_dict": {"network.0.weight": [1, 2]}},
+        {"state_dict": {3: torch.ones(2)}},
+        {"inspection": [1]},
+        {"inspection": {"fitted": "x"}},
+        {"epoch": "3"},
+        {"epoch": -1},
+        {"training_hashes": [1]},
+        {"selection_hashes": None},
+    ],
+)
+def test_values_of_other_types_are_refused(tmp_path: Path, changed: dict) -> None:
+    path = tmp_path / "best.ckpt"
+    torch.save(torch.load(save(path, make_network()), weights_only=True) | changed, path)
+    with pytest.raises(RunError, match="expected a checkpoint of a run"):
+        read_checkpoint(path)
+
+
+def test_whole_numbers_do_not_stand_for_weights(tmp_path: Path) -> None:
+    network = make_network()
+    path = save(tmp_path / "best.ckpt", network)
+    checkpoint = read_checkpoint(path)
+    checkpoint["state_dict"]["network.0.bias"] = torch.ones(3, dtype=torch.int64)
+    with pytest.raises(RunError, match=r"differs in 0\.bias\."):
+        restore_network(network, checkpoint, path=path)

@@ -31,10 +31,12 @@ from small_inference_models import (
 from capsule_inspection.inference import exported
 from capsule_inspection.inference.exported import get_format, is_exported, open_exported
 from capsule_inspection.inference.formats.base import METADATA_KEY
+from capsule_inspection.inference.formats.openvino import _check_graph as check_openvino
 from capsule_inspection.inference.metadata import FORMAT_VERSION
 from capsule_inspection.inference.parity import Parity
 from capsule_inspection.inference.predictor import Predictor, stack
 from capsule_inspection.inference.torch_backend import TorchBackend
+from capsule_inspection.integrity import file_sha256, seal
 from capsule_inspection.models.tiling import Tiling
 from capsule_inspection.tasks.inference_model import InferenceModel
 from capsule_inspection.types import EXPORT_SUFFIXES, ConfigurationError, RunError
@@ -292,6 +294,135 @@ def _with_guard(code: str) -> Callable[[bytes], bytes]:
         return json.dumps(graph).encode()
 
     return change
+
+
+@pytest.mark.parametrize("classifier", [TORCH_EXPORT], indirect=True)
+@pytest.mark.parametrize(
+    "operator", ["from_file", "_index_put_impl_", "set_", "_sparse_coo_tensor_unsafe", "resize_"]
+)
+def test_a_pt2_file_has_operators_of_networks_only(copied: Path, operator: str) -> None:
+    changed = replace_text("aten.permute.default", f"aten.{operator}.default")
+    rewrite(copied, GRAPH, changed)
+    with pytest.raises(RunError, match="could run code"):
+        open_exported(copied, threads=1)
+
+
+def _with_sizes(content: bytes) -> bytes:
+    weights = json.loads(content)
+    tensor = next(iter(weights["config"].values()))["tensor_meta"]
+    tensor["sizes"] = [{"as_int": 10**9}] * 2
+    return json.dumps(weights).encode()
+
+
+@pytest.mark.parametrize("classifier", [TORCH_EXPORT], indirect=True)
+def test_a_pt2_file_takes_no_more_memory_than_a_network(copied: Path) -> None:
+    whole = copied.read_bytes()
+    rewrite(copied, WEIGHTS, _with_sizes)
+    with pytest.raises(RunError, match="has not that many values"):
+        open_exported(copied, threads=1)
+    copied.write_bytes(whole)
+    bomb = '"as_ints": [100000, 100000, 100000]'
+    rewrite(copied, GRAPH, replace_text('"as_ints": [0, 3, 1, 2]', bomb))
+    with pytest.raises(RunError, match=r"shape \(100000, 100000, 100000\) would be computed"):
+        open_exported(copied, threads=1)
+    with zipfile.ZipFile(copied, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model/data/weights/weight_0", bytes(50_000_000))
+    with pytest.raises(RunError, match="compressed in an unexpected way"):
+        open_exported(copied, threads=1)
+
+
+@pytest.mark.parametrize("classifier", [ONNX], indirect=True)
+@pytest.mark.parametrize(
+    ("attack", "expected"),
+    [
+        ("external", "its weights are in another file"),
+        ("branch", "graphs within its graph"),
+        ("function", "graphs within its graph"),
+        ("domain", "operators of com.attacker"),
+        ("bomb", r"shape \(100000, 100000, 100000\) would be computed"),
+        ("claim", "would be computed"),
+    ],
+)
+def test_an_onnx_file_is_one_graph_with_its_weights_inside(
+    copied: Path, attack: str, expected: str
+) -> None:
+    import onnx
+
+    model = onnx.load(copied)
+    graph, helper = model.graph, onnx.helper
+    if attack == "external":
+        tensor = graph.initializer[0]
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="../secret.bin")
+    elif attack == "branch":
+        branch = helper.make_graph([], "branch", [], [])
+        graph.node.append(
+            helper.make_node("If", ["image"], [], then_branch=branch, else_branch=branch)
+        )
+    elif attack == "function":
+        opset = [helper.make_opsetid("", 18)]
+        model.functions.append(helper.make_function("own", "f", [], [], [], opset))
+    elif attack == "domain":
+        graph.node[0].domain = "com.attacker"
+    elif attack == "bomb":
+        graph.initializer.append(
+            onnx.numpy_helper.from_array(np.full(3, 100_000, np.int64), "bomb_shape")
+        )
+        graph.node.append(helper.make_node("ConstantOfShape", ["bomb_shape"], ["bomb"]))
+    else:
+        graph.initializer[0].dims[0] = 10**12
+    onnx.save(model, copied)
+    with pytest.raises(RunError, match=expected):
+        open_exported(copied, threads=1)
+
+
+@pytest.mark.parametrize("classifier", [OPENVINO], indirect=True)
+def test_an_openvino_file_expands_no_entities_and_takes_no_more_memory_than_a_network(
+    copied: Path,
+) -> None:
+    import openvino
+
+    text = copied.read_text(encoding="utf-8")
+    entities = "".join(f'<!ENTITY e{n + 1} "{f"&e{n};" * 10}">' for n in range(9))
+    bomb = f'<!DOCTYPE net [<!ENTITY e0 "{"a" * 100}">{entities}]>'
+    start = text.index("<net")
+    for changed in (
+        text[:start] + bomb + text[start:].replace('value="', 'value="&e9;', 1),
+        re.sub(r'offset="0" size="\d+"', 'offset="0" size="99999999999"', text),
+        "<net>" * 100_000,
+    ):
+        copied.write_text(changed, encoding="utf-8")
+        with pytest.raises(RunError, match="damaged"):
+            open_exported(copied, threads=1)
+    opset = openvino.opset13
+    shape = opset.constant(np.full(3, 100_000, np.int64))
+    model = openvino.Model([opset.broadcast(opset.constant(np.float32(1)), shape)], [], "bomb")
+    with pytest.raises(ValueError, match="would be computed"):
+        check_openvino(model)
+
+
+@pytest.mark.parametrize("classifier", [TORCH_EXPORT], indirect=True)
+def test_a_file_is_compared_with_the_record_of_its_export(
+    copied: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    open_exported(copied, threads=1)
+    assert "without its export.json damage may not be noticed" in caplog.text
+    caplog.clear()
+    record = copied.with_name("export.json")
+    values = {"files": {"model.pt2": file_sha256(copied)}, "run": {}}
+    record.write_text(json.dumps(seal(values)))
+    renamed = copied.rename(copied.with_stem("renamed"))
+    open_exported(renamed, threads=1)
+    assert not caplog.records
+    rewrite(renamed, "extra/unused", bytes)  # the same members, other bytes
+    with pytest.raises(RunError, match=r"changed since it was exported.*verify=skip"):
+        open_exported(renamed, threads=1)
+    open_exported(renamed, threads=1, verify=False)
+    for damage in (json.dumps(values), "[" * 100_000, json.dumps(seal({"files": 5})), ""):
+        record.write_text(damage)
+        with pytest.raises(RunError, match=r"export\.json: damaged"):
+            open_exported(renamed, threads=1)
 
 
 @pytest.mark.parametrize("classifier", [OPENVINO], indirect=True)

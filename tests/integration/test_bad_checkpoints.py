@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shlex
 import shutil
@@ -17,7 +16,17 @@ import pytest
 import torch
 from filelock import FileLock
 from omegaconf import OmegaConf
-from quick import QUICK, check_error, content, draw, draw_mvtec, record_of, rows_of, temporary_files
+from quick import (
+    QUICK,
+    accept_changes,
+    check_error,
+    content,
+    draw,
+    draw_mvtec,
+    record_of,
+    rows_of,
+    temporary_files,
+)
 from small import REPOSITORY, Cli, CommandResult
 
 from capsule_inspection.inference.checkpoints import read_checkpoint
@@ -39,8 +48,10 @@ class Trap:
         return os.mkdir, (str(self.path),)
 
 
-def lay_trap(path: Path) -> None:
+def lay_trap(run: Path, name: str) -> None:
+    path = run / name
     torch.save({"state_dict": {}, "epoch": 0, "inspection": Trap(path.parent / "executed")}, path)
+    accept_changes(run)
 
 
 def widen(run: Path) -> None:
@@ -48,15 +59,17 @@ def widen(run: Path) -> None:
     config = OmegaConf.load(run / "config.yaml")
     config.model.width *= 2
     OmegaConf.save(config, run / "config.yaml")
+    accept_changes(run)
 
 
 def damage(path: Path) -> None:
     path.write_bytes(b'{"a: [\xff')
 
 
-def set_status(run: Path, status: str) -> None:
-    record = record_of(run) | {"status": status}
-    (run / "run.json").write_text(json.dumps(record), encoding="utf-8")
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 16
+    path.write_bytes(content)
 
 
 def move(run: Path, root: Path, *, also: str) -> None:
@@ -67,10 +80,19 @@ def move(run: Path, root: Path, *, also: str) -> None:
 
 OTHER = "data=mvtec data.root={root}"
 EVALUATIONS: dict[str, tuple[Prepare, str, int, str]] = {
-    "code": (lambda run, root: lay_trap(run / BEST), "", 1, f"{BEST}; more than tensors"),
+    "code": (lambda run, root: lay_trap(run, BEST), "", 1, f"{BEST}; more than tensors"),
     "another model": (lambda run, root: widen(run), "", 1, f"{BEST}; of another model"),
     "a damaged record": (lambda run, root: damage(run / "run.json"), "", 1, "{run}/run.json"),
     "a damaged split": (lambda run, root: damage(run / "split.csv"), "", 1, "{run}/split.csv"),
+    "another byte in the weights": (
+        lambda run, root: flip(run / BEST), "", 1, "{run}/checkpoints/best.ckpt; verify=skip",
+    ),
+    "another byte, not verified": (
+        lambda run, root: flip(run / BEST), "verify=skip", 1, f"{BEST}; damaged; from a copy",
+    ),
+    "another byte in the split": (
+        lambda run, root: flip(run / "split.csv"), "", 1, "{run}/split.csv; verify=skip",
+    ),
     "an unknown class": (
         lambda run, root: draw_mvtec(root, counts={"good": 3, "dent": 3}, first_seed=100),
         f"{OTHER} split=test_only",
@@ -98,11 +120,16 @@ EVALUATIONS: dict[str, tuple[Prepare, str, int, str]] = {
     "size and crop": (lambda run, root: None, "data.roi=auto", 2, "as in the run's training"),
 }  # fmt: skip
 RESUMES: dict[str, tuple[Prepare, str, int, str]] = {
-    "code": (lambda run, root: lay_trap(run / LAST), "", 1, f"{LAST}; more than tensors"),
+    "code": (lambda run, root: lay_trap(run, LAST), "", 1, f"{LAST}; more than tensors"),
     "another model": (lambda run, root: widen(run), "", 1, f"{LAST}; of another model"),
     "a damaged configuration": (
         lambda run, root: damage(run / "config.yaml"), "", 1, "{run}/config.yaml",
     ),
+    "a flipped configuration": (
+        lambda run, root: flip(run / "config.yaml"), "", 1, "{run}/config.yaml",
+    ),
+    "a flipped split": (lambda run, root: flip(run / "split.csv"), "", 1, "{run}/split.csv"),
+    "a flipped record": (lambda run, root: flip(run / "run.json"), "", 1, "{run}/run.json"),
     "no record": (lambda run, root: (run / "run.json").unlink(), "", 1, "{run}; run.json"),
     "an image changed": (
         lambda run, root: move(run, root, also="000.png"),
@@ -154,6 +181,20 @@ def test_what_cannot_be_used_is_named_and_nothing_is_lost_or_executed(
     assert without_logs(content(output)) == {}
 
 
+def test_a_changed_file_is_refused_and_opened_all_the_same_where_it_is_not_verified(
+    cli: Cli, finished: Path, tmp_path: Path
+) -> None:
+    path = finished / "ood.json"
+    path.write_text(path.read_text(encoding="utf-8") + " ", encoding="utf-8")
+    image = next(Path(record_of(finished)["data"]["root"]).rglob("000.png"))
+    settings = [f"run={finished}", f"input={image}", f"output={tmp_path / 'out'}"]
+    check_error(cli("predict", *settings), f"{path}: damaged or changed", "verify=skip")
+    result = cli("predict", *settings, "verify=skip")
+    assert result.status == 0, result.err
+    path.unlink()
+    check_error(cli("predict", *settings), f"{path}: missing", "verify=skip")
+
+
 def test_a_run_that_is_not_there_is_named_and_not_made(cli: Cli, tmp_path: Path) -> None:
     run = tmp_path / "outputs" / "no-such-run"
     check_error(cli("evaluate", f"run={run}"), str(run), "run.json", "no such folder")
@@ -165,7 +206,7 @@ def test_no_run_is_overwritten_whatever_its_status_nor_resumed_twice_at_once(
     cli: Cli, finished: Path
 ) -> None:
     for status in ("failed", "interrupted", "running", "finished"):
-        set_status(finished, status)
+        accept_changes(finished, status=status)
         before = content(finished)
         with pytest.raises(RunError, match="this folder has a run already"):
             RunRecord.create(finished, seed=0)
@@ -180,7 +221,7 @@ def test_no_run_is_overwritten_whatever_its_status_nor_resumed_twice_at_once(
 def test_a_killed_run_is_evaluated_at_its_best_epoch_also_on_test_images_alone(
     cli: Cli, finished: Path, tmp_path: Path
 ) -> None:
-    set_status(finished, "running")
+    accept_changes(finished, status="running")
     root, output = draw_mvtec(tmp_path / "other", first_seed=100), tmp_path / "out"
     shutil.rmtree(root / "train")
     settings = ["data=mvtec", f"data.root={root}", "split=test_only", f"output={output}"]

@@ -6,9 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
-from quick import ODD_NAME, check_error
+import pytest
+from quick import ODD_NAME, check_error, content
 from sample_runs import write_classification_run
 from small import Cli
+
+from capsule_inspection.reports.comparison import report
 
 
 def two_runs(folder: Path) -> str:
@@ -94,3 +97,32 @@ def test_what_cannot_be_meant_is_refused(cli: Cli, tmp_path: Path) -> None:
     check_error(result, "expected a new or empty folder")
     assert (tmp_path / "used" / "mine.txt").read_text() == "mine"
     assert not list((tmp_path / "used").glob("comparison*"))
+    (tmp_path / "of others").mkdir()
+    (tmp_path / "of others" / "train.log").symlink_to(tmp_path / "used" / "mine.txt")
+    result = cli("compare", runs, f"output={tmp_path / 'of others'}")
+    check_error(result, "train.log: a link, which messages would be written through")
+    assert (tmp_path / "used" / "mine.txt").read_text() == "mine"
+
+
+def test_a_stopped_comparison_is_begun_anew_and_a_finished_one_is_kept(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    runs, output = two_runs(tmp_path / "runs"), tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "to_markdown", stop)
+        assert cli("compare", runs, f"output={output}").status == 130
+    assert (output / "comparison.json").is_file()
+    for folder in (output, tmp_path / "other"):
+        assert cli("compare", runs, f"output={folder}").status == 0
+    before = content(output)
+    other = content(tmp_path / "other")
+    assert {**before, "train.log": b""} == {**other, "train.log": b""}
+    result = cli("compare", runs, f"output={output}")
+    assert result.status == 0
+    assert "Finished before, kept" in result.out
+    result = cli("compare", runs, f"output={output}", "reference=a")
+    check_error(result, "the output of another run, or of other settings")
+    assert {**content(output), "train.log": b""} == {**before, "train.log": b""}

@@ -85,3 +85,19 @@ def test_what_is_refused_leaves_nothing_behind(cli: Cli, labelled: Path, tmp_pat
     before = content(output)
     check_error(cli("convert", *wanted), "Nothing is overwritten: name another folder")
     assert content(output) == before
+
+
+def test_a_killed_command_is_repeated_and_one_that_was_killed_at_its_end_is_finished(
+    cli: Cli, labelled: Path, tmp_path: Path
+):
+    output = tmp_path / "converted"
+    wanted = (f"input={labelled}", f"output={output}")
+    (tmp_path / ".converted.killed.part" / "masks").mkdir(parents=True)
+    for _ in range(2):
+        result = cli("convert", *wanted)
+        assert result.status == 0, result.err
+        assert not list(tmp_path.glob(".*"))
+    before = content(output)
+    result = cli("convert", *wanted, "data.class_map={'small scratch': poke}")
+    check_error(result, "Nothing is overwritten: name another folder")
+    assert content(output) == before

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import logging
+import os
 import runpy
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
-from small import REPOSITORY
+from quick import check_error
+from small import REPOSITORY, Cli
 
 NEEDED = {
     "evaluate": "run is required",
@@ -57,3 +63,25 @@ def test_an_entry_point_is_called_from_another_folder(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: {NEEDED['predict']}: add ")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_one_message_whatever_else_writes(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def compare(config: object) -> None:
+        logging.getLogger("capsule_inspection").warning("into the log file, which is full as well")
+        writer = threading.Thread(target=fill)  # as that of TensorBoard
+        writer.start()
+        writer.join()
+        fill()
+
+    monkeypatch.setattr("capsule_inspection.workflows.compare.compare_runs", compare)
+    log = "hydra.job_logging.handlers.file.filename=/dev/full"
+    check_error(cli("compare", "runs=[a]", f"output={tmp_path / 'out'}", log), "the disk is full")
+    for handler in logging.root.handlers:
+        with contextlib.suppress(OSError):
+            handler.close()

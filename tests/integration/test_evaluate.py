@@ -13,10 +13,21 @@ import torch
 from agreement import check_agreement, evaluate, predict_test_images, rows_of_test
 from built import Compose, fit, preparing
 from omegaconf import OmegaConf
-from quick import QUICK, check_error, draw_mvtec, metrics_of, move_images, record_of, rows_of
-from small import Cli
+from quick import (
+    QUICK,
+    accept_changes,
+    check_error,
+    content,
+    draw_mvtec,
+    metrics_of,
+    move_images,
+    record_of,
+    rows_of,
+)
+from small import ONE_THREAD, Cli
 
 from capsule_inspection.types import DataError
+from capsule_inspection.workflows import run_files
 
 
 @pytest.mark.pictures
@@ -180,6 +191,7 @@ def test_other_images_are_cropped_and_scaled_as_those_of_the_run(
     config = OmegaConf.load(finished / "config.yaml")
     config.data.roi = [10, 4, 30, 36]
     OmegaConf.save(config, finished / "config.yaml")
+    accept_changes(finished)
     own, named = tmp_path / "own", tmp_path / "named"
     place = [f"data.root={config.data.root}", f"data.cache_folder={tmp_path / 'cache'}"]
     evaluate(cli, finished, own, *place)
@@ -187,3 +199,30 @@ def test_other_images_are_cropped_and_scaled_as_those_of_the_run(
     split = ("split=manifest", f"split.path={finished / 'split.csv'}")
     evaluate(cli, finished, named, "data=mvtec", *place, *split)
     assert rows_of(named) == rows_of(own)
+
+
+def test_a_stopped_evaluation_is_begun_anew_and_a_finished_one_is_kept(
+    cli: Cli, finished_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    run, output, undisturbed = finished_home / "run", tmp_path / "out", tmp_path / "other"
+    with monkeypatch.context() as patch:
+        patch.setattr(run_files, "write_metrics", stop)
+        assert cli("evaluate", f"run={run}", f"output={output}", ONE_THREAD).status == 130
+    assert (output / "predictions.csv").is_file()
+    evaluate(cli, run, output)
+    evaluate(cli, run, undisturbed)
+    differ = ("run.json", "output.json", "train.log", "config.yaml")  # times, and the folder
+    before = content(output)
+    assert {name: of for name, of in before.items() if name not in differ} == {
+        name: of for name, of in content(undisturbed).items() if name not in differ
+    }
+    record = record_of(output)
+    assert record["status"] == "finished"
+    assert {"config.yaml", "predictions.csv", "metrics.json"} <= set(record["files"])
+    assert f"Finished before, kept: {output}" in evaluate(cli, run, output).out
+    result = cli("evaluate", f"run={run}", f"output={output}", ONE_THREAD, "subset=val")
+    check_error(result, "the output of another run, or of other settings", "name another folder")
+    assert {**content(output), "train.log": before["train.log"]} == before

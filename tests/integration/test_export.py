@@ -81,9 +81,11 @@ def test_a_classifier_is_exported_into_its_run_and_predicts_the_same(
     cli: Cli, finished: Path, tmp_path: Path
 ) -> None:
     before = content(finished)
+    folder = finished / "export" / "torch_export"
+    (folder.parent / ".torch_export.killed.part").mkdir(parents=True)
     result = export(cli, finished, "format=torch_export")
     assert result.status == 0, result.err
-    folder = finished / "export" / "torch_export"
+    assert names(folder.parent) == ["torch_export"]
     assert names(folder) == FILES[TORCH_EXPORT]
     assert "Compared with the run on 6 images" in result.out
     assert re.search(r"logits +differs by \S+ at most \(0.0001 allowed\)", result.out)
@@ -95,6 +97,19 @@ def test_a_classifier_is_exported_into_its_run_and_predicts_the_same(
     after = content(finished)
     assert {n: value for n, value in after.items() if not n.startswith("export/")} == before
     assert not temporary_files(finished)
+
+    whole = content(folder)
+    result = export(cli, finished, "format=torch_export")  # as after a kill at its very end
+    assert result.status == 0, result.err
+    assert "Exported before, and kept" in result.out
+    assert content(folder) == whole
+    result = export(cli, finished, "format=torch_export", "calibration_images=5")
+    check_error(result, "expected a new or empty folder")
+    (folder / "model.pt2").write_bytes(b"damaged")
+    result = export(cli, finished, "format=torch_export")
+    check_error(result, "model.pt2: damaged or changed since it was written", "Remove the folder")
+    for name, written in whole.items():
+        (folder / name).write_bytes(written)
 
     photos = Path(record_of(finished)["data"]["root"]) / "test" / "crack"
     moved = shutil.copy(folder / "model.pt2", tmp_path / "膠囊.pt2")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from quick import QUICK, check_error, rows_of
+from quick import QUICK, check_error, content, rows_of
 from small import Cli
 
 
@@ -40,3 +40,10 @@ def test_inspect_shows_a_data_set_that_cannot_be_split(cli: Cli, mvtec: Path) ->
 def test_inspect_is_no_sweep(cli: Cli, mvtec: Path) -> None:
     given = (*QUICK, "data=mvtec", f"data.root={mvtec}", "hydra.sweep.dir=seen", "inspect=true")
     check_error(cli("train", "-m", *given, "seed=0,1"), "leave out -m", status=2)
+
+
+def test_inspect_replaces_no_file_of_a_run(cli: Cli, finished: Path, mvtec: Path) -> None:
+    before = content(finished)
+    given = (*QUICK, "data=mvtec", f"hydra.run.dir={finished}", "inspect=true")
+    check_error(cli("train", *given, f"data.root={mvtec}"), "there is a run in this folder")
+    assert {**content(finished), "train.log": b""} == {**before, "train.log": b""}

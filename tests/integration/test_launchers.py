@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 import slurm_stand_in
-from quick import QUICK, record_of
+from quick import QUICK, check_error, record_of
 from small import REPOSITORY, CommandResult
 
 from capsule_inspection.config.entry import Job
@@ -40,10 +40,12 @@ def start(mvtec: Path, tmp_path: Path, sweep_folder: Path) -> Start:
     quick = [setting for setting in QUICK if not setting.startswith("trainer.threads")]
     images = ("data=mvtec", f"data.root={mvtec}", f"data.cache_folder={tmp_path / 'cache'}")
 
-    def begin(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    def begin(
+        *arguments: str, script: Path = REPOSITORY / "train.py", **environment: str
+    ) -> subprocess.Popen[str]:
         folder = f"hydra.sweep.dir='{sweep_folder}'"
         return subprocess.Popen(
-            [sys.executable, str(REPOSITORY / "train.py"), *quick, *images, folder, *arguments],
+            [sys.executable, str(script), *quick, *images, folder, *arguments],
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -91,6 +93,41 @@ def test_joblib_runs_jobs_side_by_side_on_shared_cores_and_lists_what_fails(
     cores = len(os.sched_getaffinity(0))
     for job in ("00_batch_size8", "01_batch_size16"):
         assert record_of(sweep_folder / job)["hardware"]["threads"] == max(1, cores // 2)
+
+
+KILLED_SWEEP = """
+import os, signal, sys
+from pathlib import Path
+from capsule_inspection.config import entry
+
+def train(config):
+    if config.seed == 1 and "KILLED" in os.environ:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 0.5
+
+def report(folder):
+    print("the comparison is written")
+
+conf = Path(sys.path[0], "conf")
+sys.exit(entry.run(train, config_folder=conf, name="train", after_sweep=report))
+"""
+
+
+def test_a_killed_worker_ends_the_sweep_with_one_message_and_resume_goes_on(
+    start: Start, sweep_folder: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(KILLED_SWEEP)
+    (tmp_path / "conf").symlink_to(REPOSITORY / "conf")
+    launcher = ("hydra/launcher=local_parallel", "hydra.launcher.n_jobs=2")
+    result = answer_of(start("-m", *launcher, "seed=0,1", script=script, KILLED="1"))
+    check_error(result, "01_seed1 (", "killed before it ended", "a process of its jobs was killed")
+    assert f"python train.py -m 'resume={sweep_folder}'" in result.err
+    assert "the comparison is written" in result.out
+    assert statuses(sweep_folder)["01_seed1"] == "running"
+    result = answer_of(start("-m", *launcher, "seed=0,1", script=script))
+    assert result.status == 0, result.err
+    assert statuses(sweep_folder) == {"00_seed0": "finished", "01_seed1": "finished"}
 
 
 @pytest.mark.slow

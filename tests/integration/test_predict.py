@@ -15,7 +15,15 @@ import pytest
 import torch
 from built import Compose
 from PIL import Image
-from quick import ODD_NAME, check_error, content, draw, record_of, rows_of, temporary_files
+from quick import (
+    ODD_NAME,
+    accept_changes,
+    check_error,
+    content,
+    draw,
+    rows_of,
+    temporary_files,
+)
 from small import Cli, CommandResult
 
 from capsule_inspection.config import checks
@@ -106,6 +114,7 @@ def test_a_folder_becomes_tables_overlays_and_a_gallery_and_resumes_after_an_int
     checkpoint = torch.load(path, weights_only=True)
     checkpoint["state_dict"]["network.head.bias"][0] += 1
     torch.save(checkpoint, path)
+    accept_changes(finished)
     result = predict(cli, finished, photos, output, "explain=all")
     check_error(result, "were made with checkpoint=", "Name another folder")
     assert without_log(output) == before
@@ -183,7 +192,7 @@ def test_only_overlays_with_an_explanation_are_coloured(
 
     def coloured(explain: str) -> set[bool]:
         stream = used.stream(paths, batch_size=2, workers=1, explain=explain)
-        rows = list(build_rows(tmp_path, stream, "all", first=0, workers=1))
+        rows = list(build_rows(tmp_path, enumerate(stream), "all", workers=1))
         assert all((tmp_path / row["overlay"]).is_file() for row in rows)
         return {row["coloured"] for row in rows}
 
@@ -209,15 +218,13 @@ def test_predictions_are_computed_in_the_precision_of_the_setting(
 
 
 def test_a_run_that_is_not_finished_or_has_no_checkpoint_is_refused(finished: Path) -> None:
-    record = record_of(finished)
     for status in ("running", "failed", "interrupted"):
-        changed = {**record, "status": status, "error": "the disk was full"}
-        (finished / "run.json").write_text(json.dumps(changed), encoding="utf-8")
+        accept_changes(finished, status=status, error="the disk was full")
         expected = rf"not finished, its status is {status}.*train\.py resume="
         with pytest.raises(RunError, match=expected):
             load_predictor(finished, RUNTIME)
-    (finished / "run.json").write_text(json.dumps(record), encoding="utf-8")
     (finished / "checkpoints" / "best.ckpt").unlink()
+    accept_changes(finished, status="finished")
     with pytest.raises(RunError, match=r"best\.ckpt.*there is no such checkpoint"):
         load_predictor(finished, RUNTIME)
 
@@ -238,6 +245,7 @@ def test_a_checkpoint_that_carries_code_is_refused_and_not_run(
     path = finished / "checkpoints" / "best.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     torch.save({**checkpoint, "extra": Trap(tmp_path / "executed")}, path)
+    accept_changes(finished)
     result = predict(cli, finished, photos, tmp_path / "out")
     check_error(result, "more than tensors and plain values")
     assert not (tmp_path / "executed").exists()

@@ -7,16 +7,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import pytest
+import torch
 import yaml
 from quick import QUICK, check_error, draw_mvtec, move_images, record_of, rows_of
 from small import REPOSITORY, SMALL, Cli
 
 from capsule_inspection.inference.checkpoints import read_checkpoint
+from capsule_inspection.integrity import FILES, checksums
 from capsule_inspection.workflows.callbacks import InterruptHandler
 
 EPOCHS = 4
@@ -222,3 +225,82 @@ def test_files_of_others_are_not_replaced(cli: Cli, tmp_path: Path) -> None:
     check_error(result, str(tmp_path / "split.csv"))
     assert len(result.err.strip().splitlines()) == 1
     assert (tmp_path / "split.csv").read_text() == "mine"
+
+
+def damage_last(run: Path) -> None:
+    path = run / "checkpoints" / "last.ckpt"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "nothing": lambda run: None,
+    "last.ckpt cut": damage_last,
+    "last.ckpt gone": lambda run: (run / "checkpoints" / "last.ckpt").unlink(),
+    "metrics.csv cut": lambda run: (run / "metrics.csv").write_bytes(b"epoch,step\n0,1"),
+    "ood.json empty": lambda run: (run / "ood.json").write_bytes(b""),
+}
+
+
+def test_what_the_checkpoints_hold_decides_whatever_happened_to_other_files(
+    cli: Cli, finished: Path, tmp_path: Path
+) -> None:
+    results = {}
+    for name, damage in DAMAGES.items():
+        run = shutil.copytree(finished, tmp_path / "copies" / name)
+        damage(run)
+        result = cli("train", f"resume={run}", "task.epochs=3")
+        assert result.status == 0, result.err
+        assert ("the best." in result.out + result.err) == name.startswith("last.ckpt")
+        scores = [(run / file).read_bytes() for file in (*RESULTS, "ood.json")]
+        results[name] = (table(run), *scores)
+        assert checksums(run, record_of(run)[FILES]) == record_of(run)[FILES]
+        assert record_of(run)[FILES].keys() >= {"config.yaml", "split.csv", "metrics.csv"}
+    assert [name for name in DAMAGES if results[name] != results["nothing"]] == []
+
+
+def change_state(path: Path, *keys: Any, to: Any) -> None:
+    checkpoint = read_checkpoint(path)
+    node: Any = checkpoint
+    for key in keys[:-1]:
+        node = node[next(name for name in node if str(name).startswith(key))
+                    if isinstance(node, dict) and isinstance(key, str) else key]  # fmt: skip
+    node[keys[-1]] = to
+    torch.save(checkpoint, path)
+
+
+STATES: dict[str, tuple[Any, ...]] = {
+    "loops": ("loops", ["x"]),
+    "epochs": ("loops", "fit_loop", "epoch_progress", "current", "completed", "x"),
+    "optimizer": ("optimizer_states", 0, "param_groups", 0, "lr", "x"),
+    "moments": ("optimizer_states", 0, "state", {0: {"exp_avg": [1]}}),
+    "schedule": ("lr_schedulers", 0, "last_epoch", [1]),
+    "rows": ("callbacks", "EpochMetricsWriter", "rows", [1]),
+    "patience": ("callbacks", "DelayedEarlyStopping", "wait_count", "x"),
+    "best score": ("callbacks", "RunCheckpoint{'monitor': 'val", "best_k_models", {"a": "x"}),
+    "average": ("inspection", "monitor_average", {"total": "x", "weight": 1.0}),
+    "version": ("pytorch-lightning_version", "x"),
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_checkpoint_with_states_of_other_types_is_named(
+    cli: Cli, finished: Path, state: str
+) -> None:
+    *keys, value = STATES[state]
+    path = finished / "checkpoints" / "last.ckpt"
+    change_state(path, *keys, to=value)
+    result = cli("train", f"resume={finished}", "task.epochs=3")
+    check_error(result, str(path), "cannot go on from this checkpoint", "Restore it from a copy")
+
+
+def test_a_best_checkpoint_that_is_gone_or_damaged_is_named_before_the_training_goes_on(
+    cli: Cli, finished: Path
+) -> None:
+    best, before = finished / "checkpoints" / "best.ckpt", table(finished)
+    best.write_bytes(best.read_bytes()[:-30])
+    check_error(cli("train", f"resume={finished}", "task.epochs=3"), str(best), "damaged")
+    best.unlink()
+    gone = cli("train", f"resume={finished}", "task.epochs=3")
+    check_error(gone, str(best), "no such checkpoint")
+    assert table(finished) == before

@@ -11,6 +11,7 @@ import pytest
 from quick import QUICK, QUICK_DATA, check_error, content, metrics_of, record_of
 from small import Cli, CommandResult
 
+from capsule_inspection.integrity import seal
 from capsule_inspection.types import RunError
 from capsule_inspection.workflows import train
 
@@ -84,7 +85,7 @@ def test_a_failed_job_stops_no_other_and_is_repeated_where_the_sweep_goes_on(
 
     for name in ("job.json", "run.json"):
         values = json.loads((cut_short / name).read_text()) | {"status": "running"}
-        (cut_short / name).write_text(json.dumps(values))
+        (cut_short / name).write_text(json.dumps(seal(values)))
     figures = (cut_short / "metrics.json").read_bytes()
     (cut_short / "metrics.json").unlink()
     before, failed_before = content(whole), content(failed)

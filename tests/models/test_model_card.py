@@ -100,6 +100,10 @@ def test_a_card_that_lacks_a_field_is_refused_by_its_name(path: Path) -> None:
         ("classes", [1], "classes is not a list of text"),
         ("classes", "good", "classes is not a list of text"),
         ("training_hashes", {"a": 1}, "training_hashes is not a list of text"),
+        ("name", ["resnet18"], "name is"),
+        ("sha256", 5, "sha256 is 5"),
+        ("model", 5, "model is 5"),
+        ("normalisation", {"mean": [1, 2, 3], "std": [1, 2, float("nan")]}, "three numbers each"),
         ("image_size", [32], "not enough values"),
         ("normalisation", {"mean": [1, 2, 3]}, "no field 'std'"),
         ("normalisation", {"mean": [1, 2, 3], "std": [1, 2]}, "three numbers each"),
@@ -116,14 +120,14 @@ def test_a_field_of_another_type_is_refused(
 
 OTHERS: dict[str, tuple[dict[str, str], str]] = {
     "resnet18": (
-        {"_target_": "a.build_timm", "name": "resnet18.a1"},
+        {"builder": "timm", "name": "resnet18.a1"},
         r"model=timm model\.name=resnet18\.a1",
     ),
     "unet_resnet18": (
         {"architecture": "unet", "encoder": "resnet18"},
         r"model=unet model\.architecture=unet model\.encoder=resnet18",
     ),
-    "autoencoder": ({"_target_": "a.build_autoencoder"}, r"model=autoencoder\)"),
+    "autoencoder": ({"builder": "autoencoder"}, r"model=autoencoder\)"),
 }
 
 

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ from safetensors.torch import save_file
 from small_models import saved
 from torchvision import models
 
+from capsule_inspection.integrity import file_sha256
 from capsule_inspection.models.base import BuiltModel
 from capsule_inspection.models.factory import (
     build_custom_resnet,
     build_timm,
     build_torchvision,
 )
-from capsule_inspection.types import ConfigurationError, WeightsError
+from capsule_inspection.types import ConfigurationError, RunError, WeightsError
 
 pytestmark = pytest.mark.usefixtures("offline")
 State = dict[str, torch.Tensor]
@@ -86,6 +88,22 @@ def test_a_runs_checkpoint_gives_its_weights_and_hashes() -> None:
     assert small(weights="w.safetensors").weights.training_hashes == frozenset({"cc"})
 
 
+def test_a_runs_checkpoint_is_compared_with_its_record() -> None:
+    best = Path(saved({"state_dict": {f"network.{k}": v for k, v in state().items()}},
+                      "run/checkpoints/best.ckpt"))  # fmt: skip
+    for digest, expected in ((file_sha256(best), None), ("0" * 64, "name the file itself")):
+        Path("run/run.json").write_text(json.dumps({"files": {"checkpoints/best.ckpt": digest}}))
+        if expected is None:
+            small(weights="run")
+        else:
+            with pytest.raises(RunError, match=expected):
+                small(weights="run")
+    assert small(weights=str(best)).weights.source == "file"
+    Path("run/run.json").write_text("[" * 100_000)
+    with pytest.raises(WeightsError, match=r"run\.json: cannot be read"):
+        small(weights="run")
+
+
 def test_a_head_of_other_classes_is_initialised_and_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -125,6 +143,42 @@ def test_files_of_wrapped_and_of_bare_models_are_loaded() -> None:
 def test_a_file_of_another_model_or_none_is_refused(content: Any, expected: str) -> None:
     with pytest.raises(WeightsError, match=expected):
         small(weights=saved(content()))
+
+
+def with_layer(value: torch.Tensor) -> Callable[[], State]:
+    return lambda: {**state(), STEM: value}
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (with_layer(torch.full((8, 3, 3, 3), torch.nan)), "expected finite numbers.*stem.*float32"),
+        (with_layer(torch.full((8, 3, 3, 3), torch.inf)), "expected finite numbers.*diverged"),
+        (with_layer(torch.zeros(8, 3, 3, 3, dtype=torch.cfloat)), "finite numbers.*complex64"),
+        (with_layer(torch.zeros(8, 3, 3, 3, dtype=torch.float8_e5m2)), "finite.*float8_e5m2"),
+        (with_layer(torch.zeros(8, 3, 3, 3, dtype=torch.int64)), "3, 3, 3\\) integers instead of"),
+    ],
+)
+def test_layers_that_are_no_finite_fractions_are_named(
+    content: Any, expected: str, suffix: str
+) -> None:
+    with pytest.raises(WeightsError, match=expected):
+        small(weights=saved(content(), f"w{suffix}"))
+
+
+@pytest.mark.parametrize(
+    ("hashes", "expected"),
+    [
+        ("[" * 200_000, "its metadata 'training_hashes' is not JSON"),
+        ("[NaN]", "'training_hashes' must be a list of SHA-256 sums"),
+        ("{}", "'training_hashes' must be a list of SHA-256 sums"),
+    ],
+)
+def test_odd_metadata_of_safetensors_are_refused(hashes: str, expected: str) -> None:
+    save_file(state(), "w.safetensors", metadata={"training_hashes": hashes})
+    with pytest.raises(WeightsError, match=expected):
+        small(weights="w.safetensors")
 
 
 class RunsCode:

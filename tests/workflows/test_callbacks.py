@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from capsule_inspection.workflows.callbacks import (
     EpochMetricsWriter,
     RunCheckpoint,
 )
+from capsule_inspection.workflows.trainer import AtomicCheckpointIO
 
 WORSE, BETTER = torch.tensor(0.4), torch.tensor(0.9)
 
@@ -77,6 +79,20 @@ def test_the_best_epoch_of_a_finished_run_stays_where_it_is_resumed_for_longer(
     assert list(longer.best_k_models) == [str(tmp_path / "moved" / "best.ckpt")]
 
 
+def test_a_checkpoint_names_no_file_that_is_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    state = checkpoint_of(folder, 0).state_dict()
+    state |= {"best_k_models": {"x/..": WORSE}, "kth_best_model_path": "x/..",
+              "best_model_path": "/", "last_model_path": "x/.."}  # fmt: skip
+    crafted = checkpoint_of(folder, 0)
+    crafted.load_state_dict(state)
+    own = str(folder / "best.ckpt")
+    assert (crafted.kth_best_model_path, crafted.last_model_path) == (own, own)
+    assert list(crafted.best_k_models) == [own]
+    AtomicCheckpointIO().remove_checkpoint(tmp_path)
+    assert tmp_path.is_dir()
+
+
 @pytest.mark.parametrize("every", [1, 2])
 def test_patience_begins_with_full_images_but_divergence_stops_at_once(every: int) -> None:
     """Lightning checks after the epoch, or after validation where that is not in each epoch."""
@@ -114,15 +130,23 @@ def test_a_training_that_stopped_early_continues_with_new_patience_for_more_epoc
         assert ends or stop.wait_count == 0
 
 
-def test_rows_of_an_interrupted_attempt_are_replaced(tmp_path: Path) -> None:
-    path, module = tmp_path / "metrics.csv", None
+@pytest.mark.parametrize("damage", [b"", b"epoch\n7\n", b"\xff\xfe", None])
+def test_a_resumed_run_has_the_rows_of_its_checkpoint_whatever_the_file_holds(
+    tmp_path: Path, damage: bytes | None
+) -> None:
+    path, module, state = tmp_path / "metrics.csv", None, None
     for first_epoch, epochs in ((0, (0, 1)), (1, (1, 2))):
-        writer = EpochMetricsWriter(path, first_epoch=first_epoch)
+        writer = EpochMetricsWriter(path)
+        if state is not None:
+            writer.load_state_dict(state)
         writer.on_fit_start(trainer_at(first_epoch), module)  # type: ignore[arg-type]
         writer.on_train_start(trainer_at(first_epoch), module)  # type: ignore[arg-type]
         for epoch in epochs:
             trainer = trainer_at(epoch, value=epoch + first_epoch / 4)
             writer.on_train_epoch_end(trainer, module)  # type: ignore[arg-type]
+            state = state or copy.deepcopy(writer.state_dict())
+        if first_epoch == 0 and damage is not None:
+            path.write_bytes(damage)
     rows = [line.split(",") for line in path.read_text().splitlines()]
     assert rows[0] == ["epoch", "step", "seconds", "val/dice"]
     assert [(row[0], row[1], row[3]) for row in rows[1:]] == [

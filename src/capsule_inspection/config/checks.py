@@ -22,10 +22,14 @@ from capsule_inspection.config.trainer_checks import check_trainer
 from capsule_inspection.types import FROM_RUN, ConfigurationError, DataError
 
 _MAX_SIDE = 65536
+Rule = Callable[[DictConfig], None]
 
 
-def check(config: DictConfig) -> None:
-    """Raise ConfigurationError, naming the key, for a missing or invalid value."""
+def check(config: DictConfig, *, rules: Sequence[Rule] | None = None) -> None:
+    """Raise ConfigurationError, naming the key, for a missing or invalid value.
+
+    `rules` are those on several keys, all of them by default.
+    """
     _check_missing(config)
     is_whole = "task" in config  # evaluate.py has none; the run sets what is interpolated from it
     for key in settings():
@@ -36,7 +40,7 @@ def check(config: DictConfig) -> None:
         parent, _, name = key.rpartition(".")
         if OmegaConf.select(config, parent, default={}).get(name, "") is None:
             raise ConfigurationError(f"{key}=null: expected {expected_value(key)}.")
-    for rule in RULES:
+    for rule in RULES if rules is None else rules:
         rule(config)
 
 
@@ -65,7 +69,7 @@ def _number(value: float) -> str:
 
 
 def check_additions(overrides: list[str]) -> None:
-    """Reject `+key=value` except below `options` or `extra`, since it hides mistyped keys.
+    """Reject `+key=value` except below `options`, since it hides mistyped keys.
 
     Hydra itself has rejected such overrides of groups with a schema. The name of a choice is
     rejected too: it does not bring the choice's settings.
@@ -105,7 +109,7 @@ def check_single_process(config: DictConfig) -> None:
 
 def _is_open(key: str) -> bool:
     parents = key.split(".")[1:-1]
-    return bool({"options", "encoder_options", "extra"} & set(parents)) or key.startswith("hydra.")
+    return bool({"options", "encoder_options"} & set(parents)) or key.startswith("hydra.")
 
 
 def _check_choice(key: str, value: object, choices: Sequence[object]) -> None:
@@ -159,8 +163,9 @@ def check_data_paths(config: DictConfig) -> None:
 
 
 def _check_sizes(config: DictConfig) -> None:
+    is_tiled = OmegaConf.select(config, "data.tiling.native_size") is not None
     for key, low, high in (
-        ("data.image_size", 16, 8192),
+        ("data.image_size", 16, _MAX_SIDE if is_tiled else 8192),  # that of the crops, as stored
         ("task.crop_size", 16, _MAX_SIDE),
         ("data.tiling.size", 32, _MAX_SIDE),
         ("data.tiling.native_size", 1, _MAX_SIDE),
@@ -272,7 +277,7 @@ def _check_workers(config: DictConfig) -> None:
             raise ConfigurationError(f"{key}={count}: expected a number from 1 to 1024, or auto.")
 
 
-RULES: tuple[Callable[[DictConfig], None], ...] = (
+RULES: tuple[Rule, ...] = (
     _check_from_run,
     _check_mappings,
     _check_sizes,
@@ -285,3 +290,5 @@ RULES: tuple[Callable[[DictConfig], None], ...] = (
     _check_workers,
     *decisions.RULES,
 )
+STORED_RULES = tuple(rule for rule in RULES if rule is not check_trainer)
+"""Those of a run that is opened, perhaps on another machine than it was trained on."""

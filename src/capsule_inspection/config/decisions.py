@@ -9,8 +9,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from capsule_inspection.config.existing_run import stored_task
 from capsule_inspection.config.messages import suggestion
+from capsule_inspection.config.stored import stored_task
 from capsule_inspection.types import (
     ARGMAX,
     EXPECTED_COST,
@@ -32,6 +32,8 @@ def _check_threshold_rule(config: DictConfig) -> None:
     """Reject a rule of another task than the model's."""
     rule, task = (OmegaConf.select(config, key) for key in ("threshold.name", "task.name"))
     is_for_classifiers = rule in ("operating_point", ARGMAX)
+    if rule is None and task in ("classification", "anomaly_detection"):
+        raise ConfigurationError(f"threshold=null: task={task} has one. See conf/threshold/.")
     if task == "classification" and rule is not None and not is_for_classifiers:
         raise ConfigurationError(
             f"threshold={rule}: for models that learn from good images only. A classifier has "

@@ -9,8 +9,10 @@ import gc
 import logging
 import os
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from capsule_inspection.config import checks, environment, existing_run, sweeps
+from capsule_inspection.config import checks, environment, existing_run, stored, sweeps
 from capsule_inspection.config.help import help_text
 from capsule_inspection.config.messages import (
     CONFIGURATION_EXCEPTIONS,
@@ -32,6 +34,7 @@ from capsule_inspection.config.paths import (
     check_utf8,
     expand_homes,
     name_given_threshold,
+    path_argument,
     quote_arguments,
 )
 from capsule_inspection.config.quoting import decode_keys
@@ -42,11 +45,34 @@ from capsule_inspection.files import is_disk_full, is_out_of_memory
 from capsule_inspection.types import ConfigurationError, InspectionError, RunError, RunFiles
 
 INTERRUPTED_STATUS = 130
+_LOST_WORKER_ERRORS = ("BrokenExecutor", "UncompletedJobError", "RayError")
+"""Base classes in concurrent.futures (of joblib's too), submitit and ray."""
+_LOST_WORKER = (
+    "The sweep stopped, since a process of its jobs was killed from outside, such as by the system "
+    "where memory is short (then run fewer jobs at a time)."
+)
 
 Action = Callable[[DictConfig], object]
 AfterSweep = Callable[[Path], object]
 
 
+@contextmanager
+def _quiet_on_full_disk() -> Iterator[None]:
+    """No tracebacks of log files and of threads that write: the error is reported once, below."""
+
+    def report_thread(thrown: threading.ExceptHookArgs) -> None:
+        if not is_disk_full(thrown.exc_value):
+            before[1](thrown)
+
+    before = logging.raiseExceptions, threading.excepthook
+    logging.raiseExceptions, threading.excepthook = False, report_thread
+    try:
+        yield
+    finally:
+        logging.raiseExceptions, threading.excepthook = before
+
+
+@_quiet_on_full_disk()
 def run(
     action: Action, *, config_folder: Path, name: str, after_sweep: AfterSweep | None = None
 ) -> int:
@@ -77,6 +103,8 @@ def run(
     except (Exception, KeyboardInterrupt) as error:
         if type(error) is ValueError and sweeps.has_only_failures():  # Optuna: no finished trial
             return _finish_sweep(after_sweep)
+        if _has_lost_worker(error) and sweeps.current_sweep() is not None:
+            return _finish_sweep(after_sweep, stopped=_LOST_WORKER)
         message, status = _explain(error, config_folder, name)
         if not message:
             raise
@@ -101,8 +129,16 @@ def _hydra_arguments(arguments: list[str]) -> list[str]:
         sweeps.record_arguments(settings)
         return ["-m", *rest]
     existing_run.check_run(settings)
+    _check_log(path_argument(settings, "output"))
     sweeps.record_arguments(settings)  # an experiment may be a sweep without -m
     return rest + existing_run.resume_arguments(settings)
+
+
+def _check_log(output: Path | None) -> None:
+    """Raise RunError where the log of an output folder, perhaps from elsewhere, is a link."""
+    for path in output.glob("*.log") if output is not None else ():
+        if path.is_symlink():
+            raise RunError(f"{path}: a link, which messages would be written through. Remove it.")
 
 
 class Job:
@@ -116,6 +152,7 @@ class Job:
         self.action = action
         self.error: Exception | None = None
 
+    @_quiet_on_full_disk()  # a job may be in a process of its own
     def __call__(self, config: DictConfig) -> object:
         settings = HydraConfig.get()
         overrides = list(settings.overrides.task)
@@ -139,8 +176,10 @@ class Job:
         register_resolvers()
 
     def _run_in_sweep(self, config: DictConfig, folder: Path, overrides: list[str]) -> object:
-        before = sweeps.read_job(folder)
+        job, before = sweeps.current_job(folder), sweeps.read_job(folder)
         if before is not None and before.status == sweeps.FINISHED:
+            if before.number < 0:  # job.json was lost
+                sweeps.write_job(folder, replace(job, status=before.status, value=before.value))
             print(f"{folder.name}: finished before, kept.")  # noqa: T201 - its log stays closed
             return before.value
         try:
@@ -150,13 +189,15 @@ class Job:
             return None
         if before is not None and not is_resumed:
             sweeps.archive_attempt(folder)
-        job = sweeps.start_job(folder)
+        sweeps.write_job(folder, job)
         try:
             if is_resumed:
                 checked = existing_run.load_stored(folder / RunFiles.CONFIG)
-                checked.resume = str(folder)
+                checked.resume, checked.logger = str(folder), config.logger
             else:
                 checked = _checked(config, overrides)
+                if sweeps.is_from_folder():
+                    stored.use_own_folders(checked.data)
             checks.check_single_process(checked)
             value = self.action(checked)
             value = float(value) if isinstance(value, int | float) else None
@@ -193,14 +234,17 @@ def _log_error(error: Exception, what: str) -> None:
         __name__, logging.ERROR, __file__, 0, "failed: %s", (what,),
         (type(error), error, error.__traceback__),
     )  # fmt: skip
-    before, logging.raiseExceptions = logging.raiseExceptions, not is_disk_full(error)
     for handler in logging.root.handlers:
         if isinstance(handler, logging.FileHandler):
             handler.emit(record)
-    logging.raiseExceptions = before
 
 
-def _finish_sweep(after_sweep: AfterSweep | None) -> int:
+def _has_lost_worker(error: BaseException) -> bool:
+    """Whether a launcher reports that a process or a machine of its jobs is gone."""
+    return any(kind.__name__ in _LOST_WORKER_ERRORS for kind in type(error).__mro__)
+
+
+def _finish_sweep(after_sweep: AfterSweep | None, *, stopped: str = "") -> int:
     """Report a sweep after its jobs; returns the exit status, 0 if there is no sweep."""
     folder = sweeps.current_sweep()
     if folder is None:
@@ -211,12 +255,15 @@ def _finish_sweep(after_sweep: AfterSweep | None) -> int:
             after_sweep(folder)
     except InspectionError as error:
         status = _report(str(error), error.exit_status)
+    except OSError as error:
+        again = sweeps.resume_command(folder)
+        status = _report(f"the comparison cannot be written ({error}). Mend that, then: {again}", 1)
     finally:
         best = sweeps.best_trial_command(folder)
         if best:
             print(best)  # noqa: T201
-        failures = sweeps.print_failures(folder)
-    return 1 if failures else status
+        failures = sweeps.print_failures(folder, stopped=stopped)
+    return 1 if failures or stopped else status
 
 
 def _explain(error: BaseException, config_folder: Path, name: str) -> tuple[str, int]:
@@ -232,7 +279,7 @@ def _explain(error: BaseException, config_folder: Path, name: str) -> tuple[str,
     if type(error) in (ValueError, TypeError):  # of Hydra, for a group that is given a number
         return explain_unnamed_choice(sys.argv[1:], config_folder), 2
     if isinstance(error, ImportError) and str(error).startswith("Error loading '"):  # of Hydra
-        return f"_target_: {' '.join(str(error).split())}", 2
+        return f"hydra: a plugin cannot be used ({' '.join(str(error).split())})", 2
     if is_out_of_memory(error):
         return (
             f"out of memory ({str(error).splitlines()[0]}). Use a smaller task.batch_size, "
@@ -240,7 +287,9 @@ def _explain(error: BaseException, config_folder: Path, name: str) -> tuple[str,
             1,
         )
     if is_disk_full(error):
-        return f"the disk is full ({error}). Free some space, then start again.", 1
+        folder = sweeps.current_sweep()
+        resume = f" To resume the sweep: {sweeps.resume_command(folder)}" if folder else ""
+        return f"the disk is full ({error}). Free some space, then start again.{resume}", 1
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}. Check the path and its permissions.", 1
     return "", 1

@@ -5,18 +5,21 @@ Both are checked before Hydra creates a folder for the results.
 
 from __future__ import annotations
 
-import json
+import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from capsule_inspection.config import checks, stored
+from capsule_inspection.config.messages import explain
 from capsule_inspection.config.paths import path_argument
 from capsule_inspection.config.quoting import format_command, quote
 from capsule_inspection.files import is_locked
+from capsule_inspection.integrity import read_json
 from capsule_inspection.types import (
     EXPORT_SUFFIXES,
     ConfigurationError,
@@ -25,6 +28,7 @@ from capsule_inspection.types import (
     SweepFiles,
 )
 
+log = logging.getLogger(__name__)
 FIXED_KEYS = frozenset({"data.image_size", "data.roi", "data.roi_margin"})
 """Settings that a trained model depends on."""
 RESUME_KEYS = (
@@ -43,6 +47,8 @@ RESUME_KEYS = (
     "data.workers",
 )
 """Settings that may change when a run is resumed, besides the groups trainer and logger."""
+_UNFIT = (ValueError, TypeError, OverflowError, OSError)
+"""What values raise that fit no type or name no possible path."""
 _DEVICE_KEYS = ("accelerator", "devices", "strategy", "num_nodes")
 
 
@@ -69,6 +75,7 @@ def check_run(arguments: list[str]) -> None:
             f"run={folder}: expected a run folder with {RunFiles.RECORD} and {RunFiles.CONFIG}, "
             f"found {found}. Use the folder that train.py printed."
         )
+    check_links(folder)
     check_no_evaluation(folder, read_record(folder))
     if is_locked(folder / RunFiles.LOCK):
         raise RunError(f"run={folder}: another process is training this run. Wait until it ends.")
@@ -79,12 +86,14 @@ def check_run(arguments: list[str]) -> None:
         )
 
 
-def stored_task(run: str | None) -> str | None:
-    """The task of a run folder; None where it is not known, as of an exported model."""
-    config = Path(run or "") / RunFiles.CONFIG
-    if not run or not config.is_file():
-        return None
-    return OmegaConf.select(load_stored(config), "task.name")
+def check_links(folder: Path) -> None:
+    """Raise RunError for a link that leads out of a folder, through which files are written."""
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(folder.resolve()):
+            raise RunError(
+                f"{path}: a link that leads out of {folder}. Replace it by what it names, if you "
+                "trust it."
+            )
 
 
 def check_no_evaluation(folder: Path, record: Mapping[str, Any]) -> None:
@@ -99,10 +108,9 @@ def check_no_evaluation(folder: Path, record: Mapping[str, Any]) -> None:
 def read_record(folder: Path) -> dict[str, Any]:
     """The content of run.json; empty if it is missing or damaged."""
     try:
-        record = json.loads((folder / RunFiles.RECORD).read_text(encoding="utf-8"))
+        return read_json(folder / RunFiles.RECORD)
     except (OSError, ValueError):
         return {}
-    return record if isinstance(record, dict) else {}
 
 
 def resume_arguments(arguments: list[str]) -> list[str]:
@@ -117,19 +125,23 @@ def resume_arguments(arguments: list[str]) -> list[str]:
 def resumed_config(config: DictConfig, overrides: list[str]) -> DictConfig:
     """The stored configuration of `config.resume`, updated by the overrides.
 
+    The logger is that of the command line: it sends and writes elsewhere.
     Raises ConfigurationError for overrides that may not change when a run is resumed.
     """
     folder = Path(config.resume)
     _check_resumable(folder)
     stored = load_stored(folder / RunFiles.CONFIG)
+    if stored.logger.builder not in ("tensorboard", config.logger.builder):
+        log.warning("logger=%s of the run is left out: it is not resumed.", stored.logger.builder)
+    stored.logger = config.logger
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
+        if key.partition(".")[0] == "logger":
+            continue
         if key == "resume":
             stored.resume = config.resume
         elif key in RESUME_KEYS:
             OmegaConf.update(stored, key, OmegaConf.select(config, key), force_add=True)
-        elif key == "logger":
-            stored.logger = config.logger
         elif key == "trainer":
             for name in _DEVICE_KEYS:
                 stored.trainer[name] = config.trainer[name]
@@ -145,24 +157,43 @@ def resumed_config(config: DictConfig, overrides: list[str]) -> DictConfig:
 
 
 def load_stored(path: Path) -> DictConfig:
-    """A run's config.yaml. Raises RunError if it is missing or damaged."""
+    """The configuration of a run, typed and checked as one of the command line is.
+
+    Raises RunError, naming file and key, where it is missing or damaged, or holds more than values.
+    """
+    values = stored.read_plain(path)
     try:
-        config = OmegaConf.load(path)
-    except (OmegaConfBaseException, yaml.YAMLError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise RunError(f"{path}: cannot be read ({reason}). Restore it from a copy.") from error
-    if not isinstance(config, DictConfig):
-        raise RunError(f"{path}: expected a mapping of settings. Restore it from a copy.")
+        config = stored.typed(values)
+        absent = stored.absent_keys(config, values) + sorted(OmegaConf.missing_keys(config))
+        if absent:
+            others = f" and {len(absent) - 1} others" if len(absent) > 1 else ""
+            raise ValueError(f"it has no value of {absent[0]}{others}")
+        stored.use_own_folders(config.data)
+        checks.check(config, rules=checks.STORED_RULES)
+    except (OmegaConfBaseException, ConfigurationError, *_UNFIT) as error:
+        known = isinstance(error, OmegaConfBaseException)
+        reason = explain(error, composed=None) if known else str(error)
+        raise RunError(
+            f"{path}: expected the settings of a run: {' '.join(reason.split()).rstrip('.')}. "
+            f"{stored.REMEDY}"
+        ) from error
     return config
 
 
 def _check_resumable(folder: Path) -> None:
     if (folder / RunFiles.CONFIG).is_file():
+        check_links(folder)
         return
     if (folder / SweepFiles.SWEEP).is_file():
         raise RunError(
             f"resume={folder}: this is a sweep. To resume it: "
             + format_command(["train.py", "-m", f"resume={folder}"])
+        )
+    if "format_version" in read_record(folder):
+        raise RunError(
+            f"resume={folder}: this run was stopped before its settings were written, so nothing "
+            "was lost. Begin it anew: repeat its command, with hydra.run.dir="
+            + quote(folder.as_posix())
         )
     found = "an existing folder" if folder.is_dir() else "no such folder"
     raise RunError(

@@ -18,6 +18,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from capsule_inspection.types import ANNOTATION_FORMATS, EXPORT_SUFFIXES, SPLITS
 
 IMAGE_SELECTIONS = ("all", "defects", "none")
+VERIFICATIONS = ("full", "skip")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 _SEEDS = (0, 2**32 - 1)
@@ -90,6 +91,7 @@ class Evaluate:
     """Configuration of `evaluate.py`."""
 
     run: str = MISSING
+    verify: str = one_of(*VERIFICATIONS)
     output: str | None = None
     subset: str = one_of(*SPLITS)
     threshold: GivenThreshold = field(default_factory=GivenThreshold)
@@ -103,6 +105,7 @@ class Predict:
     """Configuration of `predict.py`."""
 
     run: str = MISSING
+    verify: str = one_of(*VERIFICATIONS)
     input: str = MISSING
     output: str | None = None
     threshold: GivenThreshold = field(default_factory=GivenThreshold)
@@ -120,10 +123,15 @@ class App:
     """Configuration of `app.py`."""
 
     run: str | None = None
+    verify: str = one_of(*VERIFICATIONS)
     threshold: GivenThreshold = field(default_factory=GivenThreshold)
     host: str = MISSING
     port: int = between(0, 65535)
+    allowed_hosts: list[str] = MISSING
     max_upload_mb: int = between(1, 10_000)
+    max_disk_mb: int = between(2, 10_000_000)
+    max_requests: int = between(1, 1000)
+    max_requests_per_minute: int = between(1, 1_000_000)
     max_pixels: int | None = between(*_PIXELS, default=None)
     bit_depth: int | None = one_of(*_DEPTHS, default=None)
     concurrency_limit: int = between(1, 1000)
@@ -136,6 +144,7 @@ class Export:
     """Configuration of `export.py`."""
 
     run: str = MISSING
+    verify: str = one_of(*VERIFICATIONS)
     format: str = one_of(*EXPORT_SUFFIXES)
     int8: bool = MISSING
     output: str | None = None
@@ -178,6 +187,7 @@ class Compare:
     """Configuration of `compare.py`."""
 
     runs: list[str] = MISSING
+    verify: str = one_of(*VERIFICATIONS)
     output: str | None = None
     reference: str | None = None
     compare: CompareConfig = field(default_factory=CompareConfig)
@@ -463,16 +473,10 @@ class Sigma(Conformal):
 
 
 @dataclass
-class Target:
-    """A callable and its arguments, for `hydra.utils.instantiate`."""
+class ModelConfig:
+    """Settings of all models; `builder` is a name in `models.factory.BUILDERS`."""
 
-    _target_: str = MISSING
-
-
-@dataclass
-class ModelConfig(Target):
-    """Settings of all models."""
-
+    builder: str = MISSING
     name: str = MISSING
     weights: str = MISSING
 
@@ -486,6 +490,7 @@ class ClassifierConfig(ModelConfig):
 
 @dataclass
 class CustomResNetConfig(ClassifierConfig):
+    builder: str = one_of("custom_resnet")
     block: str = one_of("basic", "bottleneck")
     depths: list[int] = between(1, 100)  # noqa: RUF009 - returns a field
     width: int = between(1, 1024)
@@ -494,11 +499,13 @@ class CustomResNetConfig(ClassifierConfig):
 
 @dataclass
 class LibraryClassifierConfig(ClassifierConfig):
+    builder: str = one_of("timm", "torchvision")
     options: dict[str, Any] = MISSING
 
 
 @dataclass
 class AutoencoderConfig(ModelConfig):
+    builder: str = one_of("autoencoder")
     corruption: str = one_of("none", "noise", "cutout", "synthetic_defects")
     width: int = between(1, 1024)
     depth: int = between(1, 12)
@@ -510,6 +517,7 @@ class AutoencoderConfig(ModelConfig):
 
 @dataclass
 class SegmenterConfig(ModelConfig):
+    builder: str = one_of("segmenter")
     architecture: str = MISSING
     encoder: str = MISSING
     encoder_depth: int = between(3, 5)
@@ -520,44 +528,58 @@ class SegmenterConfig(ModelConfig):
 
 
 @dataclass
-class OptimizerConfig(Target):
-    """Settings of all optimizers."""
+class OptimizerConfig:
+    """Settings of all optimizers; `builder` is a name in `tasks.optimization.OPTIMIZERS`."""
 
+    builder: str = MISSING
     lr: float = between(*_RATES)
     weight_decay: float = between(0, 100)
 
 
 @dataclass
 class AdamW(OptimizerConfig):
+    builder: str = one_of("adam", "adamw")
     betas: list[float] = between(0, 0.999999)  # noqa: RUF009 - returns a field
     eps: float = between(1e-20, 1)
 
 
 @dataclass
 class SGD(OptimizerConfig):
+    builder: str = one_of("sgd")
     momentum: float = between(0, 0.9999)
     nesterov: bool = MISSING
 
 
 @dataclass
 class LibraryOptimizer(OptimizerConfig):
+    builder: str = one_of("torch", "timm")
     name: str = MISSING
     options: dict[str, Any] = MISSING
 
 
 @dataclass
-class Cosine(Target):
+class Constant:
+    """No schedule; `builder` is a name in `tasks.optimization.SCHEDULES`."""
+
+    builder: str = one_of("none")
+
+
+@dataclass
+class Cosine:
+    builder: str = one_of("cosine")
     warmup: float = between(0, 0.99)
     final: float = between(0, 1)
 
 
 @dataclass
 class OneCycle(Cosine):
+    builder: str = one_of("one_cycle")
     initial: float = between(1e-6, 1)
 
 
 @dataclass
-class Plateau(Target):
+class Plateau:
+    builder: str = one_of("plateau")
     factor: float = between(1e-6, 0.9999)
     patience: int = between(0, 1_000_000)
     min_lr: float = between(0, 1000)
@@ -619,10 +641,31 @@ class Callbacks:
 
 
 @dataclass
-class Logger:
-    """Loggers as `_target_` nodes, in addition to TensorBoard and metrics.csv."""
+class TensorBoard:
+    """TensorBoard and metrics.csv only; `builder` is a name in `workflows.loggers.LOGGERS`."""
 
-    extra: dict[str, Any] = MISSING
+    builder: str = one_of("tensorboard")
+
+
+@dataclass
+class Wandb:
+    builder: str = one_of("wandb")
+    project: str = MISSING
+    entity: str | None = None
+    name: str | None = None
+    group: str | None = None
+    tags: list[str] = MISSING
+    save_dir: str = MISSING
+    offline: bool = MISSING
+
+
+@dataclass
+class MLFlow:
+    builder: str = one_of("mlflow")
+    experiment_name: str = MISSING
+    run_name: str | None = None
+    tags: dict[str, str] = MISSING
+    tracking_uri: str = MISSING
 
 
 COMMANDS = {
@@ -634,7 +677,7 @@ COMMANDS = {
     "compare": Compare,
     "convert": Convert,
 }
-GROUPS: dict[str, dict[str, type]] = {
+GROUPS: dict[str, dict[str, type]] = {  # by the `builder` or else the `name` of each choice
     "task": {
         "classification": ClassificationConfig,
         "anomaly_detection": AnomalyDetectionConfig,
@@ -643,34 +686,50 @@ GROUPS: dict[str, dict[str, type]] = {
     "data": {
         "synthetic": Synthetic,
         "auto": Auto,
-        "layout": Layout,
+        "mvtec": Layout,
         "visa": Visa,
         "folder": Folder,
-        "annotations": Annotations,
+        **dict.fromkeys(ANNOTATION_FORMATS, Annotations),
         "manifest": Manifest,
         "from_run": FromRun,
     },
     "split": {
-        "named": Named,
         "auto": AutoSplit,
         "holdout": Holdout,
         "kfold": KFold,
+        "one_class": KFold,
+        "dataset": Holdout,
+        "test_only": Named,
+        "from_run": Named,
         "val_as_test": ValAsTest,
         "manifest": SplitManifest,
     },
     "model": {
         "custom_resnet": CustomResNetConfig,
-        "library": LibraryClassifierConfig,
+        "timm": LibraryClassifierConfig,
+        "torchvision": LibraryClassifierConfig,
         "autoencoder": AutoencoderConfig,
         "segmenter": SegmenterConfig,
     },
-    "threshold": {"named": Named, "conformal": Conformal, "sigma": Sigma, "f1": Conformal},
-    "optimizer": {"adamw": AdamW, "sgd": SGD, "library": LibraryOptimizer},
-    "scheduler": {"cosine": Cosine, "one_cycle": OneCycle, "plateau": Plateau, "none": Target},
+    "threshold": {
+        "argmax": Named,
+        "operating_point": Named,
+        "conformal": Conformal,
+        "sigma": Sigma,
+        "f1": Conformal,
+    },
+    "optimizer": {
+        "adam": AdamW,
+        "adamw": AdamW,
+        "sgd": SGD,
+        "torch": LibraryOptimizer,
+        "timm": LibraryOptimizer,
+    },
+    "scheduler": {"cosine": Cosine, "one_cycle": OneCycle, "plateau": Plateau, "none": Constant},
     "finetune": {"finetune": FineTune},
     "trainer": {"trainer": Trainer},
     "callbacks": {"callbacks": Callbacks},
-    "logger": {"logger": Logger},
+    "logger": {"tensorboard": TensorBoard, "wandb": Wandb, "mlflow": MLFlow},
 }
 
 
@@ -718,7 +777,7 @@ def constraint_of(config: DictConfig, key: str) -> Mapping[str, Any]:
     schema = OmegaConf.get_type(OmegaConf.select(config, parent) if parent else config)
     if is_dataclass(schema):
         return next((item.metadata for item in fields(schema) if item.name == name), {})
-    return settings()[key].constraint  # a stored configuration has no types
+    return settings()[key].constraint  # of a group that has no schema
 
 
 def _settings(schema: type, prefix: str) -> Iterator[tuple[str, Setting]]:

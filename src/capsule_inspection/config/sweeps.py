@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -23,11 +24,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
 
-from capsule_inspection.config.existing_run import read_record
-from capsule_inspection.config.paths import path_argument
-from capsule_inspection.config.quoting import format_command, quote
+from capsule_inspection.config.existing_run import check_links, read_record
+from capsule_inspection.config.paths import MAPPING_KEYS, path_argument
+from capsule_inspection.config.quoting import format_command, is_quoted, quote
 from capsule_inspection.config.resolvers import record_swept_keys
-from capsule_inspection.files import atomic_write_text, is_locked
+from capsule_inspection.config.schema import GROUPS, settings
+from capsule_inspection.config.stored import HYDRA_KEYS, has_interpolation
+from capsule_inspection.files import atomic_write_text, durable_rename, is_locked
+from capsule_inspection.integrity import CHECKSUM, read_sealed, seal
 from capsule_inspection.types import (
     FORMAT_VERSION,
     ConfigurationError,
@@ -39,6 +43,14 @@ from capsule_inspection.types import (
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
 _FOLDER_VARIABLE = "CAPSULE_SWEEP_FOLDER"
 _ARGUMENTS_VARIABLE = "CAPSULE_SWEEP_ARGUMENTS"
+_STORED_VARIABLE = "CAPSULE_SWEEP_STORED"
+_CHOICES = re.compile(r"(choice\()?[\w-][\w.-]*(, ?[\w-][\w.-]*)*\)?")
+_LAUNCHERS = ("basic", "joblib", "local_parallel", "slurm", "ray_cluster")
+_LAUNCHER_KEYS = (
+    *("n_jobs", "timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb", "partition"),
+    *("array_parallelism", "max_num_timeout", "num_cpus", "num_gpus"),
+)
+"""Settings of launchers that run nothing."""
 _SEARCH_KEYS = ("hparams_search=", "hydra/sweeper=")
 
 
@@ -71,7 +83,9 @@ class SweepCallback(Callback):
         params = config.hydra.sweeper.get("params") or {}
         swept = [f"{key}={params[key]}" for key in map(str, params)]
         record_swept_keys([*list(config.hydra.overrides.task), *swept])
-        if not (folder / SweepFiles.SWEEP).is_file():
+        try:
+            _read_sweep(folder)
+        except RunError:  # none yet, or a damaged one
             values = {
                 "format_version": FORMAT_VERSION,
                 "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -113,6 +127,7 @@ def reset() -> None:
     """Forget the sweep of this process."""
     os.environ.pop(_FOLDER_VARIABLE, None)
     os.environ.pop(_ARGUMENTS_VARIABLE, None)
+    os.environ.pop(_STORED_VARIABLE, None)
 
 
 def current_sweep() -> Path | None:
@@ -143,6 +158,10 @@ def arguments_to_resume(arguments: list[str]) -> list[str]:
     assert folder is not None
     given = [a for a in arguments if not a.startswith(("resume=", "hydra.sweep.dir="))]
     stored = [a for a in _read_arguments(folder) if not a.startswith("hydra.sweep.dir=")]
+    check_links(folder)
+    if not given:
+        _check_stored(stored, folder)
+        os.environ[_STORED_VARIABLE] = "1"
     if given and sorted(given) != sorted(stored):
         raise ConfigurationError(
             f"resume={folder}: the sweep was started with\n  {' '.join(stored)}\nbut the command "
@@ -156,9 +175,53 @@ def arguments_to_resume(arguments: list[str]) -> list[str]:
     return [*stored, f"hydra.sweep.dir={quote(folder.as_posix())}"]
 
 
+def _check_stored(arguments: list[str], folder: Path) -> None:
+    """Raise RunError for arguments that could run code, or write or send something elsewhere.
+
+    A sweep folder may come from elsewhere. Accepted are plain values of the project's own settings.
+    """
+    for argument in arguments:
+        if not _is_harmless(argument):
+            raise RunError(
+                f"{folder / SweepFiles.SWEEP}: {argument} is not taken from a sweep folder, which "
+                "may come from elsewhere. If it is yours, give all its arguments again: "
+                + format_command(["train.py", "-m", *arguments, f"resume={folder}"])
+            )
+
+
+def _is_harmless(argument: str) -> bool:
+    key, _, value = argument.lstrip("+").partition("=")
+    parent, _, name = key.rpartition(".")
+    if any(special in argument for special in HYDRA_KEYS) or key.startswith("logger"):
+        return False
+    if "${" in value and (has_interpolation(value) or not is_quoted(value)):
+        return False
+    if key in (*GROUPS, "experiment"):
+        return _CHOICES.fullmatch(value) is not None
+    if key == "hydra/launcher":
+        return value in _LAUNCHERS
+    if key.startswith("hydra.launcher."):
+        return name in _LAUNCHER_KEYS and _CHOICES.fullmatch(value) is not None
+    is_open = parent in (
+        *MAPPING_KEYS,
+        "model.options",
+        "model.encoder_options",
+        "optimizer.options",
+    )
+    return is_open or key in settings()
+
+
+def is_from_folder() -> bool:
+    """Whether the arguments of this sweep were read from a sweep folder."""
+    return _STORED_VARIABLE in os.environ
+
+
 def best_trial_command(folder: Path) -> str | None:
     """The best trial of a hyperparameter search and its command; None for other sweeps."""
-    direction = json.loads((folder / SweepFiles.SWEEP).read_text(encoding="utf-8")).get("direction")
+    try:
+        direction = _read_sweep(folder).get("direction")
+    except RunError as error:
+        return str(error)
     finished = [
         (job.value, job)
         for _, job in read_jobs(folder)
@@ -184,16 +247,25 @@ def _read_arguments(folder: Path) -> list[str]:
         raise RunError(
             f"resume={folder}: expected a sweep folder with {SweepFiles.SWEEP}, found {found}."
         )
+    arguments = _read_sweep(folder).get("arguments")
+    if not isinstance(arguments, list):
+        raise RunError(f"{path}: it has no arguments. Start a new sweep.")
+    return [str(argument) for argument in arguments]
+
+
+def _read_sweep(folder: Path) -> dict[str, Any]:
+    path = folder / SweepFiles.SWEEP
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        return [str(argument) for argument in stored["arguments"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path}: cannot be read ({error}). Start a new sweep.") from error
+        return read_sealed(path)
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{path}: damaged ({error}). Restore it from a copy, or start a new sweep."
+        ) from error
 
 
 def read_jobs(folder: Path) -> list[tuple[Path, JobRecord]]:
     """Each job of a sweep with its folder, in order; unreadable records count as failed."""
-    folders = [path.parent for path in folder.glob(f"*/{SweepFiles.JOB}")]
+    folders = [path for path in folder.glob("*") if path.is_dir()]
     found = [(path, job) for path in folders if (job := read_job(path)) is not None]
     return sorted(found, key=lambda pair: pair[1].number)
 
@@ -201,27 +273,49 @@ def read_jobs(folder: Path) -> list[tuple[Path, JobRecord]]:
 def read_job(folder: Path) -> JobRecord | None:
     """The record of the job in a folder; None if no job was started there.
 
-    A job is also finished if its run was finished later by `resume=`.
+    What counts is the run: a job is also finished if its run was finished later by `resume=`. Where
+    job.json is lost or damaged, the run has the status.
     """
-    path = folder / SweepFiles.JOB
-    if not path.is_file():
-        return None
-    try:
-        job = JobRecord(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        return JobRecord(-1, folder.name, [], FAILED, f"{path} cannot be read ({error})")
     run = read_record(folder)
-    if job.status == FINISHED or run.get("status") != FINISHED:
+    try:
+        job = _valid_job(read_sealed(folder / SweepFiles.JOB))
+    except (OSError, ValueError, TypeError) as error:
+        if not run and not (folder / SweepFiles.JOB).exists():
+            return None
+        known = run.get("status") in (RUNNING, FINISHED, INTERRUPTED)
+        reason = f"{folder / SweepFiles.JOB} cannot be read ({error})"
+        job = JobRecord(-1, folder.name, [], run["status"] if known else FAILED, reason)
+    if run.get("status") != FINISHED or (job.status == FINISHED and job.error is None):
         return job
-    return replace(job, status=FINISHED, error=None, value=run.get("monitor", {}).get("value"))
+    monitor = run.get("monitor")
+    value = monitor.get("value") if isinstance(monitor, dict) else None
+    value = value if isinstance(value, float) else None
+    return replace(job, status=FINISHED, error=None, value=value)
 
 
-def start_job(folder: Path) -> JobRecord:
-    """Record that Hydra's current job runs in its folder."""
-    settings = HydraConfig.get()
-    job = JobRecord(int(settings.job.num), folder.name, list(settings.overrides.task), RUNNING)
-    write_job(folder, job)
+def _valid_job(stored: dict[str, Any]) -> JobRecord:
+    """The content of job.json. Raises TypeError where it is not as `write_job` writes it."""
+    del stored[CHECKSUM]
+    job = JobRecord(**stored)
+    texts = [job.name, job.status, job.error or "", *job.overrides]
+    if not (isinstance(job.number, int) and all(isinstance(text, str) for text in texts)):
+        raise TypeError("its values are not as expected")
+    if not isinstance(job.value, float | None):
+        raise TypeError(f"value is {job.value!r}")
     return job
+
+
+def cause(folder: Path, job: JobRecord) -> str:
+    """Why a job did not finish."""
+    if job.status == RUNNING and not is_locked(folder / RunFiles.LOCK):
+        return "killed before it ended"
+    return f"{job.status}. {job.error or ''}".strip()
+
+
+def current_job(folder: Path) -> JobRecord:
+    """Hydra's current job, which runs in this folder."""
+    settings = HydraConfig.get()
+    return JobRecord(int(settings.job.num), folder.name, list(settings.overrides.task), RUNNING)
 
 
 def write_job(folder: Path, job: JobRecord) -> None:
@@ -249,20 +343,26 @@ def archive_attempt(folder: Path) -> None:
     earlier = folder.parent / SweepFiles.EARLIER
     earlier.mkdir(exist_ok=True)
     number = 1 + sum(path.name.startswith(f"{folder.name}_") for path in earlier.iterdir())
-    folder.rename(earlier / f"{folder.name}_{number}")
+    durable_rename(folder, earlier / f"{folder.name}_{number}")
     folder.mkdir()
 
 
-def print_failures(folder: Path) -> int:
-    """Print the jobs that did not finish, with the cause; returns their number."""
+def print_failures(folder: Path, *, stopped: str = "") -> int:
+    """Print the jobs that did not finish, with the cause; returns their number.
+
+    `stopped` says why the sweep ended before all jobs had begun.
+    """
     jobs = read_jobs(folder)
     failed = [(path, job) for path, job in jobs if job.status != FINISHED]
-    if not failed:
+    if not failed and not stopped:
         return 0
     lines = [f"error: {len(failed)} of the {len(jobs)} jobs of this sweep did not finish:"]
     for path, job in failed:
-        lines.append(f"  {path.name} ({' '.join(job.overrides)}): {job.error or job.status}")
+        reason = job.error or cause(path, job)
+        lines.append(f"  {path.name} ({' '.join(job.overrides)}): {reason}")
         lines.append(f"    see {path / RunFiles.LOG}")
+    if stopped:
+        lines.append(f"{stopped} Jobs that had not begun are not listed.")
     lines.append(f"To repeat them, and keep the others: {resume_command(folder)}")
     print("\n".join(lines), file=sys.stderr)  # noqa: T201
     return len(failed)
@@ -274,4 +374,4 @@ def resume_command(folder: Path) -> str:
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:
-    atomic_write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+    atomic_write_text(path, json.dumps(seal(values), indent=2, ensure_ascii=False) + "\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
 
 from omegaconf import DictConfig, OmegaConf
@@ -13,25 +15,22 @@ _TERMS = (
     *("cross_entropy", "dice", "focal", "focal_tversky"),
 )
 """Terms of losses and of anomaly maps that have a weight."""
-_TASK_OF_BUILDER = {
-    "build_autoencoder": "anomaly_detection",
-    "build_segmenter": "segmentation",
-}
-"""The task of a model by the name of its `_target_`; other models are classifiers."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_OPTION = re.compile(r"[A-Za-z0-9_-]*")
+_TASK_OF_BUILDER = {"autoencoder": "anomaly_detection", "segmenter": "segmentation"}
+"""The task of a model by its builder; other models are classifiers."""
 
 
 def _check_model(config: DictConfig) -> None:
     """The model selects the task, and own models have a fixed name."""
-    task, target = (OmegaConf.select(config, key) for key in ("task.name", "model._target_"))
+    task, builder = (OmegaConf.select(config, key) for key in ("task.name", "model.builder"))
     if task is None:
         return
-    builder = str(target).rpartition(".")[2]
-    for own in ("custom_resnet", "autoencoder"):
-        if builder == f"build_{own}" and config.model.name != own:
-            raise ConfigurationError(
-                f"model.name={config.model.name}: model={own} has one network only. For another "
-                "classifier use model=timm or model=torchvision with model.name."
-            )
+    if builder in ("custom_resnet", "autoencoder") and config.model.name != builder:
+        raise ConfigurationError(
+            f"model.name={config.model.name}: model={builder} has one network only. For another "
+            "classifier use model=timm or model=torchvision with model.name."
+        )
     of_model = _TASK_OF_BUILDER.get(builder, "classification")
     # Classifiers also serve tasks that are added to the project.
     if task != of_model and (builder in _TASK_OF_BUILDER or task in _TASK_OF_BUILDER.values()):
@@ -44,6 +43,35 @@ def _check_model(config: DictConfig) -> None:
             "split=one_class trains on good images only, and a classifier needs defects. Use "
             "model=autoencoder or split=kfold."
         )
+
+
+def _check_names(config: DictConfig) -> None:
+    """Names of libraries are those in their lists: no address, no path."""
+    for key in ("model.architecture", "model.encoder", "model.name", "optimizer.name"):
+        name = OmegaConf.select(config, key)
+        if name is not None and not _NAME.fullmatch(name):
+            raise ConfigurationError(
+                f"{key}={name}: expected a name of letters, digits and _ . - only, such as "
+                "resnet18. A file of weights is given with model.weights."
+            )
+
+
+def _check_options(config: DictConfig) -> None:
+    """Options of libraries are plain values: no paths, no mappings."""
+    for key in ("model.options", "model.encoder_options", "optimizer.options"):
+        for name, value in OmegaConf.select(config, key, default={}).items():
+            values = value if OmegaConf.is_list(value) else [value]
+            if not (_OPTION.fullmatch(str(name)) and all(map(_is_plain, values))):
+                raise ConfigurationError(
+                    f"{key}.{name}={value}: expected a number, true, false, null, a word of "
+                    "letters, digits and _ - only, or a list of these."
+                )
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, str):
+        return _OPTION.fullmatch(value) is not None
+    return value is None or (isinstance(value, bool | int | float) and math.isfinite(value))
 
 
 def _check_loss(config: DictConfig) -> None:
@@ -94,15 +122,6 @@ def _check_decoder(config: DictConfig) -> None:
         raise ConfigurationError(
             f"model.decoder_channels={channels}: expected auto, or the number of channels of each "
             "level, such as [64,32,16]."
-        )
-
-
-def _check_logger(config: DictConfig) -> None:
-    extra = OmegaConf.select(config, "logger.extra")
-    if extra and "_target_" not in extra:
-        raise ConfigurationError(
-            f"logger.extra={extra}: expected _target_, the class of a logger of Lightning, and its "
-            "arguments."
         )
 
 
@@ -165,11 +184,12 @@ def _check_monitor(config: DictConfig) -> None:
 
 
 RULES: tuple[Callable[[DictConfig], None], ...] = (
+    _check_names,
+    _check_options,
     _check_model,
     _check_loss,
     _check_optimizer,
     _check_decoder,
-    _check_logger,
     _check_full_image_from,
     _check_mixture,
     _check_nsa,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -28,12 +29,14 @@ from capsule_inspection.data.file_facts import FileFacts, facts_path, load_facts
 from capsule_inspection.data.image_files import MAX_PIXELS, DecodeConfig
 from capsule_inspection.data.image_io import has_16_bits, read_image
 from capsule_inspection.data.layouts.samples import FoundSamples
+from capsule_inspection.data.masks.rules import compile_rules
 from capsule_inspection.data.native_size import NativeSizeMeasure, find_native_size
 from capsule_inspection.data.parallel import keep_freed_memory
 from capsule_inspection.data.preprocessing import PreprocessConfig
 from capsule_inspection.data.progress import progress_bar
+from capsule_inspection.data.sample_reader import DecodedSample, SampleReader
 from capsule_inspection.data.validation import validate_samples
-from capsule_inspection.types import DataIndex
+from capsule_inspection.types import DataIndex, SkippedFile
 
 if TYPE_CHECKING:
     from capsule_inspection.data.roi import Roi
@@ -176,7 +179,8 @@ class _Loader:
             if groups is None:
                 groups = self._find_groups(index)
             if writer:
-                cache = writer.finish(index, rows)
+                writer.finish(index, rows)
+                cache = self._find_cache(index, image_size)
             if measure:
                 image_size = measure.finish(index, rows, folder=config.cache_folder / "native")
                 cache = self._find_cache(index, image_size)
@@ -216,16 +220,15 @@ class _Loader:
                 index_folder=self.config.cache_folder / "index",
                 workers=self.config.workers,
                 verify=self.config.verify,
-                decode=DecodeConfig(
-                    self.config.max_pixels,
-                    bit_depth if given == "auto" else given,
-                    self.config.exif_orientation,
-                ),
+                decode=self._decode_config(bit_depth if given == "auto" else given),
                 finds_depth=given == "auto",
                 consumers=consumers,
                 facts=facts,
                 progress=show,
             )
+
+    def _decode_config(self, bit_depth: int) -> DecodeConfig:
+        return DecodeConfig(self.config.max_pixels, bit_depth, self.config.exif_orientation)
 
     def _find_groups(self, index: DataIndex) -> list[Group] | None:
         if self.config.near_duplicates == "off":
@@ -237,8 +240,35 @@ class _Loader:
     ) -> ImageCache | None:
         if image_size is None:
             return None
-        folder = self.config.cache_folder / "decoded"
-        return find_cache(index, folder=folder, config=self._preprocess_config(image_size))
+        cache = find_cache(
+            index,
+            folder=self.config.cache_folder / "decoded",
+            config=self._preprocess_config(image_size),
+            decode=partial(self._decode, index),
+        )
+        if cache is not None and self.config.verify == "full":
+            cache.rows.check_all(workers=self.config.workers)
+        return cache
+
+    def _decode(self, index: DataIndex, row: int) -> DecodedSample:
+        """Pixels of a row of the index. Raises BadFileError where the files are not as before."""
+        path, found = index.samples[row].path, self.found
+        number = next(n for n, sample in enumerate(found.samples) if sample.path == path)
+        reader = SampleReader(
+            root=found.root,
+            code=compile_rules(found.mask_rules, found.classes, found.root),
+            facts={},
+            trust=False,
+            decode=self._decode_config(self._depth(index)),
+        )
+        sample, decoded = reader.decode_sample(number, found.samples[number])
+        if isinstance(sample, SkippedFile):
+            raise BadFileError(found.root / path, sample.reason)
+        known = index.samples[row]
+        if (sample.sha256, sample.mask_sha256) != (known.sha256, known.mask_sha256):
+            raise BadFileError(found.root / path, "the file or its mask has changed")
+        assert decoded is not None
+        return decoded
 
     def _preprocess_config(self, image_size: tuple[int, int]) -> PreprocessConfig:
         """The settings that decide the pixels of the cache, for a size that is checked."""

@@ -1,7 +1,8 @@
 """The bank of synthetic defects: rendered once on good images, and stored for all runs.
 
 Only the changed rectangle of each variant is stored. The file is an .npy table with one slot for
-each variant, then the pixels; its name is a hash of all that decides its bytes.
+each variant, then the pixels, then a checksum of both; its name is a hash of all that decides its
+bytes.
 """
 
 from __future__ import annotations
@@ -17,8 +18,19 @@ from pathlib import Path
 
 import numpy as np
 
-from capsule_inspection.data.cache_folder import hold_lock, report_write_errors
-from capsule_inspection.data.defect_rendering import GoodImages, SynthesisConfig, render_patches
+from capsule_inspection.data.cache_folder import (
+    CHECKSUM_BYTES,
+    array_header,
+    hold_lock,
+    named_checksum,
+    report_write_errors,
+)
+from capsule_inspection.data.defect_rendering import (
+    NSA,
+    GoodImages,
+    SynthesisConfig,
+    render_patches,
+)
 from capsule_inspection.data.progress import Progress
 from capsule_inspection.files import atomic_write, remove_partial
 from capsule_inspection.synthetic import DEFECT_VERSION
@@ -134,14 +146,13 @@ def load_or_render(
     Raises DataError where no defect could be rendered, or the folder cannot be written.
     """
     path = folder / f"{_key(good, key, config)}.defects"
-    slots = len(good.rows) * config.variants
-    bank = _load(path, slots=slots)
+    bank = _load(path, good, config)
     if bank is None:
         with hold_lock(path):
-            bank = _load(path, slots=slots)
+            bank = _load(path, good, config)
             if bank is None:
                 _write(path, good, config, workers=workers, progress=progress)
-                bank = _load(path, slots=slots)
+                bank = _load(path, good, config)
     assert bank is not None, f"{path} was written and cannot be read"
     _warn_clean(bank, good)
     return bank
@@ -156,23 +167,45 @@ def _key(good: GoodImages, key: str, config: SynthesisConfig) -> str:
     return digest.hexdigest()
 
 
-def _load(path: Path, *, slots: int) -> SyntheticDefectBank | None:
+def _load(path: Path, good: GoodImages, config: SynthesisConfig) -> SyntheticDefectBank | None:
     """Map a complete bank; None where there is none, or (with a warning) a damaged one."""
+    slots = len(good.rows) * config.variants
+    header = array_header(_SLOT, slots)
+    start = len(header) + slots * _SLOT.itemsize
     if not path.exists():
         return None
     try:
-        with path.open("rb") as file:
-            table = np.load(file)
-            pixels = np.memmap(path, np.uint8, "r", offset=file.tell())
-        if table.dtype != _SLOT or table.shape != (slots,):
-            raise ValueError("unexpected table")
-        areas_px = table["height"].astype(np.int64) * table["width"]
-        if len(pixels) != areas_px.sum() * _CHANNELS:
-            raise ValueError("unexpected size")
-    except (ValueError, OSError, EOFError) as error:
+        content = np.memmap(path, np.uint8, "r").view(np.ndarray)
+        if len(content) < start + CHECKSUM_BYTES or content[: len(header)].tobytes() != header:
+            raise ValueError("another form")
+        if (
+            named_checksum(path, content[:-CHECKSUM_BYTES].data)
+            != content[-CHECKSUM_BYTES:].tobytes()
+        ):
+            raise ValueError("another checksum")
+        table = np.frombuffer(content[len(header) : start].tobytes(), _SLOT)
+        entries, pixels = table[table["height"] > 0], content[start:-CHECKSUM_BYTES]
+        _check_entries(entries, good, len(pixels))
+    except (ValueError, OSError) as error:
         log.warning("%s: damaged synthetic defects (%s); they are rendered again.", path, error)
         return None
-    return SyntheticDefectBank(path, table[table["height"] > 0], pixels.view(np.ndarray))
+    return SyntheticDefectBank(path, entries, pixels)
+
+
+def _check_entries(entries: np.ndarray, good: GoodImages, num_bytes: int) -> None:
+    """Raise ValueError for defects of no row of the images, of no type, or beyond an image."""
+    from capsule_inspection.synthetic.defects import DEFECT_TYPES
+
+    known = [name.encode() for name in (NSA, *DEFECT_TYPES)]
+    y0, x0, height, width = (entries[n].astype(np.int64) for n in ("y0", "x0", "height", "width"))
+    ends = np.cumsum(height * width * _CHANNELS)
+    is_inside = (y0 >= 0) & (x0 >= 0) & (width > 0)
+    is_inside &= (y0 + height <= good.images.shape[1]) & (x0 + width <= good.images.shape[2])
+    is_known = np.isin(entries["row"], good.rows) & np.isin(entries["defect_type"], known)
+    has_place = entries["offset"] == np.append(0, ends[:-1])
+    is_sorted = np.all(np.diff(entries["row"]) >= 0)
+    if not (is_sorted and (is_inside & is_known & has_place).all() and ends[-1] == num_bytes):
+        raise ValueError("defects that are not of these images")
 
 
 def _write(
@@ -188,7 +221,8 @@ def _write(
         remove_partial(path)
     with report_write_errors(path), atomic_write(path) as part, part.open("wb") as file:
         table = np.zeros(len(good.rows) * config.variants, _SLOT)
-        np.save(file, table)  # reserves its place; written again when it is filled
+        header = array_header(_SLOT, len(table))
+        file.write(header + table.tobytes())  # reserves its place; written again when filled
         patches = render_patches(good, config, workers=workers)
         filled, offset = 0, 0
         for done, (row, variants) in enumerate(zip(good.rows, patches, strict=True), start=1):
@@ -207,8 +241,12 @@ def _write(
                 "data.synthetic_defects=0 (for model=autoencoder: model.corruption=cutout, noise "
                 "or none, which need no part)."
             )
-        file.seek(0)
-        np.save(file, table)
+        file.seek(len(header))
+        file.write(table.tobytes())
+        file.flush()
+        content = np.memmap(part, np.uint8, "r")
+        with part.open("ab") as end:
+            end.write(named_checksum(path, content.data))
 
 
 def _warn_clean(bank: SyntheticDefectBank, good: GoodImages) -> None:

@@ -14,6 +14,7 @@ from multiprocessing import get_context
 import numpy as np
 from numpy.random import Generator
 
+from capsule_inspection.data.cached_rows import CachedArray
 from capsule_inspection.data.long_lists import list_first
 from capsule_inspection.types import DataError
 
@@ -44,8 +45,8 @@ class GoodImages:
     pixel of a validation image is trained on. `names` (N,) are for messages.
     """
 
-    images: np.ndarray
-    foregrounds: np.ndarray
+    images: np.ndarray | CachedArray
+    foregrounds: np.ndarray | CachedArray
     roi_found: np.ndarray
     rows: list[int]
     sources: list[int]

@@ -27,6 +27,7 @@ from capsule_inspection.data.progress import Progress
 from capsule_inspection.data.sample_reader import DecodedSample
 from capsule_inspection.data.validation import find_root
 from capsule_inspection.files import atomic_write_text
+from capsule_inspection.integrity import read_sealed, seal
 from capsule_inspection.types import DataError, DataIndex
 
 log = logging.getLogger(__name__)
@@ -53,15 +54,14 @@ def find_groups(index: DataIndex, *, folder: Path) -> list[Group] | None:
     """The stored groups of near-duplicates; None where none are stored, or they are damaged."""
     path = _groups_path(index, folder)
     try:
-        groups = [tuple(group) for group in json.loads(path.read_text(encoding="utf-8"))]
+        groups = [tuple(map(int, group)) for group in read_sealed(path)[path.stem]]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         log.warning("%s: cannot be read (%s); near-duplicates are looked for again.", path, error)
         return None
     rows = [row for group in groups for row in group]
-    is_valid = all(isinstance(row, int) and 0 <= row < len(index) for row in rows)
-    return groups if is_valid else None
+    return groups if all(0 <= row < len(index) for row in rows) else None
 
 
 class ThumbnailWriter:
@@ -266,7 +266,7 @@ def _groups_path(index: DataIndex, folder: Path) -> Path:
 
 def _store(path: Path, groups: list[Group]) -> None:
     try:
-        atomic_write_text(path, json.dumps(groups))
+        atomic_write_text(path, json.dumps(seal({path.stem: groups})))
     except OSError as error:
         log.warning("%s: cannot be written (%s); the next run searches again.", path, error)
 

@@ -1,7 +1,7 @@
 """Hash, size and validity of the files of a data set, so that a warm start does not read them.
 
 One gzipped JSON for each root, keyed by relative path; gzip's checksum detects damage. Where it is
-damaged or of another version, all files are read again.
+damaged, of another form or of another version, all files are read again.
 """
 
 from __future__ import annotations
@@ -12,15 +12,24 @@ import json
 import logging
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_type_hints
 
 from capsule_inspection.data.cache_folder import report_write_errors
 from capsule_inspection.files import atomic_write
 
 _log = logging.getLogger(__name__)
 _VERSION = 6
+_MOST_EXPANSION = 100
+"""Facts take at least a hundredth of their size: most of it are hashes."""
+_JSON_TYPES: dict[object, set[type]] = {
+    int: {int},
+    float: {int, float},
+    str: {str},
+    bool | None: {bool, type(None)},
+}
+_ITEM_TYPES: dict[object, type] = {tuple[int, ...]: int, tuple[str, ...]: str}
 
 
 class FileFacts(NamedTuple):
@@ -63,10 +72,10 @@ def facts_path(folder: Path, root: Path) -> Path:
 def load_facts(path: Path) -> dict[str, FileFacts]:
     """Facts by relative path; empty where there are none or, with a warning, where damaged."""
     try:
-        with gzip.open(path, "rt", encoding="utf-8") as stream:
-            version, rows = json.load(stream)
+        version, rows = json.loads(_expand(path))
         if version != _VERSION:
-            raise ValueError(f"version {version}")
+            raise ValueError("another version")
+        _check_types(rows)
         facts = {name: FileFacts(*known) for name, *known in rows}
         return {
             name: known._replace(
@@ -78,9 +87,29 @@ def load_facts(path: Path) -> dict[str, FileFacts]:
         }
     except FileNotFoundError:
         return {}
-    except (OSError, EOFError, zlib.error, ValueError, TypeError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, TypeError, RecursionError) as error:
         _log.warning("%s: not usable (%s); all files are read again.", path, error)
         return {}
+
+
+def _expand(path: Path) -> bytes:
+    limit = _MOST_EXPANSION * path.stat().st_size
+    with gzip.open(path) as stream:
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"it expands more than {_MOST_EXPANSION} times")
+    return content
+
+
+def _check_types(rows: Sequence[Sequence[object]]) -> None:
+    """Raise ValueError or TypeError for rows that are no facts."""
+    fields = [str, *get_type_hints(FileFacts).values()]
+    for values, field in zip(zip(*rows, strict=True), fields, strict=bool(rows)):
+        found = {*map(type, values)}
+        if field in _ITEM_TYPES and found <= {list}:
+            found, field = {type(item) for value in values for item in value}, _ITEM_TYPES[field]
+        if not found <= _JSON_TYPES.get(field, set()):
+            raise ValueError("values of another type")
 
 
 def save_facts(path: Path, facts: Mapping[str, FileFacts]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +18,13 @@ import numpy as np
 from capsule_inspection.data.cache_folder import report_write_errors
 from capsule_inspection.data.sample_reader import DecodedSample
 from capsule_inspection.files import atomic_write_text
+from capsule_inspection.integrity import read_sealed, seal
 from capsule_inspection.types import DataIndex
 
 if TYPE_CHECKING:
     from capsule_inspection.data.roi import Roi
+
+log = logging.getLogger(__name__)
 
 _STEP_PX = 32
 """Sizes are multiples of this, as networks halve them five times."""
@@ -30,11 +34,15 @@ _VERSION = 1
 def find_native_size(
     index: DataIndex, *, folder: Path, roi: Roi, margin: float
 ) -> tuple[int, int] | None:
-    """The stored height and width; None where none are stored."""
+    """The stored height and width; None where none are stored, or they are damaged."""
     path = _size_path(index, folder, roi, margin)
-    if not path.is_file():
+    try:
+        height, width = map(int, read_sealed(path)[path.stem])
+    except FileNotFoundError:
         return None
-    height, width = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        log.warning("%s: cannot be read (%s); the size is measured again.", path, error)
+        return None
     return height, width
 
 
@@ -68,7 +76,7 @@ class NativeSizeMeasure:
         height, width = (-(-int(np.ceil(side)) // _STEP_PX) * _STEP_PX for side in largest)
         path = _size_path(index, folder, self.roi, self.margin)
         with report_write_errors(path):
-            atomic_write_text(path, json.dumps([height, width]))
+            atomic_write_text(path, json.dumps(seal({path.stem: [height, width]})))
         return height, width
 
 

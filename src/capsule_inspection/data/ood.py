@@ -7,14 +7,18 @@ Ledoit-Wolf covariance. scikit-learn and SciPy are imported when a detector is f
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from capsule_inspection.archives import DAMAGE, describe
 from capsule_inspection.data.ood_features import FEATURES, NAMES
+from capsule_inspection.integrity import read_json
 from capsule_inspection.types import RunError
 
 MIN_IMAGES = 5
@@ -33,6 +37,8 @@ _MARGIN, _MARGIN_OF_FEW = 2.0, 3.0
 Chosen on the 262 real images: with 1.5, three badly dented capsules of 87 defects are out of
 distribution of a training on good ones; with 2 none. Corrupted images exceed it by far.
 """
+_MAX_BYTES = 16 << 20
+_SIZE = re.compile(r"[1-9]\d{0,6}x[1-9]\d{0,6}")
 _TOLERANCE = np.array([feature.tolerance for feature in FEATURES])
 
 
@@ -76,25 +82,31 @@ class OODDetector:
         return {"features": list(NAMES), **dataclasses.asdict(self)}
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> OODDetector:
-        """The detector of `as_dict`. Raises RunError for other features or missing values."""
+    def from_dict(cls, stored: Mapping[str, Any], *, where: str = "ood.json") -> OODDetector:
+        """The detector of `as_dict`.
+
+        Raises RunError, naming `where`, for other features, or values that are not as expected.
+        """
+        count = len(NAMES)
         try:
             if stored["features"] != list(NAMES):
                 raise ValueError(f"expected the features {', '.join(NAMES)}")
-            return cls(
-                sizes={str(size): int(count) for size, count in stored["sizes"].items()},
+            detector = cls(
+                sizes={str(size): int(number) for size, number in stored["sizes"].items()},
                 num_roi_found=int(stored["num_roi_found"]),
                 num_images=int(stored["num_images"]),
-                mean=_finite(stored["mean"], (len(NAMES),)),
-                scale=_finite(stored["scale"], (len(NAMES),)),
-                precision=_finite(stored["precision"], (len(NAMES), len(NAMES))),
-                threshold=float(stored["threshold"]),
+                mean=_finite(stored["mean"], (count,)),
+                scale=_finite(stored["scale"], (count,)),
+                precision=_finite(stored["precision"], (count, count)),
+                threshold=_finite(stored["threshold"], ()),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            _check_ranges(detector)
+        except DAMAGE as error:
             raise RunError(
-                f"ood.json: damaged, or of another version ({type(error).__name__}: {error}). "
-                "Restore it from a copy, or remove it."
+                f"{where}: damaged, or of another version ({type(error).__name__}: "
+                f"{describe(error)}). Restore it from a copy, or remove it."
             ) from error
+        return detector
 
     def _contributions(self, features: np.ndarray) -> np.ndarray:
         """Contribution of each feature to the squared distance, (D,)."""
@@ -139,6 +151,21 @@ class OODDetector:
             f"far from the training images: {what} ({feature.quantity} {feature.format(value)}, "
             f"usually {feature.format(low)} to {feature.format(high)})"
         )
+
+
+def read_detector(path: Path) -> OODDetector | None:
+    """The detector in ood.json; None where there is no file. Raises RunError for damage."""
+    if not path.is_file():
+        return None
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ValueError(f"expected at most {_MAX_BYTES} bytes")
+        stored = read_json(path)
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{path}: cannot be read ({describe(error)}). Restore it, or remove it."
+        ) from error
+    return OODDetector.from_dict(stored, where=str(path))
 
 
 def fit_detector(
@@ -214,3 +241,19 @@ def _finite(values: Any, shape: tuple[int, ...]) -> Any:
     if array.shape != shape or not np.isfinite(array).all():
         raise ValueError(f"expected finite numbers of shape {shape}, found {array.shape}")
     return array.tolist()
+
+
+def _check_ranges(detector: OODDetector) -> None:
+    """Raise ValueError for values that no fit has."""
+    precision = np.array(detector.precision)
+    is_valid = {
+        "sizes": all(map(_SIZE.fullmatch, detector.sizes)) and min(detector.sizes.values()) > 0,
+        "num_images": sum(detector.sizes.values()) == detector.num_images,
+        "num_roi_found": 0 <= detector.num_roi_found <= detector.num_images,
+        "scale": min(detector.scale) > 0,
+        "precision": np.allclose(precision, precision.T) and (precision.diagonal() > 0).all(),
+        "threshold": detector.threshold > 0,
+    }
+    wrong = [name for name, valid in is_valid.items() if not valid]
+    if wrong:
+        raise ValueError(f"values out of range in {', '.join(wrong)}")

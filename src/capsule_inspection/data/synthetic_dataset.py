@@ -1,16 +1,25 @@
-"""The synthetic data set: rendered when it is first used, then found by its parameters."""
+"""The synthetic data set: rendered when it is first used, then found by its parameters.
+
+An incomplete or damaged one is moved aside, with a warning, and rendered again.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
+from typing import Literal
 
 from capsule_inspection.data.cache_folder import hold_lock, report_write_errors
 from capsule_inspection.data.progress import Progress
-from capsule_inspection.files import remove_partial
+from capsule_inspection.file_list import find_damage, write_file_list
+from capsule_inspection.files import flush_entry, remove_partial
 from capsule_inspection.synthetic import CAPSULE_VERSION
+
+log = logging.getLogger(__name__)
 
 
 def load_or_render_dataset(
@@ -20,24 +29,27 @@ def load_or_render_dataset(
     size_px: int,
     counts: Mapping[str, int],
     workers: int,
+    verify: Literal["fast", "full"] = "fast",
     progress: Progress | None = None,
 ) -> Path:
     """Folder below `folder` of the data set with these parameters; rendered if missing.
 
     Its layout is that of MVTec AD. `counts` are the numbers of images by class. Where several runs
-    need the same data set, one renders it and the others wait. Raises DataError where `folder`
-    cannot be written, and for unknown classes.
+    need the same data set, one renders it and the others wait. With `verify` full the content of
+    all files is checked. Raises DataError where `folder` cannot be written, or a class is unknown.
     """
     target = folder.absolute() / _name(seed=seed, size_px=size_px, counts=counts)
-    if _is_rendered(target):
+    if _find_fault(target, verify) is None:
         return target
     # Here, so that a warm start does not import OpenCV.
     from capsule_inspection.synthetic.dataset import render_dataset
 
     setting = "data.root"
     with hold_lock(target, setting=setting), report_write_errors(target, setting=setting):
-        if not _is_rendered(target):
+        if (fault := _find_fault(target, verify)) is not None:
             remove_partial(target)
+            if fault:
+                _move_aside(target, fault)
             render_dataset(
                 target,
                 seed=seed,
@@ -46,6 +58,7 @@ def load_or_render_dataset(
                 workers=workers,
                 progress=progress,
             )
+            write_file_list(target)
     return target
 
 
@@ -57,5 +70,22 @@ def _name(*, seed: int, size_px: int, counts: Mapping[str, int]) -> str:
     return f"capsule-{sum(used.values())}x{size_px}px-seed{seed}-{key}"
 
 
-def _is_rendered(target: Path) -> bool:
-    return target.is_dir() and any(target.iterdir())
+def _find_fault(target: Path, verify: str) -> str | None:
+    """What is wrong with the rendered folder, "" where there is none; None where all is well."""
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return ""
+    return find_damage(target, full=verify == "full")
+
+
+def _move_aside(target: Path, fault: str) -> None:
+    """Nothing is deleted: somebody may have put files of their own into the folder."""
+    names = (target.with_name(f"{target.name}.damaged-{number}") for number in count(1))
+    aside = next(path for path in names if not path.exists())
+    target.rename(aside)
+    flush_entry(target.parent)
+    log.warning(
+        "%s: %s. The data set is drawn again; the damaged one is now %s, and can be deleted.",
+        target,
+        fault,
+        aside.name,
+    )

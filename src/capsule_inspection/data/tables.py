@@ -197,7 +197,10 @@ def _find_delimiter(text: str, roles: Sequence[str], given: Mapping[str, str | N
     head = next(filter(str.strip, io.StringIO(text, newline="")), "")
 
     def columns(delimiter: str) -> tuple[int, int]:
-        header = next(csv.reader([head], delimiter=delimiter), [])
+        try:
+            header = next(csv.reader([head], delimiter=delimiter), [])
+        except csv.Error:  # a field that is too long
+            return -1, 0
         return known_columns(header, roles, given), len(header)
 
     return max(_DELIMITERS, key=columns)
@@ -208,13 +211,16 @@ def _read_parquet(path: Path) -> _Grid:
     from pyarrow import parquet
 
     try:
+        # Each row names another image, so that it takes a byte and more.
+        if (count := parquet.read_metadata(path).num_rows) > path.stat().st_size:
+            raise ValueError(f"it has {count} rows, and fewer bytes")
         table = parquet.read_table(path)
-    except (OSError, pyarrow.ArrowException) as error:
+        columns = [
+            ["" if value is None else str(value) for value in column.to_pylist()]
+            for column in table.columns
+        ]
+    except (OSError, ValueError, OverflowError, pyarrow.ArrowException) as error:
         raise DataError(f"{path}: cannot be read as Parquet ({error}).") from error
-    columns = [
-        ["" if value is None else str(value) for value in column.to_pylist()]
-        for column in table.columns
-    ]
     rows = [list(cells) for cells in zip(*columns, strict=True)]
     return _Grid(list(table.column_names), rows, [f"row {i}" for i in range(1, len(rows) + 1)])
 

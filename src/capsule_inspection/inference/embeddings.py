@@ -5,7 +5,6 @@ A run keeps an embedding and a thumbnail of each training image. Arrays only, no
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,20 @@ from typing import NamedTuple
 
 import numpy as np
 
+from capsule_inspection.arrays import Layout, read_arrays
 from capsule_inspection.files import atomic_write
-from capsule_inspection.types import RunError
 
 MAX_IMAGES = 500
 """Training images that are kept; of more a selection at equal distances."""
 THUMBNAIL_PX = 192
 _EPSILON = 1e-6
+_LAYOUTS = {
+    "vectors": Layout("f", ("images", "values")),
+    "pictures": Layout(np.dtype(np.uint8), ("images", "height", "width", 3)),
+    "paths": Layout("U", ("images",)),
+    "class_names": Layout("U", ("images",)),
+}
+_LIMITS = {"images": MAX_IMAGES, "values": 65536, "height": THUMBNAIL_PX, "width": THUMBNAIL_PX}
 
 
 class SimilarImage(NamedTuple):
@@ -74,13 +80,11 @@ def save_embeddings(path: Path, neighbours: TrainingEmbeddings) -> None:
 
 def load_embeddings(path: Path) -> TrainingEmbeddings:
     """Read embeddings.npz. Raises RunError where it is damaged."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return TrainingEmbeddings(
-                stored["vectors"].astype(np.float32),
-                stored["pictures"],
-                stored["paths"].tolist(),
-                stored["class_names"].tolist(),
-            )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise RunError(f"{path}: cannot be read ({error}). Restore it, or remove it.") from error
+    remedy = "Restore it, or remove it."
+    stored = read_arrays(path, _LAYOUTS, limits=_LIMITS, remedy=remedy)
+    return TrainingEmbeddings(
+        stored["vectors"].astype(np.float32),
+        stored["pictures"],
+        stored["paths"].tolist(),
+        stored["class_names"].tolist(),
+    )

@@ -6,17 +6,22 @@ Plain values only: read from a run folder, and stored as JSON in an exported fil
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from capsule_inspection.archives import DAMAGE, describe
 from capsule_inspection.data.image_io import DecodeConfig
+from capsule_inspection.data.ood import OODDetector
 from capsule_inspection.data.preprocessing import PreprocessConfig
 from capsule_inspection.tasks.adapter import task_type
 from capsule_inspection.tasks.post_processor import PostProcessor
 from capsule_inspection.types import RunError
 
 FORMAT_VERSION = 1
+_SIDES_PX, _PIXELS, _DEPTHS = range(16, 8193), range(1, 2**40 + 1), (None, 8, 10, 12, 14, 16)
+_MAX_CLASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -76,20 +81,50 @@ class ModelMetadata:
                 "the run again with this version."
             )
         try:
-            roi = values.pop("roi")
-            height, width = values.pop("image_size")
+            roi, classes = values.pop("roi"), values.pop("classes")
             metadata = cls(
-                classes=tuple(values.pop("classes")),
-                image_size=(int(height), int(width)),
+                classes=tuple(classes),
+                image_size=tuple(values.pop("image_size")),
                 roi=roi if isinstance(roi, str) else tuple(float(edge) for edge in roi),
                 **values,
             )
+            _check(metadata)
             task_type(metadata.task, where=where)
             metadata.post_processor()
-        except (KeyError, TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())
+            if metadata.ood is not None:
+                OODDetector.from_dict(metadata.ood, where=f"{where} (ood)")
+        except DAMAGE as error:
             raise RunError(
                 f"{where}: expected the metadata of an exported model, found something else "
-                f"({reason}). Export the run again."
+                f"({describe(error)}). Export the run again."
             ) from error
         return metadata
+
+
+def _check(metadata: ModelMetadata) -> None:
+    """Raise ValueError where a value is none that a run has: a crop of its size takes memory."""
+    size, roi, margin = metadata.image_size, metadata.roi, metadata.roi_margin
+    is_valid = {
+        "task": isinstance(metadata.task, str),
+        "model": isinstance(metadata.model, str),
+        "classes": 2 <= len(set(metadata.classes)) == len(metadata.classes) <= _MAX_CLASSES
+        and all(isinstance(name, str) for name in metadata.classes),
+        "image_size": len(size) == 2 and all(_is_integer(side, _SIDES_PX) for side in size),
+        "roi": roi in ("auto", "none")
+        if isinstance(roi, str)
+        else len(roi) == 4 and all(map(math.isfinite, roi)),
+        "roi_margin": type(margin) in (int, float) and 0 <= margin <= 10,
+        "enlarge": isinstance(metadata.enlarge, bool),
+        "max_pixels": _is_integer(metadata.max_pixels, _PIXELS),
+        "bit_depth": metadata.bit_depth in _DEPTHS,
+        "exif_orientation": isinstance(metadata.exif_orientation, bool),
+        "post_processing": isinstance(metadata.post_processing, Mapping),
+        "run": isinstance(metadata.run, Mapping),
+    }
+    wrong = [name for name, valid in is_valid.items() if not valid]
+    if wrong:
+        raise ValueError("; ".join(f"{name} is {getattr(metadata, name)!r:.60}" for name in wrong))
+
+
+def _is_integer(value: Any, allowed: range) -> bool:
+    return type(value) is int and value in allowed

@@ -1,7 +1,8 @@
 """The output folder of predict.py, which an interrupted run continues.
 
-predictions.jsonl grows by a line for each image; predictions.csv is the same as a table, written at
-the end.
+predictions.jsonl grows by a line for each image, with a checksum; predictions.csv is the same as a
+table, written at the end. Lines are data, which may be damaged or from elsewhere: those that are
+not as `add` writes them are left out, and their images predicted again.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,10 +20,18 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from capsule_inspection.files import atomic_write, atomic_write_text
+from capsule_inspection.files import (
+    atomic_write,
+    atomic_write_text,
+    flush,
+    partials,
+    remove_partial,
+)
 from capsule_inspection.inference.predictions import OK
-from capsule_inspection.types import PREDICTIONS_RECORD, RunError
+from capsule_inspection.integrity import CHECKSUM, file_sha256, is_sealed, read_sealed, seal
+from capsule_inspection.types import PREDICTIONS_PAGE, PREDICTIONS_RECORD, RunError
 
+log = logging.getLogger(__name__)
 FORMAT_VERSION = 1
 RECORD, ROWS, TABLE = PREDICTIONS_RECORD, "predictions.jsonl", "predictions.csv"
 OVERLAYS, LOG, LOCK = "overlays", "predict.log", "prediction.lock"
@@ -37,6 +48,28 @@ _COLUMNS = (
     "score",
     "threshold",
 )
+_FIELDS: dict[str, Any] = {
+    "path": str,
+    "file": str,
+    "status": str,
+    "error": str | None,
+    "width": int | None,
+    "height": int | None,
+    "predicted_label": str | None,
+    "is_defect": bool | None,
+    "probabilities": dict | None,
+    "score": float | None,
+    "threshold": float | None,
+    "regions": list,
+    "ood_warnings": list,
+    "notes": list,
+    "overlay": str | None,
+    "overlay_sha256": str | None,
+    "coloured": bool,
+}
+"""What each line holds, beside the identity of its file."""
+_OVERLAY = re.compile(rf"{OVERLAYS}/(\d{{6,9}})_[A-Za-z0-9._-]+\.png")
+_MAX_LINE = 1 << 24
 Row = dict[str, Any]
 
 
@@ -63,8 +96,8 @@ class PredictionFolder:
             ) from error
         try:
             self.continues = self._restore()
-            (folder / OVERLAYS).mkdir(exist_ok=True)
-            atomic_write_text(folder / RECORD, _as_text({"status": "running", **self.made_by}))
+            self._write_record("running")
+            self._remove_leftovers()
             self._rewrite()
         except BaseException:
             self._lock.release()
@@ -89,33 +122,34 @@ class PredictionFolder:
         """Rows by absolute path of the images that need not be predicted again."""
         return {_file_of(row): row for row in self.rows}
 
-    def next_number(self) -> int:
-        """The first free number of the overlays' names."""
-        names = [path.name.partition("_")[0] for path in (self.folder / OVERLAYS).iterdir()]
-        return 1 + max((int(name) for name in names if name.isdecimal()), default=-1)
+    def overlay_numbers(self) -> set[int]:
+        """The numbers that the overlays of the rows have in their names."""
+        names = [_OVERLAY.fullmatch(row["overlay"]) for row in self.rows if row["overlay"]]
+        return {int(name[1]) for name in names if name}
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Keep a row; it is in the file when this returns."""
         self.rows.append(dict(row))
-        self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        self._file.write(_as_line(row))
         self._file.flush()
 
-    def finish(self, order: Sequence[str], **facts: Any) -> list[Row]:
-        """Write the table and the record; returns all rows, those of `order` first.
-
-        `order` has absolute paths.
-        """
+    def sort(self, order: Sequence[str]) -> list[Row]:
+        """All rows, those of the absolute paths in `order` first."""
         place = {path: number for number, path in enumerate(order)}
-        rows = sorted(self.rows, key=lambda row: place.get(_file_of(row), len(place)))
-        write_table(self.folder / TABLE, rows)
-        atomic_write_text(
-            self.folder / RECORD, _as_text({"status": "finished", **self.made_by, **facts})
-        )
-        return rows
+        self.rows.sort(key=lambda row: place.get(_file_of(row), len(place)))
+        return self.rows
+
+    def finish(self) -> None:
+        """Write the rows as they are sorted, and the table; then the record says finished."""
+        self._rewrite()
+        write_table(self.folder / TABLE, self.rows)
+        flush(self.folder)
+        self._write_record("finished")
 
     def _restore(self) -> bool:
         """Read what an earlier run has left; whether there was one."""
-        others = [path.name for path in self.folder.iterdir() if path.name not in (LOG, LOCK)]
+        own = {self.folder / LOG, self.folder / LOCK, *partials(self.folder / RECORD)}
+        others = [path.name for path in self.folder.iterdir() if path not in own]
         if not others:
             return False
         if RECORD not in others:
@@ -132,14 +166,56 @@ class PredictionFolder:
                     f"{earlier.get(key)}, and {key}={value} is set now. "
                     "Name another folder."
                 )
-        self.rows = [row for row in _read_rows(self.folder / ROWS) if _is_current(row)]
+        if (self.folder / OVERLAYS).is_symlink():
+            raise RunError(
+                f"{self.folder / OVERLAYS}: expected a folder, found a link. Name another output "
+                "folder."
+            )
+        rows, damaged = _read_rows(self.folder / ROWS)
+        whole = [row for row in rows if self._has_overlay(row)]
+        if damaged or len(whole) < len(rows):
+            log.warning(
+                "%s: %d predictions and %d overlays are damaged or missing; their images are "
+                "predicted again.",
+                self.folder,
+                damaged,
+                len(rows) - len(whole),
+            )
+        self.rows = [row for row in whole if _is_current(row)]
         return True
+
+    def _has_overlay(self, row: Row) -> bool:
+        """Whether the overlay of a row is as it was written, where it has one."""
+        if row["overlay"] is None:
+            return True
+        path = self.folder / row["overlay"]
+        is_file = path.is_file() and not path.is_symlink()
+        return is_file and file_sha256(path) == row["overlay_sha256"]
+
+    def _remove_leftovers(self) -> None:
+        """Remove overlays that no row names, and parts of files; other files stay."""
+        (self.folder / OVERLAYS).mkdir(exist_ok=True)
+        kept = {row["overlay"] for row in self.rows}
+        for path in (self.folder / OVERLAYS).iterdir():
+            name = f"{OVERLAYS}/{path.name}"
+            if name not in kept and (_OVERLAY.fullmatch(name) or path.name.startswith(".")):
+                path.unlink()
+        for name in (RECORD, ROWS, TABLE, PREDICTIONS_PAGE):
+            remove_partial(self.folder / name)
 
     def _rewrite(self) -> None:
         """The rows that still hold, without a line that was cut short, or of failed files."""
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows)
         with atomic_write(self.folder / ROWS) as part:  # names may be no UTF-8: escaped as by `add`
-            part.write_bytes(text.encode(errors="backslashreplace"))
+            part.write_bytes("".join(map(_as_line, self.rows)).encode(errors="backslashreplace"))
+
+    def _write_record(self, status: str) -> None:
+        content = seal({"format_version": FORMAT_VERSION, "status": status, **self.made_by})
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        atomic_write_text(self.folder / RECORD, text)
+
+
+def _as_line(row: Mapping[str, Any]) -> str:
+    return json.dumps({**row, CHECKSUM: seal(row)[CHECKSUM]}, ensure_ascii=False) + "\n"
 
 
 def absolute_path(path: Path) -> str:
@@ -151,7 +227,7 @@ def identity(path: Path) -> dict[str, int | None]:
     """What tells whether a file has changed since it was predicted; None where it is missing."""
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # a name that no file can have
         return dict.fromkeys(_IDENTITY)
     values = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     return dict(zip(_IDENTITY, values, strict=True))
@@ -195,8 +271,8 @@ def _is_current(row: Row) -> bool:
     A file that is gone has not changed: folders are emptied, and disks are not always there.
     """
     known = {key: row.get(key) for key in _IDENTITY}
-    path = Path(_file_of(row))
-    return row["status"] == OK and (identity(path) == known or not path.exists())
+    found = identity(Path(_file_of(row)))
+    return row["status"] == OK and (found == known or None in found.values())
 
 
 def _file_of(row: Row) -> str:
@@ -204,35 +280,61 @@ def _file_of(row: Row) -> str:
     return str(row["file"])
 
 
-def _read_rows(path: Path) -> list[Row]:
-    """Whole lines; one that was cut short, by a full disk or a killed process, is left out."""
+def _read_rows(path: Path) -> tuple[list[Row], int]:
+    """The rows, and how many lines are damaged.
+
+    A last line that was cut short, by a full disk or a killed process, is none of them.
+    """
     if not path.is_file():
-        return []
+        return [], 0
     rows: dict[str, Row] = {}
+    damaged = 0
     with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            try:
-                row = json.loads(line)
+        while line := file.readline(_MAX_LINE):
+            row = _read_row(line)
+            if row is not None:
                 rows[_file_of(row)] = row
-            except (ValueError, KeyError, TypeError):
-                continue
-    return list(rows.values())
+            else:
+                damaged += line.endswith("\n")
+    return list(rows.values()), damaged
+
+
+def _read_row(line: str) -> Row | None:
+    """The row of a line; None where it is damaged or not as `add` writes it."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, dict) or CHECKSUM not in row or not is_sealed(row):
+        return None
+    has_fields = all(
+        name in row and isinstance(row[name], expected) for name, expected in _FIELDS.items()
+    )
+    return row if has_fields and _has_valid_values(row) else None
+
+
+def _has_valid_values(row: Row) -> bool:
+    """Whether values within values are as expected, and the overlay is in the folder."""
+    regions, texts = row["regions"], (*row["ood_warnings"], *row["notes"])
+    return (
+        (row["overlay"] is None or _OVERLAY.fullmatch(row["overlay"]) is not None)
+        and all(isinstance(value, float) for value in (row["probabilities"] or {}).values())
+        and all(isinstance(of, dict) and isinstance(of.get("area_px"), int) for of in regions)
+        and all(isinstance(text, str) for text in texts)
+    )
 
 
 def _read_record(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        version = found["format_version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path}: cannot be read ({error}). Name another output folder.") from error
+        record = read_sealed(path)
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{path}: damaged ({error}). Restore it from a copy, or name another output folder."
+        ) from error
+    version = record.get("format_version")
     if version != FORMAT_VERSION:
         raise RunError(
             f"{path}: expected predictions of format {FORMAT_VERSION}, found {version}. Name "
             "another output folder."
         )
-    return dict(found)
-
-
-def _as_text(values: Mapping[str, Any]) -> str:
-    content = {"format_version": FORMAT_VERSION, **values}
-    return json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
+    return record

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from capsule_inspection.metrics.stored_values import from_stored
 from capsule_inspection.metrics.target_masks import counted_pixels, defect_pixels
 from capsule_inspection.metrics.thresholds import exceeds
 from capsule_inspection.types import GOOD_LABEL
@@ -156,8 +157,11 @@ class MaskPostProcessor:
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> MaskPostProcessor:
-        """The post-processor of `state_dict`. Raises TypeError for unknown or missing names."""
-        return cls(**state)
+        """The post-processor of `state_dict`. Raises TypeError where a value is not as expected."""
+        found = from_stored(cls, state)
+        if not (0 <= found.low_threshold <= found.high_threshold < 1 and found.high_threshold > 0):
+            raise TypeError(f"thresholds are {found.low_threshold} and {found.high_threshold}")
+        return found
 
 
 def region_score(foreground: np.ndarray, min_area_px: int) -> float:

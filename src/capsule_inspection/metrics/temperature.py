@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from capsule_inspection.metrics.stored_values import from_stored
 from capsule_inspection.types import GOOD_LABEL
 
 _PRIOR_STD = 1.0, 0.5
@@ -74,5 +75,8 @@ class TemperatureScaling:
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> TemperatureScaling:
-        """The scaling of `state_dict`. Raises TypeError where a name is unknown or missing."""
-        return cls(**state)
+        """The scaling of `state_dict`. Raises TypeError where a value is not as expected."""
+        scaling = from_stored(cls, state)
+        if scaling.temperature <= 0:
+            raise TypeError(f"temperature is {scaling.temperature}")
+        return scaling

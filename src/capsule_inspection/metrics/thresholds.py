@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from capsule_inspection.metrics import intervals
+from capsule_inspection.metrics.stored_values import from_stored
 from capsule_inspection.types import Estimate
 
 CONFORMAL, SIGMA, F1 = "conformal", "sigma", "f1"
@@ -71,8 +72,8 @@ class Threshold:
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> Threshold:
-        """The threshold of `state_dict`. Raises TypeError where a name is unknown or missing."""
-        return cls(**state)
+        """The threshold of `state_dict`. Raises TypeError where a value is not as expected."""
+        return from_stored(cls, state)
 
 
 def exceeds(score: np.ndarray, threshold_value: float) -> np.ndarray:

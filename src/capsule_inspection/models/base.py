@@ -32,6 +32,13 @@ class Model(nn.Module, ABC):
         """Trainable parameters, each once, in groups from the input to the head, which is last."""
 
 
+BUILD_ERRORS = (
+    *(TypeError, ValueError, AssertionError, RuntimeError),
+    *(LookupError, AttributeError, ArithmeticError),
+)
+"""What libraries raise for options that make no network."""
+
+
 @dataclass(frozen=True)
 class BuiltModel:
     """A model with its initial weights, and where they come from."""
@@ -72,7 +79,7 @@ def find_forward_error(model: nn.Module, image_size: Sequence[int]) -> Exception
     try:
         with torch.no_grad():
             model.eval()(torch.zeros(1, 3, *image_size))
-    except (RuntimeError, AssertionError, ValueError) as error:
+    except BUILD_ERRORS as error:
         return error
     finally:
         model.train(was_training)

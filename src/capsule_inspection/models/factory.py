@@ -1,5 +1,6 @@
-"""Builders of all models, the `_target_` of conf/model/*.yaml: architecture and initial weights.
+"""Builders of all models, by the `builder` of conf/model/*.yaml: architecture and initial weights.
 
+`BUILDERS` is closed: a configuration chooses from it and names no code.
 Nothing that is built here imports this module. timm, torchvision and segmentation_models_pytorch
 take seconds to import and are imported by the builder that needs them.
 All raise ConfigurationError for settings that make no model and WeightsError for unusable weights.
@@ -7,7 +8,7 @@ All raise ConfigurationError for settings that make no model and WeightsError fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from capsule_inspection.models.base import BuiltModel
@@ -228,3 +229,13 @@ def build_segmenter(
 def segmenter_name(architecture: str, encoder: str) -> str:
     """The name of a segmentation model's weights, such as unet_autoencoder."""
     return f"{architecture.lower()}_{encoder.removeprefix('tu-').partition('.')[0]}"
+
+
+BUILDERS: Mapping[str, Callable[..., BuiltModel]] = {
+    "custom_resnet": build_custom_resnet,
+    "timm": build_timm,
+    "torchvision": build_torchvision,
+    "autoencoder": build_autoencoder,
+    "segmenter": build_segmenter,
+}
+"""Every value of `model.builder`."""

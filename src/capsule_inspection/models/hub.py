@@ -23,6 +23,8 @@ from huggingface_hub import (
 )
 from huggingface_hub.errors import EntryNotFoundError
 
+from capsule_inspection.files import atomic_write
+
 logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 3.0
@@ -95,10 +97,10 @@ class UrlFile:
         try:
             urllib.request.urlopen(self.url, timeout=TIMEOUT_S).close()
             logger.info("Downloading %s", self.url)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(
-                self.url, str(path), expected_hash and expected_hash[1], progress=False
-            )
+            with atomic_write(path) as part:
+                torch.hub.download_url_to_file(
+                    self.url, str(part), expected_hash and expected_hash[1], progress=False
+                )
         except (OSError, RuntimeError) as error:
             raise UnavailableError(f"{self.url}: {error}") from error
         return path

@@ -13,10 +13,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from capsule_inspection.integrity import read_json
 from capsule_inspection.types import Normalisation, WeightsError
 
 SYNTHETIC, FILE = "synthetic", "file"
 SOURCES = (SYNTHETIC, FILE)
+
+_TEXTS = ("name", "source", "sha256", "command", "licence", "created")
+_OBJECTS = ("model", "data", "training", "metrics", "versions")
 
 AcceptedModels = Mapping[str, Normalisation]
 """Names that a card may have, each with the normalisation of the model's images."""
@@ -64,10 +68,10 @@ def read_card(weights_path: Path) -> ModelCard | None:
     if weights_path.suffix != ".safetensors" or not path.is_file():
         return None
     try:
-        return _parse(json.loads(path.read_text(encoding="utf-8")))
+        return _parse(read_json(path))
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror or error}.") from error
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         reason = f"no field {error}" if isinstance(error, KeyError) else error
         raise WeightsError(
             f"{path}: expected the card of {weights_path.name} as JSON, found another content "
@@ -78,6 +82,10 @@ def read_card(weights_path: Path) -> ModelCard | None:
 
 def _parse(content: dict[str, Any]) -> ModelCard:
     known = {field.name: content[field.name] for field in fields(ModelCard)}
+    for names, kind in ((_TEXTS, str), (_OBJECTS, dict)):
+        for name in names:
+            if not isinstance(known[name], kind):
+                raise ValueError(f"{name} is {known[name]!r:.60}")
     if known["source"] not in SOURCES:
         raise ValueError(f"source {known['source']!r} is not {' or '.join(SOURCES)}")
     for name in ("classes", "training_hashes", "selection_hashes"):
@@ -86,7 +94,7 @@ def _parse(content: dict[str, Any]) -> ModelCard:
         known[name] = tuple(known[name])
     height, width = known["image_size"]
     mean, std = (tuple(map(float, content["normalisation"][key])) for key in ("mean", "std"))
-    if len(mean) != 3 or len(std) != 3:
+    if len(mean) != 3 or len(std) != 3 or not all(map(math.isfinite, (*mean, *std))):
         raise ValueError("normalisation: mean and std have three numbers each")
     normalisation = Normalisation(mean=mean, std=std)
     return ModelCard(**{**known, "image_size": (height, width), "normalisation": normalisation})
@@ -130,9 +138,9 @@ def _model_arguments(card: ModelCard) -> str:
     if "architecture" in model:
         parts = (f"model.{key}={model[key]}" for key in ("architecture", "encoder") if key in model)
         return " ".join(("model=unet", *parts))
-    library = str(model.get("_target_", "")).rpartition(".build_")[2]
-    if library in ("timm", "torchvision"):
-        return f"model={library} model.name={model.get('name', card.name)}"
+    builder = model.get("builder")
+    if builder in ("timm", "torchvision"):
+        return f"model={builder} model.name={model.get('name', card.name)}"
     return f"model={card.name}"
 
 

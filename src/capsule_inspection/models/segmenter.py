@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from capsule_inspection.models import encoders
 from capsule_inspection.models.base import (
+    BUILD_ERRORS,
     IMAGENET,
     Model,
     find_forward_error,
@@ -27,6 +28,7 @@ from capsule_inspection.models.base import (
     refuse_reserved,
 )
 from capsule_inspection.models.layers import pad_to_multiple
+from capsule_inspection.models.timm_model import RESERVED as RESERVED_OF_TIMM
 from capsule_inspection.types import ConfigurationError, Normalisation
 
 ARCHITECTURES = tuple(smp.MODEL_ARCHITECTURES_MAPPING)
@@ -110,7 +112,8 @@ def create_segmenter(
     """A segmentation model with random weights, see `factory.build_segmenter`."""
     resolved = encoders.resolve(encoder, encoder_options)
     refuse_reserved(options, RESERVED, key="model.options")
-    refuse_reserved(encoder_options, RESERVED, key="model.encoder_options")
+    reserved = {**RESERVED_OF_TIMM, **RESERVED}
+    refuse_reserved(encoder_options, reserved, key="model.encoder_options")
     _check_options(architecture, options)
     settings = {
         "classes": 2 if classes == BINARY else num_classes,
@@ -161,7 +164,7 @@ def _create(architecture: str, encoder: str, settings: Mapping[str, Any]) -> nn.
             return smp.create_model(
                 architecture, encoder_name=encoder, encoder_weights=None, **settings
             )
-    except (TypeError, ValueError, KeyError, RuntimeError, AssertionError, AttributeError) as error:
+    except BUILD_ERRORS as error:
         given = ", ".join(f"{key}={value}" for key, value in settings.items())
         raise ConfigurationError(
             f"model: {architecture} with model.encoder={encoders.display_name(encoder)} cannot be "

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
+from capsule_inspection.archives import DAMAGE
 from capsule_inspection.models.base import Model
 from capsule_inspection.models.classifier import Classifier
 from capsule_inspection.models.segmenter import Segmenter
@@ -51,7 +52,7 @@ def load_pretrained(classifier: Classifier, state: State, *, where: str) -> bool
     own = classifier.state_dict()
     state = _align_mask_head(own, _rename(classifier, state))
     head = {key for key in own if key.startswith("head.")}
-    has_head = all(key in state and state[key].shape == own[key].shape for key in head)
+    has_head = all(key in state and _fits(own[key], state[key]) for key in head)
     if not has_head:
         state = {k: v for k, v in state.items() if not k.startswith("head.")}
         state |= {key: own[key] for key in head}
@@ -65,7 +66,7 @@ def _align_mask_head(own: State, state: State) -> dict[str, Tensor]:
     aligned = {key: value for key, value in state.items() if not key.startswith(_MASK_HEAD)}
     for key, value in own.items():
         if key.startswith(_MASK_HEAD):
-            is_fitting = key in state and state[key].shape == value.shape
+            is_fitting = key in state and _fits(value, state[key])
             aligned[key] = state[key] if is_fitting else value
     return aligned
 
@@ -75,7 +76,7 @@ def _rename(classifier: Classifier, state: State) -> State:
         return state
     try:
         return classifier.backbone.convert_state_dict(state)
-    except (KeyError, RuntimeError, ValueError, IndexError, TypeError, AttributeError):
+    except DAMAGE:
         # Libraries' converters fail on files of other models; the check of names lists the layers.
         return {f"backbone.model.{key}": value for key, value in state.items()}
 
@@ -88,7 +89,7 @@ def load_pretrained_encoder(segmenter: Segmenter, state: State, *, where: str) -
     Raises WeightsError, naming layers, where the encoder's do not fit.
     """
     own = segmenter.state_dict()
-    fitting = {k: state[k] for k, v in own.items() if k in state and state[k].shape == v.shape}
+    fitting = {k: state[k] for k, v in own.items() if k in state and _fits(v, state[k])}
     head = _convert_head(own, state)
     if all(key in fitting or key in head for key in own):
         if head:
@@ -118,7 +119,8 @@ def _convert_head(own: State, state: State) -> dict[str, Tensor]:
     converted = {}
     for key in (key for key in own if key.startswith(SEGMENTATION_HEAD) and key in state):
         value, known = own[key], state[key]
-        if known.ndim != value.ndim or known.shape[1:] != value.shape[1:]:
+        is_alike = known.ndim == value.ndim and known.shape[1:] == value.shape[1:]
+        if not is_alike or not known.is_floating_point():
             continue
         if 1 < len(known) != len(value):
             defect = known[1:].mean(dim=0, keepdim=True)
@@ -147,14 +149,14 @@ def _normalise_key(key: str) -> str:
 
 
 def _check_fit(own: State, state: State, *, where: str) -> None:
-    """Raise WeightsError, naming layers, where `state` has other layers or shapes than `own`."""
+    """Raise WeightsError, naming layers, where they or their shapes and types differ from `own`."""
     # Files of bare models may lack these counters, which can stay at zero.
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in state if key not in own]
     reshaped = [
-        f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
+        f"{key} {_describe(state[key])} instead of {_describe(own[key])}"
         for key in own
-        if key in state and state[key].shape != own[key].shape
+        if key in state and not _fits(own[key], state[key])
     ]
     if not (missing or unexpected or reshaped):
         return
@@ -175,6 +177,14 @@ def _check_fit(own: State, state: State, *, where: str) -> None:
     raise WeightsError(
         f"{where}: these weights do not fit this model. {' '.join(filter(None, found))} {remedy}"
     )
+
+
+def _fits(own: Tensor, value: Tensor) -> bool:
+    return own.shape == value.shape and own.is_floating_point() == value.is_floating_point()
+
+
+def _describe(value: Tensor) -> str:
+    return f"{tuple(value.shape)} {'' if value.is_floating_point() else 'integers'}".strip()
 
 
 def _summarise(title: str, names: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 
 from capsule_inspection.models.base import (
+    BUILD_ERRORS,
     check_image_size,
     list_nearest,
     parameters_by_child,
@@ -30,14 +31,19 @@ from capsule_inspection.types import ConfigurationError, Normalisation
 RESERVED = {
     "num_classes": "the data set's classes",
     "pretrained": "model.weights",
-    "checkpoint_path": "model.weights",
+    **dict.fromkeys(
+        (
+            *("checkpoint_path", "cache_dir", "pretrained_cfg", "pretrained_cfg_overlay"),
+            *("pretrained_strict", "pretrained_filter_fn", "pretrained_model_args"),
+        ),
+        "model.weights",
+    ),
     "img_size": "data.image_size",
     "global_pool": "model.pool",
     "in_chans": "the data, which have three channels",
     "features_only": "the task",
 }
 NO_MAP = "This model has no feature map. Choose a convolutional model with model.name."
-_BUILD_ERRORS = (TypeError, ValueError, AssertionError, RuntimeError, KeyError)
 
 
 class TimmBackbone(Backbone):
@@ -213,7 +219,7 @@ def _create(
             if "'img_size'" not in str(error):
                 raise
             return timm.create_model(name, **fixed), False
-    except _BUILD_ERRORS as error:
+    except BUILD_ERRORS as error:
         given = ", ".join(f"{key}={value}" for key, value in settings.items()) or "nothing"
         raise ConfigurationError(
             f"model.options: timm's {name} cannot be built with {given}: {error}. "

@@ -16,6 +16,7 @@ from torchvision import models
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from capsule_inspection.models.base import (
+    BUILD_ERRORS,
     IMAGENET,
     check_image_size,
     list_nearest,
@@ -30,6 +31,7 @@ from capsule_inspection.types import ConfigurationError, Normalisation
 RESERVED = {
     "num_classes": "the data set's classes",
     "weights": "model.weights",
+    "weights_backbone": "model.weights",
     "image_size": "data.image_size",
     "input_size": "data.image_size",
 }
@@ -102,7 +104,7 @@ def create_torchvision_classifier(
     settings = {**PRESETS.get(name, {}), **size, **options}
     try:
         model = models.get_model(name, weights=None, **settings)
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+    except BUILD_ERRORS as error:
         raise ConfigurationError(
             f"model.options: torchvision's {name} cannot be built with {settings}: {error}. "
             "Take out of model.options what this model does not have."

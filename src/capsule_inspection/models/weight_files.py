@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +18,16 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from capsule_inspection.archives import DAMAGE, describe
+from capsule_inspection.models.torch_files import load_tensors
 from capsule_inspection.types import WeightsError
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 TRAINING_HASHES, SELECTION_HASHES = "training_hashes", "selection_hashes"
 """Keys of the SHA-256 of the images that weights were trained on, and were selected by."""
 WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema")
-# What torch.load raises for damaged files; OSError, because the file has been read once by then.
-DAMAGE = (OSError, RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError)
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_DTYPES = (*_FLOATS, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
 PREFIXES = ("network.", "module.", "_orig_mod.")
 """Prefixes that wrappers (a run, DistributedDataParallel, torch.compile) add to names."""
 
@@ -59,6 +60,7 @@ def read_weights(path: Path) -> WeightsFile:
         _check_hashes(path, key, metadata.get(key, ()))
         for key in (TRAINING_HASHES, SELECTION_HASHES)
     )
+    _check_tensors(path, state)
     return WeightsFile(path, _strip_prefixes(state), sha256, training, selection)
 
 
@@ -83,22 +85,22 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+    except (SafetensorError, *DAMAGE) as error:
         raise WeightsError(_describe_damage(path, error)) from error
     hashes: dict[str, Any] = {}
     for key in metadata.keys() & {TRAINING_HASHES, SELECTION_HASHES}:
         try:
             hashes[key] = json.loads(metadata[key])
-        except ValueError as error:
-            raise WeightsError(f"{path}: its metadata '{key}' is not JSON: {error}.") from error
+        except (ValueError, RecursionError) as error:
+            raise WeightsError(
+                f"{path}: its metadata '{key}' is not JSON: {describe(error)}."
+            ) from error
     return state, hashes
 
 
 def _read_pickled(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_tensors(path)
     except pickle.UnpicklingError as error:
         if "truncated" in str(error):
             raise WeightsError(_describe_damage(path, error)) from error
@@ -113,9 +115,8 @@ def _read_pickled(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
 
 
 def _describe_damage(path: Path, error: Exception) -> str:
-    reason = str(error).strip().splitlines() or [type(error).__name__]
     return (
-        f"{path}: the file is cut short or damaged ({reason[0][:200]}; it has "
+        f"{path}: the file is cut short or damaged ({describe(error)}; it has "
         f"{path.stat().st_size} bytes). Delete it and copy or download it again."
     )
 
@@ -136,13 +137,23 @@ def _find_state(path: Path, content: Mapping[str, Any]) -> dict[str, Tensor]:
         if isinstance(content.get(wrapper), Mapping):
             inner = content[wrapper]
             break
-    state = {key: value for key, value in inner.items() if isinstance(value, Tensor)}
+    state = {str(key): value for key, value in inner.items() if isinstance(value, Tensor)}
     if path.suffix == ".ckpt" and any(key.startswith("network.") for key in state):
         # A run's checkpoint also has the state of its metrics and loss.
         return {key: value for key, value in state.items() if key.startswith("network.")}
     if not state:
         raise WeightsError(f"{path}: expected a state dict, found no tensors in it.")
     return state
+
+
+def _check_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Raise WeightsError for values that no layer has."""
+    for key, value in state.items():
+        if value.dtype not in _DTYPES or not value.isfinite().all():
+            raise WeightsError(
+                f"{path}: expected finite numbers, found others in {key[:80]!r} ({value.dtype}). "
+                "The training that wrote this file diverged, or it is damaged: use other weights."
+            )
 
 
 def _check_hashes(path: Path, key: str, hashes: Any) -> frozenset[str]:

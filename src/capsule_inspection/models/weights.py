@@ -17,6 +17,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from capsule_inspection.archives import describe
+from capsule_inspection.integrity import check_files, read_json
 from capsule_inspection.models.base import Model, list_nearest
 from capsule_inspection.models.hub import HubWeights, UnavailableError
 from capsule_inspection.models.model_card import (
@@ -27,7 +29,7 @@ from capsule_inspection.models.model_card import (
     read_card,
 )
 from capsule_inspection.models.weight_files import SUFFIXES, read_weights
-from capsule_inspection.types import ConfigurationError, WeightsError, WeightsRecord
+from capsule_inspection.types import ConfigurationError, RunFiles, WeightsError, WeightsRecord
 
 logger = logging.getLogger(__name__)
 
@@ -119,9 +121,9 @@ def _load_auto(load: Loader, hub: HubWeights, bundled: Sequence[str]) -> Weights
 def _resolve_path(choice: str) -> Path:
     """The file of a path, which may be a run folder; raises ConfigurationError for a typo."""
     path = Path(choice).expanduser()
-    best = path / "checkpoints" / "best.ckpt"
-    if best.is_file():
-        return best
+    if (path / RunFiles.BEST).is_file():
+        _check_run(path)
+        return path / RunFiles.BEST
     if path.exists() or "/" in choice or path.suffix in SUFFIXES:
         return path
     raise ConfigurationError(
@@ -129,6 +131,22 @@ def _resolve_path(choice: str) -> Path:
         f"({', '.join(SUFFIXES)}), and there is no such file. Nearest: "
         f"{list_nearest(choice, CHOICES)}."
     )
+
+
+def _check_run(folder: Path) -> None:
+    """Compare the checkpoint of a run with its record, where there is one."""
+    path = folder / RunFiles.RECORD
+    if not path.is_file():
+        return
+    try:
+        record = read_json(path)
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            f"{path}: cannot be read ({describe(error)}). Name the file itself: model.weights="
+            f"{folder / RunFiles.BEST}"
+        ) from error
+    remedy = "Restore it from a copy, or name the file itself with model.weights."
+    check_files(folder, record, [RunFiles.BEST], remedy=remedy)
 
 
 def find_bundled(names: Sequence[str]) -> Path | None:

@@ -15,8 +15,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
@@ -76,9 +75,9 @@ def build_optimization(config: DictConfig, *, select_from_epoch: int = 0) -> Opt
     """Optimizer, schedule and fine-tuning of a configuration."""
     fine_tuning = config.finetune
     return OptimizationConfig(
-        optimizer=instantiate(config.optimizer, _partial_=True, _convert_="all"),
+        optimizer=_choose(OPTIMIZERS, config.optimizer),
         learning_rate=config.optimizer.lr,
-        schedule=instantiate(config.scheduler, _partial_=True, _convert_="all"),
+        schedule=_choose(SCHEDULES, config.scheduler),
         fine_tuning=FineTuningConfig(
             fine_tuning.head_epochs, fine_tuning.layer_decay, fine_tuning.head_lr_mult
         ),
@@ -87,6 +86,12 @@ def build_optimization(config: DictConfig, *, select_from_epoch: int = 0) -> Opt
         smoothing=config.task.monitor_smoothing,
         select_from_epoch=select_from_epoch,
     )
+
+
+def _choose(table: Mapping[str, Callable[..., Any]], settings: DictConfig) -> Callable[..., Any]:
+    """The function that `builder` names, with the other settings as its arguments."""
+    arguments: Any = OmegaConf.to_container(settings, resolve=True)
+    return partial(table[arguments.pop("builder")], **arguments)
 
 
 @dataclass
@@ -305,3 +310,20 @@ def plateau_schedule(
 def constant_schedule(optimizer: Optimizer, *, total_steps: int, mode: str) -> Schedule:
     """A constant learning rate."""
     return Schedule(ConstantLR(optimizer, factor=1.0, total_iters=0))
+
+
+OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+    "torch": torch_optimizer,
+    "timm": timm_optimizer,
+}
+"""Every value of `optimizer.builder`."""
+SCHEDULES: Mapping[str, Callable[..., Schedule]] = {
+    "cosine": cosine_schedule,
+    "one_cycle": one_cycle_schedule,
+    "plateau": plateau_schedule,
+    "none": constant_schedule,
+}
+"""Every value of `scheduler.builder`."""

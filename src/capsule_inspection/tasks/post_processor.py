@@ -62,7 +62,7 @@ class PostProcessor(ABC):
     @classmethod
     @abstractmethod
     def from_state_dict(cls, state: Mapping[str, Any], *, classes: Sequence[str]) -> PostProcessor:
-        """Build one from `state_dict`. Raises KeyError or TypeError where the state is damaged."""
+        """Build one from `state_dict`. Raises KeyError or TypeError where it is damaged."""
 
 
 def to_float16(values: np.ndarray) -> np.ndarray:

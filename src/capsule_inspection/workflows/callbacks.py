@@ -148,7 +148,7 @@ class RunCheckpoint(ModelCheckpoint):
         self.has_selected = state_dict["has_selected"]
 
         def moved(path: str) -> str:
-            return str(Path(str(self.dirpath)) / Path(path).name) if path else ""
+            return str(Path(str(self.dirpath), f"{self.filename}.ckpt")) if path else ""
 
         paths = ("best_model_path", "kth_best_model_path", "last_model_path")
         best = {moved(path): score for path, score in state_dict["best_k_models"].items()}
@@ -167,24 +167,27 @@ class EpochMetricsWriter(Checkpoint):
 
     Not Lightning's CSVLogger: that deletes the file of a resumed run, and writes training and
     validation metrics of an epoch to different rows.
-    A `Checkpoint`, so that Lightning calls it after the module has logged. The row is written
-    before the epoch's checkpoint: a run that was killed in between repeats the epoch.
+    A `Checkpoint`, so that Lightning calls it after the module has logged. The rows are part of the
+    checkpoints, from which a resumed run writes the file anew: it may be damaged, or of a later
+    epoch.
     """
 
-    def __init__(self, path: Path, *, first_epoch: int = 0) -> None:
-        """Rows from `first_epoch` on belong to an interrupted attempt and are replaced."""
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.first_epoch = first_epoch
         self.rows: list[dict[str, str]] = []
         self._epoch_start = 0.0
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = [
+            {str(key): str(value) for key, value in row.items()} for row in state_dict["rows"]
+        ]
+
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self.path.is_file():
-            with self.path.open(encoding="utf-8", newline="") as file:
-                rows = list(csv.DictReader(file))
-            self.rows = [row for row in rows if int(row["epoch"]) < self.first_epoch]
-            if len(self.rows) < len(rows):
-                self._write()
+        if trainer.is_global_zero and (self.rows or self.path.is_file()):
+            self._write()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._epoch_start = time.perf_counter()

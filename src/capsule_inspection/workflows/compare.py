@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,20 +10,34 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from capsule_inspection.config.decisions import read_costs
-from capsule_inspection.config.sweeps import read_job
+from capsule_inspection.config.sweeps import cause, read_job
+from capsule_inspection.files import (
+    atomic_dir,
+    flush,
+    make_partial_dir,
+    remove_partial,
+    transient_lock,
+)
+from capsule_inspection.integrity import checksums
 from capsule_inspection.reports.comparison.console import print_comparison
 from capsule_inspection.reports.comparison.pairs import DecisionSettings
 from capsule_inspection.reports.comparison.report import (
     PAGE,
+    WRITTEN,
+    Comparison,
     compare,
     read_finished,
     write_comparison,
 )
 from capsule_inspection.reports.run.run_folder import RunFolder
 from capsule_inspection.types import Costs, RunError, RunFiles, SweepFiles
-from capsule_inspection.workflows.record import FINISHED, require_empty_folder
+from capsule_inspection.workflows.output_folder import OutputFolder, settings_of
+from capsule_inspection.workflows.record import FINISHED
 
 log = logging.getLogger(__name__)
+_READ = (RunFiles.RECORD, RunFiles.CONFIG, RunFiles.EPOCHS, RunFiles.METRICS,
+         RunFiles.PREDICTIONS, RunFiles.MAPS, RunFiles.EXPLANATIONS)  # fmt: skip
+"""Files of a run that decide a comparison."""
 
 
 def compare_runs(config: DictConfig) -> None:
@@ -34,11 +47,22 @@ def compare_runs(config: DictConfig) -> None:
     nothing but the log is written.
     """
     output = Path(HydraConfig.get().runtime.output_dir)
-    require_empty_folder(output)
-    runs, failures = _read_runs([name for name in dict.fromkeys(config.runs) if name])
+    names = [name for name in dict.fromkeys(config.runs) if name]
+    runs, failures = _read_runs(names, verify=config.verify == "full")
+    made_by = {
+        "command": "compare.py",
+        "settings": settings_of(config),
+        "failures": failures,
+        "runs": [checksums(run.path, _READ) for run in runs],
+    }
+    results = OutputFolder(output, made_by=made_by, names=WRITTEN)
+    if results.is_finished:
+        log.info("Finished before, kept: %s", output / PAGE)
+        return
     settings = DecisionSettings(config.compare.primary, config.compare.margin, read_costs(config))
     comparison = compare(runs, reference=config.reference, settings=settings, failures=failures)
-    page = write_comparison(comparison, output)
+    with results.writing():
+        page = write_comparison(comparison, output)
     print_comparison(comparison)
     log.info("Comparison: %s", page)
 
@@ -53,25 +77,36 @@ def report_sweep(folder: Path) -> None:
         log.warning("%s: no job has finished, so there is nothing to compare.", folder)
         return
     comparison = compare(runs, settings=_settings_of(runs[0]), failures=failures)
-    with tempfile.TemporaryDirectory(prefix=".comparison.", dir=folder) as temporary:
-        write_comparison(comparison, Path(temporary) / SweepFiles.COMPARISON)
-        target = folder / SweepFiles.COMPARISON
-        if target.exists():
-            target.rename(Path(temporary) / "former")
-        (Path(temporary) / SweepFiles.COMPARISON).rename(target)
+    page = _replace_comparison(comparison, folder / SweepFiles.COMPARISON)
     print_comparison(comparison)
-    log.info("Comparison: %s", folder / SweepFiles.COMPARISON / PAGE)
+    log.info("Comparison: %s", page)
 
 
-def read_jobs(folder: Path) -> tuple[list[RunFolder], list[str]]:
+def _replace_comparison(comparison: Comparison, target: Path) -> Path:
+    """Write a comparison in place of a former one; returns the path of the page.
+
+    Killed in between, there may be none, until the sweep is resumed.
+    """
+    with transient_lock(target.with_suffix(".lock")):
+        remove_partial(target)
+        with atomic_dir(target) as part:
+            write_comparison(comparison, part)
+            if target.exists():
+                flush(part)
+                target.replace(make_partial_dir(target) / "former")
+        remove_partial(target)
+    return target / PAGE
+
+
+def read_jobs(folder: Path, *, verify: bool = True) -> tuple[list[RunFolder], list[str]]:
     """The finished runs of a folder in the order of their names, and why others are left out."""
     runs, failures = [], []
     for job in sorted(path for path in folder.iterdir() if _is_run(path)):
-        state = read_job(job)
+        state = read_job(job) if (job / SweepFiles.JOB).exists() else None
         try:
             if state is not None and state.status != FINISHED:
-                raise RunError(f"{state.status}. {state.error or ''}".strip())
-            run = read_finished(job)
+                raise RunError(cause(job, state))
+            run = read_finished(job, verify=verify)
             if run.record.get("status") != FINISHED:
                 raise RunError(f"{run.record.get('status')}. {run.record.get('error') or ''}")
             runs.append(run)
@@ -95,7 +130,7 @@ def _is_run(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (RunFiles.RECORD, SweepFiles.JOB))
 
 
-def _read_runs(names: Sequence[str]) -> tuple[list[RunFolder], list[str]]:
+def _read_runs(names: Sequence[str], *, verify: bool) -> tuple[list[RunFolder], list[str]]:
     """The named runs; of the folder of a sweep, those that are finished."""
     if not names:
         raise RunError("runs=[]: name at least one run folder, runs=[outputs/a,outputs/b].")
@@ -103,7 +138,7 @@ def _read_runs(names: Sequence[str]) -> tuple[list[RunFolder], list[str]]:
     failures: list[str] = []
     for folder in map(Path, names):
         if folder.is_dir() and not (folder / RunFiles.RECORD).is_file():
-            found, left_out = read_jobs(folder)
+            found, left_out = read_jobs(folder, verify=verify)
             if not found:
                 reasons = f" ({'; '.join(left_out)})" if left_out else ""
                 raise RunError(
@@ -113,6 +148,6 @@ def _read_runs(names: Sequence[str]) -> tuple[list[RunFolder], list[str]]:
             runs += found
             failures += left_out
         else:
-            runs.append(read_finished(folder))
+            runs.append(read_finished(folder, verify=verify))
     # A run may be named twice, such as by its own folder and by that of its sweep.
     return list({run.path.resolve(): run for run in runs}.values()), failures

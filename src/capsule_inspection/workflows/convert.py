@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from omegaconf import DictConfig
 
@@ -15,7 +16,8 @@ from capsule_inspection.config.quoting import quote
 from capsule_inspection.data.annotations.formats import convert_annotations, recognise
 from capsule_inspection.data.layouts.samples import FoundSamples, join_names
 from capsule_inspection.data.layouts.tree import FileTree, scan_tree
-from capsule_inspection.files import atomic_dir
+from capsule_inspection.files import atomic_dir, remove_partial, transient_lock
+from capsule_inspection.integrity import content_of
 from capsule_inspection.types import IGNORE_INDEX, DataError, RunError
 from capsule_inspection.workflows.find_samples import layout_settings
 from capsule_inspection.workflows.record import require_empty_folder
@@ -32,15 +34,22 @@ def convert(config: DictConfig) -> None:
     annotations have faults or do not fit the images.
     """
     output = Path(config.output).absolute()
-    require_empty_folder(output)
+    if not (output / TABLE).is_file():
+        require_empty_folder(output)
     try:
         tree = scan_tree(
             Path(config.input), exclude=list(config.data.exclude), expected="annotated images"
         )
         name = config.format if config.format != "auto" else _recognised(tree)
-        with atomic_dir(output) as folder:
-            converted = convert_annotations(name, tree, layout_settings(config.data), folder)
-            _write_table(converted, folder / TABLE, output)
+        with transient_lock(output.with_name(f".{output.name}.lock")):
+            remove_partial(output)
+            may_be_finished = (output / TABLE).is_file()  # as after a kill at the end
+            with TemporaryDirectory() if may_be_finished else atomic_dir(output) as place:
+                folder = Path(place)
+                converted = convert_annotations(name, tree, layout_settings(config.data), folder)
+                _write_table(converted, folder / TABLE, output)
+                if may_be_finished and content_of(folder) != content_of(output):
+                    require_empty_folder(output)
     except DataError as error:
         raise DataError(str(error).replace("data.root", "input")) from error
     except OSError as error:

@@ -13,12 +13,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from capsule_inspection.config.quoting import format_command
+from capsule_inspection.config.stored import to_yaml
 from capsule_inspection.data import given_split, splits
 from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.data.manifest import read_split, write_split_csv
 from capsule_inspection.data.module import InspectionDataModule
 from capsule_inspection.inference.predictor import Predictor
 from capsule_inspection.inference.split_prediction import predict_split
+from capsule_inspection.integrity import FILES, file_sha256
 from capsule_inspection.metrics import names
 from capsule_inspection.reports.run.files import THRESHOLD, read_record
 from capsule_inspection.reports.run.run_folder import (
@@ -42,12 +44,13 @@ from capsule_inspection.types import (
 )
 from capsule_inspection.workflows import dataset, factory, hardware, run_files
 from capsule_inspection.workflows.load_run import load_run, with_threshold
+from capsule_inspection.workflows.output_folder import OutputFolder, settings_of
 from capsule_inspection.workflows.record import (
     FAILED,
     FINISHED,
     INTERRUPTED,
     RUNNING,
-    require_empty_folder,
+    finished_files,
     write_record,
 )
 
@@ -63,6 +66,10 @@ _COPIED = (
     TEMPERATURE_SCALING,
 )
 """Keys that the record of an evaluation copies from that of its run."""
+_WRITTEN = (RunFiles.RECORD, RunFiles.CONFIG, RunFiles.SPLIT, RunFiles.METRICS,
+            RunFiles.PREDICTIONS, RunFiles.MAPS, RunFiles.EXPLANATIONS, RunFiles.IMAGES,
+            RunFiles.PLOTS, RunFiles.PAGE)  # fmt: skip
+"""Files and folders of an evaluation."""
 OPTIMISTIC = (
     "Optimistic: with split=val_as_test the epoch, and what is fitted after training, was selected "
     "on the very images that these metrics are measured on."
@@ -144,12 +151,23 @@ def evaluate(config: DictConfig) -> None:
     split has no such images.
     """
     run, output = Path(config.run), Path(HydraConfig.get().runtime.output_dir)
-    record = read_record(run)
+    verify = config.verify == "full"
+    record = read_record(run, verify=verify)
     _warn_unfinished(run, record)
-    require_empty_folder(output)
-    loaded = load_run(run)
+    made_by = {
+        "command": "evaluate.py",
+        "settings": settings_of(config),
+        "checkpoint_sha256": file_sha256(run / RunFiles.BEST),
+    }
+    results = OutputFolder(output, made_by=made_by, names=_WRITTEN)
+    if results.is_finished:
+        log.info("Finished before, kept: %s", output)
+        return
+    loaded = load_run(run, verify=verify, further=[RunFiles.SPLIT])
     stored = loaded.config
     stored.data = _data_settings(config, stored)
+    if config.data.name != FROM_RUN:
+        config.data = OmegaConf.to_container(stored.data, resolve=True)  # size and crop of the run
     index, cache = _find_images(config, stored, run, loaded.classes)
     runtime = hardware.resolve_runtime(config.trainer)
     hardware.apply_runtime(runtime, exact=runtime.precision == hardware.FLOAT32)
@@ -173,7 +191,10 @@ def evaluate(config: DictConfig) -> None:
         SELECTION_OVERLAP: 0 if own_split else _selection_overlap(images, run),
     }
     overlaps["optimistic"] = was_optimistic or any(overlaps.values())
-    with _recorded(output, _write_inputs(output, record, config, data, overlaps)):
+    with (
+        results.writing(),
+        _recorded(output, _write_inputs(output, record, config, data, overlaps)),
+    ):
         metrics = evaluate_splits(
             output,
             predictor,
@@ -208,7 +229,7 @@ def _recorded(output: Path, values: dict[str, Any]) -> Iterator[None]:
     ended: dict[str, Any] = {"status": FAILED}
     try:
         yield
-        ended["status"] = FINISHED
+        ended = {"status": FINISHED, FILES: finished_files(output)}
     except Exception as error:
         ended["error"] = str(error)
         raise
@@ -291,7 +312,7 @@ def _write_inputs(
     """Write split, configuration and record, whose status is running; returns the record."""
     index = data.index
     write_split_csv(index, output / RunFiles.SPLIT)
-    (output / RunFiles.CONFIG).write_text(OmegaConf.to_yaml(config), encoding="utf-8")
+    (output / RunFiles.CONFIG).write_text(to_yaml(config), encoding="utf-8")
     copied: dict[str, Any] = {key: record[key] for key in _COPIED if key in record}
     own = config.data.name == FROM_RUN
     described = {

@@ -12,19 +12,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from filelock import FileLock
 from omegaconf import DictConfig
 
 from capsule_inspection.config.quoting import format_command
 from capsule_inspection.data import given_split
 from capsule_inspection.data.module import InspectionDataModule
 from capsule_inspection.data.progress import progress_bar
-from capsule_inspection.files import atomic_dir
-from capsule_inspection.inference.exported import STEM, get_format, open_exported
+from capsule_inspection.files import atomic_dir, remove_partial
+from capsule_inspection.inference.exported import (
+    RECORD,
+    STEM,
+    get_format,
+    open_exported,
+    read_export,
+)
 from capsule_inspection.inference.formats.base import ExportFormat
 from capsule_inspection.inference.metadata import ModelMetadata
 from capsule_inspection.inference.parity import Parity
 from capsule_inspection.inference.predictor import Predictor
 from capsule_inspection.inference.torch_backend import TorchBackend
+from capsule_inspection.integrity import FILES, check_files, checksums, file_sha256, seal
 from capsule_inspection.tasks.adapter import Task, get_task, require_finite
 from capsule_inspection.tasks.inference_model import VALID, InferenceModel
 from capsule_inspection.types import (
@@ -44,7 +52,6 @@ from capsule_inspection.workflows.record import installed_versions, require_empt
 
 log = logging.getLogger(__name__)
 FORMAT_VERSION = 1
-RECORD = "export.json"
 _BATCH_SIZE = 4
 """Of the comparison with the run, which also takes each image alone."""
 
@@ -67,12 +74,21 @@ def export(config: DictConfig) -> None:
     models; DataError where the run's images are gone.
     """
     output = _output(config)
+    if _is_complete(output, config):
+        log.info("Exported before, and kept: %s", output)
+    else:
+        _export(output, config)
+    command = format_command(["predict.py", f"run={output}"])
+    log.info("To use it:  %s input=<images>", command)
+
+
+def _export(output: Path, config: DictConfig) -> None:
     require_empty_folder(output)
     export_format = get_format(config.format)
     export_format.require(int8=config.int8)
     source = load_source(config)
     try:
-        with atomic_dir(output) as folder:
+        with _hold_lock(output), atomic_dir(output) as folder:
             file = _write(folder, export_format, source, config)
     except OSError as error:
         raise RunError(
@@ -80,8 +96,35 @@ def export(config: DictConfig) -> None:
             "another folder."
         ) from error
     log.info("Exported:   %s", output / file)
-    command = format_command(["predict.py", f"run={output}"])
-    log.info("To use it:  %s input=<images>", command)
+
+
+@contextlib.contextmanager
+def _hold_lock(output: Path) -> Iterator[None]:
+    """Lock the folder against other processes, and remove what killed ones have left."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    path = output.parent / f".{output.name}.lock"
+    with FileLock(path):
+        try:
+            remove_partial(output)
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _is_complete(output: Path, config: DictConfig) -> bool:
+    """Whether a folder has all that this command would write, as after a kill at its end."""
+    best = Path(config.run) / RunFiles.BEST
+    if not (output / RECORD).is_file() or not best.is_file():
+        return False
+    record = read_export(output)
+    remedy = "Remove the folder, or name another one with output."
+    check_files(output, record, record[FILES], remedy=remedy)
+    is_of_run = record["run"].get("checkpoint_sha256") == file_sha256(best)
+    return is_of_run and record.get("settings") == _settings(config)
+
+
+def _settings(config: DictConfig) -> dict[str, Any]:
+    return {name: config[name] for name in ("format", "int8", "images", "calibration_images")}
 
 
 def load_source(config: DictConfig) -> Source:
@@ -96,8 +139,9 @@ def load_source(config: DictConfig) -> Source:
             "images. Where they have moved, set data.root=<folder>."
         )
     run = Path(config.run)
-    require_finished(run)
-    loaded = load_run(run)
+    verify = config.verify == "full"
+    require_finished(run, verify=verify)
+    loaded = load_run(run, verify=verify, further=[RunFiles.SPLIT])
     threads = hardware.available_cores() if config.threads == "auto" else int(config.threads)
     # channels_last as predict.py computes on a CPU: so a .pt2 file predicts the same bits.
     runtime = hardware.RuntimeConfig("cpu", hardware.FLOAT32, channels_last=True, threads=threads)
@@ -143,8 +187,10 @@ def _write(folder: Path, export_format: ExportFormat, source: Source, config: Di
         "versions": installed_versions(*packages),
         "parity": parity.as_dict(),
         "int8": int8,
+        "settings": _settings(config),
+        FILES: checksums(folder, sorted(file.name for file in folder.iterdir())),
     }
-    text = json.dumps(record, indent=2, default=str) + "\n"
+    text = json.dumps(seal(record), indent=2) + "\n"
     (folder / RECORD).write_text(text, encoding="utf-8")
     return path.name
 
@@ -167,7 +213,7 @@ def _write_compared(
             "compared on, found none. Export a run that has some."
         )
     inputs = ModelInputs(source.data, evenly_spaced(numbers, config.images))
-    parity = compare(source, open_exported(path, threads=source.threads), inputs)
+    parity = compare(source, open_exported(path, threads=source.threads, verify=False), inputs)
     _log_parity(parity, len(inputs))
     errors = parity.errors()
     if errors:
@@ -186,7 +232,7 @@ def _quantize(
     log.info("Calibrating int8 on %d training images ...", len(calibration))
     with _library_errors(config):
         export_format.quantize(float32, path, _metadata(source, config, int8=True), calibration)
-    quantized = open_exported(path, threads=source.threads)
+    quantized = open_exported(path, threads=source.threads, verify=False)
     return quantization.measure(source.task, source.data, source.predictor, quantized)
 
 

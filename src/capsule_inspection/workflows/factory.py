@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
-from hydra.errors import InstantiationException
-from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.data.module import BatchTransform, InspectionDataModule
 from capsule_inspection.data.training_crops import input_sizes
 from capsule_inspection.models.base import BuiltModel, Model
+from capsule_inspection.models.factory import BUILDERS
 from capsule_inspection.tasks.adapter import get_task
 from capsule_inspection.tasks.base import InspectionModule
 from capsule_inspection.types import (
@@ -22,16 +24,21 @@ from capsule_inspection.types import (
     TRAIN,
     VAL,
     DataIndex,
-    InspectionError,
+    RunError,
+    RunFiles,
     WeightsError,
     WeightsRecord,
 )
 from capsule_inspection.workflows.hardware import RuntimeConfig
 
+_MOST_FURTHER = 10_000_000
+"""Parameters that a network may have beyond those of its weights, while it is built."""
+
 
 def build_model(config: DictConfig, *, num_classes: int, weights: str | None = None) -> BuiltModel:
     """The configured network. `weights` replaces `model.weights`, for one that is loaded later."""
-    settings = dict(OmegaConf.to_container(config.model, resolve=True))  # type: ignore[arg-type]
+    settings: Any = OmegaConf.to_container(config.model, resolve=True)
+    builder = BUILDERS[settings.pop("builder")]
     if weights is not None:
         settings["weights"] = weights
     known = {
@@ -41,24 +48,33 @@ def build_model(config: DictConfig, *, num_classes: int, weights: str | None = N
         # Weights that are loaded later were fitted to the sizes before.
         "input_sizes": input_sizes(config) if weights is None else [],
     }
-    parameters = inspect.signature(get_method(config.model._target_)).parameters
+    parameters = inspect.signature(builder).parameters
     settings |= {name: value for name, value in known.items() if name in parameters}
-    with unwrap_hydra_errors():
-        return instantiate(settings, _convert_="all")
+    return builder(**settings)
 
 
 @contextmanager
-def unwrap_hydra_errors() -> Iterator[None]:
-    """Raise an InspectionError of a target itself: Hydra wraps whatever a target raises."""
-    own: InspectionError | None = None
+def limit_parameters(weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Raise RunError where a network gets far more parameters than these weights have.
+
+    Before they are written to: a few characters of a configuration can fill any memory.
+    """
+    left = _MOST_FURTHER + 2 * sum(tensor.numel() for tensor in weights.values())
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal left
+        left -= 0 if parameter is None else parameter.numel()
+        if left < 0:
+            raise RunError(
+                f"model.name: the network of {RunFiles.CONFIG} is far larger than its checkpoint. "
+                f"Use the checkpoint and the {RunFiles.CONFIG} of one and the same run."
+            )
+
+    hook = register_module_parameter_registration_hook(count)
     try:
         yield
-    except InstantiationException as error:
-        if not isinstance(error.__cause__, InspectionError):
-            raise
-        own = error.__cause__
-    if own is not None:  # outside of the handler, where it would become its own context
-        raise own
+    finally:
+        hook.remove()
 
 
 def refuse_training_images(weights: WeightsRecord, index: DataIndex) -> None:

@@ -120,5 +120,6 @@ def _rendered(data: DictConfig) -> Path:
             size_px=data.size_px,
             counts=OmegaConf.to_container(data.counts),  # type: ignore[arg-type]
             workers=data.workers,
+            verify=data.verify,
             progress=show,
         )

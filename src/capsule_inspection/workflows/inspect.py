@@ -12,7 +12,7 @@ from capsule_inspection.config.quoting import format_command
 from capsule_inspection.data.file_facts import facts_path, load_facts
 from capsule_inspection.data.manifest import write_split_csv
 from capsule_inspection.tasks.adapter import get_task
-from capsule_inspection.types import TRAIN, DataError, RunFiles
+from capsule_inspection.types import TRAIN, DataError, RunError, RunFiles
 from capsule_inspection.workflows import dataset
 from capsule_inspection.workflows.record import repeat_arguments
 
@@ -23,7 +23,8 @@ def inspect_dataset(config: DictConfig) -> Path:
     """Print what is in the configured data set and write a page; returns its path.
 
     A split that the images do not allow is part of the result, and so are too many near-duplicates.
-    Raises DataError where the images cannot be read as configured.
+    Raises DataError where the images cannot be read as configured, RunError where the folder has a
+    run.
     """
     from rich.console import Console
 
@@ -31,6 +32,11 @@ def inspect_dataset(config: DictConfig) -> Path:
     from capsule_inspection.reports.dataset.page import write_dataset_page
 
     folder = Path(HydraConfig.get().runtime.output_dir)
+    if (folder / RunFiles.RECORD).exists():
+        raise RunError(
+            f"hydra.run.dir={folder}: there is a run in this folder, whose {RunFiles.SPLIT} would "
+            "be replaced. Name another folder."
+        )
     task, problem = get_task(config), ""
     try:
         index, cache = dataset.load_dataset(config.data)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +9,17 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
+from capsule_inspection.archives import describe
 from capsule_inspection.config.decisions import check_threshold
 from capsule_inspection.config.existing_run import check_no_evaluation, load_stored
 from capsule_inspection.config.quoting import format_command
+from capsule_inspection.data.ood import read_detector
 from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
 from capsule_inspection.inference.exported import is_exported, open_exported
 from capsule_inspection.inference.metadata import ModelMetadata
 from capsule_inspection.inference.predictor import Predictor
 from capsule_inspection.inference.torch_backend import TorchBackend
+from capsule_inspection.integrity import check_files, file_sha256
 from capsule_inspection.metrics.thresholds import GIVEN, Threshold
 from capsule_inspection.models.base import Model
 from capsule_inspection.reports.run.files import read_record
@@ -38,6 +39,7 @@ class LoadedRun(NamedTuple):
     record: Mapping[str, Any]
     network: Model
     checkpoint: Mapping[str, Any]
+    checkpoint_sha256: str
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -45,6 +47,7 @@ class LoadedRun(NamedTuple):
 
     def predictor(self, runtime: RuntimeConfig) -> Predictor:
         """The run on this machine. Raises RunError where its training was not finished."""
+        ood = read_detector(self.folder / RunFiles.OOD)
         return build_predictor(
             self.config,
             self.network,
@@ -52,41 +55,49 @@ class LoadedRun(NamedTuple):
             classes=self.classes,
             runtime=runtime,
             where=self.folder / RunFiles.BEST,
-            ood=_read_ood(self.folder),
+            ood=None if ood is None else ood.as_dict(),
             run=self._describe(),
         )
 
     def _describe(self) -> dict[str, Any]:
-        with (self.folder / RunFiles.BEST).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
         return {
             "name": self.folder.resolve().name,
             "finished": self.record.get("finished"),
             "seed": self.record.get("seed"),
             "data": self.record["data"].get("name"),
             "weights": (self.record.get("weights") or {}).get("source"),
-            "checkpoint_sha256": digest,
+            "checkpoint_sha256": self.checkpoint_sha256,
         }
 
 
-def load_run(folder: Path) -> LoadedRun:
+def load_run(folder: Path, *, verify: bool = True, further: Sequence[str] = ()) -> LoadedRun:
     """Read a run of train.py; nothing that it holds is executed.
 
-    Raises RunError where a file is missing, damaged or of another version.
+    Where it is to `verify`, its files and those that are named `further` are compared with their
+    checksums in run.json. Raises RunError where a file is missing, damaged or of another version.
     """
-    record = read_record(folder)
+    record, best = read_record(folder, verify=verify), folder / RunFiles.BEST
     check_no_evaluation(folder, record)
+    names = (RunFiles.CONFIG, RunFiles.BEST, RunFiles.OOD, *further)
+    checked = check_files(folder, record, names) if verify else {}
     config = load_stored(folder / RunFiles.CONFIG)
-    checkpoint = read_checkpoint(folder / RunFiles.BEST)
-    num_classes = len(record["data"]["classes"])
-    network = factory.build_model(config, num_classes=num_classes, weights="none").model
-    restore_network(network, checkpoint, path=folder / RunFiles.BEST)
-    return LoadedRun(folder, config, record, network, checkpoint)
+    checkpoint = read_checkpoint(best)
+    classes = (record.get("data") or {}).get("classes")
+    if not classes:
+        raise RunError(
+            f"{folder / RunFiles.RECORD}: names no classes of images, so this run was not trained. "
+            "Train it with " + format_command(["train.py", f"resume={folder}"])
+        )
+    with factory.limit_parameters(checkpoint["state_dict"]):
+        network = factory.build_model(config, num_classes=len(classes), weights="none").model
+    restore_network(network, checkpoint, path=best)
+    sha256 = checked.get(RunFiles.BEST) or file_sha256(best)
+    return LoadedRun(folder, config, record, network, checkpoint, sha256)
 
 
-def require_finished(folder: Path) -> None:
+def require_finished(folder: Path, *, verify: bool = True) -> None:
     """Raise RunError where a run is not finished."""
-    record = read_record(folder)
+    record = read_record(folder, verify=verify)
     check_no_evaluation(folder, record)
     status = record.get("status")
     if status == FINISHED:
@@ -113,16 +124,21 @@ def build_predictor(
     """A trained network with its scoring and post-processor, on this machine.
 
     `fitted` is `Fitted.state()`, `classes` are those of the training; `ood` and `run` see
-    `ModelMetadata`. Raises RunError, naming the checkpoint `where`, if its threshold is missing.
+    `ModelMetadata`. Raises RunError, naming the checkpoint `where`, if what is fitted is missing or
+    not as expected.
     """
     task = get_task(config)
     try:
         post_processor = task.post_processor(fitted.get("post_processor", {}), classes)
-    except (KeyError, TypeError) as error:
+        model = task.inference_model(
+            network, fitted.get("model", {}), channels_last=runtime.channels_last
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        found = f"no valid threshold ({describe(error)})" if fitted else "no threshold"
         raise RunError(
-            f"{where}: this checkpoint has no threshold, so nothing can be called good or a "
-            "defect: its training was not finished. Finish it with python train.py "
-            "resume=<run folder>"
+            f"{where}: this checkpoint has {found}, so nothing can be called good or a defect: its "
+            "training was not finished, or it is damaged. Finish it with python train.py "
+            "resume=<run folder>, or restore it from a copy."
         ) from error
     height, width = config.data.image_size
     roi = config.data.roi
@@ -140,9 +156,6 @@ def build_predictor(
         post_processing=post_processor.state_dict(),
         ood=ood,
         run=run or {},
-    )
-    model = task.inference_model(
-        network, fitted.get("model", {}), channels_last=runtime.channels_last
     )
     backend = TorchBackend(model, device=runtime.device, precision=runtime.precision)
     return Predictor(metadata, backend)
@@ -182,8 +195,9 @@ def load_predictor(
     max_pixels: int | None = None,
     bit_depth: int | None = None,
     threshold: float | str | None = None,
+    verify: bool = True,
 ) -> Predictor:
-    """A finished run or an exported file, ready to predict images.
+    """A finished run or an exported file, ready to predict images; see `load_run` for `verify`.
 
     `max_pixels` of an image, the `bit_depth` of 16-bit files and the `threshold` (a number or
     argmax) are those of the training where they are None. Raises RunError where the run or the file
@@ -191,10 +205,10 @@ def load_predictor(
     """
     hardware.apply_runtime(runtime, exact=runtime.precision == hardware.FLOAT32)
     if _holds_export(path):
-        predictor = open_exported(path, threads=runtime.threads)
+        predictor = open_exported(path, threads=runtime.threads, verify=verify)
     else:
-        require_finished(path)
-        predictor = load_run(path).predictor(runtime)
+        require_finished(path, verify=verify)
+        predictor = load_run(path, verify=verify).predictor(runtime)
     metadata = predictor.metadata
     if max_pixels is not None:
         metadata = replace(metadata, max_pixels=max_pixels)
@@ -222,14 +236,3 @@ def with_threshold(predictor: Predictor, value: float | str | None) -> Predictor
 def _holds_export(path: Path) -> bool:
     """Whether to read a path as an exported file: every file, and folders with an exported one."""
     return path.is_file() or is_exported(path)
-
-
-def _read_ood(folder: Path) -> dict[str, Any] | None:
-    """State of the detector of unusual images; None where it was not fitted."""
-    path = folder / RunFiles.OOD
-    if not path.is_file():
-        return None
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise RunError(f"{path}: cannot be read ({error}). Restore it, or remove it.") from error

@@ -5,15 +5,14 @@ Images, the configuration, precision-recall curves, and the final metrics.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 import numpy as np
-from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
@@ -36,6 +35,10 @@ class RunTensorBoardLogger(TensorBoardLogger):
         pass
 
 
+LOGGERS: Mapping[str, Callable[..., Logger]] = {"wandb": WandbLogger, "mlflow": MLFlowLogger}
+"""Every value of `logger.builder` but tensorboard, which is always there."""
+
+
 def build_loggers(config: DictConfig, folder: Path, *, first_epoch: int) -> list[Logger]:
     """TensorBoard in the run folder, and the logger that `logger` adds.
 
@@ -45,17 +48,17 @@ def build_loggers(config: DictConfig, folder: Path, *, first_epoch: int) -> list
     tensorboard = RunTensorBoardLogger(
         folder.parent, name=folder.name, version="", default_hp_metric=False, purge_step=purge
     )
-    if not config.logger.extra:
+    settings: Any = OmegaConf.to_container(config.logger, resolve=True)
+    name = settings.pop("builder")
+    if name == "tensorboard":
         return [tensorboard]
     try:
-        return [tensorboard, instantiate(config.logger.extra)]
-    except Exception as error:
-        reason = " ".join(
-            str(error.__cause__ or error).split()
-        )  # Hydra wraps it in lines of its own
+        return [tensorboard, LOGGERS[name](**settings)]
+    except Exception as error:  # whatever a library raises
+        reason = " ".join(str(error).split())
         raise ConfigurationError(
-            f"logger: {config.logger.extra.get('_target_')} cannot be used ({reason}). Install it "
-            "with pip install -e '.[mlflow]' or '.[wandb]', or leave `logger` out."
+            f"logger: {name} cannot be used ({reason}). Install it with pip install -e '.[{name}]',"
+            " or leave `logger` out."
         ) from error
 
 

@@ -17,10 +17,10 @@ from capsule_inspection.workflows.hardware import available_cores
 
 
 def fit_ood(folder: Path, data: InspectionDataModule) -> None:
-    """Write ood.json, unless it is there already or training has too few images."""
+    """Write ood.json, unless training has too few images."""
     path = folder / RunFiles.OOD
     rows = data.indices(TRAIN)
-    if path.is_file() or len(rows) < MIN_IMAGES:
+    if len(rows) < MIN_IMAGES:
         return
     cache = data.dataset.cache
 

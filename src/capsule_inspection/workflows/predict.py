@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ from capsule_inspection.inference.input_images import find_images
 from capsule_inspection.inference.prediction_folder import PredictionFolder, Row, absolute_path
 from capsule_inspection.inference.predictions import ERROR, PredictedImage, Visualization
 from capsule_inspection.inference.predictor import ALL, DEFECTS, Predictor
+from capsule_inspection.integrity import file_sha256
 from capsule_inspection.types import DataError
 
 log = logging.getLogger(__name__)
@@ -52,11 +54,13 @@ def predict(config: DictConfig) -> None:
         max_pixels=config.max_pixels,
         bit_depth=config.bit_depth,
         threshold=config.threshold.value,
+        verify=config.verify == "full",
     )
     output = Path(HydraConfig.get().runtime.output_dir)
     settings = _fixed_settings(predictor, config, precision=runtime.precision)
     with PredictionFolder(output, made_by=settings) as results:
         done = results.done()
+        numbers = _free_numbers(paths, done, taken=results.overlay_numbers())
         missing = [path for path in paths if absolute_path(path) not in done]
         log.info("Output folder: %s. After an interruption %s.", output, _how_to_resume(config))
         if results.continues:
@@ -66,14 +70,29 @@ def predict(config: DictConfig) -> None:
             missing, batch_size=config.batch_size, workers=workers, explain=config.explain
         )
         with progress_bar("Predicting") as show:
-            rows = build_rows(
-                output, stream, config.overlays, first=results.next_number(), workers=workers
-            )
+            numbered = zip(numbers, stream, strict=True)
+            rows = build_rows(output, numbered, config.overlays, workers=workers)
             for count, row in enumerate(rows, start=1):
                 results.add(row)
                 show(count, len(missing))
-        rows_in_order = results.finish([absolute_path(path) for path in paths])
-    _report(output, predictor, rows_in_order, config)
+        results.sort([absolute_path(path) for path in paths])
+        _report(results, predictor, config)
+
+
+def _free_numbers(
+    paths: Sequence[Path], done: Container[str], *, taken: Collection[int]
+) -> list[int]:
+    """The numbers of the overlays of images that are not done: their places among all images.
+
+    So a command that is repeated gives the names of an undisturbed one. Where another image's
+    overlay has the number, as after images were added, it is one that is free.
+    """
+    spare = itertools.count(max((len(paths) - 1, *taken)) + 1)
+    return [
+        next(spare) if number in taken else number
+        for number, path in enumerate(paths)
+        if absolute_path(path) not in done
+    ]
 
 
 def _how_to_resume(config: DictConfig) -> str:
@@ -108,27 +127,29 @@ def _fixed_settings(predictor: Predictor, config: DictConfig, *, precision: str)
 
 
 def build_rows(
-    output: Path, stream: Iterator[PredictedImage], overlays: str, *, first: int, workers: int
+    output: Path, numbered: Iterable[tuple[int, PredictedImage]], overlays: str, *, workers: int
 ) -> Iterator[Row]:
-    """Rows of the predictions; their overlays are drawn and written by threads.
+    """Rows of the predictions, which have a number; their overlays are drawn by threads.
 
     `file` is the absolute path of the image, `coloured` whether its overlay shows a heatmap or a
     mask.
     """
 
-    def build_row(numbered: tuple[int, PredictedImage]) -> Row:
-        number, predicted = numbered
+    def build_row(one: tuple[int, PredictedImage]) -> Row:
+        number, predicted = one
         prediction, drawn = predicted.prediction, predicted.visualization
         file = absolute_path(Path(prediction.path))
         row = {**prediction.as_row(), "file": file, **predicted.identity}
-        row |= {"notes": list(predicted.notes), "overlay": None, "coloured": False}
+        row |= {"notes": list(predicted.notes), "coloured": False}
+        row |= {"overlay": None, "overlay_sha256": None}
         is_drawn = overlays == ALL or (overlays == DEFECTS and prediction.is_defect)
         if drawn is not None and is_drawn:
-            row["overlay"] = _write_overlay(output, drawn, Path(prediction.path).stem, number)
+            name = _write_overlay(output, drawn, Path(prediction.path).stem, number)
+            row |= {"overlay": name, "overlay_sha256": file_sha256(output / name)}
             row["coloured"] = drawn.heatmap is not None or drawn.mask is not None
         return row
 
-    return in_order(build_row, enumerate(stream, start=first), workers=workers)
+    return in_order(build_row, numbered, workers=workers)
 
 
 def _write_overlay(output: Path, drawn: Visualization, stem: str, number: int) -> str:
@@ -147,11 +168,11 @@ def _write_overlay(output: Path, drawn: Visualization, stem: str, number: int) -
     return name
 
 
-def _report(output: Path, predictor: Predictor, rows: Sequence[Row], config: DictConfig) -> None:
-    """Write the gallery, log a summary. Raises DataError where images cannot be read."""
+def _report(results: PredictionFolder, predictor: Predictor, config: DictConfig) -> None:
+    """Write gallery and tables, log a summary. Raises DataError where images cannot be read."""
     from capsule_inspection.reports.gallery.page import write_gallery
 
-    metadata = predictor.metadata
+    rows, metadata = results.rows, predictor.metadata
     counts = _count(rows, metadata.task)
     about = {
         "title": f"{metadata.model}: {counts['images']} images",
@@ -164,13 +185,14 @@ def _report(output: Path, predictor: Predictor, rows: Sequence[Row], config: Dic
         "counts": counts,
         "legend": any(row["overlay"] and row["coloured"] for row in rows),
     }
-    page = write_gallery(output, rows, about=about)
+    page = write_gallery(results.folder, rows, about=about)
+    results.finish()
     log.info(
         "%d images: %d with a defect, %d good; %d near the threshold, %d unlike the training "
         "images.",
         *(counts[name] for name in ("images", "defects", "good", "near", "unlike")),
     )
-    noted = ((row["path"], row.get("notes") or ()) for row in rows)
+    noted = ((row["path"], row["notes"]) for row in rows)
     for sentence in note_sentences(noted, total=len(rows)):
         log.warning("%s", sentence)
     if predictor.ood_detector is None:
@@ -179,7 +201,7 @@ def _report(output: Path, predictor: Predictor, rows: Sequence[Row], config: Dic
             "is reported as unlike the training images."
         )
     log.info("Gallery: %s", page)
-    tables = (output / name for name in (prediction_folder.TABLE, prediction_folder.ROWS))
+    tables = (results.folder / name for name in (prediction_folder.TABLE, prediction_folder.ROWS))
     log.info("Tables:  %s and %s", *tables)
     failed = [row for row in rows if row["status"] == ERROR]
     if failed:

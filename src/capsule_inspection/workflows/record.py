@@ -19,8 +19,10 @@ from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
+from capsule_inspection.config import existing_run
 from capsule_inspection.config.quoting import format_command
-from capsule_inspection.files import atomic_write_text
+from capsule_inspection.files import atomic_write_text, flush, flush_entry, remove_partial
+from capsule_inspection.integrity import FILES, check_files, checksums, seal
 from capsule_inspection.reports.run.files import read_record
 from capsule_inspection.types import FORMAT_VERSION, RunError, RunFiles
 
@@ -38,6 +40,21 @@ _RUN_FILES = (
     RunFiles.WEIGHTS,
 )
 """Files of a run whose names other files may have, too."""
+INPUT_FILES = (RunFiles.CONFIG, RunFiles.SPLIT)
+_CHECKED_FILES = (
+    *INPUT_FILES,
+    RunFiles.BEST,
+    RunFiles.OOD,
+    RunFiles.EMBEDDINGS,
+    RunFiles.EPOCHS,
+    RunFiles.METRICS,
+    RunFiles.PREDICTIONS,
+    RunFiles.MAPS,
+    RunFiles.EXPLANATIONS,
+    RunFiles.WEIGHTS,
+    RunFiles.MODEL_CARD,
+)
+"""Files that answers depend on."""
 _PACKAGES = (
     "torch",
     "torchvision",
@@ -60,13 +77,17 @@ class RunRecord:
 
     @classmethod
     def create(cls, folder: Path, *, seed: int) -> RunRecord:
-        """Start a run in a new folder. Raises RunError where that would replace files."""
-        if (folder / RunFiles.RECORD).exists():
+        """Start a run in a new folder, or in that of a run that was killed before it had files.
+
+        Raises RunError where that would replace files.
+        """
+        existing = [name for name in _RUN_FILES if (folder / name).exists()]
+        known = "format_version" in existing_run.read_record(folder)
+        if (folder / RunFiles.RECORD).exists() and (existing or not known):
             raise RunError(
                 f"{folder}: this folder has a run already. Choose another hydra.run.dir, or resume "
                 "that run: " + format_command(["train.py", f"resume={folder}"])
             )
-        existing = [name for name in _RUN_FILES if (folder / name).exists()]
         if existing:
             raise RunError(
                 f"{folder}: a run would replace {', '.join(existing)} in this folder. Nothing is "
@@ -88,14 +109,19 @@ class RunRecord:
 
     @classmethod
     def reopen(cls, folder: Path) -> RunRecord:
-        """Resume a run. Raises RunError where it is running, unreadable or of another version.
+        """Resume a run. Raises RunError where it is running, damaged or of another version.
 
         run.json stays as it is until the first `update`: a refused resume changes nothing.
         """
-        record = cls(folder, read_record(folder))
+        remedy = "Restore it from a copy, or start a new run."
+        values = read_record(folder, remedy=remedy)
+        existing_run.check_no_evaluation(folder, values)
+        check_files(folder, values, INPUT_FILES, remedy=remedy)
+        record = cls(folder, values)
         record._acquire()
-        record.values["command"] = [*record.values.get("command", []), *changed_settings()]
-        record.values["attempts"] += 1
+        record.values[FILES] = {}  # they may change now
+        record.values["command"] = [*(record.values.get("command") or []), *changed_settings()]
+        record.values["attempts"] = record.values.get("attempts", 0) + 1
         record.values |= {"status": RUNNING, "finished": None}
         record.values.pop("error", None)
         return record
@@ -108,6 +134,9 @@ class RunRecord:
                 f"{self.folder}: this run is being trained by another process. "
                 "Wait for it, or stop it, then resume."
             ) from error
+        for key, name in vars(RunFiles).items():
+            if key.isupper():
+                remove_partial(self.folder / name)
 
     def update(self, **values: Any) -> None:
         """Set values and write run.json."""
@@ -127,9 +156,16 @@ class RunRecord:
 
 
 def write_record(folder: Path, values: dict[str, Any]) -> None:
-    """Write run.json."""
-    text = json.dumps(values, indent=2, ensure_ascii=False, default=str)
+    """Write run.json, with a checksum of itself."""
+    text = json.dumps(seal(values), indent=2, ensure_ascii=False)
     atomic_write_text(folder / RunFiles.RECORD, text + "\n")
+
+
+def finished_files(folder: Path) -> dict[str, str]:
+    """Wait until a folder is on the disk; the checksums of its files, for the record."""
+    flush(folder)
+    flush_entry(folder.parent)
+    return checksums(folder, _CHECKED_FILES)
 
 
 def repeat_arguments() -> list[str]:

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
+import threading
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from capsule_inspection.archives import describe
 from capsule_inspection.config.existing_run import load_stored
 from capsule_inspection.config.quoting import format_command
+from capsule_inspection.config.stored import to_yaml
 from capsule_inspection.data import given_split, training_crops
 from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.data.manifest import write_split_csv
 from capsule_inspection.data.module import InspectionDataModule
 from capsule_inspection.data.validation import fingerprint
-from capsule_inspection.files import atomic_write_text, is_disk_full
+from capsule_inspection.files import atomic_write_text, is_disk_full, is_out_of_memory
 from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
 from capsule_inspection.inference.predictor import Predictor
 from capsule_inspection.inference.torch_backend import TorchBackend
+from capsule_inspection.integrity import FILES, checksums
 from capsule_inspection.reports.run.files import read_record
 from capsule_inspection.tasks.adapter import Fitted, get_task
 from capsule_inspection.tasks.base import InspectionModule
@@ -63,8 +68,10 @@ from capsule_inspection.workflows.pretrained import save_weights_with_card
 from capsule_inspection.workflows.record import (
     FAILED,
     FINISHED,
+    INPUT_FILES,
     INTERRUPTED,
     RunRecord,
+    finished_files,
     git_commit,
     installed_versions,
 )
@@ -73,8 +80,23 @@ from capsule_inspection.workflows.trainer import build_trainer, explain, save_ch
 log = logging.getLogger(__name__)
 
 
+_DAMAGE = (TypeError, AttributeError, LookupError, ValueError, ArithmeticError, RuntimeError)
+"""What Lightning and PyTorch raise for states of other types than they wrote."""
 _LIMITS = ("max_epochs", "max_steps", "max_time")
 """Settings of the trainer that end a training."""
+
+
+class ReadCheckpoint(NamedTuple):
+    """The checkpoint that a training is resumed from."""
+
+    path: Path
+    content: dict[str, Any]
+    finished_epochs: int
+
+    @classmethod
+    def read(cls, path: Path) -> ReadCheckpoint:
+        content = read_checkpoint(path)
+        return cls(path, content, content["epoch"] + 1)
 
 
 @dataclass
@@ -102,7 +124,8 @@ def train(config: DictConfig) -> float | None:
     if int(os.environ.get("LOCAL_RANK", "0")) > 0:
         return _train_on_gpu_of_job(config, folder, None)
     record = RunRecord.reopen(folder) if config.resume else _create_record(config, folder)
-    status = FAILED
+    status, former = FAILED, threading.excepthook
+    threading.excepthook = _print_thread_error
     try:
         best = _train_on_gpu_of_job(config, folder, record)
         status = FINISHED
@@ -121,8 +144,15 @@ def train(config: DictConfig) -> float | None:
             "then go on with " + format_command(["train.py", f"resume={folder}"])
         ) from error
     finally:
+        threading.excepthook = former
         record.close(status)
     return best
+
+
+def _print_thread_error(arguments: threading.ExceptHookArgs) -> None:
+    """Print no traceback of TensorBoard's thread on a full disk: this one raises the same error."""
+    if not is_disk_full(arguments.exc_value):
+        threading.__excepthook__(arguments)
 
 
 def _create_record(config: DictConfig, folder: Path) -> RunRecord:
@@ -135,7 +165,7 @@ def _write_config(config: DictConfig, folder: Path) -> None:
     """Write every setting but `resume`, which belongs to this attempt."""
     kept = config.copy()
     kept.resume = None
-    atomic_write_text(folder / RunFiles.CONFIG, OmegaConf.to_yaml(kept, resolve=True))
+    atomic_write_text(folder / RunFiles.CONFIG, to_yaml(kept))
 
 
 def _train_on_gpu_of_job(
@@ -162,7 +192,9 @@ def _train_on(
         config,
         training.runtime,
         callbacks=callbacks,
-        loggers=loggers.build_loggers(config, folder, first_epoch=_finished_epochs(last)),
+        loggers=loggers.build_loggers(
+            config, folder, first_epoch=last.finished_epochs if last else 0
+        ),
     )
     with interrupts.handle_signals():
         interrupted = _run_trainer(trainer, training, last)
@@ -176,21 +208,43 @@ def _train_on(
     return best
 
 
-def _checkpoint_to_resume(config: DictConfig, folder: Path) -> Path | None:
+def _checkpoint_to_resume(config: DictConfig, folder: Path) -> ReadCheckpoint | None:
     """The last checkpoint of a run that is resumed; None where training begins anew."""
-    path = folder / RunFiles.LAST
-    if not config.resume or not path.is_file():
+    has_checkpoint = any((folder / name).exists() for name in (RunFiles.LAST, RunFiles.BEST))
+    if not config.resume or not has_checkpoint:
         return None
-    finished, most = _finished_epochs(path), config.trainer.max_epochs
+    last = _read_last(folder)
+    finished, most = last.finished_epochs, config.trainer.max_epochs
     has_limit = most is not None and most >= 0
-    is_whole = read_record(folder)["status"] == FINISHED and not _has_new_limit(config, folder)
+    is_whole = read_record(folder).get("status") == FINISHED and not _has_new_limit(config, folder)
     if is_whole or (has_limit and finished > most):
         more = 2 * max(finished, most if has_limit else 0)
         raise RunError(
             f"{folder}: all {finished} epochs of this run are done. For more of them: "
             + format_command(["train.py", f"resume={folder}", f"task.epochs={more}"])
         )
-    return path
+    return last
+
+
+def _read_last(folder: Path) -> ReadCheckpoint:
+    """The last checkpoint; where it is missing or damaged, that of the best epoch before it.
+
+    Raises RunError where it holds code, or the one of the best epoch is gone or damaged.
+    """
+    last, best = folder / RunFiles.LAST, folder / RunFiles.BEST
+    try:
+        found = ReadCheckpoint.read(last)
+    except RunError as error:
+        if isinstance(error.__cause__, pickle.UnpicklingError) or not best.exists():
+            raise
+        found = ReadCheckpoint.read(best)
+        log.warning("%s Training goes on after epoch %d, the best.", error, found.finished_epochs)
+        return found
+    callbacks = found.content.get("callbacks")
+    states = callbacks.values() if isinstance(callbacks, dict) else ()
+    if any(isinstance(one, dict) and one.get("best_model_score") is not None for one in states):
+        read_checkpoint(best)
+    return found
 
 
 def _has_new_limit(config: DictConfig, folder: Path) -> bool:
@@ -199,15 +253,11 @@ def _has_new_limit(config: DictConfig, folder: Path) -> bool:
     return any(config.trainer.get(limit) != before.get(limit) for limit in _LIMITS)
 
 
-def _finished_epochs(checkpoint: Path | None) -> int:
-    return 0 if checkpoint is None else int(read_checkpoint(checkpoint)["epoch"]) + 1
-
-
 def _prepare(
     config: DictConfig,
     folder: Path,
     record: RunRecord | None,
-    last: Path | None,
+    last: ReadCheckpoint | None,
     *,
     gpu: int | None = None,
 ) -> Training:
@@ -216,7 +266,7 @@ def _prepare(
     runtime = hardware.resolve_runtime(config.trainer, gpu=gpu)
     hardware.apply_runtime(runtime)
     L.seed_everything(config.seed, verbose=False)
-    index, cache = _find_images(config, folder)
+    index, cache = _find_images(config, folder, record)
     weights = None if last is None else _recorded_weights(folder)
     choice = None if weights is None else "none"  # the checkpoint has them, trained
     built = factory.build_model(config, num_classes=len(index.classes), weights=choice)
@@ -224,13 +274,9 @@ def _prepare(
     runtime = hardware.prepare_network(
         runtime, built.model, channels_last=config.trainer.channels_last
     )
-    if (
-        training_crops.resolve_full_image_from(
-            config, has_pretrained_decoder=built.model.has_pretrained_decoder
-        )
-        and record is not None
-    ):
-        _write_config(config, folder)
+    training_crops.resolve_full_image_from(
+        config, has_pretrained_decoder=built.model.has_pretrained_decoder
+    )
     data = factory.build_data_module(
         config,
         index,
@@ -242,8 +288,8 @@ def _prepare(
     task = factory.build_lightning_module(config, built.model, data)
     first = built.weights
     if last is not None:
-        checkpoint = read_checkpoint(last)
-        restore_network(task.network, checkpoint, path=last)
+        checkpoint = last.content
+        restore_network(task.network, checkpoint, path=last.path)
         if weights is not None:
             first = replace(
                 weights,
@@ -251,12 +297,13 @@ def _prepare(
                 selection_hashes=frozenset(checkpoint["selection_hashes"])
                 - {*task.selection_hashes},
             )
+        checkpoint.clear()  # of two or three times the size of the network
     task.training_hashes = sorted({*task.training_hashes, *first.training_hashes})
     task.selection_hashes = sorted({*task.selection_hashes, *first.selection_hashes})
     if record is not None:
         _record_inputs(record, config, data, first, runtime)
-        if config.resume:  # more epochs, or images that have moved
-            _write_config(config, folder)
+        _write_config(config, folder)  # more epochs, images that have moved, what auto has become
+        record.update(files=checksums(folder, INPUT_FILES))
     return Training(
         config,
         folder,
@@ -264,7 +311,7 @@ def _prepare(
         data,
         task,
         runtime,
-        EpochMetricsWriter(folder / RunFiles.EPOCHS, first_epoch=_finished_epochs(last)),
+        EpochMetricsWriter(folder / RunFiles.EPOCHS),
         first,
     )
 
@@ -277,26 +324,24 @@ def _recorded_weights(folder: Path) -> WeightsRecord | None:
     return WeightsRecord(known["source"], known.get("path"), known.get("sha256"))
 
 
-def _find_images(config: DictConfig, folder: Path) -> tuple[DataIndex, ImageCache]:
+def _find_images(
+    config: DictConfig, folder: Path, record: RunRecord | None
+) -> tuple[DataIndex, ImageCache]:
     """The images with their split, which a resumed run reads from its folder."""
     index, cache = dataset.load_dataset(config.data)
-    is_found = dataset.uses_tiling(config.data) or dataset.given_depth(config.data) is not None
-    if is_found and not config.resume:  # the size of crops and the bit depth are known now
-        _write_config(config, folder)
     frozen = folder / RunFiles.SPLIT
-    if config.resume and frozen.is_file():
+    is_known = bool(config.resume) and frozen.is_file()
+    if is_known:
         index = given_split.from_manifest(index, frozen)
     else:
-        configured = config.split.name
         index = get_task(config).assign_split(index)
-        if config.split.name != configured:  # what split=auto has become
-            _write_config(config, folder)
     for stage in (TRAIN, VAL):
         if not any(record.split == stage for record in index.samples):
             raise DataError(
                 f"split={config.split.name}: it has no {stage} images; both are needed."
             )
-    if not (config.resume and frozen.is_file()):
+    if record is not None and not is_known:
+        _write_config(config, folder)  # what split=auto has become goes with split.csv
         write_split_csv(index, frozen)
     return index, cache
 
@@ -338,22 +383,38 @@ def _record_inputs(
     )
 
 
-def _run_trainer(trainer: L.Trainer, training: Training, last: Path | None) -> bool:
+def _run_trainer(trainer: L.Trainer, training: Training, last: ReadCheckpoint | None) -> bool:
     """Fit, from a checkpoint where there is one; returns whether it was interrupted."""
+    path = None if last is None else last.path
     try:
-        trainer.fit(training.task, datamodule=training.data, ckpt_path=last, weights_only=True)
+        trainer.fit(training.task, datamodule=training.data, ckpt_path=path, weights_only=True)
     except TrainingInterrupted:
         return True
+    except _DAMAGE as error:
+        _explain_failure(error, trainer, training, last)
+        raise
     except MisconfigurationException as error:
         raise ConfigurationError(explain(error)) from error
-    except ValueError as error:
-        if "Expected more than 1" not in str(error):
-            raise
+    return False
+
+
+def _explain_failure(
+    error: Exception, trainer: L.Trainer, training: Training, last: ReadCheckpoint | None
+) -> None:
+    """Raise what can be mended as such: small images, or a checkpoint of other types."""
+    if isinstance(error, ValueError) and "Expected more than 1" in str(error):
         raise ConfigurationError(
             f"task.image_size={training.config.task.image_size}: the network reduces images to "
             f"single pixels, which it cannot normalise ({error}). Use larger images."
         ) from error
-    return False
+    # Each state that was restored is used within the first epoch.
+    has_used_states = last and len(training.epoch_metrics.rows) > last.finished_epochs + 1
+    if last is not None and not has_used_states and not is_out_of_memory(error):
+        raise RunError(
+            f"{last.path}: the training cannot go on from this checkpoint "
+            f"({type(error).__name__}: {describe(error)}). Restore it from a copy, or start a new "
+            "run."
+        ) from error
 
 
 def _finish(training: Training, trainer: L.Trainer, *, interrupted: bool) -> float | None:
@@ -391,10 +452,10 @@ def _finish(training: Training, trainer: L.Trainer, *, interrupted: bool) -> flo
     )
     for logger in trainer.loggers:
         logger.finalize("success")
+    assert training.record is not None
     is_optimistic = training.config.split.name == "val_as_test"
     evaluate.print_metrics(training.folder, metrics, optimistic=is_optimistic)
     if training.config.save_weights:
-        assert training.record is not None
         save_weights_with_card(
             training.folder,
             training.task.network,
@@ -404,6 +465,7 @@ def _finish(training: Training, trainer: L.Trainer, *, interrupted: bool) -> flo
             record=training.record.values,
             metrics=metrics,
         )
+    training.record.values[FILES] = finished_files(training.folder)
     return best
 
 

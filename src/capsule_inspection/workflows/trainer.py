@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from capsule_inspection.files import atomic_write
+from capsule_inspection.inference.checkpoints import read_checkpoint
 from capsule_inspection.types import ConfigurationError
 from capsule_inspection.workflows.hardware import RuntimeConfig
 
@@ -93,7 +94,7 @@ def _trainer_settings(
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints beside their place and renames them.
+    """Writes checkpoints beside their place and renames them, and reads them checked.
 
     Lightning's own moves them from the folder of temporary files. On another disk that is a copy,
     which a full disk or a killed process cuts short.
@@ -103,6 +104,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
         save_checkpoint(checkpoint, Path(path))
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        return read_checkpoint(Path(path))
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Nothing: each one replaces the last of its name, and a checkpoint may name any path."""
 
 
 def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:

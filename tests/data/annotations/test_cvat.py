@@ -137,6 +137,10 @@ FAULTS = [
         '<mask label="crack" rle="0,4" left="1" top="1" width="-2" height="-2"/>',
         "expected run lengths of 4 pixels",
     ),
+    (
+        f'<mask label="crack" rle="0,{10**12}" left="0" top="0" width="{10**6}" height="{10**6}"/>',
+        "reaches out of the image of 48x32",
+    ),
     ("<polygon/>", "expected the attribute label of <polygon>"),
     ('<cloud label="crack"/>', "found <cloud>"),
     ('<box label="crack" xtl="9" ytl="2" xbr="3" ybr="4"/>', "expected xtl <= xbr"),

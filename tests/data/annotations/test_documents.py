@@ -49,6 +49,14 @@ def test_yaml_makes_no_objects_of_python(tmp_path: Path):
         read_yaml(path, "a.yaml")
 
 
+@pytest.mark.parametrize("text", ["a: &a [x]\nb: [*a, *a]", "&a [*a]", "a: &a {}\n<<: *a"])
+def test_yaml_that_could_expand_to_any_size_is_refused(tmp_path: Path, text: str):
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"it has aliases \(\*name\), which are not read"):
+        read_yaml(path, "a.yaml")
+
+
 def test_xml_of_another_root_is_refused(tmp_path: Path):
     path = tmp_path / "a.xml"
     path.write_text("<html/>")

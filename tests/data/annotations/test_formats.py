@@ -27,7 +27,7 @@ from capsule_inspection.data.annotations import conversion, formats
 from capsule_inspection.data.layouts.inventory import take_inventory
 from capsule_inspection.data.layouts.tree import scan_tree
 from capsule_inspection.data.masks.rules import MaskRules
-from capsule_inspection.types import ConfigurationError, DataError
+from capsule_inspection.types import FILE_LIST, ConfigurationError, DataError
 
 
 def coco(*names: str, width: int = WIDTH, height: int = HEIGHT) -> dict:
@@ -97,6 +97,21 @@ def test_masks_are_drawn_again_where_something_has_changed(root: Path, change: s
     again = find("coco", root, **settings)
     assert Path(str(again.samples[1].mask)).is_file()
     assert again.samples[1].mask != first.samples[1].mask or change == "mask"
+
+
+@pytest.mark.parametrize("name", ["a mask", "index.json", FILE_LIST])
+@pytest.mark.parametrize("content", [b"", b"[" * 10**5, b'{"samples": 7}'])
+def test_masks_that_are_damaged_are_drawn_again(
+    root: Path, name: str, content: bytes, caplog: pytest.LogCaptureFixture
+):
+    mask = Path(str(find("coco", root).samples[1].mask))
+    sound, damaged = mask.read_bytes(), mask if name == "a mask" else mask.parents[1] / name
+    assert damaged.is_file()
+    damaged.write_bytes(content)
+    first = find("coco", root)
+    assert mask.read_bytes() == sound
+    assert "the masks are drawn again" in caplog.text
+    assert find("coco", root) == first
 
 
 def test_a_failed_conversion_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPatch):

@@ -134,7 +134,11 @@ def test_of_several_annotations_the_ground_truth_counts(root: Path):
 
 TURNED = {**result(), "image_rotation": 90}
 BARE = {**result(), "type": "polygon", "id": "b"}
+LONG = [*encode_brush(np.full(WIDTH * HEIGHT * 4 + 1, 255)), 255]
+HUGE = {**result("brushlabels", format="rle", rle=LONG), "original_width": 10**6}
 FAULTS = [
+    (task("1.png", result("brushlabels", format="rle", rle=LONG)), "48x32, found 6145"),
+    (task("1.png", {**HUGE, "original_height": 10**6}), "found 1000000x1000000 pixels"),
     (task("1.png", {**result(), "type": "bitmasklabels"}), "type: expected one of polygonlabels"),
     (task("1.png", result(), BARE), "annotations[0].result[1]: expected an area with a label"),
     (task("1.png", result(points=[])), "points: expected a list of points x, y"),

@@ -9,6 +9,7 @@ from capsule_inspection.data.annotations.raster import (
     check_place,
     ellipse_polygon,
     encode,
+    encode_part,
     from_counts,
     line_polygons,
     parse_counts,
@@ -80,6 +81,14 @@ def test_run_lengths_are_decoded_as_pycocotools_does():
 def test_run_lengths_that_do_not_fit_are_refused(counts: list[float], size: list[int]):
     with pytest.raises(DataError, match=r"a: expected run lengths of 120 pixels .* found"):
         from_counts(counts, size, "a")
+
+
+@pytest.mark.parametrize("size", [[10**9, 10**9], [2**16, 2**16], [0, 12]])
+def test_run_lengths_of_a_size_that_no_image_has_are_refused(size: list[int]):
+    with pytest.raises(DataError, match=r"a: expected the size of its image, found \d+x\d+ pixels"):
+        from_counts([size[0] * size[1]], size, "a")
+    with pytest.raises(DataError, match=r"a: expected the size of its image"):
+        encode_part(np.ones((1, 1)), (0, 0), (size[1], size[0]), "a")
 
 
 @pytest.mark.parametrize("text", ["", "~~", "ä", "oooooooooo"])

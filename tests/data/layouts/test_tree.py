@@ -49,6 +49,17 @@ def test_a_folder_named_like_an_image_is_a_folder_and_a_broken_link_is_an_image(
     assert scan_tree(tmp_path).images == ("a.png/1.png", "gone.png")
 
 
+def test_pipes_and_devices_are_never_opened(tmp_path: Path) -> None:
+    touch(tmp_path, "1.png")
+    os.mkfifo(tmp_path / "pipe")
+    os.mkfifo(tmp_path / "labels.json")
+    (tmp_path / "zero.csv").symlink_to("/dev/zero")
+    (tmp_path / "linked.png").symlink_to(tmp_path / "pipe")
+    tree = scan_tree(tmp_path)
+    assert tree.files == tree.images == ("1.png",)
+    assert set(tree.system) == {"pipe", "labels.json", "zero.csv", "linked.png"}
+
+
 def test_questions_about_folders_are_answered_from_the_list(tmp_path: Path) -> None:
     tree = scan_tree(touch(tmp_path, "a/b/1.png", "a/2.png", "a0/3.png", "a-/4.png", "c/d/e/n.txt"))
     assert tree.images_in("a") == ["a/2.png"]

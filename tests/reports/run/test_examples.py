@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from sample_anomaly_runs import write_anomaly_run
 from sample_explanations import write_explanations
 from sample_runs import write_classification_run
@@ -21,8 +22,9 @@ from capsule_inspection.reports.run.examples import (
     list_examples,
     select_examples,
 )
+from capsule_inspection.reports.run.maps import read_thumbnail
 from capsule_inspection.reports.run.run_folder import read_run
-from capsule_inspection.types import IGNORE_INDEX
+from capsule_inspection.types import IGNORE_INDEX, RunError
 
 
 def examples_of_crack(*is_known: bool) -> pd.DataFrame:
@@ -241,3 +243,26 @@ def test_misses_come_first_by_decreasing_distance_and_then_hits(tmp_path, texts_
     assert "18 of 22" in title
     assert len(figure.axes) == 2 * 8
     assert sum("miss" in caption for caption in captions) == 4
+
+
+@pytest.mark.parametrize("linked", ["image", "images"])
+def test_links_to_images_outside_of_the_run_are_not_shown(tmp_path, linked):
+    private = tmp_path / "private"
+    private.mkdir()
+    Image.new("RGB", (4, 4)).save(private / "0.jpg")
+    assert read_thumbnail(private / "0.jpg") is not None
+    if linked == "images":
+        (tmp_path / "images").symlink_to(private)
+    else:
+        (tmp_path / "images").mkdir()
+        (tmp_path / "images" / "0.jpg").symlink_to(private / "0.jpg")
+    assert (tmp_path / "images" / "0.jpg").is_file()
+    assert read_thumbnail(tmp_path / "images" / "0.jpg") is None
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff", "large"])
+def test_a_thumbnail_that_the_run_cannot_have_made_is_not_read(tmp_path, suffix):
+    size, kind = ((5000, 1), "jpeg") if suffix == "large" else ((4, 4), suffix)
+    Image.new("RGB", size).save(tmp_path / "0.jpg", format=kind)
+    with pytest.raises(RunError, match="not a readable thumbnail"):
+        read_thumbnail(tmp_path / "0.jpg")

@@ -77,7 +77,7 @@ def test_page_of_a_one_class_run_starts_with_the_verdict_and_is_self_contained(a
 
     # Existing plots are not drawn again; a record may have hardly any fields.
     (anomaly_run / "figures" / "roc.png").unlink()
-    record = {"format_version": 1, "data": {"classes": ["good"]}}
+    record = {"format_version": 1, "data": {"classes": ["good", "crack", "poke"]}}
     (anomaly_run / "run.json").write_text(json.dumps(record))
     assert "task unknown" in text_of(page_of(anomaly_run))
     assert not (anomaly_run / "figures" / "roc.png").exists()

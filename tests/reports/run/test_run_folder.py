@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from quick import accept_changes
 from sample_explanations import write_explanations
 from sample_runs import write_classification_run
 from sample_segmentation_runs import write_segmentation_run
@@ -108,7 +109,7 @@ def test_one_class_run_has_scores_and_decisions(anomaly_run):
 
 def test_threshold_and_scores_that_are_not_as_expected_are_named(anomaly_run):
     record = json.loads((anomaly_run / "run.json").read_text())
-    for stored in ({"value": 1.0}, [1, 2], {"value": 1.0, "rules": "sigma"}):
+    for stored in ({"value": 1.0}, {"value": None, "rule": 3}, {"value": 1.0, "rules": "sigma"}):
         (anomaly_run / "run.json").write_text(json.dumps({**record, "threshold": stored}))
         with pytest.raises(RunError, match="threshold is not as expected"):
             _ = read_run(anomaly_run).threshold
@@ -158,7 +159,7 @@ def test_missing_folder_and_files_and_bytes_that_are_no_text_are_named(run_folde
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("run.json", "{", "cannot be read as JSON"),
+        ("run.json", "{", "cannot be read"),
         ("run.json", "[]", "expected an object"),
         ("run.json", "{}", "format_version, found None"),
         ("run.json", '{"format_version": 99}', "Update capsule-inspection"),
@@ -182,9 +183,18 @@ def test_missing_folder_and_files_and_bytes_that_are_no_text_are_named(run_folde
         ("predictions.csv", f"{HEADER}\n1.5,test,good,good,0.5\n", "must hold whole numbers"),
         ("predictions.csv", f"{HEADER}\n" + 2 * "7,test,good,good,0.5\n",
          "image 7 is in split test more than once"),
-        ("run.json", '{"format_version": 1, "seed": null}', "expected int as seed, found None"),
+        ("run.json", '{"format_version": 1, "seed": null}', "whole number as seed, found None"),
         ("run.json", '{"format_version": 1, "data": {"images": 5}}', "as data.images, found 5"),
         ("run.json", '{"format_version": 1, "monitor": "loss"}', "as monitor, found 'loss'"),
+        ("run.json", '{"format_version": 1, "data": {"classes": ["good", 3]}}', "texts as data"),
+        ("run.json", '{"format_version": 1, "training_time_s": NaN}', "as training_time_s"),
+        ("run.json", '{"format_version": 1, "files": {"a": 1}}', "as files"),
+        ("run.json", '{"format_version": 1, "seed": 3, "checksum": "0"}', "damaged.*verify=skip"),
+        ("run.json", "[" * 100_000, "cannot be read"),
+        ("metrics.csv", "epoch,val/loss\n0,1\n,2\n", "numbers of epochs"),
+        ("metrics.csv", "epoch,val/loss\n1,1\n0,2\n", "numbers of epochs"),
+        ("predictions.csv", f"{HEADER}\n-1,test,good,good,0.5\n", "must hold whole numbers"),
+        ("predictions.csv", f"{HEADER}\n1e300,test,good,good,0.5\n", "must hold whole numbers"),
     ],
 )  # fmt: skip
 def test_broken_file_is_named_with_what_is_wrong(run_folder, name, content, message):
@@ -193,6 +203,62 @@ def test_broken_file_is_named_with_what_is_wrong(run_folder, name, content, mess
     with pytest.raises(RunError, match=message) as raised:
         read_run(run_folder)
     assert str(run_folder / name) in str(raised.value)
+
+
+READ = ("predictions.csv", "metrics.json", "metrics.csv", "config.yaml")
+
+
+@pytest.mark.parametrize("name", [*READ, "maps.npz"])
+def test_a_file_that_is_not_as_it_was_written_is_named(anomaly_run, name):
+    (anomaly_run / "config.yaml").write_text("seed: 0\n")
+    accept_changes(anomaly_run, files=dict.fromkeys([*READ, "maps.npz"]))
+    assert read_run(anomaly_run).maps is not None
+    path = anomaly_run / name
+    path.write_bytes(path.read_bytes() + b"\n")
+    with pytest.raises(RunError, match=f"{name}: damaged or changed.*verify=skip"):
+        _ = read_run(anomaly_run).maps
+    if name != "maps.npz":
+        assert read_run(anomaly_run, verify=False).path == anomaly_run
+    path.unlink()
+    with pytest.raises(RunError, match=f"{name}: missing.*verify=skip"):
+        _ = read_run(anomaly_run).maps
+
+
+def test_files_without_checksums_are_read(anomaly_run):
+    accept_changes(anomaly_run, files={})
+    assert read_run(anomaly_run).maps is not None
+
+
+@pytest.mark.parametrize("split", ["val", "calibration", "test"])
+def test_predictions_cut_between_two_lines_of_any_split_are_named(anomaly_run, split):
+    path = anomaly_run / "predictions.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    last = max(number for number, line in enumerate(lines) if f",{split}," in line)
+    path.write_text("".join(lines[:last] + lines[last + 1 :]))
+    with pytest.raises(RunError, match=rf"expected \d+ {split} images.*found \d+"):
+        read_run(anomaly_run)
+
+
+def test_a_label_of_no_class_of_the_record_is_named(anomaly_run):
+    path = anomaly_run / "predictions.csv"
+    path.write_text(path.read_text().replace(",crack,", ",cr4ck,", 1))
+    with pytest.raises(RunError, match=r"expected the classes good, crack, poke.*'cr4ck'"):
+        read_run(anomaly_run)
+
+
+def test_predictions_of_validation_as_test_are_as_many_as_of_validation(run_folder):
+    record, path = json.loads((run_folder / "run.json").read_text()), run_folder / "predictions.csv"
+    header, *lines = path.read_text("utf-8").splitlines()
+    test = [line for line in lines if ",test," in line]
+    val = [line.replace(",test,", ",val,") for line in test]
+    data = {"images": {"train": 5, "val": 6, "test": 0}}
+    changed = {**record, "data": data, "optimistic": True}
+    (run_folder / "run.json").write_text(json.dumps(changed))
+    path.write_text("\n".join([header, *test, *val]), "utf-8")
+    assert len(read_run(run_folder).predictions) == 12
+    path.write_text("\n".join([header, *test[1:], *val]), "utf-8")
+    with pytest.raises(RunError, match="expected 6 test images"):
+        read_run(run_folder)
 
 
 # --- maps
@@ -244,15 +310,15 @@ def test_ignored_pixels_are_kept_and_are_no_defect(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"masks": None}, "arrays missing: masks"),
-        ({"masks": np.ones((2, 4, 5), np.uint8)}, r"masks \(2, 4, 5\)"),
-        ({"predicted_mask": np.ones((2, 4, 5), np.uint8)}, r"predicted_mask \(2, 4, 5\)"),
-        ({"predicted_mask": np.ones((1, 4, 6), np.uint8)}, r"predicted_mask \(1, 4, 6\)"),
-        ({"predicted_mask": np.uint8(1)}, r"predicted_mask \(\)"),
-        ({"predicted_mask": np.ones((2, 4, 6))}, "integers in predicted_mask"),
-        ({"index": np.array([1, 2, 3])}, r"index \(3,\)"),
-        ({"content_box": np.zeros((2, 3), np.int32)}, r"content_box \(2, 3\)"),
-        ({"index": np.array([1.0, 2.0])}, "integers in index"),
+        ({"masks": None}, "no array masks"),
+        ({"masks": np.ones((2, 4, 5), np.uint8)}, r"W is 6, found uint8 \(2, 4, 5\)"),
+        ({"predicted_mask": np.ones((2, 4, 5), np.uint8)}, r"expected predicted_mask.*\(2, 4, 5\)"),
+        ({"predicted_mask": np.ones((1, 4, 6), np.uint8)}, r"T is 2.*found uint8 \(1, 4, 6\)"),
+        ({"predicted_mask": np.uint8(1)}, r"predicted_mask of integers.*found uint8 \(\)"),
+        ({"predicted_mask": np.ones((2, 4, 6))}, "predicted_mask of integers.*found float64"),
+        ({"index": np.array([1, 2, 3])}, r"T is 3"),
+        ({"content_box": np.zeros((2, 3), np.int32)}, r"content_box.*found int32 \(2, 3\)"),
+        ({"index": np.array([1.0, 2.0])}, "index of integers.*found float64"),
         ({"index": np.array([7, 7])}, "two rows"),
         ({"anomaly_map": np.full((2, 4, 6), np.nan, np.float16)}, "finite numbers in anomaly_map"),
         ({"content_box": np.array([[0, 0, 7, 4]] * 2, np.int32)}, "boxes within 6 x 4"),
@@ -268,6 +334,18 @@ def test_arrays_that_do_not_fit_are_named(tmp_path, changed, message):
         read_maps(path)
     assert str(path) in str(raised.value)
     assert "evaluate.py" in str(raised.value)
+
+
+def test_maps_have_the_size_of_the_network_and_rows_of_known_images_only(tmp_path):
+    path = tmp_path / "maps.npz"
+    np.savez(path, **arrays())
+    assert read_maps(path, known={3, 7, 8}, image_size=(4, 6)) is not None
+    with pytest.raises(RunError, match=r"shape \(T <= 2, 8, 6\), where T is 2, found float16"):
+        read_maps(path, known={3, 7}, image_size=(8, 6))
+    with pytest.raises(RunError, match="a row is of no image of the test split"):
+        read_maps(path, known={3, 4, 5})
+    with pytest.raises(RunError, match=r"index of integers and shape \(T <= 1\)"):
+        read_maps(path, known={3})
 
 
 def test_damaged_maps_are_named_when_they_are_needed_and_not_before(anomaly_run):

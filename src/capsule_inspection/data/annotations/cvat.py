@@ -21,6 +21,7 @@ from capsule_inspection.data.annotations.images import (
     starts_with_tag,
 )
 from capsule_inspection.data.annotations.raster import (
+    check_part,
     ellipse_polygon,
     encode_part,
     line_polygons,
@@ -127,7 +128,8 @@ def _mask(item: Element, where: str, size: tuple[int, int]) -> Mapping[str, obje
             f"{where}: expected run lengths of {width * height} pixels in total for a <mask> of "
             f"{width}x{height}, found {sum(lengths)}. Export the file again."
         )
-    pixels = np.repeat(np.arange(len(lengths)) % 2, lengths).reshape(height, width)
+    check_part((left, top), (height, width), size, where)
+    pixels = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(height, width)
     return encode_part(pixels, (left, top), size, where)
 
 

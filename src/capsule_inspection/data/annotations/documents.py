@@ -128,11 +128,17 @@ def read_json(path: Path, name: str) -> Node:
 
 
 def read_yaml(path: Path, name: str) -> Node:
-    """A YAML file without tags of Python objects."""
+    """A YAML file without tags of Python objects and aliases, which can expand to any size."""
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError("it has aliases (*name), which are not read")
+            return super().compose_node(parent, index)
+
     try:
-        return Node(yaml.safe_load(read_text(path)), name)
+        return Node(yaml.load(read_text(path), Loader), name)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise _mistake(name, "YAML", " ".join(str(error).split())) from None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterable, Sequence
@@ -20,6 +21,7 @@ from capsule_inspection.data.cache_folder import hold_lock, report_write_errors
 from capsule_inspection.data.layouts.samples import FoundSample, FoundSamples, LayoutSettings
 from capsule_inspection.data.layouts.tree import FileTree, folder_of
 from capsule_inspection.data.masks.rules import MaskRules
+from capsule_inspection.file_list import find_damage, write_file_list
 from capsule_inspection.files import atomic_dir, atomic_write_text, remove_partial
 from capsule_inspection.types import (
     ANNOTATION_FORMATS,
@@ -27,6 +29,8 @@ from capsule_inspection.types import (
     ConfigurationError,
     DataError,
 )
+
+log = logging.getLogger(__name__)
 
 _UNANNOTATED_GOOD = frozenset({"coco", "yolo", "cvat"})
 """Formats in which an image without annotations shows nothing."""
@@ -152,6 +156,7 @@ def _convert_into(
         shutil.rmtree(folder, ignore_errors=True)
         with atomic_dir(folder) as partial:
             _save(convert_annotations(name, tree, settings, partial), partial)
+            write_file_list(partial)
     found = _load(tree, folder)
     assert found is not None
     return found
@@ -170,18 +175,17 @@ def _save(found: FoundSamples, folder: Path) -> None:
 
 
 def _load(tree: FileTree, folder: Path) -> FoundSamples | None:
-    """The samples of a folder that `_save` has made, None where it or one of its masks is gone."""
-    try:
-        record = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    """The samples of a folder that `_save` has made; None where there is none or a damaged one."""
+    if not folder.exists():
         return None
+    if fault := find_damage(folder):
+        log.warning("%s: %s; the masks are drawn again.", folder, fault)
+        return None
+    record = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
     samples = tuple(
         FoundSample(path, class_name, str(folder / mask) if mask else None, split)
         for path, class_name, mask, split in record["samples"]
     )
-    there = {f"{path}{os.sep}{name}" for path, _, names in os.walk(folder) for name in names}
-    if not {sample.mask for sample in samples if sample.mask} <= there:
-        return None
     return FoundSamples(
         root=tree.root,
         classes=tuple(record["classes"]),

@@ -24,6 +24,7 @@ from capsule_inspection.data.annotations.images import (
 )
 from capsule_inspection.data.annotations.raster import (
     SUBPIXEL_DIGITS,
+    check_size,
     ellipse_polygon,
     encode,
     turned,
@@ -187,17 +188,13 @@ def _brush(value: Node, size: tuple[int, int]) -> Mapping[str, object]:
     numbers = rle.numbers()
     if value.get("format").value != "rle" or not all(each in range(256) for each in numbers):
         raise rle.fault("run lengths as bytes from 0 to 255, of the format rle")
-    values = _decode(bytes(map(int, numbers)), rle.where)
-    if len(values) != width * height * _CHANNELS:
-        raise DataError(
-            f"{rle.where}: expected {width * height * _CHANNELS} values for an image of "
-            f"{width}x{height}, found {len(values)}. Export the file again."
-        )
+    check_size(size, rle.where)
+    values = _decode(bytes(map(int, numbers)), size, rle.where)
     return encode(values.reshape(height, width, _CHANNELS)[:, :, 3])
 
 
-def _decode(content: bytes, where: str) -> np.ndarray:
-    """The values of run lengths.
+def _decode(content: bytes, size: tuple[int, int], where: str) -> np.ndarray:
+    """The values of run lengths, for each channel of an image of a size (width, height).
 
     32 bits are their number, 5 the bits of a value less 1, four times 4 the bits of a length less
     1. Then follow runs: 1 bit for equal values, 2 bits for which length, the length less 1, and one
@@ -214,6 +211,11 @@ def _decode(content: bytes, where: str) -> np.ndarray:
         return int(bits[place - count : place], 2)
 
     number, word = take(32), take(5) + 1
+    if number != size[0] * size[1] * _CHANNELS:
+        raise DataError(
+            f"{where}: expected {size[0] * size[1] * _CHANNELS} values for an image of "
+            f"{size[0]}x{size[1]}, found {number}. Export the file again."
+        )
     sizes = [take(4) + 1 for _ in range(4)]
     pieces, done = [np.zeros(0, np.uint32)], 0
     while done < number:

@@ -19,6 +19,8 @@ _LINE_WIDTH_PX = 10
 """As LabelMe draws lines."""
 SUBPIXEL_DIGITS = 3
 """Of coordinates that were written as fractions: a hundredth of what a pixel depends on."""
+_MAX_PIXELS = 2**29
+"""Masks are expanded before their images are read: these sizes are the file's own claims."""
 _CIRCLE_CORNERS = 72
 _CLIPPED_FROM_PX = 1.5
 _FRACTIONS_UP_TO = 1.5
@@ -80,14 +82,32 @@ def encode_part(
     Raises DataError, naming `where`, for one that reaches out of the image of `size`.
     """
     (left, top), (height, width) = corner, pixels.shape
+    check_part(corner, (height, width), size, where)
+    whole = np.zeros((size[1], size[0]), bool)
+    whole[top : top + height, left : left + width] = pixels
+    return encode(whole)
+
+
+def check_part(
+    corner: tuple[int, int], part: tuple[int, int], size: tuple[int, int], where: str
+) -> None:
+    """Raise DataError, naming `where`, for a part (height, width) that an image does not have."""
+    (left, top), (height, width) = corner, part
+    check_size(size, where)
     if min(left, top) < 0 or left + width > size[0] or top + height > size[1]:
         raise DataError(
             f"{where}: the mask of {width}x{height} pixels at ({left}, {top}) reaches out of the "
             f"image of {size[0]}x{size[1]}. Export the file again."
         )
-    whole = np.zeros((size[1], size[0]), bool)
-    whole[top : top + height, left : left + width] = pixels
-    return encode(whole)
+
+
+def check_size(size: tuple[int, int], where: str) -> None:
+    """Raise DataError, naming `where`, for a size (width, height) that no image has."""
+    if min(size) < 1 or size[0] * size[1] > _MAX_PIXELS:
+        raise DataError(
+            f"{where}: expected the size of its image, found {size[0]}x{size[1]} pixels. Export "
+            "the file again."
+        )
 
 
 def from_counts(counts: Sequence[float], size: Sequence[float], where: str) -> Mapping[str, object]:
@@ -96,6 +116,7 @@ def from_counts(counts: Sequence[float], size: Sequence[float], where: str) -> M
     Raises DataError, naming `where`, for lengths that do not fit the size.
     """
     lengths, (height, width) = [int(count) for count in counts], (int(side) for side in size)
+    check_size((width, height), where)
     if min(lengths, default=0) < 0 or sum(lengths) != height * width or lengths != list(counts):
         raise DataError(
             f"{where}: expected run lengths of {height * width} pixels in total for a mask of "

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from capsule_inspection.data.layouts.file_kinds import SYSTEM_FILES, SYSTEM_FOLDERS, is_image
-from capsule_inspection.types import PREDICTIONS_RECORD, DataError, RunFiles, SweepFiles
+from capsule_inspection.types import FILE_LIST, PREDICTIONS_RECORD, DataError, RunFiles, SweepFiles
 
 _LISTS = ("files", "system", "excluded", "circles", "predictions", "empty", "linked")
 
@@ -23,8 +23,8 @@ _LISTS = ("files", "system", "excluded", "circles", "predictions", "empty", "lin
 class FileTree:
     """The files below an absolute root, as sorted POSIX paths relative to it.
 
-    `system` are hidden files and those of the operating system, `excluded` those that match a
-    pattern of `data.exclude`, `circles` links back to a folder that is searched anyway,
+    `system` are hidden files, those of the operating system and devices, `excluded` those that
+    match a pattern of `data.exclude`, `circles` links back to a folder that is searched anyway,
     `predictions` folders that this program has written; of folders these have the folder alone.
     None of them is among `files`. `empty` are folders without anything, `linked` the files that are
     reached by a link, `idle_patterns` the patterns that nothing matches.
@@ -191,7 +191,7 @@ class _Scan:
             is_link = entry.is_symlink()
             # A link to itself is listed as a file, so that reading it reports the error.
             is_folder = os.path.isdir(entry.path) if is_link else entry.is_dir()  # noqa: PTH112
-            if (is_folder and not deeper) or not self._is_wanted(name, is_folder=is_folder):
+            if (is_folder and not deeper) or not self._is_wanted(name, entry, is_folder=is_folder):
                 continue
             if not is_folder:
                 self.found["files"].append(name)
@@ -208,10 +208,13 @@ class _Scan:
                 self.followed.add(real)
             self.walk(name, (*chain, real), linked=linked or is_link)
 
-    def _is_wanted(self, name: str, *, is_folder: bool) -> bool:
+    def _is_wanted(self, name: str, entry: os.DirEntry[str], *, is_folder: bool) -> bool:
         """Whether to use an entry; others are noted with their reason."""
         base = name.rpartition("/")[2]
-        if base.startswith(".") or base.lower() in (SYSTEM_FOLDERS if is_folder else SYSTEM_FILES):
+        if base == FILE_LIST:
+            return False
+        is_system = base.lower() in (SYSTEM_FOLDERS if is_folder else SYSTEM_FILES)
+        if is_system or base.startswith(".") or (not is_folder and _is_device(entry)):
             self.found["system"].append(name)
             return False
         matching = [
@@ -229,6 +232,13 @@ def _is_written_here(names: set[str]) -> bool:
     """Whether the files of a folder are those of a run, of a sweep or of predictions."""
     is_run = RunFiles.CONFIG in names and bool({RunFiles.RECORD, SweepFiles.JOB} & names)
     return is_run or PREDICTIONS_RECORD in names or SweepFiles.SWEEP in names
+
+
+def _is_device(entry: os.DirEntry[str]) -> bool:
+    """Whether this is a pipe, a socket or a device, which may never end; not a broken link."""
+    if not entry.is_symlink():
+        return not entry.is_file()
+    return os.path.exists(entry.path) and not os.path.isfile(entry.path)  # noqa: PTH110, PTH113
 
 
 def _refuse(error: OSError) -> None:

@@ -11,16 +11,18 @@ import importlib
 import io
 import json
 import logging
+import math
 import sys
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
+from capsule_inspection.archives import describe
 from capsule_inspection.inference.metadata import ModelMetadata
 from capsule_inspection.tasks.adapter import task_type
 from capsule_inspection.tasks.inference_model import IMAGE, InferenceModel
@@ -28,6 +30,8 @@ from capsule_inspection.types import ConfigurationError, RunError
 
 METADATA_KEY = "capsule_inspection"
 """Under which a file stores its metadata."""
+MAX_VALUES = 2**32
+"""Of an array between two layers, for one crop: a file may hold a layer that fills the memory."""
 Arrays = Mapping[str, np.ndarray]
 Compute = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
 
@@ -140,7 +144,7 @@ def read_metadata(text: str | None, path: Path) -> ModelMetadata:
     """The metadata of a file from its JSON, None where there is none. Raises RunError."""
     try:
         values = json.loads(text or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
         raise RunError(
@@ -163,12 +167,18 @@ def check_signature(
         )
 
 
+def check_sizes(shapes: Iterable[Sequence[int]]) -> None:
+    """Raise ValueError where an array of a graph is larger than those of a network."""
+    for shape in shapes:
+        if math.prod(shape) > MAX_VALUES:
+            raise ValueError(f"an array of shape {tuple(shape)} would be computed")
+
+
 def damaged(path: Path, error: Exception) -> RunError:
     """The error for a file that a library cannot read."""
-    reason = (" ".join(str(error).split()) or type(error).__name__)[:200]
     return RunError(
         f"{path}: not a readable model, it is damaged or something else "
-        f"({path.stat().st_size} bytes; {reason}). Export the run again."
+        f"({path.stat().st_size} bytes; {describe(error)}). Export the run again."
     )
 
 

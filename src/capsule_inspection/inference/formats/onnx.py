@@ -21,6 +21,7 @@ from capsule_inspection.inference.formats.base import (
     ExportedBackend,
     ExportFormat,
     check_signature,
+    check_sizes,
     damaged,
     export_program,
     import_extra,
@@ -86,10 +87,12 @@ class Onnx(ExportFormat):
             _save(onnx, onnx.load(quantized), metadata, output)
 
     def open(self, path: Path, *, threads: int) -> ExportedBackend:
+        onnx = import_extra("onnx", extra=self.name)
         onnxruntime = import_extra("onnxruntime", extra=self.name)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = threads, _ERRORS_ONLY
         try:
+            _check_graph(onnx, onnx.load(path, load_external_data=False))
             session = onnxruntime.InferenceSession(
                 path, options, providers=["CPUExecutionProvider"]
             )
@@ -112,6 +115,30 @@ def _save(onnx: Any, model: Any, metadata: ModelMetadata, path: Path) -> None:
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, {METADATA_KEY: to_json(metadata)})
     onnx.save(model, path)
+
+
+def _check_graph(onnx: Any, model: Any) -> None:
+    """Raise ValueError for a model that reads other files, loops, or would fill the memory."""
+    attributes = [attribute for node in model.graph.node for attribute in node.attribute]
+    tensors = [*model.graph.initializer, *(attribute.t for attribute in attributes)]
+    if any(tensor.external_data for tensor in tensors):
+        raise ValueError("its weights are in another file")
+    if (
+        model.functions
+        or model.graph.sparse_initializer
+        or any(
+            attribute.HasField("g") or attribute.graphs or attribute.tensors
+            for attribute in attributes
+        )
+    ):
+        raise ValueError("it has graphs within its graph")
+    domains = {node.domain for node in model.graph.node} - {"", "ai.onnx"}
+    if domains:
+        raise ValueError(f"operators of {', '.join(sorted(domains))}")
+    check_sizes(tensor.dims for tensor in tensors)
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    values = (*inferred.value_info, *inferred.output)
+    check_sizes([max(d.dim_value, 1) for d in v.type.tensor_type.shape.dim] for v in values)
 
 
 def _inner_layers(model: Any) -> set[str]:

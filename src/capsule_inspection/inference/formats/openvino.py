@@ -6,7 +6,6 @@ the same layers would be computed with in silence.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from capsule_inspection.inference.formats.base import (
     ExportedBackend,
     ExportFormat,
     check_signature,
+    check_sizes,
     damaged,
     export_program,
     import_extra,
@@ -30,6 +30,7 @@ from capsule_inspection.inference.formats.base import (
 )
 from capsule_inspection.inference.formats.layers import inner_layers, is_learned
 from capsule_inspection.inference.metadata import ModelMetadata
+from capsule_inspection.integrity import file_sha256
 from capsule_inspection.tasks.inference_model import IMAGE, InferenceModel
 from capsule_inspection.types import RunError
 
@@ -40,6 +41,8 @@ _LAYERS = (
     "GroupConvolutionBackpropData",
     "MatMul",
 )
+_CONTROL = {"TensorIterator", "Loop", "If"}
+_MAX_XML_BYTES = 64 << 20
 _METADATA, _WEIGHTS = "metadata", "weights_sha256"
 
 
@@ -99,12 +102,13 @@ class OpenVino(ExportFormat):
         try:
             stored = _read_rt_info(path)
             metadata = read_metadata(stored.get(_METADATA), path)
-            if stored.get(_WEIGHTS) != _sha256(weights):
+            if stored.get(_WEIGHTS) != file_sha256(weights):
                 raise RunError(
                     f"{weights}: damaged, or the weights of another model than {path.name}. "
                     "Restore both files from a copy, or export the run again."
                 )
             model = core.read_model(path)
+            _check_graph(model)
         except RunError:
             raise
         except Exception as error:  # whatever the libraries raise for a file that is not a model
@@ -124,7 +128,7 @@ class OpenVino(ExportFormat):
 def _save(openvino: Any, model: Any, metadata: ModelMetadata, path: Path) -> None:
     model.set_rt_info(to_json(metadata), [METADATA_KEY, _METADATA])
     openvino.save_model(model, path, compress_to_fp16=False)
-    model.set_rt_info(_sha256(path.with_suffix(".bin")), [METADATA_KEY, _WEIGHTS])
+    model.set_rt_info(file_sha256(path.with_suffix(".bin")), [METADATA_KEY, _WEIGHTS])
     openvino.save_model(model, path, compress_to_fp16=False)
 
 
@@ -134,13 +138,23 @@ def _read_rt_info(path: Path) -> dict[str, str]:
     Read without the library, which tries other formats on a file that is not XML, and complains
     about each.
     """
+    if path.stat().st_size > _MAX_XML_BYTES:
+        raise ValueError(f"expected at most {_MAX_XML_BYTES} bytes")
     stored = ElementTree.parse(path).getroot().find(f"rt_info/{METADATA_KEY}")
     return {} if stored is None else {entry.tag: entry.get("value", "") for entry in stored}
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _check_graph(model: Any) -> None:
+    """Raise ValueError for a model that loops, or would fill the memory."""
+    nodes = model.get_ops()
+    if found := {node.get_type_name() for node in nodes} & _CONTROL:
+        raise ValueError(f"it has layers of type {', '.join(sorted(found))}")
+    shapes = [output.get_partial_shape() for node in nodes for output in node.outputs()]
+    check_sizes(
+        [size.get_length() if size.is_static else 1 for size in shape]
+        for shape in shapes
+        if shape.rank.is_static
+    )
 
 
 def _names(ports: Iterable[Any]) -> list[str]:

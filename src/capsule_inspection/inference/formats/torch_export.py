@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import zipfile
 from collections.abc import Sequence
@@ -20,17 +21,20 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from capsule_inspection.archives import DAMAGE, open_archive
 from capsule_inspection.inference.formats.base import (
     METADATA_KEY,
     ExportedBackend,
     ExportFormat,
     check_signature,
+    check_sizes,
     damaged,
     export_program,
     quiet,
     read_metadata,
     to_json,
 )
+from capsule_inspection.inference.formats.operators import OPERATORS
 from capsule_inspection.inference.metadata import ModelMetadata
 from capsule_inspection.tasks.adapter import task_type
 from capsule_inspection.tasks.inference_model import InferenceModel
@@ -46,7 +50,7 @@ _TENSOR = re.compile(r"data/(weights/weight|constants/tensor)_\d+")
 _FORMAT = ("archive_format", "archive_version", "byteorder", ".data/version")
 _NAME = re.compile(r"(?!torch\.|_operator|math\.)[\w.+-]*")
 _OPERATOR = re.compile(
-    r"torch\.ops\.aten\.(?!from_file)\w+\.\w+"
+    rf"torch\.ops\.aten\.({'|'.join(OPERATORS)})_?\.\w+"
     r"|_operator\.(add|sub|mul|floordiv|mod|neg|eq|ne|ge|gt|le|lt)"
 )
 _SIZE = re.compile(r"(?:Symbol|Integer|Mul|Add|positive|integer|True|s(?=\d)|\d|[ '(),=])*")
@@ -70,16 +74,18 @@ class TorchExport(ExportFormat):
     def write(self, model: InferenceModel, metadata: ModelMetadata, path: Path) -> None:
         program = export_program(model, metadata)
         program.example_inputs = None
+        content = io.BytesIO()  # PyTorch's own writer aborts the process where the disk is full
         with quiet():
-            torch.export.save(program, path, extra_files={_METADATA: to_json(metadata)})
+            torch.export.save(program, content, extra_files={_METADATA: to_json(metadata)})
+        path.write_bytes(content.getbuffer())
 
     def open(self, path: Path, *, threads: int) -> ExportedBackend:
         try:
-            with zipfile.ZipFile(path) as archive:
+            with open_archive(path, max_bytes=path.stat().st_size, compressed=False) as archive:
                 members = {
                     name.partition("/")[2]: archive.read(name) for name in archive.namelist()
                 }
-        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        except DAMAGE as error:
             raise damaged(path, error) from error
         metadata = read_metadata(
             members.get(f"extra/{_METADATA}", b"").decode("ascii", "replace"), path
@@ -127,6 +133,9 @@ def _without_code(members: dict[str, bytes]) -> io.BytesIO:
             location = f"{Path(name).parent.as_posix()}/{entry['path_name']}"
             if entry["use_pickle"] is not False or not _TENSOR.fullmatch(location):
                 raise ValueError(f"{name}: a tensor is pickled, which could run code")
+            shape = [size["as_int"] for size in entry["tensor_meta"]["sizes"]]
+            if math.prod(shape) > len(members[location]):
+                raise ValueError(f"{name}: a tensor of shape {shape} has not that many values")
         safe[name] = json.dumps(tensors).encode()
     safe |= {name: members[name] for name in _FORMAT}
     safe |= {name: content for name, content in members.items() if _TENSOR.fullmatch(name)}
@@ -145,6 +154,8 @@ def _checked(value: Any, key: str = "") -> Any:
             _checked(name)
             _checked(item, name)
     elif isinstance(value, list):
+        if key == "as_ints":
+            check_sizes([value])
         for item in value:
             _checked(item, key)
     elif isinstance(value, str) and not _PATTERNS.get(key, _NAME).fullmatch(value):

@@ -15,7 +15,7 @@ from capsule_inspection.reports.comparison.table import ModelRuns
 from capsule_inspection.reports.plots import style
 from capsule_inspection.reports.plots.image_grid import Panel, draw_grid, wrap_panels
 from capsule_inspection.reports.plots.overlays import class_patches, compose, crop_around
-from capsule_inspection.reports.run.maps import RunMaps, read_maps, read_thumbnail
+from capsule_inspection.reports.run.maps import RunMaps, read_thumbnail
 from capsule_inspection.types import DEFECT, RunFiles
 
 MAX_DISAGREEMENTS, MAX_MODELS_WITH_MAPS = 12, 4
@@ -174,7 +174,7 @@ def _read_maps_of(
     for number, run in enumerate(model.runs):
         rows = model.rows_of_run(number)
         rows = rows[rows["image_id"].isin(missing)]
-        maps = None if rows.empty else read_maps(run.path / RunFiles.MAPS)
+        maps = None if rows.empty else run.read_maps()
         columns = ("image_id", "predicted_label", "correct", "index")
         for image_id, label, is_correct, index in rows[[*columns]].itertuples(index=False):
             row = None if maps is None else maps.row_of(index)

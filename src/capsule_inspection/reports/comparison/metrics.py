@@ -30,8 +30,7 @@ from capsule_inspection.metrics.segmentation import pooled_overlap_metrics
 from capsule_inspection.reports.comparison.costs import Spread, run_numbers
 from capsule_inspection.reports.comparison.table import ModelRuns, annotated_images
 from capsule_inspection.reports.run.files import PROBABILITY
-from capsule_inspection.reports.run.maps import read_maps
-from capsule_inspection.types import Costs, Estimate, RunFiles
+from capsule_inspection.types import Costs, Estimate
 
 ERROR_RATES = (names.FALSE_NEGATIVE_RATE, names.FALSE_POSITIVE_RATE)
 
@@ -193,7 +192,7 @@ def _map_metrics(model: ModelRuns) -> dict[str, Estimate]:
     """Means over the runs; without intervals where a run kept its metrics but no maps."""
     counted = []
     for number, run in enumerate(model.runs):
-        maps = read_maps(run.path / RunFiles.MAPS)  # not kept: those of many would fill the memory
+        maps = run.read_maps()
         if maps is None:
             return _mean_of_stored(model)
         map_rows, image_ids = annotated_images(model.rows_of_run(number), maps)

@@ -35,15 +35,17 @@ from capsule_inspection.types import PRIMARY_METRICS, ConfigurationError, RunErr
 
 PAGE, MARKDOWN = "comparison.html", "comparison.md"
 TABLE, JSON = "comparison.csv", "comparison.json"
+WRITTEN = (PAGE, MARKDOWN, TABLE, JSON, PLOTS)
+"""Files and folders of a comparison."""
 RUNNING, INTERRUPTED = "running", "interrupted"
 
 MAX_MODELS_FOR_ALL_PAIRS = 8
 """With more models than this, each is compared with a reference only."""
 
 
-def read_finished(folder: Path) -> RunFolder:
-    """Read a run. Raises RunError where it is not finished."""
-    run = read_run(folder)
+def read_finished(folder: Path, *, verify: bool = True) -> RunFolder:
+    """Read a run, see `read_run`. Raises RunError where it is not finished."""
+    run = read_run(folder, verify=verify)
     status = run.record.get("status")
     if status in (RUNNING, INTERRUPTED):
         raise RunError(

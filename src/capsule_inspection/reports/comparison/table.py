@@ -20,7 +20,7 @@ from capsule_inspection.metrics.target_masks import limit_classes
 from capsule_inspection.metrics.thresholds import Threshold
 from capsule_inspection.reports.comparison import settings
 from capsule_inspection.reports.run.files import PROBABILITY
-from capsule_inspection.reports.run.maps import RunMaps, read_maps
+from capsule_inspection.reports.run.maps import RunMaps
 from capsule_inspection.reports.run.run_folder import RunFolder
 from capsule_inspection.types import DEFECT, TEST, VAL, RunError, RunFiles
 
@@ -291,7 +291,7 @@ def _count_masks(model: ModelRuns) -> MaskCounts:
     counts = np.zeros((*shape, len(classes), len(classes)), dtype=np.int64)
     known, runs_without_masks = np.zeros(shape, dtype=bool), []
     for number, run in enumerate(model.runs):
-        maps = read_maps(run.path / RunFiles.MAPS)  # not kept: those of many would fill the memory
+        maps = run.read_maps()
         if maps is None or maps.predicted_mask is None:
             runs_without_masks.append(run.path.name)
             continue

@@ -21,9 +21,7 @@ from capsule_inspection.files import atomic_write
 from capsule_inspection.metrics.registry import ANOMALY_DETECTION, SEGMENTATION
 from capsule_inspection.reports.html import environment
 from capsule_inspection.reports.plots.overlays import colours_of, encode_png, heat_legend
-from capsule_inspection.types import GOOD_LABEL
-
-PAGE = "index.html"
+from capsule_inspection.types import GOOD_LABEL, PREDICTIONS_PAGE
 
 MAX_TABLE_ROWS = 500
 """Rows of the plain table that replaces the cards where scripts are disabled."""
@@ -73,7 +71,7 @@ def write_gallery(
     unlike, errors) and legend, whether colours are explained. Rows are streamed: only the first few
     are kept. Raises OSError where the page cannot be written.
     """
-    path = folder / PAGE
+    path = folder / PREDICTIONS_PAGE
     first_rows: list[Mapping[str, Any]] = []
 
     def lines() -> Iterator[str]:

@@ -1,19 +1,30 @@
 """Files of a run folder, read and validated: record, settings, metrics, epochs, predictions.
 
-pandas and yaml are imported when a file is read.
+pandas is imported when a file is read.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from capsule_inspection.config.quoting import format_command
-from capsule_inspection.types import FORMAT_VERSION, TEST, Estimate, RunError, RunFiles
+from capsule_inspection.config.stored import read_plain
+from capsule_inspection.integrity import FILES, REMEDY, check_size, is_sealed, read_json
+from capsule_inspection.types import (
+    DEFECT,
+    FORMAT_VERSION,
+    TEST,
+    TRAIN,
+    VAL,
+    Estimate,
+    RunError,
+    RunFiles,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,56 +43,103 @@ DICE = "dice"
 
 _DEFAULTS: dict[str, str | float] = {GROUP: "", THRESHOLD: np.nan, DICE: np.nan}
 """Values of columns that a file may lack."""
+_Check = Callable[[object], bool]
 
-_FIELD_TYPES = {
-    "seed": int,
-    "status": str,
-    "task": str,
-    "model": str,
-    "data": dict,
-    "data.name": str,
-    "data.classes": list,
-    "data.images": dict,
-    "command": list | None,
-    "weights": dict | None,
-    "monitor": dict | None,
-    "network": dict | None,
-    "peak_memory_bytes": dict | None,
-    "hardware": dict | None,
-    "epochs": int | None,
-    "best_epoch": int | None,
-    "training_time_s": float | int | None,
-}
-"""What the fields of run.json hold that reports read, where a record has them."""
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return type(value) is int and abs(value) < 2**63
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _optional(check: _Check) -> _Check:
+    return lambda value: value is None or check(value)
+
+
+def _all(check: _Check) -> _Check:
+    """Of a list, or of an object whose values are checked."""
+    return lambda found: (
+        isinstance(found, list | dict)
+        and all(map(check, found.values() if isinstance(found, dict) else found))
+    )
+
+
+_FIELDS: tuple[tuple[str, _Check, str], ...] = (
+    ("a text", _is_text, "status task model error run"),
+    ("a text", _optional(_is_text), "corruption"),
+    ("a whole number", _is_count, "seed attempts"),
+    ("a whole number", _optional(_is_count), "epochs best_epoch"),
+    ("a whole number", _optional(_is_count), "training_overlap selection_overlap"),
+    ("a number", _optional(_is_number), "training_time_s"),
+    ("true or false", lambda value: isinstance(value, bool), "optimistic"),
+    ("an object", _is_object, "data"),
+    ("an object", _optional(_is_object), "monitor hardware threshold weights network"),
+    ("an object", _optional(_is_object), f"peak_memory_bytes {FILES}"),
+    ("a list", lambda value: isinstance(value, list), "data.classes"),
+    ("an object", _is_object, "data.images"),
+    ("texts", _all(_is_text), f"data.classes {FILES}"),
+    ("texts", _optional(_all(_is_text)), "command hardware.gpus"),
+    ("texts", _optional(_all(_optional(_is_text))), "weights"),
+    ("whole numbers", _all(_is_count), "data.images"),
+    ("numbers", _optional(_all(_optional(_is_number))), "network peak_memory_bytes"),
+    ("a text", _is_text, "data.name data.root data.fingerprint monitor.key"),
+    ("a number", _optional(lambda value: isinstance(value, float) or _is_number(value)),
+     "monitor.value images_per_second inference_ms_per_image"),
+)  # fmt: skip
+"""What the fields of run.json hold that are read, where a record has them."""
+
+_NUMBERS = (
+    "threshold.target_fpr",
+    "cost.false_negative",
+    "cost.false_positive",
+    "cost.defect_rate",
+    "compare.margin",
+)
+"""Settings of config.yaml that reports compute with."""
 
 _TEXT_COLUMNS = ("path", "sha256", GROUP, "split", "fold", "label", "predicted_label")
 _REQUIRED_COLUMNS = ("index", "split", "label", "predicted_label", "score")
 
 
-def read_record(folder: Path) -> dict[str, Any]:
-    """Read run.json.
+def read_record(folder: Path, *, verify: bool = True, remedy: str = REMEDY) -> dict[str, Any]:
+    """Read run.json, and compare it with the checksum of itself where it is to `verify`.
 
-    Raises RunError where it is missing, broken or of a later format, or a field is not as expected.
+    Raises RunError where it is missing, damaged or of a later format, or a field is not as
+    expected.
     """
     path = folder / RunFiles.RECORD
     record = _read_json(path)
+    if verify and not is_sealed(record):
+        raise RunError(f"{path}: damaged or changed since it was written. {remedy}")
     version = record.get("format_version")
-    if not isinstance(version, int):
+    if type(version) is not int:
         raise RunError(f"{path}: expected an integer as format_version, found {version!r}.")
     if version > FORMAT_VERSION:
         raise RunError(
             f"{path}: format_version is {version}, this version reads up to {FORMAT_VERSION}. "
             "Update capsule-inspection."
         )
-    for field, expected in _FIELD_TYPES.items():
-        parent, _, name = field.rpartition(".")
-        fields = record.get(parent, {}) if parent else record
-        if name in fields and not isinstance(fields[name], expected):
-            kind = getattr(expected, "__name__", str(expected))
-            raise RunError(
-                f"{path}: expected {kind} as {field}, found {fields[name]!r}. Restore the file, or "
-                "leave the run out."
-            )
+    for expected, check, names in _FIELDS:
+        for field in names.split():
+            parent, _, name = field.rpartition(".")
+            fields = (record.get(parent) or {}) if parent else record
+            if name in fields and not check(fields[name]):
+                raise RunError(
+                    f"{path}: expected {expected} as {field}, found {fields[name]!r:.100}. Restore "
+                    "the file, or leave the run out."
+                )
     return record
 
 
@@ -107,14 +165,11 @@ def read_metrics(folder: Path) -> dict[str, Estimate]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except FileNotFoundError:
         raise _missing_file(path) from None
     except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read as JSON ({error}).") from error
-    if not isinstance(content, dict):
-        raise RunError(f"{path}: expected an object, found {type(content).__name__}.")
-    return content
+        raise RunError(f"{path}: cannot be read ({error}). Restore it from a copy.") from error
 
 
 def _missing_file(path: Path) -> RunError:
@@ -129,18 +184,14 @@ def read_settings(path: Path) -> dict[str, Any]:
 
     Raises RunError where it cannot be read.
     """
-    import yaml
-
-    if not path.exists():
-        return {}
-    try:
-        # The C loader is ten times as fast, and a comparison may read a hundred of these files.
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise RunError(f"{path}: cannot be read as YAML ({reason}).") from error
-    return dict(_flatten(content, ""))
+    settings = dict(_flatten(read_plain(path), "")) if path.exists() else {}
+    for name in _NUMBERS:
+        if settings.get(name) is not None and not _is_number(settings[name]):
+            raise RunError(
+                f"{path}: expected a number as {name}, found {settings[name]!r:.100}. Restore it "
+                "from a copy."
+            )
+    return settings
 
 
 def _flatten(node: object, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -165,6 +216,13 @@ def read_epochs(path: Path) -> pd.DataFrame:
     if "epoch" not in epochs:
         found = ", ".join(map(str, epochs))
         raise RunError(f"{path}: the column epoch is missing; it has {found}.")
+    number = epochs["epoch"]
+    is_whole = np.isfinite(number) & (number >= 0) & (number == number.round())
+    if not (is_whole.all() and number.is_monotonic_increasing and number.is_unique):
+        raise RunError(
+            f"{path}: expected the numbers of epochs in their order as epoch, found others. "
+            "Restore it from a copy, or remove it: the report then goes without curves."
+        )
     return epochs
 
 
@@ -187,10 +245,9 @@ def read_predictions(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
             raise RunError(f"{path}: column {name} must hold numbers ({error}).") from None
     if not np.isfinite(table["index"]).all():
         raise RunError(f"{path}: column index has empty cells; the file seems cut short.")
-    whole = table["index"].astype(np.int64)
-    if (whole != table["index"]).any():
+    if not (table["index"].between(0, 2**31) & (table["index"] == table["index"].round())).all():
         raise RunError(f"{path}: column index must hold whole numbers. Evaluate the run again.")
-    table["index"] = whole
+    table["index"] = table["index"].astype(np.int64)
     repeated = table[table.duplicated(["split", "index"])]
     if len(repeated):
         image, split = repeated.iloc[0][["index", "split"]]
@@ -205,18 +262,29 @@ def read_predictions(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     return table, classes
 
 
-def check_counts(folder: Path, record: Mapping[str, Any], predictions: pd.DataFrame) -> None:
-    """Raises RunError where predictions of test images are missing, by the numbers of run.json.
+def check_predictions(folder: Path, record: Mapping[str, Any], predictions: pd.DataFrame) -> None:
+    """Raises RunError where predictions do not have the images and the classes of run.json.
 
     A file that is cut short between two lines is found only so.
     """
-    expected = record.get("data", {}).get("images", {}).get(TEST)
-    found = int((predictions["split"] == TEST).sum())
-    if expected not in (None, found):
+    path, data = folder / RunFiles.PREDICTIONS, record.get("data") or {}
+    command = format_command(["evaluate.py", f"run={folder}"])
+    images = {name: count for name, count in (data.get("images") or {}).items() if count}
+    if record.get("optimistic") and VAL in images:  # split=val_as_test
+        images.setdefault(TEST, images[VAL])
+    found = predictions["split"].value_counts().to_dict()
+    for split in sorted(images.keys() - ({TRAIN} - found.keys()) if images else ()):
+        if images[split] != found.get(split, 0):
+            raise RunError(
+                f"{path}: expected {images[split]} {split} images, as in {RunFiles.RECORD}; found "
+                f"{found.get(split, 0)}. Evaluate the run again: {command}"
+            )
+    known = data.get("classes")
+    unknown = {*predictions["label"], *predictions["predicted_label"]} - {*(known or ()), DEFECT}
+    if known and unknown:
         raise RunError(
-            f"{folder / RunFiles.PREDICTIONS}: expected {expected} test images, as in "
-            f"{RunFiles.RECORD}; found {found}. Evaluate the run again: "
-            + format_command(["evaluate.py", f"run={folder}"])
+            f"{path}: expected the classes {', '.join(known)}, as in {RunFiles.RECORD}; found "
+            f"{', '.join(map(repr, sorted(unknown)))}. Evaluate the run again: {command}"
         )
 
 
@@ -224,6 +292,7 @@ def _read_table(path: Path, **options: Any) -> pd.DataFrame:
     import pandas as pd
 
     try:
+        check_size(path)
         return pd.read_csv(path, encoding="utf-8", **options)
     except FileNotFoundError:
         raise _missing_file(path) from None

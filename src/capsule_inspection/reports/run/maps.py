@@ -6,9 +6,7 @@ run, so they are read only when a plot needs them.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from capsule_inspection.arrays import Layout, read_arrays
 from capsule_inspection.config.quoting import format_command
 from capsule_inspection.metrics.pixel_counts import rows_with_known_mask
 from capsule_inspection.metrics.target_masks import defect_pixels
@@ -24,11 +23,10 @@ from capsule_inspection.types import IGNORE_INDEX, RunError
 if TYPE_CHECKING:
     import pandas as pd
 
-_ARRAYS = {"index": 1, "anomaly_map": 3, "masks": 3, "content_box": 2}
-"""Required arrays and their number of axes."""
-
+_MAX_THUMBNAIL_PX = 4096
 _PREDICTED_MASK = "predicted_mask"
 """Array of segmentation runs, of the shape of the masks."""
+_MAX_IMAGES, _MAX_SIDE_PX = 100_000, 8192
 
 
 @dataclass(frozen=True)
@@ -97,23 +95,34 @@ class RunMaps:
         return {index: row for row, index in enumerate(self.index.tolist())}
 
 
-def read_maps(path: Path) -> RunMaps | None:
+def read_maps(
+    path: Path,
+    *,
+    known: Collection[int] | None = None,
+    image_size: tuple[int, int] | None = None,
+) -> RunMaps | None:
     """Read the maps of a run; None where there is no file.
 
-    Raises RunError where it cannot be read, or its arrays are not as expected.
+    `known` are the images that may have one, `image_size` (H, W) is that of the network, both where
+    they are known. Raises RunError where it cannot be read, or its arrays are not as expected.
     """
     if not path.exists():
         return None
-    try:
-        # Opened here, since numpy leaves a file open that turns out to be no archive.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in (*_ARRAYS, _PREDICTED_MASK) if name in stored}
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise _error(path, f"cannot be read ({error})") from error
-    missing = [name for name in _ARRAYS if name not in arrays]
-    if missing:
-        raise _error(path, f"arrays missing: {', '.join(missing)}")
-    _check(path, arrays)
+    height, width = image_size or ("H", "W")
+    layouts = {
+        "index": Layout("iu", ("T",)),
+        "anomaly_map": Layout("f", ("T", height, width)),
+        "masks": Layout("iu", ("T", height, width)),
+        "content_box": Layout("iu", ("T", 4)),
+        _PREDICTED_MASK: Layout("iu", ("T", height, width)),
+    }
+    limits = {"T": _MAX_IMAGES, "H": _MAX_SIDE_PX, "W": _MAX_SIDE_PX}
+    if known is not None:
+        limits["T"] = len(known)
+    arrays = read_arrays(
+        path, layouts, limits=limits, remedy=_remedy(path), optional=(_PREDICTED_MASK,)
+    )
+    _check(path, arrays, known)
     return RunMaps(**arrays)
 
 
@@ -121,16 +130,19 @@ def read_thumbnail(path: Path, content_box: Sequence[float] | None = None) -> np
     """The content of a thumbnail, (H, W, 3) uint8; None where it was not kept.
 
     `content_box` is its area without padding: x0, y0, x1, y1 as fractions of width and height.
-    Raises RunError where it is not readable.
+    A link is not followed, which may lead out of the folder. Raises RunError where it is not
+    readable.
     """
     from PIL import Image
 
-    if not path.is_file():
+    if not path.is_file() or path.is_symlink() or path.parent.is_symlink():
         return None
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=("JPEG",)) as file:
+            if max(file.size) > _MAX_THUMBNAIL_PX:
+                raise ValueError(f"{file.width} x {file.height} pixels")
             image = np.asarray(file.convert("RGB"))
-    except OSError as error:
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise RunError(f"{path}: not a readable thumbnail ({error}).") from error
     height, width = image.shape[:2]
     x0, y0, x1, y1 = content_box or (0.0, 0.0, 1.0, 1.0)
@@ -138,37 +150,25 @@ def read_thumbnail(path: Path, content_box: Sequence[float] | None = None) -> np
     return image[top : max(round(y1 * height), top + 1), left : max(round(x1 * width), left + 1)]
 
 
-def _check(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Raises RunError where the arrays are not as expected."""
-    maps, box, shape = arrays["anomaly_map"], arrays["content_box"], arrays["masks"].shape
-    is_valid = (
-        all(arrays[name].ndim == axes for name, axes in _ARRAYS.items())
-        and len({array.shape[:1] for array in arrays.values()}) == 1
-        and maps.shape == shape == arrays.get(_PREDICTED_MASK, maps).shape
-        and box.shape[1] == 4
-    )
-    if not is_valid:
-        found = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-        raise _error(
-            path,
-            "expected index (T,), anomaly_map, masks and predicted_mask (T, H, W) of one shape "
-            f"and content_box (T, 4), found {found}",
-        )
-    for name, array in arrays.items():
-        if name != "anomaly_map" and not np.issubdtype(array.dtype, np.integer):
-            raise _error(path, f"expected integers in {name}, found {array.dtype}")
-    if not np.issubdtype(maps.dtype, np.floating) or not np.isfinite(maps).all():
-        raise _error(path, "expected finite numbers in anomaly_map")
-    if len(np.unique(arrays["index"])) != len(maps):
-        raise _error(path, "an image has two rows")
+def _check(path: Path, arrays: dict[str, np.ndarray], known: Collection[int] | None) -> None:
+    """Raises RunError where the values are not as expected."""
+    index, box = arrays["index"], arrays["content_box"].astype(np.int64)
+    height, width = arrays["masks"].shape[1:]
     low, high = box[:, :2], box[:, 2:]
-    if not ((low >= 0) & (low < high) & (high <= shape[:0:-1])).all():
-        raise _error(path, f"expected boxes within {shape[2]} x {shape[1]} in content_box")
+    reason = None
+    if len(np.unique(index)) != len(index):
+        reason = "an image has two rows"
+    elif known is not None and not np.isin(index, [*known]).all():
+        reason = "a row is of no image of the test split"
+    elif not ((low >= 0) & (low < high) & (high <= (width, height))).all():
+        reason = f"expected boxes within {width} x {height} in content_box"
+    if reason is not None:
+        raise RunError(f"{path}: {reason}. {_remedy(path)}")
 
 
-def _error(path: Path, reason: str) -> RunError:
+def _remedy(path: Path) -> str:
     command = format_command(["evaluate.py", f"run={path.parent}"])
-    return RunError(
-        f"{path}: {reason}. Evaluate the run again with {command}, or remove this file: the report "
-        "then goes without maps."
+    return (
+        f"Evaluate the run again with {command}, or remove this file: the report then goes without "
+        "maps."
     )

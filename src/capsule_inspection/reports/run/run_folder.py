@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from capsule_inspection.config.existing_run import check_links
+from capsule_inspection.integrity import check_files
 from capsule_inspection.metrics.detection import DEFAULT_TARGET_FPR
 from capsule_inspection.metrics.mask_postprocessing import MaskPostProcessor
 from capsule_inspection.metrics.registry import ANOMALY_DETECTION, CLASSIFICATION, SEGMENTATION
@@ -21,12 +23,13 @@ from capsule_inspection.metrics.thresholds import Threshold
 from capsule_inspection.reports.run import files
 from capsule_inspection.reports.run.files import GROUP, THRESHOLD
 from capsule_inspection.reports.run.maps import RunMaps, read_maps
-from capsule_inspection.types import Estimate, RunError, RunFiles
+from capsule_inspection.types import TEST, Estimate, RunError, RunFiles
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Stored = TypeVar("Stored")
+_READ = (RunFiles.PREDICTIONS, RunFiles.METRICS, RunFiles.EPOCHS, RunFiles.CONFIG)
 
 TARGET_FPR = "threshold.target_fpr"
 """Key of config.yaml; rules of one-class models have it, since `tpr_at_fpr` is measured at it."""
@@ -59,6 +62,8 @@ class RunFolder:
     metrics: Mapping[str, Estimate]
     classes: tuple[str, ...]
     settings: Mapping[str, Any]
+    verify: bool = True
+    """Whether files that are read later are compared with their checksums."""
 
     @property
     def task(self) -> str:
@@ -171,7 +176,7 @@ class RunFolder:
 
         Raises RunError where the file is damaged.
         """
-        return read_maps(self.path / RunFiles.MAPS)
+        return self.read_maps()
 
     @cached_property
     def explanations(self) -> RunMaps | None:
@@ -179,7 +184,16 @@ class RunFolder:
 
         Raises RunError where the file is damaged.
         """
-        return read_maps(self.path / RunFiles.EXPLANATIONS)
+        return self.read_maps(RunFiles.EXPLANATIONS)
+
+    def read_maps(self, name: str = RunFiles.MAPS) -> RunMaps | None:
+        """As `maps`, and not kept: those of many runs would fill the memory."""
+        if self.verify:
+            check_files(self.path, self.record, (name,))
+        test = self.predictions[self.predictions["split"] == TEST]
+        height, width = self.settings.get("data.image_size") or (None, None)
+        image_size = None if height is None or width is None else (int(height), int(width))
+        return read_maps(self.path / name, known=set(test["index"]), image_size=image_size)
 
     def has_file(self, name: str) -> bool:
         """Whether it has a file of `RunFiles`."""
@@ -194,18 +208,22 @@ class RunFolder:
         return self.path / RunFiles.IMAGES / f"{index}_reconstruction.jpg"
 
 
-def read_run(folder: Path) -> RunFolder:
+def read_run(folder: Path, *, verify: bool = True) -> RunFolder:
     """Read the folder of a run or of an evaluation (which has no metrics.csv).
 
-    Raises RunError where the folder or one of its files is missing, unreadable or not as expected.
+    Where it is to `verify`, files are compared with their checksums in run.json. Raises RunError
+    where the folder or one of its files is missing, damaged or not as expected.
     """
     if not folder.is_dir():
         raise RunError(
             f"{folder}: no such run folder. Give the folder that holds {RunFiles.RECORD}."
         )
-    record = files.read_record(folder)
+    check_links(folder)
+    record = files.read_record(folder, verify=verify)
+    if verify:
+        check_files(folder, record, _READ)
     predictions, classes = files.read_predictions(folder / RunFiles.PREDICTIONS)
-    files.check_counts(folder, record, predictions)
+    files.check_predictions(folder, record, predictions)
     return RunFolder(
         path=folder,
         record=record,
@@ -214,4 +232,5 @@ def read_run(folder: Path) -> RunFolder:
         metrics=files.read_metrics(folder),
         classes=classes,
         settings=files.read_settings(folder / RunFiles.CONFIG),
+        verify=verify,
     )

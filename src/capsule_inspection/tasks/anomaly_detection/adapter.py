@@ -146,11 +146,14 @@ class AnomalyDetectionTask(Task):
     def inference_model(
         self, network: Model, fitted: Mapping[str, Any], *, channels_last: bool
     ) -> AnomalyDetectionInferenceModel:
+        settings = AnomalyMapConfig(**self.config.task.map)
+        std = fitted.get("residual_std")
+        if std is not None:
+            shape = (len(settings.weights()), *self.config.data.image_size)
+            if not torch.is_tensor(std) or std.shape != shape or not bool((std > 0).all()):
+                raise TypeError(f"residual_std is no tensor of {shape} with positive values")
         return AnomalyDetectionInferenceModel(
-            network,
-            channels_last=channels_last,
-            settings=AnomalyMapConfig(**self.config.task.map),
-            residual_std=fitted.get("residual_std"),
+            network, channels_last=channels_last, settings=settings, residual_std=std
         )
 
     def post_processor(

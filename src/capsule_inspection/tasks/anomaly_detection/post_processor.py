@@ -41,4 +41,7 @@ class AnomalyDetectionPostProcessor(PostProcessor):
     def from_state_dict(
         cls, state: Mapping[str, Any], *, classes: Sequence[str]
     ) -> AnomalyDetectionPostProcessor:
-        return cls(classes, Threshold.from_state_dict(state))
+        threshold = Threshold.from_state_dict(state)
+        if threshold.value is None:
+            raise TypeError("value is None")
+        return cls(classes, threshold)

@@ -58,5 +58,7 @@ class SegmentationPostProcessor(PostProcessor):
         cls, state: Mapping[str, Any], *, classes: Sequence[str]
     ) -> SegmentationPostProcessor:
         values = dict(state)
-        is_binary = bool(values.pop("is_binary"))
+        is_binary = values.pop("is_binary")
+        if not isinstance(is_binary, bool):
+            raise TypeError(f"is_binary is {is_binary!r}")
         return cls(classes, MaskPostProcessor.from_state_dict(values), is_binary=is_binary)

@@ -1,0 +1,86 @@
+"""Zip archives from outside: checked before anything in them is expanded.
+
+Archives of arrays, checkpoints, weights and exported models are opened here. NumPy and PyTorch
+check neither sizes nor, in PyTorch's case, the CRC-32 of the members.
+Standard library only; every package may import this module.
+"""
+
+from __future__ import annotations
+
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    Warning,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What libraries raise for a damaged archive, pickle or array; RuntimeError takes in recursion."""
+_MAX_MEMBERS = 100_000
+_CHUNK = 2**20
+_FOLDER = 0x10
+"""Attribute of MS-DOS."""
+_MAX_EXTRA = 32
+"""Bytes beside a member's name in the directory: of its sizes, where the file has gigabytes."""
+
+
+def describe(error: BaseException) -> str:
+    """An error's message on one line, for a message of ours."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+@contextmanager
+def open_archive(
+    path: Path, *, max_bytes: int, compressed: bool = True
+) -> Iterator[zipfile.ZipFile]:
+    """An archive of at most `max_bytes` when it is expanded, for reading.
+
+    Raises ValueError, or another of `DAMAGE`, where it is larger, has two members of a name, or
+    encrypted ones, or compressed ones although these are not allowed.
+    """
+    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        methods = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)[: 1 + compressed]
+        if len({member.filename for member in members}) != len(members):
+            raise ValueError("two members have one name")
+        if any(member.flag_bits & 1 or member.compress_type not in methods for member in members):
+            raise ValueError("a member is encrypted, or compressed in an unexpected way")
+        if any(member.comment or len(member.extra) > _MAX_EXTRA for member in members):
+            raise ValueError("a member has a comment")  # a damaged length hides members in it
+        size = sum(member.file_size for member in members)
+        if size > max_bytes or len(members) > _MAX_MEMBERS:
+            raise ValueError(f"it expands to {size} bytes, expected at most {max_bytes}")
+        yield archive
+
+
+def check_stored(path: Path) -> None:
+    """Check the CRC-32 of all members of an archive in which none is compressed.
+
+    Raises ValueError, or another of `DAMAGE`, where it is damaged.
+    """
+    with open_archive(path, max_bytes=path.stat().st_size, compressed=False) as archive:
+        for member in archive.infolist():
+            if member.external_attr & _FOLDER:  # which PyTorch reads as no bytes at all
+                raise ValueError(f"{member.filename} is marked as a folder")
+            with archive.open(member) as content:
+                while content.read(_CHUNK):
+                    pass
