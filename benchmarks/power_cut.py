@@ -33,7 +33,7 @@ ORDERED = "noauto_da_alloc"
 END = "the end"
 WRITEBACK = "noauto_da_alloc,nodelalloc,data=writeback"
 APPENDED = re.compile(r"(^|/)(\w+\.(log|jsonl|txt)|[\w.]+\.lock|.*tfevents.*|other|lost\+found)$")
-IN_PLACE = re.compile(r"(^|/)images/\d+\.jpg$")
+IN_PLACE = re.compile(r"(^|/)images/\w+\.jpg$")
 UNNAMED = re.compile(r"(^|/)(\.[^/]*\.part|.*\.partial)(/|$)")
 """Files that may be cut: appended to, until the end written in place, or not renamed yet."""
 

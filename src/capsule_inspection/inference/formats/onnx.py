@@ -96,12 +96,12 @@ class Onnx(ExportFormat):
             session = onnxruntime.InferenceSession(
                 path, options, providers=["CPUExecutionProvider"]
             )
+            stored = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+            inputs = [value.name for value in session.get_inputs()]
+            outputs = [value.name for value in session.get_outputs()]
         except Exception as error:  # whatever the library raises for a file that is not a model
             raise damaged(path, error) from error
-        stored = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         metadata = read_metadata(stored, path)
-        inputs = [value.name for value in session.get_inputs()]
-        outputs = [value.name for value in session.get_outputs()]
         check_signature(metadata, path, inputs=inputs, outputs=outputs)
 
         def compute(arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from capsule_inspection.config.existing_run import check_links
 from capsule_inspection.integrity import check_files
 from capsule_inspection.metrics.detection import DEFAULT_TARGET_FPR
 from capsule_inspection.metrics.mask_postprocessing import MaskPostProcessor
@@ -218,7 +217,6 @@ def read_run(folder: Path, *, verify: bool = True) -> RunFolder:
         raise RunError(
             f"{folder}: no such run folder. Give the folder that holds {RunFiles.RECORD}."
         )
-    check_links(folder)
     record = files.read_record(folder, verify=verify)
     if verify:
         check_files(folder, record, _READ)
