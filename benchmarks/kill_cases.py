@@ -178,14 +178,20 @@ def _normalised(name: str, path: Path) -> bytes:
 
 
 def _checkpoint(path: Path) -> bytes:
-    """A checkpoint without the seconds of its epochs, as bytes."""
+    """A checkpoint without the seconds of its epochs, as bytes.
+
+    A training that goes on from best.ckpt, since last.ckpt is not written yet, does not know the
+    path of the other file in its next one.
+    """
     import torch
+
+    dropped = ("seconds", "best_model_path")
 
     def plain(value: object) -> object:
         if isinstance(value, torch.Tensor):
             return (str(value.dtype), value.shape, value.numpy().tobytes())
         if isinstance(value, dict):
-            return {key: plain(one) for key, one in value.items() if key != "seconds"}
+            return {key: plain(one) for key, one in value.items() if key not in dropped}
         return [plain(one) for one in value] if isinstance(value, list | tuple) else value
 
     return repr(plain(torch.load(path, map_location="cpu", weights_only=True))).encode()

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from damage import Open, Subject
+from damage import Open
 from quick import rows_of
 from small import restored_hydra, run_command
 
@@ -139,46 +139,24 @@ def files_of(folder: Path, *names: str) -> dict[str, str]:
     return {name: (folder / name).read_text("utf-8") for name in names}
 
 
-def run_subject(name: str, run: Path, images: Sequence[Path]) -> Subject:
-    """A finished run; all that reads it but `resume` and `evaluate`, which take longer."""
-    seen_by = {
-        "run.json": ("predict", "report", "comparison"),
-        "config.yaml": ("predict", "report", "comparison"),
-        "metrics.*": ("report", "comparison"),
-        "predictions.csv": ("report", "comparison"),
-        "ma*.npz": ("report", "comparison"),
-        "ex*.npz": ("report",),
-        "ood.json": ("predict",),
-        RunFiles.BEST: ("predict", "weights"),
-        RunFiles.EMBEDDINGS: ("similar_images",),
+def ways_of_run(images: Sequence[Path]) -> dict[str, Sequence[Open]]:
+    """All that reads the files of a finished run but `resume` and `evaluate`, which take longer."""
+    predicts = functools.partial(predict, images=images)
+    return {
+        "run.json": (predicts, report, comparison),
+        "config.yaml": (predicts, report, comparison),
+        "metrics.*": (report, comparison),
+        "predictions.csv": (report, comparison),
+        "ma*.npz": (report, comparison),
+        "ex*.npz": (report,),
+        "ood.json": (predicts,),
+        RunFiles.BEST: (predicts, weights),
+        RunFiles.EMBEDDINGS: (similar_images,),
     }
-    ways: dict[str, Open] = {
-        "predict": functools.partial(predict, images=images),
-        "report": report,
-        "comparison": comparison,
-        "weights": weights,
-        "similar_images": similar_images,
-    }
-    return Subject(name, run, seen_by, ways)
-
-
-def evaluated_subject(name: str, run: Path) -> Subject:
-    files = ("run.json", "config.yaml", "split.csv", "ood.json", RunFiles.BEST)
-    return Subject(name, run, dict.fromkeys(files, ("evaluate",)), {"evaluate": evaluate})
-
-
-def resumed_subject(name: str, run: Path) -> Subject:
-    files = ("run.json", "config.yaml", "*.csv", "checkpoints/*.ckpt")
-    return Subject(name, run, dict.fromkeys(files, ("resume",)), {"resume": resume})
 
 
 def export(run: Path, folder: Path, name: str) -> None:
     command("export", f"run={run}", f"format={name}", f"output={folder}", "images=1", "threads=1")
-
-
-def export_subject(name: str, folder: Path, images: Sequence[Path]) -> Subject:
-    ways = {"predict": functools.partial(predict, images=images)}
-    return Subject(name, folder, {"*": ("predict",)}, ways)
 
 
 # Caches
@@ -213,11 +191,6 @@ def _bank(config: Any, index: Any, cache: Any) -> Any:
     return plain(bank.entries), plain(image), plain(mask)
 
 
-def cache_subject(name: str, home: Path, *, run: Path, root: Path | None) -> Subject:
-    files = {"cache/**/*[0-9a-z]": ("read",)} if root else {"drawn/**/*": ("read",)}
-    return Subject(name, home, files, {"read": functools.partial(read_dataset, run=run, root=root)})
-
-
 # Folders of predictions and sweeps
 
 
@@ -226,11 +199,6 @@ def go_on_predicting(folder: Path, *, run: Path, images: Path) -> Any:
     rows = (folder / "predictions.jsonl").read_text("utf-8").splitlines()
     labels = [json.loads(row)["predicted_label"] for row in rows]
     return files_of(folder, "predictions.csv"), labels
-
-
-def prediction_subject(name: str, folder: Path, *, run: Path, images: Path) -> Subject:
-    way = functools.partial(go_on_predicting, run=run, images=images)
-    return Subject(name, folder, {"*.*": ("go_on",), "overlays/*": ("go_on",)}, {"go_on": way})
 
 
 def write_sweep(folder: Path, run: Path) -> None:
@@ -251,8 +219,3 @@ def read_sweep(folder: Path) -> Any:
     if failures:
         raise InspectionError("; ".join(failures))
     return [text for text in arguments if str(folder) not in text], [run.path.name for run in runs]
-
-
-def sweep_subject(name: str, folder: Path) -> Subject:
-    files = ("sweep.json", "*/job.json", "*/run.json")
-    return Subject(name, folder, dict.fromkeys(files, ("read",)), {"read": read_sweep})

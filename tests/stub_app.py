@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 from pathlib import Path
@@ -12,9 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 from omegaconf import OmegaConf
 
-from capsule_inspection.workflows.app_folder import private_folder
+from capsule_inspection.workflows import app, app_uploads
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 CONFIG = Path(__file__).parents[1] / "conf" / "app.yaml"
 TITLE = "</title><script>hacked()</script><img src=x onerror=hacked()>{{value}}${hacked()}"
 
@@ -35,16 +33,15 @@ def main() -> None:
     """Serve until a signal comes."""
     logging.basicConfig(level=logging.INFO)
     config = OmegaConf.merge(OmegaConf.load(CONFIG), OmegaConf.from_dotlist(sys.argv[1:]))
-    with private_folder() as folder:
-        os.environ["GRADIO_TEMP_DIR"] = str(folder)
-        from capsule_inspection.workflows import app_page, app_server, app_uploads
+    with app_uploads.private_folder() as folder:
+        app.set_gradio_environment(folder)
+        from capsule_inspection.workflows import app_server
 
+        app_server.REQUEST_TIMEOUT_S = 5
         uploads = app_uploads.Uploads(folder, config)
         about = SimpleNamespace(model=TITLE, task="classification")
-        page = app_page.lay_out(
-            predict, uploads.check, metadata=about, name="`<b>run</b>", has_similar=True
-        )
-        app_server.serve_page(page, uploads, config)
+        page = app.lay_out(predict, uploads, metadata=about, name="`<b>run</b>", has_similar=True)
+        app_server.serve_page(page, uploads, config, css=app.CSS)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,6 @@ DAMAGE = (
 )
 """What libraries raise for a damaged archive, pickle or array; RuntimeError takes in recursion."""
 _MAX_MEMBERS = 100_000
-_CHUNK = 2**20
 _FOLDER = 0x10
 """Attribute of MS-DOS."""
 _MAX_EXTRA = 32
@@ -57,6 +56,8 @@ def open_archive(
     Raises ValueError, or another of `DAMAGE`, where it is larger, has two members of a name, or
     encrypted ones, or compressed ones although these are not allowed.
     """
+    if (size := path.stat().st_size) > max_bytes:
+        raise ValueError(f"it has {size} bytes, expected at most {max_bytes}")
     with path.open("rb") as file, zipfile.ZipFile(file) as archive:
         members = archive.infolist()
         methods = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)[: 1 + compressed]
@@ -72,15 +73,15 @@ def open_archive(
         yield archive
 
 
-def check_stored(path: Path) -> None:
-    """Check the CRC-32 of all members of an archive in which none is compressed.
+@contextmanager
+def open_stored(path: Path) -> Iterator[zipfile.ZipFile]:
+    """An archive without compressed members, for reading; the CRC-32 of all of them are right.
 
     Raises ValueError, or another of `DAMAGE`, where it is damaged.
     """
     with open_archive(path, max_bytes=path.stat().st_size, compressed=False) as archive:
-        for member in archive.infolist():
-            if member.external_attr & _FOLDER:  # which PyTorch reads as no bytes at all
-                raise ValueError(f"{member.filename} is marked as a folder")
-            with archive.open(member) as content:
-                while content.read(_CHUNK):
-                    pass
+        if any(member.external_attr & _FOLDER for member in archive.infolist()):
+            raise ValueError("a member is marked as a folder")  # PyTorch reads no bytes of these
+        if damaged := archive.testzip():
+            raise zipfile.BadZipFile(f"the CRC-32 of {damaged} does not fit")
+        yield archive

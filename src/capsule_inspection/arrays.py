@@ -10,7 +10,7 @@ import math
 import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Literal, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -19,21 +19,19 @@ from capsule_inspection.archives import DAMAGE, describe, open_archive
 from capsule_inspection.types import RunError
 
 _MAX_HEADER = 4096
-_MAX_TEXT = 4 * 4096
-"""Bytes of an entry of an array of text."""
-_MAX_ITEM = 8
-_KINDS = {"iu": "integers", "f": "fractions", "U": "text"}
+_KINDS = {"u": "bytes", "iu": "integers", "f": "fractions", "U": "text"}
+_MAX_ITEM_BYTES = {"u": 1, "iu": 8, "f": 8, "U": 4 * 4096}
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
 class Layout(NamedTuple):
     """What is expected of an array.
 
-    `dtype` is the dtype, or letters of its kind (`"iu"` for integers). `shape` has for each axis
-    its length, or a name: axes of one name have one length, and at most that in `limits`.
+    `kind` is one of `_KINDS`, in letters of `numpy.dtype.kind`. `shape` has for each axis its
+    length, or a name: axes of one name have one length, and at most that in `limits`.
     """
 
-    dtype: str | np.dtype
+    kind: str
     shape: tuple[int | str, ...]
 
 
@@ -50,21 +48,16 @@ def read_arrays(
     Raises RunError, ending with `remedy`, where it cannot be read, lacks an array, or one is not as
     expected or not finite.
     """
-    lengths: dict[str, int] = {}
-    arrays: dict[str, np.ndarray] = {}
-    max_bytes = sum(_max_bytes(layout, limits) + 2 * _MAX_HEADER for layout in layouts.values())
+    reader, arrays = _Reader(limits, {}), {}
+    max_bytes = sum(reader.max_bytes(layout) for layout in layouts.values())
     try:
-        if path.stat().st_size > max_bytes:
-            raise ValueError(f"it has {path.stat().st_size} bytes, expected at most {max_bytes}")
         with open_archive(path, max_bytes=max_bytes) as archive:
             members = {member.filename: member for member in archive.infolist()}
             for name, layout in layouts.items():
                 member = members.pop(f"{name}.npy", None)
                 if member is not None:
                     with archive.open(member) as file:
-                        arrays[name] = _read(
-                            file, member.file_size, name, layout, limits=limits, lengths=lengths
-                        )
+                        arrays[name] = reader.read(file, member.file_size, name, layout)
                 elif name not in optional:
                     raise ValueError(f"no array {name}")
             if members:
@@ -74,68 +67,57 @@ def read_arrays(
     return arrays
 
 
-def _max_bytes(layout: Layout, limits: Mapping[str, int]) -> int:
-    lengths = (axis if isinstance(axis, int) else limits[axis] for axis in layout.shape)
-    if isinstance(layout.dtype, np.dtype):
-        return math.prod(lengths) * layout.dtype.itemsize
-    return math.prod(lengths) * (_MAX_TEXT if layout.dtype == "U" else _MAX_ITEM)
+class _Reader(NamedTuple):
+    """Reads the arrays of one file; `lengths` has those of the named axes so far."""
 
+    limits: Mapping[str, int]
+    lengths: dict[str, int]
 
-def _read(
-    file: IO[bytes],
-    size: int,
-    name: str,
-    layout: Layout,
-    *,
-    limits: Mapping[str, int],
-    lengths: dict[str, int],
-) -> np.ndarray:
-    """The array of a .npy stream of `size` bytes. `lengths` has those of named axes so far."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # of headers of Python 2, which we never wrote
-        read_header = _HEADERS[npy.read_magic(file)]
-        shape, is_fortran, dtype = read_header(file, max_header_size=_MAX_HEADER)
-    _check(name, layout, shape, dtype, limits=limits, lengths=lengths)
-    num_bytes = math.prod(shape) * dtype.itemsize
-    if size - file.tell() != num_bytes:
-        raise ValueError(f"{name} has {size - file.tell()} bytes, its header expects {num_bytes}")
-    array = np.frombuffer(file.read(num_bytes), dtype).reshape(
-        shape, order="F" if is_fortran else "C"
-    )
-    if dtype.kind == "U":
-        array.tolist()  # raises ValueError for what is no character
-    if dtype.kind == "f" and not np.isfinite(array).all():
-        raise ValueError(f"expected finite numbers in {name}")
-    return array
+    def max_bytes(self, layout: Layout) -> int:
+        """Of a member with such an array, and its entries in the archive."""
+        lengths = (self.limits[axis] if isinstance(axis, str) else axis for axis in layout.shape)
+        return math.prod(lengths) * _MAX_ITEM_BYTES[layout.kind] + 2 * _MAX_HEADER
 
+    def read(self, file: IO[bytes], size: int, name: str, layout: Layout) -> np.ndarray:
+        """The array of a .npy stream of `size` bytes."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of headers of Python 2, which we never wrote
+            read_header = _HEADERS[npy.read_magic(file)]
+            shape, is_fortran, dtype = read_header(file, max_header_size=_MAX_HEADER)
+        self._check(name, layout, shape, dtype)
+        if size - file.tell() != (expected := math.prod(shape) * dtype.itemsize):
+            raise ValueError(
+                f"{name} has {size - file.tell()} bytes, its header expects {expected}"
+            )
+        order: Literal["F", "C"] = "F" if is_fortran else "C"
+        array = np.frombuffer(file.read(expected), dtype).reshape(shape, order=order)
+        if dtype.kind == "U":
+            array.tolist()  # raises ValueError for what is no character
+        if dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(f"expected finite numbers in {name}")
+        return array
 
-def _check(
-    name: str,
-    layout: Layout,
-    shape: tuple[int, ...],
-    dtype: np.dtype,
-    *,
-    limits: Mapping[str, int],
-    lengths: dict[str, int],
-) -> None:
-    """Raise ValueError for a header that is not as expected."""
-    is_known = dtype == layout.dtype
-    if isinstance(layout.dtype, str):
-        max_item = _MAX_TEXT if layout.dtype == "U" else _MAX_ITEM
-        is_known = dtype.kind in layout.dtype and 0 < dtype.itemsize <= max_item
-    is_fitting = len(shape) == len(layout.shape) and all(
-        length == lengths.setdefault(axis, length) and 0 <= length <= limits[axis]
-        if isinstance(axis, str)
-        else length == axis
-        for length, axis in zip(shape, layout.shape, strict=True)
-    )
-    if not is_known or not is_fitting:
+    def _check(self, name: str, layout: Layout, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        """Raise ValueError for a header that is not as expected."""
+        max_item_bytes = _MAX_ITEM_BYTES[layout.kind]
+        is_known = dtype.kind in layout.kind and 0 < dtype.itemsize <= max_item_bytes
+        if (
+            is_known
+            and len(shape) == len(layout.shape)
+            and all(map(self._fits, layout.shape, shape))
+        ):
+            return
         sizes = ", ".join(
-            str(axis) if isinstance(axis, int) else f"{axis} <= {limits[axis]}"
+            f"{axis} <= {self.limits[axis]}" if isinstance(axis, str) else str(axis)
             for axis in layout.shape
         )
-        known = "".join(f", where {axis} is {length}" for axis, length in lengths.items())
+        known = "".join(f", where {axis} is {length}" for axis, length in self.lengths.items())
         raise ValueError(
-            f"expected {name} of {_KINDS.get(str(layout.dtype), layout.dtype)} and shape "
-            f"({sizes}){known}, found {dtype} {shape}"
+            f"expected {name} of {_KINDS[layout.kind]} and shape ({sizes}){known}, "
+            f"found {dtype} {shape}"
         )
+
+    def _fits(self, axis: int | str, length: int) -> bool:
+        if not isinstance(axis, str):
+            return length == axis
+        return length == self.lengths.setdefault(axis, length) and 0 <= length <= self.limits[axis]

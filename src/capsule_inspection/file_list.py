@@ -1,19 +1,17 @@
 """The list of the files of a folder that this program has made, by which damage to it is found.
 
 It is written last. A file of known size and times is not read again, as those of a data set are
-not; the checksum of others decides. Standard library only.
+not; the checksum of others decides.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from capsule_inspection.files import atomic_write_text
-from capsule_inspection.integrity import FILES, read_sealed, seal
+from capsule_inspection.integrity import FILES, read_sealed, write_sealed
 from capsule_inspection.types import FILE_LIST
 
 _THREADS = 4  # zlib and reading release the interpreter's lock
@@ -21,13 +19,12 @@ _THREADS = 4  # zlib and reading release the interpreter's lock
 
 def write_file_list(folder: Path) -> None:
     """Write the list of all files below a folder."""
-    names = [Path(path, name) for path, _, names in os.walk(folder) for name in names]
+    paths = [Path(path, name) for path, _, names in os.walk(folder) for name in names]
+    names = (path.relative_to(folder).as_posix() for path in paths)
     with ThreadPoolExecutor(_THREADS) as pool:
-        facts = list(pool.map(lambda path: (*_status(path), _crc32(path)), names))
-    files = {
-        path.relative_to(folder).as_posix(): fact for path, fact in zip(names, facts, strict=True)
-    }
-    atomic_write_text(folder / FILE_LIST, json.dumps(seal({FILES: files})))
+        facts = pool.map(lambda path: (*_status(path), _crc32(path)), paths)
+    files = dict(zip(names, facts, strict=True))
+    write_sealed(folder / FILE_LIST, {FILES: files})
 
 
 def find_damage(folder: Path, *, full: bool = False) -> str | None:
@@ -35,19 +32,11 @@ def find_damage(folder: Path, *, full: bool = False) -> str | None:
 
     Files that are not listed do not matter. With `full` the content of all files is compared.
     """
-    path = folder / FILE_LIST
     try:
-        files = read_sealed(path)[FILES]
+        files = read_sealed(folder / FILE_LIST)[FILES]
         with ThreadPoolExecutor(_THREADS) as pool:
-            changed = [
-                name
-                for name, is_same in zip(
-                    files,
-                    pool.map(lambda name: _is_same(folder / name, *files[name], full=full), files),
-                    strict=True,
-                )
-                if not is_same
-            ]
+            same = pool.map(lambda name: _is_same(folder / name, *files[name], full=full), files)
+        changed = [name for name, is_same in zip(files, same, strict=True) if not is_same]
     except FileNotFoundError:
         return "incomplete, without the list of its files"
     except (OSError, ValueError, TypeError, KeyError) as error:

@@ -1,7 +1,7 @@
 """Checksums that find damaged files; no protection from people, who can write new ones.
 
 A record (run.json, export.json) holds the SHA-256 of the files beside it, and a checksum of itself.
-Standard library only; every package may import this module.
+Every package may import this module.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from capsule_inspection.files import atomic_write_text
 from capsule_inspection.types import RunError
 
 CHECKSUM = "checksum"
@@ -46,8 +47,8 @@ def check_files(
     Returns the checksums of those that were. Raises RunError, ending with `remedy`, where a file is
     missing or differs.
     """
-    expected = record.get(FILES) or {}
-    checked = {}
+    files = record.get(FILES)
+    expected, checked = files if isinstance(files, dict) else {}, {}
     for name in names:
         if name not in expected:
             continue
@@ -58,17 +59,18 @@ def check_files(
         if found != expected[name]:
             raise RunError(
                 f"{path}: damaged or changed since it was written: expected SHA-256 "
-                f"{expected[name]:.12}..., found {found:.12}... . {remedy}"
+                f"{expected[name]!s:.12}..., found {found:.12}... . {remedy}"
             )
     return checked
 
 
-def check_size(path: Path) -> None:
+def check_size(path: Path, *, max_bytes: int | None = None) -> None:
     """Raise ValueError where a file is larger than any of ours, or a device or a pipe."""
+    max_bytes = max_bytes or _MAX_BYTES
     if path.exists() and not path.is_file():
         raise ValueError("it is no regular file")
-    if path.stat().st_size > _MAX_BYTES:
-        raise ValueError(f"it has more than {_MAX_BYTES >> 20} MB")
+    if path.stat().st_size > max_bytes:
+        raise ValueError(f"it has more than {max_bytes >> 20} MB")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -84,16 +86,22 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
-    """The object that `seal` has made. Raises OSError, or ValueError where it is damaged."""
+    """The object in a file of `write_sealed`. Raises OSError, or ValueError where it is damaged."""
     content = read_json(path)
     if CHECKSUM not in content or not is_sealed(content):
         raise ValueError("its content does not fit its checksum")
     return content
 
 
+def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
+    """Write values as JSON with the checksum of themselves, atomically."""
+    text = json.dumps(seal(values), indent=2, ensure_ascii=False, sort_keys=True)
+    atomic_write_text(path, text + "\n")
+
+
 def seal(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with the checksum of themselves."""
-    plain = json.loads(_canonical(values))
+    """The values as plain JSON has them, with the checksum of themselves."""
+    plain = json.loads(json.dumps(values, default=str))
     plain.pop(CHECKSUM, None)
     return {**plain, CHECKSUM: _checksum(plain)}
 
@@ -106,8 +114,4 @@ def is_sealed(values: Mapping[str, Any]) -> bool:
 
 
 def _checksum(values: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_canonical(values).encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _canonical(values: Mapping[str, Any]) -> str:
-    return json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from capsule_inspection.config import stored
 from capsule_inspection.config.existing_run import load_stored
 from capsule_inspection.config.sweeps import arguments_to_resume
+from capsule_inspection.integrity import write_sealed
 from capsule_inspection.models.timm_model import RESERVED as RESERVED_OF_TIMM
 from capsule_inspection.models.torchvision_model import RESERVED as RESERVED_OF_TORCHVISION
 from capsule_inspection.types import ConfigurationError, RunError
@@ -198,8 +199,8 @@ def test_a_pipe_or_a_missing_file_is_no_configuration(tmp_path: Path) -> None:
     import os
 
     os.mkfifo(tmp_path / "config.yaml")
-    assert "there is no such file" in refused(tmp_path / "config.yaml")
-    assert "there is no such file" in refused(tmp_path / "none" / "config.yaml")
+    assert "it is no regular file" in refused(tmp_path / "config.yaml")
+    assert "No such file" in refused(tmp_path / "none" / "config.yaml")
 
 
 def test_a_file_that_is_cut_is_refused_at_any_line(compose: Compose, tmp_path: Path) -> None:
@@ -327,18 +328,17 @@ HARMFUL = [
     *("model=../../tmp/x", "experiment=/tmp/x", "+experiment=../x", "model@x=resnet18"),
     *("data.root=${oc.env:HOME}", r"data.root='\\${oc.env:HOME}'", "seed=${run_folder:/tmp/x}"),
     *("model.options={_target_: os.system}", "+model.options.x={_target_: y}", "nosuch=1"),
+    "resume=/runs/of/mine",
     *("logger=wandb", "logger.tracking_uri=http://x", "--config-path=/tmp", "-cd=/tmp"),
 ]
 
 
 def test_arguments_of_a_sweep_folder_run_nothing(tmp_path: Path) -> None:
-    from capsule_inspection.config import sweeps
-
     for argument in HARMLESS:
-        sweeps._write(tmp_path / "sweep.json", {"arguments": ["seed=1", argument]})
+        write_sealed(tmp_path / "sweep.json", {"arguments": ["seed=1", argument]})
         assert argument in arguments_to_resume([f"resume={tmp_path}"])
     for argument in HARMFUL:
-        sweeps._write(tmp_path / "sweep.json", {"arguments": ["seed=1", argument]})
+        write_sealed(tmp_path / "sweep.json", {"arguments": ["seed=1", argument]})
         with pytest.raises(RunError, match=r"is not taken from a sweep folder") as caught:
             arguments_to_resume([f"resume={tmp_path}"])
         assert str(caught.value).startswith(f"{tmp_path / 'sweep.json'}: {argument} is not")

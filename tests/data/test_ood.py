@@ -281,14 +281,14 @@ def test_foreign_and_damaged_files_are_refused(change: dict, expected: str) -> N
         OODDetector.from_dict(plain().as_dict() | change)
 
 
-def test_a_file_is_read_up_to_a_size_and_named_where_it_is_damaged(tmp_path: Path) -> None:
+def test_a_file_is_named_where_it_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "ood.json"
     assert read_detector(path) is None
     path.write_text(json.dumps(plain().as_dict()))
     read = read_detector(path)
     assert read is not None
     assert read.as_dict() == json.loads(path.read_text())
-    for content in ("[" * 100_000, "[1]", "", '{"features": 1}', " " * (17 << 20), "\udcff"):
+    for content in ("[" * 100_000, "[1]", "", '{"features": 1}', "\udcff"):
         path.write_text(content, errors="surrogateescape")
         with pytest.raises(RunError, match=r"ood\.json: (cannot be read|damaged)"):
             read_detector(path)

@@ -335,11 +335,6 @@ def test_a_damaged_store_is_rebuilt_with_a_warning(
         "another version and form": gzip.compress(b"7"),
         "rows of one value": gzip.compress(f"[{file_facts._VERSION}, [1, 2]]".encode()),
         "short rows": gzip.compress(f'[{file_facts._VERSION}, [["a.png", 1]]]'.encode()),
-        "rows of text": gzip.compress(f'[{file_facts._VERSION}, ["abcdefghijklmnop"]]'.encode()),
-        "another type": gzip.compress(gzip.decompress(sound).replace(b", 8, ", b', "8", ')),
-        "a list": gzip.compress(gzip.decompress(sound).replace(b", 8, ", b", [], ")),
-        "no list": gzip.compress(gzip.decompress(sound).replace(b"[]", b"7")),
-        "a list in a list": gzip.compress(gzip.decompress(sound).replace(b"[]", b"[[1]]")),
     }
     for name, damaged in damages.items():
         store.write_bytes(damaged)

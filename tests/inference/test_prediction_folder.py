@@ -150,7 +150,7 @@ def test_predictions_of_another_model_or_version_and_other_files_are_refused_and
     check_free(output)
     for name, content, message in (
         ("report.txt", "report.txt", r"found 1 files, such as report\.txt"),
-        ("prediction.json", OTHER_VERSION, "expected predictions of format 1, found 99"),
+        ("prediction.json", OTHER_VERSION, "made with format_version=99, and format_version=1"),
         ("prediction.json", '{"format_version": 1}', "does not fit its checksum"),
         ("prediction.json", "[" * 100_000, "nested too deeply"),
     ):

@@ -21,6 +21,7 @@ from built import Compose, Prepare, drawn_in, evaluate_made, fit, preparing
 from quick import (
     AUTOENCODER,
     QUICK_DATA,
+    accept_changes,
     check_error,
     draw_mvtec,
     metrics_of,
@@ -158,6 +159,7 @@ def test_a_checkpoint_without_its_threshold_is_refused(
     checkpoint = torch.load(path, weights_only=True)
     del checkpoint["inspection"]["fitted"]
     torch.save(checkpoint, path)
+    accept_changes(autoencoder_run)
     result = cli("evaluate", f"run={autoencoder_run}", f"output={tmp_path / 'again'}")
     check_error(result, "best.ckpt", "has no threshold", "python train.py resume=")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import signal
@@ -11,7 +12,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,12 +22,13 @@ from urllib.parse import quote
 
 import pytest
 from filelock import FileLock
+from omegaconf import DictConfig, OmegaConf
 from small import REPOSITORY
 
 pytest.importorskip("gradio")
 PATIENCE_S = 300
 MB = 2**20
-LIMITS = ("max_upload_mb=1", "max_disk_mb=4", "max_requests=8", "max_requests_per_minute=100")
+LIMITS = ("max_upload_mb=1", "max_disk_mb=8", "max_requests=8", "max_requests_per_minute=100")
 FORM = {"Content-Type": "multipart/form-data; boundary=B"}
 JSON = {"Content-Type": "application/json"}
 UPLOAD, PREDICT = "/gradio_api/upload", "/gradio_api/call/predict"
@@ -165,53 +166,61 @@ def test_requests_for_another_server_are_refused(page: Page) -> None:
         dict.fromkeys(local, 200)
     )
     assert {host: page.request("GET", "/config", {"Host": host}).status for host in foreign} == (
-        dict.fromkeys(foreign, 421)
+        dict.fromkeys(foreign, 400)
     )
     two = [("Host", "127.0.0.1"), ("Host", "evil.example")]
     assert page.request("GET", "/", two).status == 400
-    assert page.request("GET", "/", {"X-Forwarded-Host": "evil.example"}).status == 421
+    links = page.request("GET", "/", {"X-Forwarded-Host": "evil.example"})
+    assert b"evil.example" not in links.body
     assert page.request("GET", "http://evil.example/").status == 404
     with page.connect() as connection:
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        assert connection.recv(100).startswith(b"HTTP/1.1 421")
+        assert connection.recv(100).startswith(b"HTTP/1.1 400")
 
 
 def test_requests_of_other_sites_are_refused(page: Page) -> None:
-    own = [
-        f"http://127.0.0.1:{page.port}",
-        f"http://LOCALHOST:{page.port}",
-        "https://proxy.example",
-    ]
+    own = f"127.0.0.1:{page.port}"
+    sent = {
+        (own, f"http://{own}"): 400,  # no form
+        ("Proxy.example", "https://proxy.example"): 400,
+        ("proxy.example", f"http://{own}"): 403,
+    }
     foreign = ["http://evil.example", "null", "file://", "http://localhost:1", "http://localhost"]
-    foreign += [f"http://127.0.0.1:{page.port}@evil.example", "http://proxy.example.evil.example"]
-    for origins, status in ((own, 400), (foreign, 403)):
-        for origin in origins:
-            for headers in ({"Origin": origin}, {"Referer": f"{origin}/page"}):
-                sent = page.request("POST", UPLOAD, {**FORM, **headers}, b"")
-                assert sent.status == status, headers
+    foreign += [f"http://{own}@evil.example", "http://proxy.example.evil.example"]
+    for (host, origin), status in {**sent, **{(own, of): 403 for of in foreign}}.items():
+        headers = {**FORM, "Host": host, "Origin": origin}
+        assert page.request("POST", UPLOAD, headers, b"").status == status, headers
     for headers in ({"Origin": foreign[0]}, {"Sec-Fetch-Site": "cross-site"}):
         websocket = {"Connection": "Upgrade", "Upgrade": "websocket"}
         stream = "/gradio_api/queue/data?session_hash=a"
         assert page.request("GET", stream, {**headers, **websocket}).status == 403
-        assert page.request("OPTIONS", PREDICT, headers).status in (403, 405)
-    assert page.request("GET", "/", {"Referer": "https://wiki.example/"}).status == 200  # a link
+        assert page.request("OPTIONS", PREDICT, headers).status == 403
+    assert page.request("GET", "/", {"Sec-Fetch-Site": "cross-site"}).status == 200  # a link
 
 
 def test_a_request_uploads_one_file_of_limited_size(page: Page) -> None:
     assert page.upload(b"x" * (MB - 500)).status == 200
     whole = form(("a", b"x" * MB))
     chunks = [whole[start : start + 50_000] for start in range(0, len(whole), 50_000)]
-    for body in (whole, form(*[("a", b"x" * 300_000)] * 4), chunks):
+    for body in (whole, chunks):
         answer = page.request("POST", UPLOAD, FORM, body)
         assert answer.status == 413
         assert b"maximum size, 1,048,576 bytes" in answer.body
-    for body in (form(("a", b"x"), ("b", b"x")), b"--B\r\n" * 1000, b"", b"x"):
+    for body in (
+        form(*[("a", b"x" * 300_000)] * 4),
+        form(("a", b""), ("b", b"")),
+        b"--B\r\n" * 1000,
+        b"",
+        b"x",
+    ):
         assert page.request("POST", UPLOAD, FORM, body).status == 400
     for path in (PREDICT, "/gradio_api/queue/join"):
         assert page.request("POST", path, JSON, b"[" * 100 * MB).status == 413
         assert page.request("POST", path, JSON, chunks).status == 413
         assert page.request("POST", path, JSON, b"[" * 8_000).status == 400
-    assert page.request("GET", "/", {"X-Large": "a" * 20_000}).status == 431
+    with page.connect() as connection, contextlib.suppress(ConnectionError):  # once it is refused
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Large: " + b"a" * MB)
+        assert connection.recv(100).startswith(b"HTTP/1.1 400")
 
 
 @pytest.mark.parametrize(
@@ -330,23 +339,21 @@ def test_routes_that_the_page_does_not_need_are_closed(page: Page) -> None:
     ]
     paths = [f"/gradio_api/{path}" for path in read]
     paths += ["/monitoring", "/monitoring/summary", "/docs", "/openapi.json", "/login", "/svelte/x"]
-    paths += ["/static/../../routes.py", "/assets/%2e%2e/%2e%2e/routes.py", "/?deep_link=a"]
+    paths += ["/static/../../routes.py", "/assets/%2e%2e/%2e%2e/routes.py"]
     posted = ["run/predict", "api/predict", "call/v2/predict", "component_server", "vibe-edit"]
     requests = [("GET", path) for path in paths]
     requests += [("POST", f"/gradio_api/{path}") for path in (*posted, "process_recording")]
     for method, path in requests:
         assert page.request(method, path).status == 404, path
     for method in ("PUT", "DELETE", "TRACE", "OPTIONS"):
-        assert page.request(method, "/").status == 405
+        assert page.request(method, "/").status == 404
 
 
 def test_a_client_is_limited_and_others_are_not(page: Page) -> None:
-    statuses = Counter(page.begin(None, client="10.1.0.1").status for _ in range(105))
-    assert statuses == {200: 100, 429: 5}
-    (slow,) = json.loads(page.upload(b"slow", client="10.1.0.2").body)
-    answers = [page.begin({"path": slow, "meta": META}, client="10.1.0.2") for _ in range(45)]
-    assert 32 <= sum(answer.status == 200 for answer in answers) <= 40
-    assert b"waiting predictions" in answers[-1].body
+    begun = (page.begin(None, client="10.1.0.1").status for _ in range(201))
+    accepted = len(list(itertools.takewhile(lambda status: status == 200, begun)))
+    assert 100 <= accepted <= 200  # another minute may begin meanwhile
+    assert page.begin(None, client="10.1.0.2").status == 200
     streams = []
     for _ in range(10):
         streams.append(page.connect())
@@ -360,19 +367,15 @@ def test_a_client_is_limited_and_others_are_not(page: Page) -> None:
         of.close()
 
 
-def test_connections_without_a_request_are_closed(page: Page) -> None:
-    idle = [page.connect() for _ in range(100)]
-    for of in idle:
-        of.sendall(b"GET / HTTP/1.1\r\nHost: loc")
+def test_connections_without_a_whole_request_are_closed(page: Page) -> None:
+    head = b"POST /gradio_api/cancel HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
+    stalled = [page.connect() for _ in range(100)]
+    for number, of in enumerate(stalled):
+        of.sendall((head, head + b"[")[number] if number < 2 else head[: 30 * (number % 2)])
     assert page.request("GET", "/config", client="10.0.0.5").status == 200
-    closed = 0
-    for of in idle[:30]:  # the oldest
-        with contextlib.suppress(ConnectionError):
+    for of in stalled:
+        with of, contextlib.suppress(ConnectionError):
             assert of.recv(1) == b""
-        closed += 1
-    assert closed == 30
-    for of in idle:
-        of.close()
 
 
 def test_files_take_limited_space_and_those_of_failed_uploads_none(page: Page) -> None:
@@ -382,7 +385,7 @@ def test_files_take_limited_space_and_those_of_failed_uploads_none(page: Page) -
         )
     assert {answer.status for answer in answers} == {200}
     page.upload(b"last")
-    assert sum(path.stat().st_size for path in page.stored()) <= 4 * MB
+    assert sum(path.stat().st_size for path in page.stored()) <= 8 * MB
     assert any(path.read_bytes() == b"last" for path in page.stored())
     before = set(page.stored())
     with page.connect() as connection:
@@ -404,10 +407,8 @@ def test_the_first_signal_ends_the_server_and_removes_its_files(tmp_path: Path) 
     for name in names:
         folder = tmp_path / f"capsule-inspection-app-{name}"
         (folder / "files").mkdir(parents=True)
-        (folder / "lock").touch()
         if name != "new":
-            os.utime(folder, (0, 0))
-    os.utime(tmp_path / "capsule-inspection-app-new", (time.time() + 600,) * 2)
+            (folder / "lock").touch()
     with FileLock(tmp_path / "capsule-inspection-app-used" / "lock"), serve(tmp_path) as page:
         kept = {tmp_path / f"capsule-inspection-app-{name}" for name in ("used", "new")}
         assert len(set(tmp_path.iterdir()) - kept) == 1  # its own; the stale one is gone
@@ -430,17 +431,28 @@ def test_the_first_signal_ends_the_server_and_removes_its_files(tmp_path: Path) 
             connection.close()
 
 
-def test_a_page_open_to_the_network_has_any_address_and_known_names() -> None:
-    from starlette.datastructures import Headers
-    from starlette.exceptions import HTTPException
+@pytest.mark.slow
+def test_a_signal_before_the_first_request_ends_the_server(tmp_path: Path) -> None:
+    with serve(tmp_path) as page:
+        page.process.send_signal(signal.SIGINT)
+        assert page.process.wait(PATIENCE_S) == 0
+
+
+def test_a_page_open_to_the_network_has_any_address_and_known_names(tmp_path: Path) -> None:
+    from starlette.responses import PlainTextResponse
+    from starlette.testclient import TestClient
 
     from capsule_inspection.types import ConfigurationError
-    from capsule_inspection.workflows.app_guard import Hosts
+    from capsule_inspection.workflows.app_server import Guard
 
-    hosts = Hosts("0.0.0.0", ["Line3.example:443"])
+    config = OmegaConf.load(REPOSITORY / "conf" / "app.yaml")
+    assert isinstance(config, DictConfig)
+    config.update({"host": "0.0.0.0", "allowed_hosts": ["Line3.example:443"]})
+    client = TestClient(Guard(PlainTextResponse("passed"), tmp_path, config))
     for name in ("192.168.0.7:7860", "[fe80::1]:80", socket.gethostname(), "line3.example"):
-        hosts.check_host(Headers({"host": name}))
-    with pytest.raises(HTTPException, match="not a name of this server"):
-        hosts.check_host(Headers({"host": "evil.example"}))
-    with pytest.raises(ConfigurationError, match="allowed_hosts: '\\*' is not the name of a host"):
-        Hosts("127.0.0.1", ["*"])
+        assert client.get("/", headers={"Host": name}).text == "passed"
+    refused = client.get("/", headers={"Host": "evil.example"})
+    assert "not a name of this server. If it is, start app.py with allowed_hosts" in refused.text
+    config.allowed_hosts = ["*"]
+    with pytest.raises(ConfigurationError, match=r"allowed_hosts=\['\*'\]: expected names"):
+        Guard(PlainTextResponse(""), tmp_path, config)

@@ -124,5 +124,5 @@ def test_a_stopped_comparison_is_begun_anew_and_a_finished_one_is_kept(
     assert result.status == 0
     assert "Finished before, kept" in result.out
     result = cli("compare", runs, f"output={output}", "reference=a")
-    check_error(result, "the output of another run, or of other settings")
+    check_error(result, "the output of another run, other images or other settings")
     assert {**content(output), "train.log": b""} == {**before, "train.log": b""}

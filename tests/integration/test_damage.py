@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import damaged_folders
 import pytest
-from damage import Subject, fresh_copy, run_trial
+from damage import Open, Subject, fresh_copy, run_trial
 from quick import AUTOENCODER, CLASSIFIER, UNET, draw
 from small import REPOSITORY, SMALL
+
+from capsule_inspection.types import RunFiles
 
 SETTINGS = {
     "finished": CLASSIFIER,
@@ -19,15 +22,13 @@ SETTINGS = {
     "unet": (*SMALL, *UNET),
 }
 QUICK_TRIALS = {
-    "run of finished": 13,
+    "run of finished": 20,
     "run of unet": 10,
-    "run of autoencoder": 8,
+    "run of autoencoder": 10,
     "evaluated finished": 1,
-    "resumed finished": 2,
-    "cache of unet": 4,
-    "drawn of autoencoder": 1,
-    "torch_export of finished": 4,
-    "predictions of finished": 3,
+    "cache of unet": 3,
+    "torch_export of finished": 2,
+    "predictions of finished": 1,
     "sweep of finished": 4,
 }
 SLOW_TRIALS = {
@@ -77,62 +78,60 @@ def subject(
         home = homes[task]
         run, folder = home / "run", tmp_path / "undamaged"
         root = home / ("bottle" if task == "finished" else "drawn")
+        files: dict[str, Sequence[Open]]
         if what in ("run", "evaluated"):
             fresh_copy(run, folder, without=("*.png", "events*", "*.log"))
+            files = damaged_folders.ways_of_run(paths)
             if what == "evaluated":
-                return damaged_folders.evaluated_subject(name, folder)
-            return damaged_folders.run_subject(name, folder, paths)
-        if what == "resumed":
+                read = ("run.json", "config.yaml", "split.csv", "ood.json", RunFiles.BEST)
+                files = dict.fromkeys(read, (damaged_folders.evaluate,))
+        elif what == "resumed":
             places = (f"data.root={root}", f"data.cache_folder={home / 'cache'}")
             damaged_folders.train_interrupted(folder, *SETTINGS[task], *places)
-            return damaged_folders.resumed_subject(name, folder)
-        if what in ("cache", "drawn"):
+            read = ("run.json", "config.yaml", "*.csv", "checkpoints/*.ckpt")
+            files = dict.fromkeys(read, (damaged_folders.resume,))
+        elif what == "cache":
             fresh_copy(home / "cache", folder / "cache")
-            if what == "drawn":
-                fresh_copy(root, folder / "drawn")
-            own = root if what == "cache" else None
-            return damaged_folders.cache_subject(name, folder, run=run, root=own)
-        if what == "predictions":
-            damaged_folders.go_on_predicting(folder, run=run, images=images)
-            return damaged_folders.prediction_subject(name, folder, run=run, images=images)
-        if what == "sweep":
+            files = {
+                "cache/**/*[0-9a-z]": [partial(damaged_folders.read_dataset, run=run, root=root)]
+            }
+        elif what == "drawn":
+            fresh_copy(home / "cache", folder / "cache")
+            fresh_copy(root, folder / "drawn")
+            files = {"drawn/**/*": [partial(damaged_folders.read_dataset, run=run)]}
+        elif what == "predictions":
+            goes_on = partial(damaged_folders.go_on_predicting, run=run, images=images)
+            goes_on(folder)
+            files = dict.fromkeys(("*.*", "overlays/*"), (goes_on,))
+        elif what == "sweep":
             damaged_folders.write_sweep(folder, run)
-            return damaged_folders.sweep_subject(name, folder)
-        damaged_folders.export(run, folder, what)
-        return damaged_folders.export_subject(name, folder, paths)
+            read = ("sweep.json", "*/job.json", "*/run.json")
+            files = dict.fromkeys(read, (damaged_folders.read_sweep,))
+        else:
+            damaged_folders.export(run, folder, what)
+            files = {"*": [partial(damaged_folders.predict, images=paths)]}
+        return Subject(name, folder, files)
 
     return make
 
 
-def try_damages(subject: Subject, work: Path, *, trials: int, first_seed: int) -> None:
-    """Every file in turn, beginning at another one for another first seed."""
-    files = list(subject.paths())
-    ends = [
-        end
-        for number in range(trials)
-        for end in run_trial(
-            subject,
-            work,
-            seed=first_seed + number,
-            file=files[(first_seed + number) % len(files)],
-        )[1].values()
-    ]
-    assert len(ends) >= trials
-
-
-@pytest.mark.parametrize("name", QUICK_TRIALS)
+@pytest.mark.parametrize(("name", "trials"), QUICK_TRIALS.items())
 def test_damage_ends_in_unchanged_answers_or_one_message(
-    subject: Make, tmp_path: Path, name: str
+    subject: Make, tmp_path: Path, name: str, trials: int
 ) -> None:
-    try_damages(subject(name), tmp_path / "work", trials=QUICK_TRIALS[name], first_seed=0)
+    damaged = subject(name)
+    for seed in range(trials):
+        run_trial(damaged, tmp_path / "work", seed=seed)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SLOW_TRIALS)
+@pytest.mark.parametrize(("name", "trials"), SLOW_TRIALS.items())
 def test_much_damage_ends_in_unchanged_answers_or_one_message(
-    subject: Make, tmp_path: Path, name: str
+    subject: Make, tmp_path: Path, name: str, trials: int
 ) -> None:
-    try_damages(subject(name), tmp_path / "work", trials=SLOW_TRIALS[name], first_seed=1000)
+    damaged = subject(name)
+    for seed in range(1000, 1000 + trials):
+        run_trial(damaged, tmp_path / "work", seed=seed)
 
 
 WITH_LITTLE_MEMORY = """
@@ -141,13 +140,14 @@ from pathlib import Path
 import numpy as np
 resource.setrlimit(resource.RLIMIT_AS, ({limit}, {limit}))
 import damaged_folders
-from damage import run_trial
+from damage import Open, Subject, run_trial
 run, work = Path({run!r}), Path({work!r})
 images = sorted(Path({images!r}).iterdir())
-subject = damaged_folders.run_subject("run", run, images)
-files = [path for path in subject.paths() if path.suffix in (".ckpt", ".npz")]
+files = damaged_folders.ways_of_run(images)
+files = {{key: ways for key, ways in files.items() if key.endswith((".ckpt", ".npz"))}}
+subject = Subject("run", run, files)
 for seed in range({trials}):
-    run_trial(subject, work, seed=seed, file=files[seed % len(files)])
+    run_trial(subject, work, seed=seed)
 print("done")
 """
 

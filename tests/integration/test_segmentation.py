@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 from quick import (
     QUICK_DATA,
     UNET,
+    accept_changes,
     check_error,
     draw,
     draw_mask,
@@ -34,6 +35,7 @@ from scipy import ndimage
 from small import SMALL, Cli
 
 from capsule_inspection.data.given_split import from_manifest
+from capsule_inspection.data.manifest import write_split_csv
 from capsule_inspection.inference.predictor import Predictor
 from capsule_inspection.metrics.mask_postprocessing import MaskPostProcessor
 from capsule_inspection.tasks.segmentation.lightning_module import SegmentationModule
@@ -177,6 +179,7 @@ def set_median_thresholds(run: Path) -> None:
         ("low_threshold", "high_threshold"), (scores[middle - 1] + scores[middle]) / 2
     )
     torch.save(checkpoint, path)
+    accept_changes(run)
 
 
 def check_regions(predicted: Path, evaluated: Path, predictor: Predictor) -> None:
@@ -238,6 +241,7 @@ def test_a_checkpoint_without_thresholds_is_refused(
     checkpoint = torch.load(path, weights_only=True)
     del checkpoint["inspection"]["fitted"]
     torch.save(checkpoint, path)
+    accept_changes(unet_run)
     result = cli("evaluate", f"run={unet_run}", f"output={tmp_path / 'again'}")
     check_error(result, "best.ckpt", "has no threshold", "python train.py resume=")
 
@@ -311,6 +315,7 @@ def test_defects_whose_mask_is_not_known_are_refused_or_left_out_of_every_part(
         prepare()
     made = prepare("data.on_bad_file=skip")
     assert "left out" in caplog.text
+    write_split_csv(made.data.index, made.folder / "split.csv")
     left_out = [row["path"] for row in rows_of(made.folder, "split.csv") if not row["split"]]
     assert left_out == ["test/crack/000.png", "test/poke/000.png"]
     again = from_manifest(made.data.index, made.folder / "split.csv")

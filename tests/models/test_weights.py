@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from small_models import saved
 from torchvision import models
 
-from capsule_inspection.integrity import file_sha256
+from capsule_inspection.integrity import file_sha256, seal
 from capsule_inspection.models.base import BuiltModel
 from capsule_inspection.models.factory import (
     build_custom_resnet,
@@ -99,9 +99,11 @@ def test_a_runs_checkpoint_is_compared_with_its_record() -> None:
             with pytest.raises(RunError, match=expected):
                 small(weights="run")
     assert small(weights=str(best)).weights.source == "file"
-    Path("run/run.json").write_text("[" * 100_000)
-    with pytest.raises(WeightsError, match=r"run\.json: cannot be read"):
-        small(weights="run")
+    damaged = json.dumps(seal({"files": {"checkpoints/best.ckpt": "0" * 64}})).replace("fil", "fim")
+    for content in ("[" * 100_000, damaged):
+        Path("run/run.json").write_text(content)
+        with pytest.raises(WeightsError, match=r"run\.json: cannot be read"):
+            small(weights="run")
 
 
 def test_a_head_of_other_classes_is_initialised_and_logged(

@@ -75,7 +75,7 @@ def test_a_finished_output_is_kept_where_the_command_is_the_same_and_refused_oth
         write(output)
     before = content(output)
     assert opened(output).is_finished
-    with pytest.raises(RunError, match="of another run, or of other settings"):
+    with pytest.raises(RunError, match="of another run, other images or other settings"):
         opened(output, runs=["xyz"])
     (output / "page.html").write_text("pagf")
     with pytest.raises(RunError, match=r"page\.html: damaged or changed.*name another folder"):

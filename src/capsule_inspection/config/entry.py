@@ -273,9 +273,7 @@ def _explain(error: BaseException, config_folder: Path, name: str) -> tuple[str,
     if isinstance(error, CONFIGURATION_EXCEPTIONS):
         return explain(error, composed=_compose_choices(config_folder, name)), 2
     if isinstance(error, KeyboardInterrupt):
-        folder = sweeps.current_sweep()
-        resume = f" To resume the sweep: {sweeps.resume_command(folder)}" if folder else ""
-        return f"Interrupted.{resume}", INTERRUPTED_STATUS
+        return f"Interrupted.{_how_to_resume()}", INTERRUPTED_STATUS
     if type(error) in (ValueError, TypeError):  # of Hydra, for a group that is given a number
         return explain_unnamed_choice(sys.argv[1:], config_folder), 2
     if isinstance(error, ImportError) and str(error).startswith("Error loading '"):  # of Hydra
@@ -287,12 +285,17 @@ def _explain(error: BaseException, config_folder: Path, name: str) -> tuple[str,
             1,
         )
     if is_disk_full(error):
-        folder = sweeps.current_sweep()
-        resume = f" To resume the sweep: {sweeps.resume_command(folder)}" if folder else ""
-        return f"the disk is full ({error}). Free some space, then start again.{resume}", 1
+        again = f"Free some space, then start again.{_how_to_resume()}"
+        return f"the disk is full ({error}). {again}", 1
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}. Check the path and its permissions.", 1
     return "", 1
+
+
+def _how_to_resume() -> str:
+    """A sentence with the command that resumes this process's sweep, if it has started one."""
+    folder = sweeps.current_sweep()
+    return f" To resume the sweep: {sweeps.resume_command(folder)}" if folder else ""
 
 
 def _report(message: str, status: int, *, show_traceback: bool = False) -> int:

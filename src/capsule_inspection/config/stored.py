@@ -15,6 +15,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from capsule_inspection.config.schema import GROUPS, Train
+from capsule_inspection.integrity import check_size
 from capsule_inspection.types import RunError, RunFiles
 
 _MAX_BYTES = 2**20
@@ -45,12 +46,9 @@ def _unescape(text: str) -> str:
 
 def _map_texts(node: Any, change: Callable[[str], str], *, keys: bool) -> Any:
     if isinstance(node, dict):
-        return {
-            change(key) if keys and isinstance(key, str) else key: _map_texts(
-                value, change, keys=keys
-            )
-            for key, value in node.items()
-        }
+        names = _map_texts(list(node), change, keys=False) if keys else node
+        values = _map_texts(list(node.values()), change, keys=keys)
+        return dict(zip(names, values, strict=True))
     if isinstance(node, list):
         return [_map_texts(value, change, keys=keys) for value in node]
     return change(node) if isinstance(node, str) else node
@@ -62,8 +60,9 @@ def read_plain(path: Path) -> dict[str, Any]:
     Raises RunError, naming file and key, where it is damaged, too large, or more than plain values.
     """
     try:
-        text = _read_text(path)
-        _check_size(text)
+        check_size(path, max_bytes=_MAX_BYTES)
+        text = path.read_text(encoding="utf-8")
+        _check_structure(text)
         values = yaml.load(text, Loader=_LOADER)
         if not isinstance(values, dict):
             raise ValueError("it holds no settings")
@@ -77,17 +76,7 @@ def read_plain(path: Path) -> dict[str, Any]:
     return _map_texts(values, _unescape, keys=True)
 
 
-def _read_text(path: Path) -> str:
-    if not path.is_file():  # nor a pipe, which would not end
-        raise ValueError("there is no such file")
-    with path.open("rb") as file:
-        content = file.read(_MAX_BYTES + 1)
-    if len(content) > _MAX_BYTES:
-        raise ValueError(f"it has more than {_MAX_BYTES} bytes")
-    return content.decode("utf-8")
-
-
-def _check_size(text: str) -> None:
+def _check_structure(text: str) -> None:
     """Raise ValueError for references, which expand without bound, and for odd sizes."""
     depth = 0
     for number, event in enumerate(yaml.parse(text, Loader=_LOADER)):

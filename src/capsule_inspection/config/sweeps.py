@@ -30,8 +30,9 @@ from capsule_inspection.config.quoting import format_command, is_quoted, quote
 from capsule_inspection.config.resolvers import record_swept_keys
 from capsule_inspection.config.schema import GROUPS, settings
 from capsule_inspection.config.stored import HYDRA_KEYS, has_interpolation
-from capsule_inspection.files import atomic_write_text, durable_rename, is_locked
-from capsule_inspection.integrity import CHECKSUM, read_sealed, seal
+from capsule_inspection.config.training_checks import OPTION_KEYS
+from capsule_inspection.files import durable_rename, is_locked
+from capsule_inspection.integrity import CHECKSUM, read_sealed, write_sealed
 from capsule_inspection.types import (
     FORMAT_VERSION,
     ConfigurationError,
@@ -92,7 +93,7 @@ class SweepCallback(Callback):
                 "arguments": json.loads(os.environ.get(_ARGUMENTS_VARIABLE, "[]")),
                 "direction": config.hydra.sweeper.get("direction"),
             }
-            _write(folder / SweepFiles.SWEEP, values)
+            write_sealed(folder / SweepFiles.SWEEP, values)
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,8 @@ def restore(state: SweepState) -> None:
 
 def reset() -> None:
     """Forget the sweep of this process."""
-    os.environ.pop(_FOLDER_VARIABLE, None)
-    os.environ.pop(_ARGUMENTS_VARIABLE, None)
-    os.environ.pop(_STORED_VARIABLE, None)
+    for name in (_FOLDER_VARIABLE, _ARGUMENTS_VARIABLE, _STORED_VARIABLE):
+        os.environ.pop(name, None)
 
 
 def current_sweep() -> Path | None:
@@ -162,7 +162,7 @@ def arguments_to_resume(arguments: list[str]) -> list[str]:
     if not given:
         _check_stored(stored, folder)
         os.environ[_STORED_VARIABLE] = "1"
-    if given and sorted(given) != sorted(stored):
+    elif sorted(given) != sorted(stored):
         raise ConfigurationError(
             f"resume={folder}: the sweep was started with\n  {' '.join(stored)}\nbut the command "
             f"line has\n  {' '.join(given)}\nRemove these, or start a new sweep."
@@ -192,7 +192,9 @@ def _check_stored(arguments: list[str], folder: Path) -> None:
 def _is_harmless(argument: str) -> bool:
     key, _, value = argument.lstrip("+").partition("=")
     parent, _, name = key.rpartition(".")
-    if any(special in argument for special in HYDRA_KEYS) or key.startswith("logger"):
+    if any(special in argument for special in HYDRA_KEYS):
+        return False
+    if key == "resume" or key.startswith("logger"):  # they write or send elsewhere
         return False
     if "${" in value and (has_interpolation(value) or not is_quoted(value)):
         return False
@@ -202,13 +204,7 @@ def _is_harmless(argument: str) -> bool:
         return value in _LAUNCHERS
     if key.startswith("hydra.launcher."):
         return name in _LAUNCHER_KEYS and _CHOICES.fullmatch(value) is not None
-    is_open = parent in (
-        *MAPPING_KEYS,
-        "model.options",
-        "model.encoder_options",
-        "optimizer.options",
-    )
-    return is_open or key in settings()
+    return parent in (*MAPPING_KEYS, *OPTION_KEYS) or key in settings()
 
 
 def is_from_folder() -> bool:
@@ -320,7 +316,7 @@ def current_job(folder: Path) -> JobRecord:
 
 def write_job(folder: Path, job: JobRecord) -> None:
     """Write job.json."""
-    _write(folder / SweepFiles.JOB, asdict(job))
+    write_sealed(folder / SweepFiles.JOB, asdict(job))
 
 
 def can_resume(folder: Path) -> bool:
@@ -371,7 +367,3 @@ def print_failures(folder: Path, *, stopped: str = "") -> int:
 def resume_command(folder: Path) -> str:
     """The command that resumes a sweep."""
     return format_command(["train.py", "-m", f"resume={folder}"])
-
-
-def _write(path: Path, values: dict[str, Any]) -> None:
-    atomic_write_text(path, json.dumps(seal(values), indent=2, ensure_ascii=False) + "\n")

@@ -15,6 +15,8 @@ _TERMS = (
     *("cross_entropy", "dice", "focal", "focal_tversky"),
 )
 """Terms of losses and of anomaly maps that have a weight."""
+OPTION_KEYS = ("model.options", "model.encoder_options", "optimizer.options")
+"""Mappings with arguments of libraries."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _OPTION = re.compile(r"[A-Za-z0-9_-]*")
 _TASK_OF_BUILDER = {"autoencoder": "anomaly_detection", "segmenter": "segmentation"}
@@ -58,7 +60,7 @@ def _check_names(config: DictConfig) -> None:
 
 def _check_options(config: DictConfig) -> None:
     """Options of libraries are plain values: no paths, no mappings."""
-    for key in ("model.options", "model.encoder_options", "optimizer.options"):
+    for key in OPTION_KEYS:
         for name, value in OmegaConf.select(config, key, default={}).items():
             values = value if OmegaConf.is_list(value) else [value]
             if not (_OPTION.fullmatch(str(name)) and all(map(_is_plain, values))):

@@ -9,6 +9,7 @@ augmentation and normalisation happen on the batch.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
@@ -23,7 +24,6 @@ import numpy as np
 
 from capsule_inspection.data.cache_folder import (
     CHECKSUM_BYTES,
-    array_header,
     named_checksum,
     report_write_errors,
 )
@@ -119,7 +119,7 @@ def find_cache(
         return None
     rows = CheckedRows(
         path,
-        offset=len(array_header(dtype, len(index))),
+        offset=len(_header(dtype, len(index))),
         dtype=dtype,
         checksums=facts["crc32"],
         names=[sample.path for sample in index.samples],
@@ -140,7 +140,7 @@ def find_cache(
 
 def _read_facts(path: Path, dtype: np.dtype, count: int) -> np.ndarray:
     """The table at the end of the file, (N,) of `_FACTS`. Raises ValueError for a damaged file."""
-    header, size_bytes = array_header(dtype, count), count * _FACTS.itemsize + CHECKSUM_BYTES
+    header, size_bytes = _header(dtype, count), count * _FACTS.itemsize + CHECKSUM_BYTES
     with path.open("rb") as file:
         expected = len(header) + count * dtype.itemsize + size_bytes
         if (found := os.fstat(file.fileno()).st_size) != expected:
@@ -165,7 +165,7 @@ class CacheWriter:
         """Reserve `count` rows. Raises DataError where the disk is too full."""
         self.folder, self.config, self.count = folder, config, count
         self.dtype = _row_type(config)
-        self._start = len(array_header(self.dtype, count))
+        self._start = len(_header(self.dtype, count))
         self._facts = np.zeros(count, _FACTS)
         self.partial = folder / f"{name}.partial"
         self._lock = threading.Lock()
@@ -195,7 +195,7 @@ class CacheWriter:
                 if new != row:
                     self._write(new, self._read(row))
             self._file.seek(0)
-            self._file.write(array_header(self.dtype, len(rows)))
+            self._file.write(_header(self.dtype, len(rows)))
             self._file.seek(self._offset(len(rows)))
             self._file.write(table + named_checksum(path, table))
             self._file.truncate()
@@ -260,6 +260,14 @@ def _row_type(config: PreprocessConfig) -> np.dtype:
             ("foreground", "u1", (height, width)),
         ]
     )
+
+
+def _header(dtype: np.dtype, count: int) -> bytes:
+    """As of a .npy file, so that other programs can read it; its length is that of any count."""
+    stream = io.BytesIO()
+    values = {"descr": dtype.descr, "fortran_order": False, "shape": (count,)}
+    np.lib.format.write_array_header_2_0(stream, values)
+    return stream.getvalue()
 
 
 def _cache_path(index: DataIndex, folder: Path, config: PreprocessConfig) -> Path:

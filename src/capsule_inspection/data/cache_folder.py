@@ -1,19 +1,17 @@
-"""Writing into folders that several processes share: one lock, and one message for errors.
-
-Their arrays have the header of a .npy file. It is compared, not read: all of it is known.
-"""
+"""Files in folders that several processes share: one lock, one message for errors, checksums."""
 
 from __future__ import annotations
 
-import io
+import json
 import logging
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
+from capsule_inspection.files import atomic_write_text
+from capsule_inspection.integrity import read_sealed, seal
 from capsule_inspection.types import DataError
 
 log = logging.getLogger(__name__)
@@ -56,14 +54,20 @@ def report_write_errors(path: Path, *, setting: str = "data.cache_folder") -> It
         ) from error
 
 
-def array_header(dtype: np.dtype, count: int) -> bytes:
-    """The header of a .npy file of one axis; its length does not depend on the count."""
-    stream = io.BytesIO()
-    descr = np.lib.format.dtype_to_descr(dtype)
-    np.lib.format.write_array_header_2_0(
-        stream, {"descr": descr, "fortran_order": False, "shape": (count,)}
-    )
-    return stream.getvalue()
+def read_value(path: Path) -> Any:
+    """What `write_value` has stored; None where nothing is or, with a warning, where damaged."""
+    try:
+        return read_sealed(path)[path.stem]  # so that no other file is taken for it
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError) as error:
+        log.warning("%s: damaged (%s); it is made again.", path, error)
+        return None
+
+
+def write_value(path: Path, value: Any) -> None:
+    """Store plain values as JSON, with a checksum. Raises OSError where this fails."""
+    atomic_write_text(path, json.dumps(seal({path.stem: value})))
 
 
 def named_checksum(path: Path, content: bytes | memoryview) -> bytes:

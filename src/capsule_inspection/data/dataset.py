@@ -253,22 +253,22 @@ class _Loader:
     def _decode(self, index: DataIndex, row: int) -> DecodedSample:
         """Pixels of a row of the index. Raises BadFileError where the files are not as before."""
         path, found = index.samples[row].path, self.found
-        number = next(n for n, sample in enumerate(found.samples) if sample.path == path)
+        decoded = _Decoded()
         reader = SampleReader(
             root=found.root,
             code=compile_rules(found.mask_rules, found.classes, found.root),
             facts={},
             trust=False,
             decode=self._decode_config(self._depth(index)),
+            consumers=[decoded],
         )
-        sample, decoded = reader.decode_sample(number, found.samples[number])
+        sample = reader.read(row, next(each for each in found.samples if each.path == path))
         if isinstance(sample, SkippedFile):
             raise BadFileError(found.root / path, sample.reason)
         known = index.samples[row]
         if (sample.sha256, sample.mask_sha256) != (known.sha256, known.mask_sha256):
             raise BadFileError(found.root / path, "the file or its mask has changed")
-        assert decoded is not None
-        return decoded
+        return decoded[0]
 
     def _preprocess_config(self, image_size: tuple[int, int]) -> PreprocessConfig:
         """The settings that decide the pixels of the cache, for a size that is checked."""
@@ -278,6 +278,13 @@ class _Loader:
         roi = config.roi if isinstance(config.roi, str) else tuple(map(float, config.roi))
         margin = float(config.margin) if roi == "auto" else 0.0
         return PreprocessConfig(roi, margin, image_size, config.enlarge)
+
+
+class _Decoded(list[DecodedSample]):
+    """Keeps what a reader hands to it."""
+
+    def add(self, decoded: DecodedSample) -> None:
+        self.append(decoded)
 
 
 def _largest_deep_value(path: Path, config: DatasetConfig) -> int | None:

@@ -1,6 +1,6 @@
 """The bank of synthetic defects: rendered once on good images, and stored for all runs.
 
-Only the changed rectangle of each variant is stored. The file is an .npy table with one slot for
+Only the changed rectangle of each variant is stored. The file is a table with one slot for
 each variant, then the pixels, then a checksum of both; its name is a hash of all that decides its
 bytes.
 """
@@ -20,13 +20,11 @@ import numpy as np
 
 from capsule_inspection.data.cache_folder import (
     CHECKSUM_BYTES,
-    array_header,
     hold_lock,
     named_checksum,
     report_write_errors,
 )
 from capsule_inspection.data.defect_rendering import (
-    NSA,
     GoodImages,
     SynthesisConfig,
     render_patches,
@@ -44,6 +42,7 @@ _SLOT = np.dtype(
         "formats": ["<i4", "S16", "<i4", "<i4", "<i4", "<i4", "<i8"],
     }
 )
+_FILE_VERSION = 2
 _CHANNELS = 4
 _SECOND_DEFECT_PROBABILITY = 0.3
 
@@ -160,7 +159,8 @@ def load_or_render(
 
 def _key(good: GoodImages, key: str, config: SynthesisConfig) -> str:
     """SHA-256 of all that decides the bank's bytes, in hexadecimal digits."""
-    content = [DEFECT_VERSION, key, good.rows, good.sources, asdict(config), good.images.shape]
+    versions = [_FILE_VERSION, DEFECT_VERSION]
+    content = [versions, key, good.rows, good.sources, asdict(config), good.images.shape]
     digest = hashlib.sha256(json.dumps(content).encode())
     for row in sorted({*good.rows, *good.sources}):
         digest.update(np.packbits(good.part_of(row)).tobytes())
@@ -169,43 +169,19 @@ def _key(good: GoodImages, key: str, config: SynthesisConfig) -> str:
 
 def _load(path: Path, good: GoodImages, config: SynthesisConfig) -> SyntheticDefectBank | None:
     """Map a complete bank; None where there is none, or (with a warning) a damaged one."""
-    slots = len(good.rows) * config.variants
-    header = array_header(_SLOT, slots)
-    start = len(header) + slots * _SLOT.itemsize
-    if not path.exists():
-        return None
+    start = len(good.rows) * config.variants * _SLOT.itemsize
     try:
         content = np.memmap(path, np.uint8, "r").view(np.ndarray)
-        if len(content) < start + CHECKSUM_BYTES or content[: len(header)].tobytes() != header:
-            raise ValueError("another form")
-        if (
-            named_checksum(path, content[:-CHECKSUM_BYTES].data)
-            != content[-CHECKSUM_BYTES:].tobytes()
-        ):
+        checksum = named_checksum(path, content[:-CHECKSUM_BYTES].data)
+        if content[-CHECKSUM_BYTES:].tobytes() != checksum:
             raise ValueError("another checksum")
-        table = np.frombuffer(content[len(header) : start].tobytes(), _SLOT)
-        entries, pixels = table[table["height"] > 0], content[start:-CHECKSUM_BYTES]
-        _check_entries(entries, good, len(pixels))
+    except FileNotFoundError:
+        return None
     except (ValueError, OSError) as error:
         log.warning("%s: damaged synthetic defects (%s); they are rendered again.", path, error)
         return None
-    return SyntheticDefectBank(path, entries, pixels)
-
-
-def _check_entries(entries: np.ndarray, good: GoodImages, num_bytes: int) -> None:
-    """Raise ValueError for defects of no row of the images, of no type, or beyond an image."""
-    from capsule_inspection.synthetic.defects import DEFECT_TYPES
-
-    known = [name.encode() for name in (NSA, *DEFECT_TYPES)]
-    y0, x0, height, width = (entries[n].astype(np.int64) for n in ("y0", "x0", "height", "width"))
-    ends = np.cumsum(height * width * _CHANNELS)
-    is_inside = (y0 >= 0) & (x0 >= 0) & (width > 0)
-    is_inside &= (y0 + height <= good.images.shape[1]) & (x0 + width <= good.images.shape[2])
-    is_known = np.isin(entries["row"], good.rows) & np.isin(entries["defect_type"], known)
-    has_place = entries["offset"] == np.append(0, ends[:-1])
-    is_sorted = np.all(np.diff(entries["row"]) >= 0)
-    if not (is_sorted and (is_inside & is_known & has_place).all() and ends[-1] == num_bytes):
-        raise ValueError("defects that are not of these images")
+    table = np.frombuffer(content[:start].tobytes(), _SLOT)
+    return SyntheticDefectBank(path, table[table["height"] > 0], content[start:-CHECKSUM_BYTES])
 
 
 def _write(
@@ -221,8 +197,7 @@ def _write(
         remove_partial(path)
     with report_write_errors(path), atomic_write(path) as part, part.open("wb") as file:
         table = np.zeros(len(good.rows) * config.variants, _SLOT)
-        header = array_header(_SLOT, len(table))
-        file.write(header + table.tobytes())  # reserves its place; written again when filled
+        file.write(table.tobytes())  # reserves its place; written again when filled
         patches = render_patches(good, config, workers=workers)
         filled, offset = 0, 0
         for done, (row, variants) in enumerate(zip(good.rows, patches, strict=True), start=1):
@@ -241,7 +216,7 @@ def _write(
                 "data.synthetic_defects=0 (for model=autoencoder: model.corruption=cutout, noise "
                 "or none, which need no part)."
             )
-        file.seek(len(header))
+        file.seek(0)
         file.write(table.tobytes())
         file.flush()
         content = np.memmap(part, np.uint8, "r")

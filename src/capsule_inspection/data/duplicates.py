@@ -20,14 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from capsule_inspection.data.cache_folder import report_write_errors
+from capsule_inspection.data.cache_folder import read_value, report_write_errors, write_value
 from capsule_inspection.data.long_lists import numbered
 from capsule_inspection.data.parallel import in_order
 from capsule_inspection.data.progress import Progress
 from capsule_inspection.data.sample_reader import DecodedSample
 from capsule_inspection.data.validation import find_root
-from capsule_inspection.files import atomic_write_text
-from capsule_inspection.integrity import read_sealed, seal
 from capsule_inspection.types import DataError, DataIndex
 
 log = logging.getLogger(__name__)
@@ -52,16 +50,8 @@ Group = tuple[int, ...]
 
 def find_groups(index: DataIndex, *, folder: Path) -> list[Group] | None:
     """The stored groups of near-duplicates; None where none are stored, or they are damaged."""
-    path = _groups_path(index, folder)
-    try:
-        groups = [tuple(map(int, group)) for group in read_sealed(path)[path.stem]]
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        log.warning("%s: cannot be read (%s); near-duplicates are looked for again.", path, error)
-        return None
-    rows = [row for group in groups for row in group]
-    return groups if all(0 <= row < len(index) for row in rows) else None
+    groups = read_value(_groups_path(index, folder))
+    return None if groups is None else [tuple(group) for group in groups]
 
 
 class ThumbnailWriter:
@@ -266,7 +256,7 @@ def _groups_path(index: DataIndex, folder: Path) -> Path:
 
 def _store(path: Path, groups: list[Group]) -> None:
     try:
-        atomic_write_text(path, json.dumps(seal({path.stem: groups})))
+        write_value(path, groups)
     except OSError as error:
         log.warning("%s: cannot be written (%s); the next run searches again.", path, error)
 

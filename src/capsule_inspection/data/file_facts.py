@@ -12,9 +12,9 @@ import json
 import logging
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, get_type_hints
+from typing import NamedTuple
 
 from capsule_inspection.data.cache_folder import report_write_errors
 from capsule_inspection.files import atomic_write
@@ -23,13 +23,6 @@ _log = logging.getLogger(__name__)
 _VERSION = 6
 _MOST_EXPANSION = 100
 """Facts take at least a hundredth of their size: most of it are hashes."""
-_JSON_TYPES: dict[object, set[type]] = {
-    int: {int},
-    float: {int, float},
-    str: {str},
-    bool | None: {bool, type(None)},
-}
-_ITEM_TYPES: dict[object, type] = {tuple[int, ...]: int, tuple[str, ...]: str}
 
 
 class FileFacts(NamedTuple):
@@ -75,7 +68,6 @@ def load_facts(path: Path) -> dict[str, FileFacts]:
         version, rows = json.loads(_expand(path))
         if version != _VERSION:
             raise ValueError("another version")
-        _check_types(rows)
         facts = {name: FileFacts(*known) for name, *known in rows}
         return {
             name: known._replace(
@@ -99,17 +91,6 @@ def _expand(path: Path) -> bytes:
     if len(content) > limit:
         raise ValueError(f"it expands more than {_MOST_EXPANSION} times")
     return content
-
-
-def _check_types(rows: Sequence[Sequence[object]]) -> None:
-    """Raise ValueError or TypeError for rows that are no facts."""
-    fields = [str, *get_type_hints(FileFacts).values()]
-    for values, field in zip(zip(*rows, strict=True), fields, strict=bool(rows)):
-        found = {*map(type, values)}
-        if field in _ITEM_TYPES and found <= {list}:
-            found, field = {type(item) for value in values for item in value}, _ITEM_TYPES[field]
-        if not found <= _JSON_TYPES.get(field, set()):
-            raise ValueError("values of another type")
 
 
 def save_facts(path: Path, facts: Mapping[str, FileFacts]) -> None:

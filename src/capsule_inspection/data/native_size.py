@@ -8,23 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from capsule_inspection.data.cache_folder import report_write_errors
+from capsule_inspection.data.cache_folder import read_value, report_write_errors, write_value
 from capsule_inspection.data.sample_reader import DecodedSample
-from capsule_inspection.files import atomic_write_text
-from capsule_inspection.integrity import read_sealed, seal
 from capsule_inspection.types import DataIndex
 
 if TYPE_CHECKING:
     from capsule_inspection.data.roi import Roi
-
-log = logging.getLogger(__name__)
 
 _STEP_PX = 32
 """Sizes are multiples of this, as networks halve them five times."""
@@ -35,15 +30,8 @@ def find_native_size(
     index: DataIndex, *, folder: Path, roi: Roi, margin: float
 ) -> tuple[int, int] | None:
     """The stored height and width; None where none are stored, or they are damaged."""
-    path = _size_path(index, folder, roi, margin)
-    try:
-        height, width = map(int, read_sealed(path)[path.stem])
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        log.warning("%s: cannot be read (%s); the size is measured again.", path, error)
-        return None
-    return height, width
+    size = read_value(_size_path(index, folder, roi, margin))
+    return None if size is None else (size[0], size[1])
 
 
 class NativeSizeMeasure:
@@ -76,7 +64,7 @@ class NativeSizeMeasure:
         height, width = (-(-int(np.ceil(side)) // _STEP_PX) * _STEP_PX for side in largest)
         path = _size_path(index, folder, self.roi, self.margin)
         with report_write_errors(path):
-            atomic_write_text(path, json.dumps(seal({path.stem: [height, width]})))
+            write_value(path, [height, width])
         return height, width
 
 

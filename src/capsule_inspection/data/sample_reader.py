@@ -58,13 +58,6 @@ class DecodedSample(NamedTuple):
     mask: np.ndarray | None
 
 
-class _Collected(list[DecodedSample]):
-    """A consumer that keeps what it receives."""
-
-    def add(self, decoded: DecodedSample) -> None:
-        self.append(decoded)
-
-
 class Consumer(Protocol):
     """Receives each decoded sample, from several threads."""
 
@@ -93,14 +86,6 @@ class SampleReader:
     def read_all(self, found: Sequence[tuple[int, FoundSample]]) -> list[Sample | SkippedFile]:
         """Read several samples, each with its row."""
         return [self.read(row, sample) for row, sample in found]
-
-    def decode_sample(
-        self, row: int, found: FoundSample
-    ) -> tuple[Sample | SkippedFile, DecodedSample | None]:
-        """As `read`, with the pixels, which no other consumer receives."""
-        collected = _Collected()
-        reader = replace(self, consumers=[collected])
-        return reader.read(row, found), collected[0] if collected else None
 
     def read(self, row: int, found: FoundSample) -> Sample | SkippedFile:
         """Validate an image and its mask, and hand their pixels to the consumers."""

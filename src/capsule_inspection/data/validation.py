@@ -7,7 +7,6 @@ splits are assigned in splits.py.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -169,8 +168,7 @@ def _forget_missing(facts: dict[str, FileFacts], root: Path) -> None:
     """Drop files that are gone; those of other data sets with the same root stay."""
     for name in [*facts]:
         files = [name, name.partition(MASK_SEPARATOR)[0]]  # the first of a mask in several
-        # Path.exists raises for names that are too long, as in a damaged file.
-        if not any(os.path.exists(root / file) for file in files):  # noqa: PTH110
+        if not any((root / file).exists() for file in files):
             del facts[name]
 
 

@@ -21,7 +21,7 @@ THUMBNAIL_PX = 192
 _EPSILON = 1e-6
 _LAYOUTS = {
     "vectors": Layout("f", ("images", "values")),
-    "pictures": Layout(np.dtype(np.uint8), ("images", "height", "width", 3)),
+    "pictures": Layout("u", ("images", "height", "width", 3)),
     "paths": Layout("U", ("images",)),
     "class_names": Layout("U", ("images",)),
 }

@@ -6,7 +6,6 @@ Plain values only: read from a run folder, and stored as JSON in an exported fil
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +14,7 @@ from capsule_inspection.archives import DAMAGE, describe
 from capsule_inspection.data.image_io import DecodeConfig
 from capsule_inspection.data.ood import OODDetector
 from capsule_inspection.data.preprocessing import PreprocessConfig
+from capsule_inspection.metrics.stored_values import from_stored
 from capsule_inspection.tasks.adapter import task_type
 from capsule_inspection.tasks.post_processor import PostProcessor
 from capsule_inspection.types import RunError
@@ -81,13 +81,7 @@ class ModelMetadata:
                 "the run again with this version."
             )
         try:
-            roi, classes = values.pop("roi"), values.pop("classes")
-            metadata = cls(
-                classes=tuple(classes),
-                image_size=tuple(values.pop("image_size")),
-                roi=roi if isinstance(roi, str) else tuple(float(edge) for edge in roi),
-                **values,
-            )
+            metadata = from_stored(cls, values)
             _check(metadata)
             task_type(metadata.task, where=where)
             metadata.post_processor()
@@ -103,28 +97,15 @@ class ModelMetadata:
 
 def _check(metadata: ModelMetadata) -> None:
     """Raise ValueError where a value is none that a run has: a crop of its size takes memory."""
-    size, roi, margin = metadata.image_size, metadata.roi, metadata.roi_margin
+    classes, roi = metadata.classes, metadata.roi
     is_valid = {
-        "task": isinstance(metadata.task, str),
-        "model": isinstance(metadata.model, str),
-        "classes": 2 <= len(set(metadata.classes)) == len(metadata.classes) <= _MAX_CLASSES
-        and all(isinstance(name, str) for name in metadata.classes),
-        "image_size": len(size) == 2 and all(_is_integer(side, _SIDES_PX) for side in size),
-        "roi": roi in ("auto", "none")
-        if isinstance(roi, str)
-        else len(roi) == 4 and all(map(math.isfinite, roi)),
-        "roi_margin": type(margin) in (int, float) and 0 <= margin <= 10,
-        "enlarge": isinstance(metadata.enlarge, bool),
-        "max_pixels": _is_integer(metadata.max_pixels, _PIXELS),
+        "classes": 2 <= len(set(classes)) == len(classes) <= _MAX_CLASSES,
+        "image_size": all(side in _SIDES_PX for side in metadata.image_size),
+        "roi": roi in ("auto", "none") if isinstance(roi, str) else len(roi) == 4,
+        "roi_margin": 0 <= metadata.roi_margin <= 10,
+        "max_pixels": metadata.max_pixels in _PIXELS,
         "bit_depth": metadata.bit_depth in _DEPTHS,
-        "exif_orientation": isinstance(metadata.exif_orientation, bool),
-        "post_processing": isinstance(metadata.post_processing, Mapping),
-        "run": isinstance(metadata.run, Mapping),
     }
     wrong = [name for name, valid in is_valid.items() if not valid]
     if wrong:
         raise ValueError("; ".join(f"{name} is {getattr(metadata, name)!r:.60}" for name in wrong))
-
-
-def _is_integer(value: Any, allowed: range) -> bool:
-    return type(value) is int and value in allowed

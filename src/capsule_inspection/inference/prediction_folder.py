@@ -24,11 +24,19 @@ from capsule_inspection.files import (
     atomic_write,
     atomic_write_text,
     flush,
+    flush_entry,
     partials,
     remove_partial,
 )
 from capsule_inspection.inference.predictions import OK
-from capsule_inspection.integrity import CHECKSUM, file_sha256, is_sealed, read_sealed, seal
+from capsule_inspection.integrity import (
+    CHECKSUM,
+    file_sha256,
+    is_sealed,
+    read_sealed,
+    seal,
+    write_sealed,
+)
 from capsule_inspection.types import PREDICTIONS_PAGE, PREDICTIONS_RECORD, RunError
 
 log = logging.getLogger(__name__)
@@ -37,29 +45,22 @@ RECORD, ROWS, TABLE = PREDICTIONS_RECORD, "predictions.jsonl", "predictions.csv"
 OVERLAYS, LOG, LOCK = "overlays", "predict.log", "prediction.lock"
 _IDENTITY = ("size_bytes", "modified_ns", "changed_ns")
 """Columns that tell whether a file is still the same, see `identity`."""
-_COLUMNS = (
-    "path",
-    "status",
-    "error",
-    "width",
-    "height",
-    "predicted_label",
-    "is_defect",
-    "score",
-    "threshold",
-)
-_FIELDS: dict[str, Any] = {
+_COLUMNS: dict[str, Any] = {
     "path": str,
-    "file": str,
     "status": str,
     "error": str | None,
     "width": int | None,
     "height": int | None,
     "predicted_label": str | None,
     "is_defect": bool | None,
-    "probabilities": dict | None,
     "score": float | None,
     "threshold": float | None,
+}
+"""What the first columns of the table hold."""
+_FIELDS: dict[str, Any] = {
+    **_COLUMNS,
+    "file": str,
+    "probabilities": dict | None,
     "regions": list,
     "ood_warnings": list,
     "notes": list,
@@ -83,7 +84,7 @@ class PredictionFolder:
         settings, or is written by another process now.
         """
         self.folder = folder
-        self.made_by = dict(made_by)
+        self.made_by = {"format_version": FORMAT_VERSION, **made_by}
         self.rows: list[Row] = []
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(folder / LOCK)
@@ -120,7 +121,7 @@ class PredictionFolder:
 
     def done(self) -> dict[str, Row]:
         """Rows by absolute path of the images that need not be predicted again."""
-        return {_file_of(row): row for row in self.rows}
+        return {row["file"]: row for row in self.rows}
 
     def overlay_numbers(self) -> set[int]:
         """The numbers that the overlays of the rows have in their names."""
@@ -136,7 +137,7 @@ class PredictionFolder:
     def sort(self, order: Sequence[str]) -> list[Row]:
         """All rows, those of the absolute paths in `order` first."""
         place = {path: number for number, path in enumerate(order)}
-        self.rows.sort(key=lambda row: place.get(_file_of(row), len(place)))
+        self.rows.sort(key=lambda row: place.get(row["file"], len(place)))
         return self.rows
 
     def finish(self) -> None:
@@ -144,6 +145,7 @@ class PredictionFolder:
         self._rewrite()
         write_table(self.folder / TABLE, self.rows)
         flush(self.folder)
+        flush_entry(self.folder.parent)
         self._write_record("finished")
 
     def _restore(self) -> bool:
@@ -158,14 +160,7 @@ class PredictionFolder:
                 f"continue, found {len(others)} files, such as {others[0]}. Nothing is "
                 "overwritten: name another folder."
             )
-        earlier = _read_record(self.folder / RECORD)
-        for key, value in self.made_by.items():
-            if earlier.get(key) != value:
-                raise RunError(
-                    f"output={self.folder}: these predictions were made with {key}="
-                    f"{earlier.get(key)}, and {key}={value} is set now. "
-                    "Name another folder."
-                )
+        self._check_record()
         if (self.folder / OVERLAYS).is_symlink():
             raise RunError(
                 f"{self.folder / OVERLAYS}: expected a folder, found a link. Name another output "
@@ -177,12 +172,26 @@ class PredictionFolder:
             log.warning(
                 "%s: %d predictions and %d overlays are damaged or missing; their images are "
                 "predicted again.",
-                self.folder,
-                damaged,
-                len(rows) - len(whole),
+                *(self.folder, damaged, len(rows) - len(whole)),
             )
         self.rows = [row for row in whole if _is_current(row)]
         return True
+
+    def _check_record(self) -> None:
+        """Raise RunError for the predictions of other settings, and for a damaged record."""
+        path = self.folder / RECORD
+        try:
+            earlier = read_sealed(path)
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{path}: damaged ({error}). Restore it from a copy, or name another output folder."
+            ) from error
+        for key, value in self.made_by.items():
+            if earlier.get(key) != value:
+                raise RunError(
+                    f"output={self.folder}: these predictions were made with {key}="
+                    f"{earlier.get(key)}, and {key}={value} is set now. Name another folder."
+                )
 
     def _has_overlay(self, row: Row) -> bool:
         """Whether the overlay of a row is as it was written, where it has one."""
@@ -209,13 +218,11 @@ class PredictionFolder:
             part.write_bytes("".join(map(_as_line, self.rows)).encode(errors="backslashreplace"))
 
     def _write_record(self, status: str) -> None:
-        content = seal({"format_version": FORMAT_VERSION, "status": status, **self.made_by})
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        atomic_write_text(self.folder / RECORD, text)
+        write_sealed(self.folder / RECORD, {"status": status, **self.made_by})
 
 
 def _as_line(row: Mapping[str, Any]) -> str:
-    return json.dumps({**row, CHECKSUM: seal(row)[CHECKSUM]}, ensure_ascii=False) + "\n"
+    return json.dumps(seal(row), ensure_ascii=False) + "\n"
 
 
 def absolute_path(path: Path) -> str:
@@ -271,13 +278,8 @@ def _is_current(row: Row) -> bool:
     A file that is gone has not changed: folders are emptied, and disks are not always there.
     """
     known = {key: row.get(key) for key in _IDENTITY}
-    found = identity(Path(_file_of(row)))
+    found = identity(Path(row["file"]))
     return row["status"] == OK and (found == known or None in found.values())
-
-
-def _file_of(row: Row) -> str:
-    """Absolute path of a row's image."""
-    return str(row["file"])
 
 
 def _read_rows(path: Path) -> tuple[list[Row], int]:
@@ -293,7 +295,7 @@ def _read_rows(path: Path) -> tuple[list[Row], int]:
         while line := file.readline(_MAX_LINE):
             row = _read_row(line)
             if row is not None:
-                rows[_file_of(row)] = row
+                rows[row["file"]] = row
             else:
                 damaged += line.endswith("\n")
     return list(rows.values()), damaged
@@ -322,19 +324,3 @@ def _has_valid_values(row: Row) -> bool:
         and all(isinstance(of, dict) and isinstance(of.get("area_px"), int) for of in regions)
         and all(isinstance(text, str) for text in texts)
     )
-
-
-def _read_record(path: Path) -> dict[str, Any]:
-    try:
-        record = read_sealed(path)
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"{path}: damaged ({error}). Restore it from a copy, or name another output folder."
-        ) from error
-    version = record.get("format_version")
-    if version != FORMAT_VERSION:
-        raise RunError(
-            f"{path}: expected predictions of format {FORMAT_VERSION}, found {version}. Name "
-            "another output folder."
-        )
-    return record

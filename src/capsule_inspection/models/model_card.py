@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from capsule_inspection.integrity import read_json
+from capsule_inspection.metrics.stored_values import from_stored
 from capsule_inspection.types import Normalisation, WeightsError
 
 SYNTHETIC, FILE = "synthetic", "file"
 SOURCES = (SYNTHETIC, FILE)
-
-_TEXTS = ("name", "source", "sha256", "command", "licence", "created")
-_OBJECTS = ("model", "data", "training", "metrics", "versions")
 
 AcceptedModels = Mapping[str, Normalisation]
 """Names that a card may have, each with the normalisation of the model's images."""
@@ -71,7 +69,7 @@ def read_card(weights_path: Path) -> ModelCard | None:
         return _parse(read_json(path))
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror or error}.") from error
-    except (ValueError, TypeError, KeyError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         reason = f"no field {error}" if isinstance(error, KeyError) else error
         raise WeightsError(
             f"{path}: expected the card of {weights_path.name} as JSON, found another content "
@@ -82,22 +80,10 @@ def read_card(weights_path: Path) -> ModelCard | None:
 
 def _parse(content: dict[str, Any]) -> ModelCard:
     known = {field.name: content[field.name] for field in fields(ModelCard)}
-    for names, kind in ((_TEXTS, str), (_OBJECTS, dict)):
-        for name in names:
-            if not isinstance(known[name], kind):
-                raise ValueError(f"{name} is {known[name]!r:.60}")
+    known["normalisation"] = from_stored(Normalisation, content["normalisation"])
     if known["source"] not in SOURCES:
         raise ValueError(f"source {known['source']!r} is not {' or '.join(SOURCES)}")
-    for name in ("classes", "training_hashes", "selection_hashes"):
-        if not isinstance(known[name], list) or not all(isinstance(x, str) for x in known[name]):
-            raise ValueError(f"{name} is not a list of text")
-        known[name] = tuple(known[name])
-    height, width = known["image_size"]
-    mean, std = (tuple(map(float, content["normalisation"][key])) for key in ("mean", "std"))
-    if len(mean) != 3 or len(std) != 3 or not all(map(math.isfinite, (*mean, *std))):
-        raise ValueError("normalisation: mean and std have three numbers each")
-    normalisation = Normalisation(mean=mean, std=std)
-    return ModelCard(**{**known, "image_size": (height, width), "normalisation": normalisation})
+    return from_stored(ModelCard, known)
 
 
 def write_card(card: ModelCard, path: Path) -> None:

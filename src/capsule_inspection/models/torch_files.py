@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from capsule_inspection.archives import check_stored, open_archive
+from capsule_inspection.archives import open_stored
 
 _GLOBALS = re.compile(
     r"collections (OrderedDict|Counter)|(__builtin__|builtins) (set|complex)|_codecs encode"
@@ -43,12 +43,10 @@ def load_tensors(path: Path) -> Any:
         for _ in range(0 if is_archive else _LEGACY_PICKLES):
             _check_globals(file)
     if is_archive:
-        check_stored(path)
-        with open_archive(path, max_bytes=path.stat().st_size) as archive:
+        with open_stored(path) as archive:
             for name in archive.namelist():
                 if name.endswith("data.pkl"):
-                    with archive.open(name) as member:
-                        _check_globals(member)
+                    _check_globals(archive.open(name))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of foreign pickles
         content = torch.load(path, map_location="cpu", weights_only=True)

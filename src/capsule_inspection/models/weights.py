@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from capsule_inspection.archives import describe
-from capsule_inspection.integrity import check_files, read_json
+from capsule_inspection.integrity import check_files, is_sealed, read_json
 from capsule_inspection.models.base import Model, list_nearest
 from capsule_inspection.models.hub import HubWeights, UnavailableError
 from capsule_inspection.models.model_card import (
@@ -140,6 +140,8 @@ def _check_run(folder: Path) -> None:
         return
     try:
         record = read_json(path)
+        if not is_sealed(record):
+            raise ValueError("its content does not fit its checksum")
     except (OSError, ValueError) as error:
         raise WeightsError(
             f"{path}: cannot be read ({describe(error)}). Name the file itself: model.weights="

@@ -6,12 +6,14 @@ reader, which checks format and number of pixels before it decodes anything.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import threading
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from omegaconf import DictConfig
@@ -25,17 +27,30 @@ from capsule_inspection.reports.gallery.page import prediction_html
 from capsule_inspection.reports.plots.overlays import compose
 from capsule_inspection.reports.run.files import read_record
 from capsule_inspection.types import ConfigurationError, RunError, RunFiles
-from capsule_inspection.workflows.app_folder import private_folder
 from capsule_inspection.workflows.load_run import choose_runtime, load_predictor
 from capsule_inspection.workflows.record import FINISHED
 
 if TYPE_CHECKING:
     import gradio as gr
 
+    from capsule_inspection.inference.metadata import ModelMetadata
+    from capsule_inspection.workflows.app_uploads import Uploads
+
 log = logging.getLogger(__name__)
 OUTPUTS = Path("outputs")
 _MIN_WIDTH_PX = 1024
 """Overlays are enlarged to at least this width."""
+CSS = """
+.gradio-container { max-width: 72rem !important; margin: auto; }
+h1 { font-size: 1.6rem; font-weight: 700; margin: .5rem 0; overflow-wrap: anywhere; }
+.headline { font-size: 1.4rem; font-weight: 700; margin: 0 0 .5rem; overflow-wrap: anywhere; }
+.headline.bad { color: #b3261e; }
+.headline.good { color: #1b5e20; }
+.headline.near, .headline.none { color: #8a5a00; }
+.facts td { padding: .2rem .6rem !important; vertical-align: top; overflow-wrap: anywhere; }
+.facts td:first-child { white-space: nowrap; }
+.warning { color: #8a5a00; font-weight: 600; }
+"""
 Displayed = tuple[str, "np.ndarray | None", "list[tuple[np.ndarray, str]]"]
 """HTML text, the overlay, and similar training images with their captions."""
 
@@ -45,27 +60,35 @@ def serve(config: DictConfig) -> None:
 
     Raises RunError where the run cannot be used, ConfigurationError where Gradio is not installed.
     """
+    if importlib.util.find_spec("gradio") is None:
+        raise ConfigurationError("app.py needs Gradio. Install it with pip install -e '.[app]'.")
+    from capsule_inspection.workflows.app_uploads import Uploads, private_folder
+
     with private_folder() as folder:
-        _import_gradio(folder)
-        from capsule_inspection.workflows.app_guard import LOCAL_HOSTS
-        from capsule_inspection.workflows.app_server import serve_page
-        from capsule_inspection.workflows.app_uploads import Uploads
+        set_gradio_environment(folder)
+        from capsule_inspection.workflows.app_server import LOCAL_HOSTS, serve_page
 
         uploads = Uploads(folder, config)
-        page = build_page(config, uploads.check)
+        page = build_page(config, uploads)
         if config.host not in LOCAL_HOSTS:
             log.warning(
                 "host=%s: everybody who can reach this machine can use the page, without a "
                 "password.",
                 config.host,
             )
-        serve_page(page, uploads, config)
+        serve_page(page, uploads, config, css=CSS)
 
 
-def build_page(config: DictConfig, check: Callable[[str], str]) -> gr.Blocks:
-    """The page of a run; `check` raises gradio.Error for a path that is not of an upload."""
-    from capsule_inspection.workflows.app_page import lay_out
+def set_gradio_environment(folder: Path) -> None:
+    """Let Gradio, which is imported afterwards, keep its files in a folder and send nothing."""
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    os.environ.setdefault("GRADIO_RUN_HISTORY", "False")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
+
+def build_page(config: DictConfig, uploads: Uploads) -> gr.Blocks:
+    """The page of a run."""
     path = Path(config.run) if config.run else find_latest_run(OUTPUTS)
     runtime = choose_runtime(path, config.trainer)
     predictor = load_predictor(
@@ -84,7 +107,7 @@ def build_page(config: DictConfig, check: Callable[[str], str]) -> gr.Blocks:
     predict = build_predict(predictor, embeddings, count=config.neighbours)
     return lay_out(
         predict,
-        check,
+        uploads,
         metadata=predictor.metadata,
         name=path.name,
         has_similar=embeddings is not None,
@@ -150,16 +173,70 @@ def _draw_overlay(drawn: Visualization | None) -> np.ndarray | None:
     )
 
 
-def _import_gradio(folder: Path) -> None:
-    """Import it so that it keeps its files in a folder, and sends nothing."""
-    os.environ["GRADIO_TEMP_DIR"] = str(folder)
-    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    os.environ.setdefault("GRADIO_RUN_HISTORY", "False")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    try:
-        import gradio  # noqa: F401
-    except ImportError as error:
-        raise ConfigurationError(
-            f"app.py needs Gradio, which cannot be imported ({error}). Install it with "
-            "pip install -e '.[app]'."
-        ) from error
+def lay_out(
+    predict: Callable[[str | None], Displayed],
+    uploads: Uploads,
+    *,
+    metadata: ModelMetadata,
+    name: str,
+    has_similar: bool,
+) -> gr.Blocks:
+    """The page, which calls `predict` with the path of each upload."""
+    import gradio
+
+    from capsule_inspection.workflows.app_uploads import LIFETIME_S
+
+    title = f"{metadata.model}: is this part good?"
+
+    def check(path: str | None) -> None:
+        if path is not None and not uploads.has(path):
+            raise gradio.Error(
+                "This is no uploaded file, or it was deleted. URLs are not fetched: upload the "
+                "image itself.",
+                print_exception=False,
+            )
+
+    async def keep_uploaded(path: str | None) -> str | None:
+        check(path)
+        return path
+
+    def predict_upload(path: str | None) -> Displayed:
+        check(path)  # again: Gradio does not call the above for all requests
+        try:
+            return predict(path)
+        except Exception as error:
+            log.exception("The prediction of an upload failed.")
+            message = "The prediction failed. The reason is in the log of app.py."
+            raise gradio.Error(message, print_exception=False) from error
+
+    with gradio.Blocks(title=title, analytics_enabled=False) as page:
+        gradio.HTML(
+            f"<h1>{escape(title)}</h1><p>Predictions of the run <code>{escape(name)}</code>, task "
+            f"{escape(metadata.task)}. They are computed on this machine: nothing is sent "
+            f"elsewhere, and images are deleted after {LIFETIME_S // 60} minutes.</p>"
+        )
+        with gradio.Row():
+            with gradio.Column(scale=2):
+                upload: Any = gradio.File(label="Drop an image here", elem_id="upload")
+                # Gradio would copy any path and fetch any URL, and has no setting against it.
+                upload.async_move_resource_to_block_cache = keep_uploaded
+                text = gradio.HTML(elem_id="prediction")
+            with gradio.Column(scale=3):
+                overlay = gradio.Image(
+                    label="Input of the model, with its prediction",
+                    interactive=False,
+                    buttons=["fullscreen", "download"],
+                    elem_id="overlay",
+                )
+                similar = gradio.Gallery(
+                    label="Most similar training images",
+                    columns=4,
+                    height="auto",
+                    buttons=["fullscreen"],
+                    visible=has_similar,
+                    elem_id="similar",
+                )
+        upload.change(
+            predict_upload, inputs=upload, outputs=[text, overlay, similar], api_name="predict"
+        )
+    return page

@@ -1,14 +1,20 @@
-"""The server of the page: its port, its connections, and its end.
+"""The server of the page, and who may request what from it.
 
-uvicorn serves Gradio's page behind `app_guard.py`; `app_uploads.py` receives the files.
+Gradio serves some seventy routes to whoever reaches them. Here a request passes if it names this
+server (no DNS rebinding), comes from its own page (no request that another site has made), and is
+for a route that the page needs. Bodies and requests of a client are limited.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import signal
 import socket
-import threading
+import time
+from collections import Counter
+from os.path import normpath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h11
@@ -16,71 +22,56 @@ import uvicorn
 from fastapi import FastAPI
 from gradio import mount_gradio_app, themes
 from omegaconf import DictConfig
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from capsule_inspection.types import ConfigurationError
-from capsule_inspection.workflows.app_guard import MAX_QUEUE, UPLOAD, Guard
-from capsule_inspection.workflows.app_page import CSS
-from capsule_inspection.workflows.app_uploads import Uploads
 
 if TYPE_CHECKING:
     import gradio as gr
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from capsule_inspection.workflows.app_uploads import Uploads
 
 log = logging.getLogger(__name__)
-_TIDY_INTERVAL_S = 5
-_IDLE_TIMEOUT_S = 10
-_MAX_IDLE = 64
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+REQUEST_TIMEOUT_S = 60
+"""For a whole request to come; the connection is closed after it, or after twice as long."""
+_UPLOAD = "/gradio_api/upload"
+_FILE = "/gradio_api/file="
+_READ = re.compile(
+    r"/|/config|/theme\.css|/favicon\.ico|/manifest\.json|/(assets|static)/[\w./@-]+"
+    r"|/gradio_api/(info|theme\.css|queue/data|heartbeat/\w+|call/predict/\w+)",
+    re.ASCII,
+)
+_LIMITED = (_UPLOAD, "/gradio_api/queue/join", "/gradio_api/call/predict")
+_POSTED = (*_LIMITED, "/gradio_api/cancel", "/gradio_api/reset")
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d+)?")
+_MAX_QUEUE = 64
+_MAX_REQUESTS = 256
+_MAX_JSON_BYTES = 2**13
+_NOT_PASSED_ON = (b"range", b"x-gradio-server", b"x-forwarded-host")
+"""Gradio returns all headers of a request for a range, and its links follow the other two."""
+_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' "
+    "'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
+    "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
+)
+_FILE_POLICY = "default-src 'none'; sandbox; frame-ancestors 'self'"
+_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
 
 
-class Connection(H11Protocol):
-    """A connection of uvicorn that is closed where no request comes, or where too many wait."""
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self.since = self.loop.time()
-        everyone: set[Any] = self.connections
-        idle = [one for one in everyone if one.is_idle()]
-        if len(idle) > _MAX_IDLE:
-            min(idle, key=lambda one: one.since).transport.abort()
-        self.loop.call_later(_IDLE_TIMEOUT_S, self._close_idle, self.cycle)
-
-    def is_idle(self) -> bool:
-        """Whether no whole head of a request has come."""
-        return self.conn.their_state is h11.IDLE and not self.transport.is_closing()
-
-    def _close_idle(self, last: Any) -> None:
-        if self.is_idle() and self.cycle is last:
-            self.transport.close()
-        elif not self.transport.is_closing():
-            self.loop.call_later(_IDLE_TIMEOUT_S, self._close_idle, self.cycle)
-
-
-def serve_page(page: gr.Blocks, uploads: Uploads, config: DictConfig) -> None:
-    """Serve until Ctrl+C or SIGTERM."""
-    server, listener = build_server(page, uploads, config)
-    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it has ended
-        signal.signal(number, lambda *_: None)
-    host, port = listener.getsockname()[:2]
-    host = f"[{host}]" if ":" in host else host
-    log.info("Upload images at http://%s:%d/, stop with Ctrl+C.", host, port)
-    stopped = threading.Event()
-
-    def tidy() -> None:
-        while not stopped.wait(_TIDY_INTERVAL_S):
-            uploads.tidy()
-
-    threading.Thread(target=tidy, daemon=True).start()
-    server.run(sockets=[listener])
-    stopped.set()
-
-
-def build_server(
-    page: gr.Blocks, uploads: Uploads, config: DictConfig
-) -> tuple[uvicorn.Server, socket.socket]:
-    """The server and the socket that it listens on. Raises ConfigurationError for a used port."""
-    page.queue(max_size=MAX_QUEUE, default_concurrency_limit=config.concurrency_limit)
+def serve_page(page: gr.Blocks, uploads: Uploads, config: DictConfig, *, css: str) -> None:
+    """Serve until Ctrl+C or SIGTERM. Raises ConfigurationError where the port is in use."""
+    page.queue(max_size=_MAX_QUEUE, default_concurrency_limit=config.concurrency_limit)
     application = FastAPI(openapi_url=None)
-    application.add_route(UPLOAD, uploads.receive, methods=["POST"])
+    application.add_route(_UPLOAD, uploads.receive, methods=["POST"])
     mount_gradio_app(
         application,
         page,
@@ -90,24 +81,13 @@ def build_server(
         ssr_mode=False,
         pwa=False,
         mcp_server=False,
-        enable_monitoring=False,
         footer_links=[],
         theme=themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
-        css=CSS,
+        css=css,
     )
-
-    def queued(client: str) -> int:
-        queue = page._queue
-        messages = queue.pending_messages_per_session  # Gradio forgets the oldest
-        for session in queue.pending_event_ids_session.keys() - messages.keys():
-            del queue.pending_event_ids_session[session]
-        queues = queue.event_queue_per_concurrency_id.values()
-        clients = [event.request.client for queue in queues for event in queue.queue]
-        return sum(of is not None and of.host == client for of in clients)
-
     settings = uvicorn.Config(
-        Guard(application, config, uploads.folder, queued),
-        http=Connection,
+        Guard(application, uploads.folder, config),
+        http=_Connection,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -116,15 +96,161 @@ def build_server(
         server_header=False,
         timeout_graceful_shutdown=1,
     )
-    return uvicorn.Server(settings), _listen(config.host, config.port)
+    listener = _listen(config.host, config.port)
+    server = uvicorn.Server(settings)
+    for number in (signal.SIGINT, signal.SIGTERM):  # also before uvicorn runs, and when it ends
+        signal.signal(number, server.handle_exit)
+    host, port = listener.getsockname()[:2]
+    host = f"[{host}]" if ":" in host else host
+    log.info("Upload images at http://%s:%d/, stop with Ctrl+C.", host, port)
+    server.run(sockets=[listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family)
     except OSError as error:
         raise ConfigurationError(
             f"host={host} port={port}: the page cannot be served there ({error}). Choose another "
             "port, or port=0 for a free one."
         ) from error
+
+
+class _Connection(H11Protocol):
+    """A connection of uvicorn that is closed where no whole request comes in time."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.loop.call_later(REQUEST_TIMEOUT_S, self._check_progress, None)
+
+    def _check_progress(self, last: Any) -> None:
+        if self.conn.their_state in (h11.IDLE, h11.SEND_BODY) and self.cycle is last:
+            self.transport.close()
+        elif not self.transport.is_closing():
+            self.loop.call_later(REQUEST_TIMEOUT_S, self._check_progress, self.cycle)
+
+
+class Guard:
+    """Passes on to Gradio what the page needs. A client is an address of the network."""
+
+    def __init__(self, app: ASGIApp, folder: Path, config: DictConfig) -> None:
+        own = f"[{config.host}]" if ":" in config.host else config.host
+        self._is_open = own in ("0.0.0.0", "[::]")
+        names = (*config.allowed_hosts, own, "127.0.0.1", "localhost", "[::1]")
+        self._names = {_parse_host(name) for name in names}
+        if "" in self._names:
+            raise ConfigurationError(
+                f"allowed_hosts={list(config.allowed_hosts)}: expected names such as "
+                "inspection.example.org, or addresses (IPv6 in brackets)."
+            )
+        if self._is_open:
+            self._names.add(socket.gethostname().lower())
+        self._app = app
+        self._folder = folder
+        self._config = config
+        self._running: Counter[str] = Counter()
+        self._recent: Counter[str] = Counter()
+        self._minute = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        send = _with_headers(send, is_file=scope["path"].startswith(_FILE))
+        client = scope["client"][0]
+        self._running[client] += 1
+        try:
+            self._check(scope, client)
+            scope["headers"] = [of for of in scope["headers"] if of[0] not in _NOT_PASSED_ON]
+            is_upload = scope["path"] == _UPLOAD
+            limit = self._config.max_upload_mb * 2**20 if is_upload else _MAX_JSON_BYTES
+            await self._app(scope, _bounded(receive, limit), send)
+        except HTTPException as refusal:
+            await PlainTextResponse(refusal.detail, refusal.status_code)(scope, receive, send)
+        except Exception as error:  # Starlette has answered it, or the client has gone
+            log.warning("%s: %s: %s", scope["path"], type(error).__name__, error)
+        finally:
+            self._running -= Counter([client])  # without clients that have none
+
+    def _check(self, scope: Scope, client: str) -> None:
+        path, method = scope["path"], scope["method"]
+        self._check_site(Headers(scope=scope), is_link=path == "/" and method == "GET")
+        is_readable = method in ("GET", "HEAD") and self._is_readable(path)
+        if not is_readable and not (method == "POST" and path in _POSTED):
+            raise HTTPException(404, "There is no such page.")
+        if self._running.total() > _MAX_REQUESTS:
+            raise HTTPException(503, "The server is busy. Try again later.")
+        if self._running[client] > self._config.max_requests:
+            raise HTTPException(429, f"max_requests={self._config.max_requests} at a time.")
+        if method == "POST" and path in _LIMITED:
+            self._count(client)
+
+    def _check_site(self, headers: Headers, *, is_link: bool) -> None:
+        """Raises HTTPException for the name of another server, and for requests of other sites.
+
+        Links of other sites to the page itself, `is_link`, may be followed.
+        """
+        host = headers.get("host", "").lower()
+        name = _parse_host(host)
+        is_address = name.startswith("[") or name.replace(".", "").isdigit()  # in no name server
+        if name not in self._names and not (self._is_open and is_address):
+            raise HTTPException(
+                400,
+                f"Host {host[:200]!a} is not a name of this server. If it is, start app.py with "
+                "allowed_hosts=[...].",
+            )
+        origin = headers.get("origin", f"http://{host}").lower()
+        is_foreign = headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
+        if origin.partition("://")[2] != host or (is_foreign and not is_link):
+            raise HTTPException(
+                403, "Requests of other sites are refused. A proxy has to pass on the header Host."
+            )
+
+    def _is_readable(self, path: str) -> bool:
+        if path.startswith(_FILE):
+            file = path.removeprefix(_FILE)
+            return file == normpath(file) and Path(file).is_relative_to(self._folder)
+        return ".." not in path and _READ.fullmatch(path) is not None
+
+    def _count(self, client: str) -> None:
+        minute = int(time.monotonic() // 60)
+        if minute != self._minute:
+            self._minute, self._recent = minute, Counter()
+        self._recent[client] += 1
+        limit = self._config.max_requests_per_minute
+        if self._recent[client] > limit:
+            raise HTTPException(429, f"max_requests_per_minute={limit}: try again later.")
+
+
+def _parse_host(authority: str) -> str:
+    """The name in `name:port`; empty where it is malformed."""
+    match = _HOST.fullmatch(authority.lower())
+    return match[1] if match else ""
+
+
+def _with_headers(send: Send, *, is_file: bool) -> Send:
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers.update(_HEADERS)
+            headers["content-security-policy"] = _FILE_POLICY if is_file else _POLICY
+        await send(message)
+
+    return send_with_headers
+
+
+def _bounded(receive: Receive, limit: int) -> Receive:
+    """Receives a body; one that is too large raises HTTPException, which FastAPI answers."""
+    received = 0
+
+    async def receive_bounded() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > limit:
+            text = f"The request is larger than the maximum size, {limit:,} bytes."
+            raise HTTPException(413, text)
+        return message
+
+    return receive_bounded

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from capsule_inspection.data import given_split, splits
 from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.data.manifest import read_split, write_split_csv
 from capsule_inspection.data.module import InspectionDataModule
+from capsule_inspection.data.validation import fingerprint
 from capsule_inspection.inference.predictor import Predictor
 from capsule_inspection.inference.split_prediction import predict_split
 from capsule_inspection.integrity import FILES, file_sha256
@@ -45,14 +45,7 @@ from capsule_inspection.types import (
 from capsule_inspection.workflows import dataset, factory, hardware, run_files
 from capsule_inspection.workflows.load_run import load_run, with_threshold
 from capsule_inspection.workflows.output_folder import OutputFolder, settings_of
-from capsule_inspection.workflows.record import (
-    FAILED,
-    FINISHED,
-    INTERRUPTED,
-    RUNNING,
-    finished_files,
-    write_record,
-)
+from capsule_inspection.workflows.record import FINISHED, RUNNING, finished_files, write_record
 
 log = logging.getLogger(__name__)
 _COPIED = (
@@ -159,16 +152,17 @@ def evaluate(config: DictConfig) -> None:
         "settings": settings_of(config),
         "checkpoint_sha256": file_sha256(run / RunFiles.BEST),
     }
-    results = OutputFolder(output, made_by=made_by, names=_WRITTEN)
-    if results.is_finished:
-        log.info("Finished before, kept: %s", output)
-        return
     loaded = load_run(run, verify=verify, further=[RunFiles.SPLIT])
     stored = loaded.config
     stored.data = _data_settings(config, stored)
     if config.data.name != FROM_RUN:
         config.data = OmegaConf.to_container(stored.data, resolve=True)  # size and crop of the run
     index, cache = _find_images(config, stored, run, loaded.classes)
+    made_by["images"] = fingerprint(index)
+    results = OutputFolder(output, made_by=made_by, names=_WRITTEN)
+    if results.is_finished:
+        log.info("Finished before with the same images and settings, kept: %s", output)
+        return
     runtime = hardware.resolve_runtime(config.trainer)
     hardware.apply_runtime(runtime, exact=runtime.precision == hardware.FLOAT32)
     runtime = hardware.prepare_network(
@@ -191,10 +185,8 @@ def evaluate(config: DictConfig) -> None:
         SELECTION_OVERLAP: 0 if own_split else _selection_overlap(images, run),
     }
     overlaps["optimistic"] = was_optimistic or any(overlaps.values())
-    with (
-        results.writing(),
-        _recorded(output, _write_inputs(output, record, config, data, overlaps)),
-    ):
+    with results.writing():
+        values = _write_inputs(output, record, config, data, overlaps)
         metrics = evaluate_splits(
             output,
             predictor,
@@ -203,6 +195,7 @@ def evaluate(config: DictConfig) -> None:
             config=stored,
             own_images=own_split or overlaps[SELECTION_OVERLAP] == len(images),
         )
+        write_record(output, values | {"status": FINISHED, FILES: finished_files(output)})
     if not metrics:
         log.warning(
             "There are no metrics: the run's threshold was fitted on these very images. Use "
@@ -221,23 +214,6 @@ def _warn_unfinished(run: Path, record: Mapping[str, Any]) -> None:
             record.get("status"),
             format_command(["train.py", f"resume={run}"]),
         )
-
-
-@contextmanager
-def _recorded(output: Path, values: dict[str, Any]) -> Iterator[None]:
-    """Record in run.json how the block ends."""
-    ended: dict[str, Any] = {"status": FAILED}
-    try:
-        yield
-        ended = {"status": FINISHED, FILES: finished_files(output)}
-    except Exception as error:
-        ended["error"] = str(error)
-        raise
-    except BaseException:  # Ctrl-C, or a scheduler that takes the machine away
-        ended["status"] = INTERRUPTED
-        raise
-    finally:
-        write_record(output, values | ended)
 
 
 def _data_settings(config: DictConfig, stored: DictConfig) -> DictConfig:

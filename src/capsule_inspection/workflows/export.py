@@ -12,14 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock
 from omegaconf import DictConfig
 
 from capsule_inspection.config.quoting import format_command
 from capsule_inspection.data import given_split
 from capsule_inspection.data.module import InspectionDataModule
 from capsule_inspection.data.progress import progress_bar
-from capsule_inspection.files import atomic_dir, remove_partial
+from capsule_inspection.files import atomic_dir, remove_partial, transient_lock
 from capsule_inspection.inference.exported import (
     RECORD,
     STEM,
@@ -88,27 +87,16 @@ def _export(output: Path, config: DictConfig) -> None:
     export_format.require(int8=config.int8)
     source = load_source(config)
     try:
-        with _hold_lock(output), atomic_dir(output) as folder:
-            file = _write(folder, export_format, source, config)
+        with transient_lock(output.with_name(f".{output.name}.lock")):
+            remove_partial(output)
+            with atomic_dir(output) as folder:
+                file = _write(folder, export_format, source, config)
     except OSError as error:
         raise RunError(
             f"output={output}: cannot be written ({error.strerror or error}). Make room, or name "
             "another folder."
         ) from error
     log.info("Exported:   %s", output / file)
-
-
-@contextlib.contextmanager
-def _hold_lock(output: Path) -> Iterator[None]:
-    """Lock the folder against other processes, and remove what killed ones have left."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    path = output.parent / f".{output.name}.lock"
-    with FileLock(path):
-        try:
-            remove_partial(output)
-            yield
-        finally:
-            path.unlink(missing_ok=True)
 
 
 def _is_complete(output: Path, config: DictConfig) -> bool:

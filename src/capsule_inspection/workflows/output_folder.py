@@ -16,13 +16,20 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from capsule_inspection.files import atomic_write_text, flush, partials
-from capsule_inspection.integrity import FILES, check_files, content_of, read_sealed, seal
+from capsule_inspection.files import flush, flush_entry, partials
+from capsule_inspection.integrity import (
+    FILES,
+    check_files,
+    content_of,
+    read_sealed,
+    write_sealed,
+)
 from capsule_inspection.types import RunError, RunFiles
 
 RECORD, LOCK = "output.json", "output.lock"
 _RUNNING, _FINISHED = "running", "finished"
 _OWN = (RunFiles.LOG, LOCK, RECORD)
+_REMEDY = "Restore it from a copy, or name another folder."
 
 
 class OutputFolder:
@@ -53,11 +60,14 @@ class OutputFolder:
             if self._look():
                 raise self._refusal("the output that another process has finished just now")
             for path in self._entries():
-                shutil.rmtree(path) if _is_folder(path) else path.unlink()
+                is_folder = path.is_dir() and not path.is_symlink()
+                shutil.rmtree(path) if is_folder else path.unlink()
             self._write(_RUNNING)
             yield
             flush(self.folder)
-            files = {name: of for name, of in content_of(self.folder).items() if name not in _OWN}
+            flush_entry(self.folder.parent)
+            content = content_of(self.folder)
+            files = {name: content[name] for name in content.keys() - {*_OWN}}
             self._write(_FINISHED, **{FILES: files})
             with suppress(OSError):  # Windows removes no open file
                 (self.folder / LOCK).unlink()
@@ -65,38 +75,32 @@ class OutputFolder:
     def _look(self) -> bool:
         """Whether the output is finished. Raises RunError where it is none of this command."""
         if self.folder.exists() and not self.folder.is_dir():
-            raise RunError(
-                f"output={self.folder}: expected a new or empty folder, found a file. Name another."
-            )
-        strange = [path.name for path in self._entries() if path not in self._own_partials()]
-        if not (self.folder / RECORD).exists():
-            if strange:
-                raise self._refusal(f"{len(strange)} files, such as {strange[0]}")
-            return False
+            raise self._refusal("a file")
+        record = self._read_record()
+        if record is not None and record.get("status") == _FINISHED:
+            if record.get("made_by") != self.made_by:
+                raise self._refusal("the output of another run, other images or other settings")
+            check_files(self.folder, record, record.get(FILES) or (), remedy=_REMEDY)
+            return True
+        own = [] if record is None else [self.folder / name for name in self.names]
+        own += [part for path in (*own, self.folder / RECORD) for part in partials(path)]
+        others = [path.name for path in self._entries() if path not in own]
+        if others:
+            raise self._refusal(f"{len(others)} other files, such as {others[0]}")
+        return False
+
+    def _read_record(self) -> dict[str, Any] | None:
+        """The record, None where there is none yet."""
         try:
-            record = read_sealed(self.folder / RECORD)
+            return read_sealed(self.folder / RECORD)
+        except FileNotFoundError:
+            return None
         except (OSError, ValueError) as error:
             raise self._refusal(f"{RECORD}, which cannot be read ({error})") from error
-        if record.get("status") != _FINISHED:
-            strange = [name for name in strange if name not in self.names]
-            if strange:
-                raise self._refusal(f"an unfinished output with other files, such as {strange[0]}")
-            return False
-        if record.get("made_by") != self.made_by:
-            raise self._refusal("the output of another run, or of other settings")
-        files = record.get(FILES)
-        check_files(self.folder, record, files if isinstance(files, dict) else (),
-                    remedy="Restore it from a copy, or name another folder.")  # fmt: skip
-        return True
 
     def _entries(self) -> list[Path]:
         """What is in the folder beside its log, lock and record, sorted."""
-        if not self.folder.is_dir():
-            return []
-        return sorted(path for path in self.folder.iterdir() if path.name not in _OWN)
-
-    def _own_partials(self) -> set[Path]:
-        return {part for name in (RECORD, *self.names) for part in partials(self.folder / name)}
+        return sorted(path for path in self.folder.glob("*") if path.name not in _OWN)
 
     def _refusal(self, found: str) -> RunError:
         return RunError(
@@ -105,9 +109,8 @@ class OutputFolder:
         )
 
     def _write(self, status: str, **values: Any) -> None:
-        content = seal({"status": status, "made_by": self.made_by, **values})
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        atomic_write_text(self.folder / RECORD, text)
+        content = {"status": status, "made_by": self.made_by, **values}
+        write_sealed(self.folder / RECORD, content)
 
 
 def settings_of(config: DictConfig) -> Any:
@@ -115,7 +118,3 @@ def settings_of(config: DictConfig) -> Any:
     settings = OmegaConf.to_container(config, resolve=False)
     assert isinstance(settings, dict)
     return {key: value for key, value in settings.items() if key != "output"}
-
-
-def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()

@@ -5,7 +5,6 @@ The lock is the operating system's: it is free as soon as the process is gone, h
 
 from __future__ import annotations
 
-import json
 import logging
 import platform
 import subprocess
@@ -21,8 +20,8 @@ from hydra.types import RunMode
 
 from capsule_inspection.config import existing_run
 from capsule_inspection.config.quoting import format_command
-from capsule_inspection.files import atomic_write_text, flush, flush_entry, remove_partial
-from capsule_inspection.integrity import FILES, check_files, checksums, seal
+from capsule_inspection.files import flush, flush_entry, remove_partial
+from capsule_inspection.integrity import FILES, check_files, checksums, write_sealed
 from capsule_inspection.reports.run.files import read_record
 from capsule_inspection.types import FORMAT_VERSION, RunError, RunFiles
 
@@ -157,8 +156,7 @@ class RunRecord:
 
 def write_record(folder: Path, values: dict[str, Any]) -> None:
     """Write run.json, with a checksum of itself."""
-    text = json.dumps(seal(values), indent=2, ensure_ascii=False)
-    atomic_write_text(folder / RunFiles.RECORD, text + "\n")
+    write_sealed(folder / RunFiles.RECORD, values)
 
 
 def finished_files(folder: Path) -> dict[str, str]:

@@ -139,7 +139,7 @@ FAULTS = [
     ),
     (
         f'<mask label="crack" rle="0,{10**12}" left="0" top="0" width="{10**6}" height="{10**6}"/>',
-        "reaches out of the image of 48x32",
+        "expected the size of its image, found 1000000x1000000",
     ),
     ("<polygon/>", "expected the attribute label of <polygon>"),
     ('<cloud label="crack"/>', "found <cloud>"),

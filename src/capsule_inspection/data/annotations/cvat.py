@@ -21,7 +21,7 @@ from capsule_inspection.data.annotations.images import (
     starts_with_tag,
 )
 from capsule_inspection.data.annotations.raster import (
-    check_part,
+    check_size,
     ellipse_polygon,
     encode_part,
     line_polygons,
@@ -128,7 +128,7 @@ def _mask(item: Element, where: str, size: tuple[int, int]) -> Mapping[str, obje
             f"{where}: expected run lengths of {width * height} pixels in total for a <mask> of "
             f"{width}x{height}, found {sum(lengths)}. Export the file again."
         )
-    check_part((left, top), (height, width), size, where)
+    check_size((width, height), where)
     pixels = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(height, width)
     return encode_part(pixels, (left, top), size, where)
 

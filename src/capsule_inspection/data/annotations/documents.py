@@ -131,14 +131,11 @@ def read_yaml(path: Path, name: str) -> Node:
     """A YAML file without tags of Python objects and aliases, which can expand to any size."""
     import yaml
 
-    class Loader(yaml.SafeLoader):
-        def compose_node(self, parent: Any, index: Any) -> Any:
-            if self.check_event(yaml.AliasEvent):
-                raise yaml.YAMLError("it has aliases (*name), which are not read")
-            return super().compose_node(parent, index)
-
+    text = read_text(path)
     try:
-        return Node(yaml.load(read_text(path), Loader), name)
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise yaml.YAMLError("it has aliases (*name), which are not read")
+        return Node(yaml.safe_load(text), name)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise _mistake(name, "YAML", " ".join(str(error).split())) from None
 

@@ -82,23 +82,15 @@ def encode_part(
     Raises DataError, naming `where`, for one that reaches out of the image of `size`.
     """
     (left, top), (height, width) = corner, pixels.shape
-    check_part(corner, (height, width), size, where)
-    whole = np.zeros((size[1], size[0]), bool)
-    whole[top : top + height, left : left + width] = pixels
-    return encode(whole)
-
-
-def check_part(
-    corner: tuple[int, int], part: tuple[int, int], size: tuple[int, int], where: str
-) -> None:
-    """Raise DataError, naming `where`, for a part (height, width) that an image does not have."""
-    (left, top), (height, width) = corner, part
     check_size(size, where)
     if min(left, top) < 0 or left + width > size[0] or top + height > size[1]:
         raise DataError(
             f"{where}: the mask of {width}x{height} pixels at ({left}, {top}) reaches out of the "
             f"image of {size[0]}x{size[1]}. Export the file again."
         )
+    whole = np.zeros((size[1], size[0]), bool)
+    whole[top : top + height, left : left + width] = pixels
+    return encode(whole)
 
 
 def check_size(size: tuple[int, int], where: str) -> None:

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from capsule_inspection.archives import DAMAGE, open_archive
+from capsule_inspection.archives import DAMAGE, open_stored
 from capsule_inspection.inference.formats.base import (
     METADATA_KEY,
     ExportedBackend,
@@ -81,7 +81,7 @@ class TorchExport(ExportFormat):
 
     def open(self, path: Path, *, threads: int) -> ExportedBackend:
         try:
-            with open_archive(path, max_bytes=path.stat().st_size, compressed=False) as archive:
+            with open_stored(path) as archive:
                 members = {
                     name.partition("/")[2]: archive.read(name) for name in archive.namelist()
                 }

@@ -48,9 +48,12 @@ def read_finished(folder: Path, *, verify: bool = True) -> RunFolder:
     run = read_run(folder, verify=verify)
     status = run.record.get("status")
     if status in (RUNNING, INTERRUPTED):
+        again = "finish it with " + format_command(["train.py", f"resume={folder}"])
+        if "evaluated" in run.record:
+            again = "repeat its command of evaluate.py"
         raise RunError(
             f"{folder}: this run is not finished (its record says {status}). Wait for it, or "
-            "finish it with " + format_command(["train.py", f"resume={folder}"])
+            + again
         )
     return run
 
