@@ -73,3 +73,11 @@ def test_a_missing_or_damaged_list_is_damage(folder: Path) -> None:
         assert find_damage(folder), form
     path.unlink()
     assert find_damage(folder) == "incomplete, without the list of its files"
+
+
+@pytest.mark.parametrize("name", ["/proc/kcore", "../a.txt"])
+def test_a_list_that_names_files_elsewhere_is_damaged(folder: Path, name: str) -> None:
+    values = json.loads((folder / FILE_LIST).read_text())
+    values["files"][name] = [0, 0, 0, 0]
+    (folder / FILE_LIST).write_text(json.dumps(seal(values)))
+    assert find_damage(folder) == f"the list of its files is damaged (it names {name})"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from capsule_inspection import integrity
-from capsule_inspection.integrity import content_of, read_json, read_sealed, seal
+from capsule_inspection.integrity import check_files, content_of, read_json, read_sealed, seal
+from capsule_inspection.types import RunError
 
 
 @pytest.mark.parametrize(
@@ -64,3 +65,9 @@ def test_the_content_of_a_folder_is_of_all_its_files(tmp_path: Path) -> None:
     assert sorted(found) == ["a", "b/c/d"]
     (tmp_path / "a").write_text("b")
     assert content_of(tmp_path)["a"] != found["a"]
+
+
+@pytest.mark.parametrize("name", ["/proc/kcore", "../a", "b/../../a", ".."])
+def test_a_record_names_files_of_its_folder_only(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RunError, match="which is not in it"):
+        check_files(tmp_path, {"files": {name: "0"}}, ["a"])

@@ -7,6 +7,7 @@ Standard library only; every package may import this module.
 
 from __future__ import annotations
 
+import re
 import struct
 import tokenize
 import zipfile
@@ -38,6 +39,9 @@ DAMAGE = (
 _MAX_MEMBERS = 100_000
 _FOLDER = 0x10
 """Attribute of MS-DOS."""
+_NAME = re.compile("[ -~]+")
+_OTHER_NAME = b"up"
+"""Marks a second name of a member, field 0x7075, which zipfile and PyTorch may read otherwise."""
 _MAX_EXTRA = 32
 """Bytes beside a member's name in the directory: of its sizes, where the file has gigabytes."""
 
@@ -61,8 +65,8 @@ def open_archive(
     with path.open("rb") as file, zipfile.ZipFile(file) as archive:
         members = archive.infolist()
         methods = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)[: 1 + compressed]
-        if len({member.filename for member in members}) != len(members):
-            raise ValueError("two members have one name")
+        if len({member.filename.casefold() for member in members}) != len(members):
+            raise ValueError("two members have one name")  # PyTorch ignores case
         if any(member.flag_bits & 1 or member.compress_type not in methods for member in members):
             raise ValueError("a member is encrypted, or compressed in an unexpected way")
         if any(member.comment or len(member.extra) > _MAX_EXTRA for member in members):
@@ -75,13 +79,19 @@ def open_archive(
 
 @contextmanager
 def open_stored(path: Path) -> Iterator[zipfile.ZipFile]:
-    """An archive without compressed members, for reading; the CRC-32 of all of them are right.
+    """An archive as PyTorch writes it, for reading; the CRC-32 of all members are right.
 
     Raises ValueError, or another of `DAMAGE`, where it is damaged.
     """
     with open_archive(path, max_bytes=path.stat().st_size, compressed=False) as archive:
-        if any(member.external_attr & _FOLDER for member in archive.infolist()):
+        members = archive.infolist()
+        if any(member.external_attr & _FOLDER for member in members):
             raise ValueError("a member is marked as a folder")  # PyTorch reads no bytes of these
+        if any(
+            not _NAME.fullmatch(member.orig_filename) or _OTHER_NAME in member.extra
+            for member in members
+        ):
+            raise ValueError("a member has a name that PyTorch does not write")
         if damaged := archive.testzip():
             raise zipfile.BadZipFile(f"the CRC-32 of {damaged} does not fit")
         yield archive

@@ -11,7 +11,7 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from capsule_inspection.integrity import FILES, read_sealed, write_sealed
+from capsule_inspection.integrity import FILES, leads_out, read_sealed, write_sealed
 from capsule_inspection.types import FILE_LIST
 
 _THREADS = 4  # zlib and reading release the interpreter's lock
@@ -34,6 +34,8 @@ def find_damage(folder: Path, *, full: bool = False) -> str | None:
     """
     try:
         files = read_sealed(folder / FILE_LIST)[FILES]
+        for name in filter(leads_out, files):
+            raise ValueError(f"it names {name:.80}")
         with ThreadPoolExecutor(_THREADS) as pool:
             same = pool.map(lambda name: _is_same(folder / name, *files[name], full=full), files)
         changed = [name for name, is_same in zip(files, same, strict=True) if not is_same]

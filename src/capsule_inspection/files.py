@@ -41,16 +41,20 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_dir(path: Path) -> Iterator[Path]:
+def atomic_dir(path: Path, *, aside: Path | None = None) -> Iterator[Path]:
     """A temporary folder beside `path`, renamed to it at the end, removed after an exception.
 
-    Raises OSError if `path` exists and is not an empty folder.
+    With `aside`, `path` exists and gets that name at the end. Raises OSError if it exists otherwise
+    and is not an empty folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = make_partial_dir(path)
     try:
         yield part
         part.chmod(0o777 & ~_umask())
+        if aside is not None:
+            flush(part)
+            path.rename(aside)
         durable_rename(part, path)
     finally:
         shutil.rmtree(part, ignore_errors=True)

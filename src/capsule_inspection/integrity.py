@@ -39,16 +39,23 @@ def content_of(folder: Path) -> dict[str, str]:
     return checksums(folder, (path.relative_to(folder).as_posix() for path in folder.rglob("*")))
 
 
+def leads_out(name: str) -> bool:
+    """Whether a name in a record is that of a file outside of its folder."""
+    return bool(Path(name).anchor) or ".." in Path(name).parts
+
+
 def check_files(
     folder: Path, record: Mapping[str, Any], names: Iterable[str], *, remedy: str = REMEDY
 ) -> dict[str, str]:
     """Compare files with the checksums in a record; files without one are not checked.
 
     Returns the checksums of those that were. Raises RunError, ending with `remedy`, where a file is
-    missing or differs.
+    missing or differs, and for a name that leads out of the folder.
     """
     files = record.get(FILES)
     expected, checked = files if isinstance(files, dict) else {}, {}
+    for name in filter(leads_out, expected):
+        raise RunError(f"{folder}: its record names {name:.80}, which is not in it. {remedy}")
     for name in names:
         if name not in expected:
             continue

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
 from capsule_inspection.config.existing_run import check_run, resume_arguments
+from capsule_inspection.config.sweeps import arguments_to_resume
+from capsule_inspection.integrity import write_sealed
 from capsule_inspection.types import ConfigurationError, InspectionError, RunError
 
 
@@ -65,6 +68,16 @@ def test_links_that_lead_out_of_a_folder_are_refused(run: Path, tmp_path: Path) 
         with pytest.raises(RunError, match="a link that leads out"):
             resume_arguments([f"resume={run}"])
         (run / name).unlink()
+
+
+def test_a_log_with_a_second_name_is_not_written_through(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    os.link(tmp_path / "mine.txt", run / "train.log")
+    with pytest.raises(RunError, match=r"train\.log: a link, which messages"):
+        resume_arguments([f"resume={run}"])
+    write_sealed(tmp_path / "sweep.json", {"arguments": ["seed=1"]})
+    with pytest.raises(RunError, match=r"train\.log: a link, which messages"):
+        arguments_to_resume([f"resume={tmp_path}"])
 
 
 def test_an_evaluation_is_not_a_run(run: Path) -> None:

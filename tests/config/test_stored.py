@@ -317,7 +317,8 @@ HARMLESS = [
     *("model=resnet18,unet", "seed=range(3)", "data.root='/my parts'", "split.fold=0,1"),
     *("hydra/launcher=local_parallel", "hydra.launcher.n_jobs=-1", "+experiment=quickstart"),
     *("model=choice(resnet18,unet)", "+model.options.drop_rate=0.1", "optimizer.lr=1e-3,1e-4"),
-    *(r"data.root='/\${x}'", "++data.class_map={a: b}"),
+    *(r"data.root='/\${x}'", "++data.class_map={a: b}", r"data.root='/\${x}','b'"),
+    *("data.exclude=[a],['x, y']", "model.depths=[1,1]", "hydra/launcher=joblib"),
 ]
 HARMFUL = [
     *("hydra.launcher._target_=os.system", "hydra/callbacks=x", "+x._target_=os.system"),
@@ -328,7 +329,15 @@ HARMFUL = [
     *("model=../../tmp/x", "experiment=/tmp/x", "+experiment=../x", "model@x=resnet18"),
     *("data.root=${oc.env:HOME}", r"data.root='\\${oc.env:HOME}'", "seed=${run_folder:/tmp/x}"),
     *("model.options={_target_: os.system}", "+model.options.x={_target_: y}", "nosuch=1"),
-    "resume=/runs/of/mine",
+    *("resume=/runs/of/mine", "+resume=/runs/of/mine", "run=/runs/of/mine", "output=/tmp/x"),
+    *("format=onnx", "input=/tmp/x", "host=0.0.0.0", "inspect=true", "hydra/launcher=slurm"),
+    *("hydra/launcher=basic,ray_cluster", "hydra.launcher.n_jobs=100000"),
+    *("seed=range(0,1000000000)", "seed=range(0.0,1,1e-20)", "data.exclude=" + "[" * 5000),
+    *(r"data.good_class='a',\\\${oc.env:HOME},'b'", r"data.good_class=choice('a',\\\${seed})"),
+    *(r"data.exclude=['a'],[\\\${seed}]", r"data.exclude=[['a'],[\\\${seed}]]"),
+    *(r"+model.options={a: 'x', b: \\\${seed}}", r"++data.class_map={$\{seed}: a}"),
+    *("data.good_class=str(${seed})", "data.good_class=[range(1,3)]", "seed=shuffle(1,2)"),
+    *("seed=glob(*)", "seed=interval(0,1)", "data.good_class=extend_list(a)", "model=[../x]"),
     *("logger=wandb", "logger.tracking_uri=http://x", "--config-path=/tmp", "-cd=/tmp"),
 ]
 
@@ -341,6 +350,11 @@ def test_arguments_of_a_sweep_folder_run_nothing(tmp_path: Path) -> None:
         write_sealed(tmp_path / "sweep.json", {"arguments": ["seed=1", argument]})
         with pytest.raises(RunError, match=r"is not taken from a sweep folder") as caught:
             arguments_to_resume([f"resume={tmp_path}"])
-        assert str(caught.value).startswith(f"{tmp_path / 'sweep.json'}: {argument} is not")
+        assert str(caught.value).startswith(f"{tmp_path / 'sweep.json'}: {argument:.200} is not")
+    many = ["seed=range(200)", "split.fold=range(100)"]  # too many together
+    write_sealed(tmp_path / "sweep.json", {"arguments": many})
+    with pytest.raises(RunError, match="at most 10,000 jobs"):
+        arguments_to_resume([f"resume={tmp_path}"])
     given = ["seed=1", HARMFUL[-1]]
+    write_sealed(tmp_path / "sweep.json", {"arguments": given})
     assert arguments_to_resume([*given, f"resume={tmp_path}"])[:2] == given  # typed by the user

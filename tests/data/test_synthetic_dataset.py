@@ -130,7 +130,7 @@ def test_an_incomplete_or_damaged_set_is_drawn_again_and_nothing_is_deleted(
         damage(folder)
         with caplog.at_level(logging.WARNING):
             assert ensure(tmp_path) == folder
-        assert f"drawn again; the damaged one is now {folder.name}.damaged-{number}" in caplog.text
+        assert f"drawn again; the damaged one is then {folder.name}.damaged-{number}" in caplog.text
         assert pixels(folder) == sound
     assert (tmp_path / f"{folder.name}.damaged-1" / "own.txt").read_text() == "mine"
     caplog.clear()

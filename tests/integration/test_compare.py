@@ -98,9 +98,11 @@ def test_what_cannot_be_meant_is_refused(cli: Cli, tmp_path: Path) -> None:
     assert (tmp_path / "used" / "mine.txt").read_text() == "mine"
     assert not list((tmp_path / "used").glob("comparison*"))
     (tmp_path / "of others").mkdir()
-    (tmp_path / "of others" / "train.log").symlink_to(tmp_path / "used" / "mine.txt")
-    result = cli("compare", runs, f"output={tmp_path / 'of others'}")
-    check_error(result, "train.log: a link, which messages would be written through")
+    for link in (Path.symlink_to, Path.hardlink_to):
+        link(tmp_path / "of others" / "train.log", tmp_path / "used" / "mine.txt")
+        result = cli("compare", runs, f"output={tmp_path / 'of others'}")
+        check_error(result, "train.log: a link, which messages would be written through")
+        (tmp_path / "of others" / "train.log").unlink()
     assert (tmp_path / "used" / "mine.txt").read_text() == "mine"
 
 

@@ -140,3 +140,26 @@ def test_content_that_holds_itself_many_times_is_read_once(tmp_path: Path) -> No
     for _ in range(60):
         value = [value, value]
     assert load_tensors(save(tmp_path / "a.pth", value))[0] is not None
+
+
+@pytest.mark.parametrize("name", ["DATA.PKL", "Data.pkl", "data.pkl.pkl"])
+@pytest.mark.parametrize("is_instead", [True, False])
+def test_pickles_that_pytorch_may_take_for_data_pkl_are_refused(
+    tmp_path: Path, name: str, is_instead: bool
+) -> None:
+    path = save(tmp_path / "a.pth", {"weight": torch.zeros(2)})
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members[f"a/{name}"] = members["a/data.pkl"]
+    if is_instead:
+        del members["a/data.pkl"]
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, content in members.items():
+            archive.writestr(member, content)
+    with pytest.raises(ValueError, match=r"two members|expected one pickle"):
+        load_tensors(path)
+
+
+def test_a_codec_that_takes_any_time_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(pickle.UnpicklingError, match="_codecs encode"):
+        load_tensors(save(tmp_path / "a.pth", {"bytes": b"\xff"}))

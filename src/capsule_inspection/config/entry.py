@@ -40,6 +40,7 @@ from capsule_inspection.config.paths import (
 from capsule_inspection.config.quoting import decode_keys
 from capsule_inspection.config.resolvers import register_resolvers
 from capsule_inspection.config.schema import register_schemas
+from capsule_inspection.config.terminal import printable
 from capsule_inspection.config.values import read_numbers
 from capsule_inspection.files import is_disk_full, is_out_of_memory
 from capsule_inspection.types import ConfigurationError, InspectionError, RunError, RunFiles
@@ -129,16 +130,11 @@ def _hydra_arguments(arguments: list[str]) -> list[str]:
         sweeps.record_arguments(settings)
         return ["-m", *rest]
     existing_run.check_run(settings)
-    _check_log(path_argument(settings, "output"))
+    for key in ("output", "hydra.run.dir"):
+        if folder := path_argument(settings, key):
+            existing_run.check_logs(folder.glob("*.log"))
     sweeps.record_arguments(settings)  # an experiment may be a sweep without -m
     return rest + existing_run.resume_arguments(settings)
-
-
-def _check_log(output: Path | None) -> None:
-    """Raise RunError where the log of an output folder, perhaps from elsewhere, is a link."""
-    for path in output.glob("*.log") if output is not None else ():
-        if path.is_symlink():
-            raise RunError(f"{path}: a link, which messages would be written through. Remove it.")
 
 
 class Job:
@@ -178,8 +174,8 @@ class Job:
     def _run_in_sweep(self, config: DictConfig, folder: Path, overrides: list[str]) -> object:
         job, before = sweeps.current_job(folder), sweeps.read_job(folder)
         if before is not None and before.status == sweeps.FINISHED:
-            if before.number < 0:  # job.json was lost
-                sweeps.write_job(folder, replace(job, status=before.status, value=before.value))
+            # Its file may be lost, or the process was killed before it wrote that the run is over.
+            sweeps.write_job(folder, replace(job, status=before.status, value=before.value))
             print(f"{folder.name}: finished before, kept.")  # noqa: T201 - its log stays closed
             return before.value
         try:
@@ -261,7 +257,7 @@ def _finish_sweep(after_sweep: AfterSweep | None, *, stopped: str = "") -> int:
     finally:
         best = sweeps.best_trial_command(folder)
         if best:
-            print(best)  # noqa: T201
+            print(printable(best))  # noqa: T201
         failures = sweeps.print_failures(folder, stopped=stopped)
     return 1 if failures or stopped else status
 
@@ -301,7 +297,7 @@ def _how_to_resume() -> str:
 def _report(message: str, status: int, *, show_traceback: bool = False) -> int:
     if show_traceback:
         traceback.print_exc()
-    print(f"error: {message}", file=sys.stderr)  # noqa: T201
+    print(f"error: {printable(message)}", file=sys.stderr)  # noqa: T201
     return status
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,13 @@ def check_links(folder: Path) -> None:
                 f"{path}: a link that leads out of {folder}. Replace it by what it names, if you "
                 "trust it."
             )
+
+
+def check_logs(logs: Iterable[Path]) -> None:
+    """Raise RunError for a log, perhaps from elsewhere, that is a link or has a second name."""
+    for path in logs:
+        if path.is_symlink() or path.stat().st_nlink > 1:
+            raise RunError(f"{path}: a link, which messages would be written through. Remove it.")
 
 
 def check_no_evaluation(folder: Path, record: Mapping[str, Any]) -> None:
@@ -183,6 +190,7 @@ def load_stored(path: Path) -> DictConfig:
 def _check_resumable(folder: Path) -> None:
     if (folder / RunFiles.CONFIG).is_file():
         check_links(folder)
+        check_logs(folder.glob("*.log"))
         return
     if (folder / SweepFiles.SWEEP).is_file():
         raise RunError(

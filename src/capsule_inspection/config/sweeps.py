@@ -11,7 +11,6 @@ import logging
 import math
 import os
 import platform
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -24,15 +23,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
 
-from capsule_inspection.config.existing_run import check_links, read_record
-from capsule_inspection.config.paths import MAPPING_KEYS, path_argument
-from capsule_inspection.config.quoting import format_command, is_quoted, quote
+from capsule_inspection.config.existing_run import check_links, check_logs, read_record
+from capsule_inspection.config.paths import path_argument
+from capsule_inspection.config.quoting import format_command, quote
 from capsule_inspection.config.resolvers import record_swept_keys
-from capsule_inspection.config.schema import GROUPS, settings
-from capsule_inspection.config.stored import HYDRA_KEYS, has_interpolation
-from capsule_inspection.config.training_checks import OPTION_KEYS
+from capsule_inspection.config.sweep_arguments import check_arguments
+from capsule_inspection.config.terminal import printable
 from capsule_inspection.files import durable_rename, is_locked
-from capsule_inspection.integrity import CHECKSUM, read_sealed, write_sealed
+from capsule_inspection.integrity import CHECKSUM, check_size, read_sealed, write_sealed
 from capsule_inspection.types import (
     FORMAT_VERSION,
     ConfigurationError,
@@ -45,13 +43,6 @@ RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "inter
 _FOLDER_VARIABLE = "CAPSULE_SWEEP_FOLDER"
 _ARGUMENTS_VARIABLE = "CAPSULE_SWEEP_ARGUMENTS"
 _STORED_VARIABLE = "CAPSULE_SWEEP_STORED"
-_CHOICES = re.compile(r"(choice\()?[\w-][\w.-]*(, ?[\w-][\w.-]*)*\)?")
-_LAUNCHERS = ("basic", "joblib", "local_parallel", "slurm", "ray_cluster")
-_LAUNCHER_KEYS = (
-    *("n_jobs", "timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb", "partition"),
-    *("array_parallelism", "max_num_timeout", "num_cpus", "num_gpus"),
-)
-"""Settings of launchers that run nothing."""
 _SEARCH_KEYS = ("hparams_search=", "hydra/sweeper=")
 
 
@@ -159,8 +150,9 @@ def arguments_to_resume(arguments: list[str]) -> list[str]:
     given = [a for a in arguments if not a.startswith(("resume=", "hydra.sweep.dir="))]
     stored = [a for a in _read_arguments(folder) if not a.startswith("hydra.sweep.dir=")]
     check_links(folder)
+    check_logs(folder.glob("*/*.log"))
     if not given:
-        _check_stored(stored, folder)
+        check_arguments(stored, folder)
         os.environ[_STORED_VARIABLE] = "1"
     elif sorted(given) != sorted(stored):
         raise ConfigurationError(
@@ -173,38 +165,6 @@ def arguments_to_resume(arguments: list[str]) -> list[str]:
             "with the same hydra.sweeper.storage and study_name."
         )
     return [*stored, f"hydra.sweep.dir={quote(folder.as_posix())}"]
-
-
-def _check_stored(arguments: list[str], folder: Path) -> None:
-    """Raise RunError for arguments that could run code, or write or send something elsewhere.
-
-    A sweep folder may come from elsewhere. Accepted are plain values of the project's own settings.
-    """
-    for argument in arguments:
-        if not _is_harmless(argument):
-            raise RunError(
-                f"{folder / SweepFiles.SWEEP}: {argument} is not taken from a sweep folder, which "
-                "may come from elsewhere. If it is yours, give all its arguments again: "
-                + format_command(["train.py", "-m", *arguments, f"resume={folder}"])
-            )
-
-
-def _is_harmless(argument: str) -> bool:
-    key, _, value = argument.lstrip("+").partition("=")
-    parent, _, name = key.rpartition(".")
-    if any(special in argument for special in HYDRA_KEYS):
-        return False
-    if key == "resume" or key.startswith("logger"):  # they write or send elsewhere
-        return False
-    if "${" in value and (has_interpolation(value) or not is_quoted(value)):
-        return False
-    if key in (*GROUPS, "experiment"):
-        return _CHOICES.fullmatch(value) is not None
-    if key == "hydra/launcher":
-        return value in _LAUNCHERS
-    if key.startswith("hydra.launcher."):
-        return name in _LAUNCHER_KEYS and _CHOICES.fullmatch(value) is not None
-    return parent in (*MAPPING_KEYS, *OPTION_KEYS) or key in settings()
 
 
 def is_from_folder() -> bool:
@@ -252,6 +212,7 @@ def _read_arguments(folder: Path) -> list[str]:
 def _read_sweep(folder: Path) -> dict[str, Any]:
     path = folder / SweepFiles.SWEEP
     try:
+        check_size(path, max_bytes=2**20)
         return read_sealed(path)
     except (OSError, ValueError) as error:
         raise RunError(
@@ -360,7 +321,7 @@ def print_failures(folder: Path, *, stopped: str = "") -> int:
     if stopped:
         lines.append(f"{stopped} Jobs that had not begun are not listed.")
     lines.append(f"To repeat them, and keep the others: {resume_command(folder)}")
-    print("\n".join(lines), file=sys.stderr)  # noqa: T201
+    print(printable("\n".join(lines)), file=sys.stderr)  # noqa: T201
     return len(failed)
 
 

@@ -69,7 +69,6 @@ class CheckedRows:
     def _repair(self, row: int) -> None:
         """Write the row in its place: what was damaged cannot become worse by a power cut."""
         start = f"{self.path}: the entry of {self.names[row]} is damaged"
-        log.warning("%s; it is made again from the image.", start)
         try:
             content, reason = self.rebuild(row), "the image gives other pixels now"
         except BadFileError as error:
@@ -78,10 +77,11 @@ class CheckedRows:
             with report_write_errors(self.path), self.path.open("r+b") as file:
                 file.seek(self._offset + row * len(content))
                 file.write(content)
+            log.warning("%s; it was made again from the image.", start)
         if not self._is_sound(row):
             raise DataError(
                 f"{start}, and cannot be made again: {reason}. Restore the image from a copy; or, "
-                "to use the images as they are now, delete this file and start again."
+                f"to use the images as they are now, delete {self.path.name} and start again."
             )
 
 

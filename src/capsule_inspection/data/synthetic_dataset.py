@@ -16,7 +16,7 @@ from typing import Literal
 from capsule_inspection.data.cache_folder import hold_lock, report_write_errors
 from capsule_inspection.data.progress import Progress
 from capsule_inspection.file_list import find_damage, write_file_list
-from capsule_inspection.files import flush_entry, remove_partial
+from capsule_inspection.files import remove_partial
 from capsule_inspection.synthetic import CAPSULE_VERSION
 
 log = logging.getLogger(__name__)
@@ -48,14 +48,13 @@ def load_or_render_dataset(
     with hold_lock(target, setting=setting), report_write_errors(target, setting=setting):
         if (fault := _find_fault(target, verify)) is not None:
             remove_partial(target)
-            if fault:
-                _move_aside(target, fault)
             render_dataset(
                 target,
                 seed=seed,
                 size_px=size_px,
                 counts=counts,
                 workers=workers,
+                aside=_place_of_damaged(target, fault) if fault else None,
                 progress=progress,
             )
             write_file_list(target)
@@ -77,15 +76,14 @@ def _find_fault(target: Path, verify: str) -> str | None:
     return find_damage(target, full=verify == "full")
 
 
-def _move_aside(target: Path, fault: str) -> None:
+def _place_of_damaged(target: Path, fault: str) -> Path:
     """Nothing is deleted: somebody may have put files of their own into the folder."""
     names = (target.with_name(f"{target.name}.damaged-{number}") for number in count(1))
     aside = next(path for path in names if not path.exists())
-    target.rename(aside)
-    flush_entry(target.parent)
     log.warning(
-        "%s: %s. The data set is drawn again; the damaged one is now %s, and can be deleted.",
+        "%s: %s. The data set is drawn again; the damaged one is then %s, and can be deleted.",
         target,
         fault,
         aside.name,
     )
+    return aside

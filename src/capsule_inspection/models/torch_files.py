@@ -20,7 +20,7 @@ from torch import Tensor
 from capsule_inspection.archives import open_stored
 
 _GLOBALS = re.compile(
-    r"collections (OrderedDict|Counter)|(__builtin__|builtins) (set|complex)|_codecs encode"
+    r"collections (OrderedDict|Counter)|(__builtin__|builtins) (set|complex)"
     r"|torch\._utils _rebuild_(tensor(_v[23])?|parameter(_with_state)?)"
     r"|torch\._tensor _rebuild_from_type_v2|torch\.storage UntypedStorage"
     r"|torch (\w+Storage|device|Size|bool|(u?int|b?float|complex)\w*)"
@@ -44,9 +44,12 @@ def load_tensors(path: Path) -> Any:
             _check_globals(file)
     if is_archive:
         with open_stored(path) as archive:
-            for name in archive.namelist():
-                if name.endswith("data.pkl"):
-                    _check_globals(archive.open(name))
+            # PyTorch finds members without regard to case.
+            names = [name for name in archive.namelist() if name.casefold().endswith(".pkl")]
+            if len(names) != 1 or not names[0].endswith("/data.pkl"):
+                raise ValueError(f"expected one pickle, data.pkl, found {len(names)}")
+            with archive.open(names[0]) as pickled:
+                _check_globals(pickled)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of foreign pickles
         content = torch.load(path, map_location="cpu", weights_only=True)

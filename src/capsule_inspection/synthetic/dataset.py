@@ -42,12 +42,14 @@ def render_dataset(
     size_px: int,
     counts: Mapping[str, int],
     workers: int = 0,
+    aside: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Render `counts[class_name]` images of each class into a new folder.
 
     Writes train/good/000.png, test/<defect>/000.png and ground_truth/<defect>/000_mask.png
-    (0 or 255). The folder appears under its name when it is complete. `workers` processes render;
+    (0 or 255). The folder appears under its name when it is complete; one that has the
+    name before is renamed to `aside`. `workers` processes render;
     0 renders in this one. `progress` is called with (done, total) images.
     Raises DataError for an unknown class or a negative count.
     """
@@ -60,7 +62,7 @@ def render_dataset(
     for class_name, count in counts.items():
         if count < 0:
             raise DataError(f"data.counts: {class_name} is {count}; expected 0 or more.")
-    with atomic_dir(folder) as part:
+    with atomic_dir(folder, aside=aside) as part:
         jobs = _make_jobs(part, seed, size_px, counts)
         for done, _ in enumerate(_render_all(jobs, workers), start=1):
             if progress:

@@ -104,6 +104,7 @@ def serve_page(page: gr.Blocks, uploads: Uploads, config: DictConfig, *, css: st
     host = f"[{host}]" if ":" in host else host
     log.info("Upload images at http://%s:%d/, stop with Ctrl+C.", host, port)
     server.run(sockets=[listener])
+    log.info("Stopped.")
 
 
 def _listen(host: str, port: int) -> socket.socket:

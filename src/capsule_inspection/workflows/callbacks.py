@@ -260,7 +260,7 @@ class InterruptHandler(Callback):
                 signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self.requested and number == signal.SIGINT:  # timeout sends SIGTERM twice
             raise KeyboardInterrupt
         self.requested = True
 

@@ -11,6 +11,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from capsule_inspection.config import terminal
 from capsule_inspection.config.quoting import format_command
 from capsule_inspection.config.stored import to_yaml
 from capsule_inspection.data import given_split, splits
@@ -124,13 +125,11 @@ def evaluate_splits(
 
 def print_metrics(folder: Path, metrics: Mapping[str, Estimate], *, optimistic: bool) -> None:
     """Print the metrics, and the files to look at."""
-    from rich.console import Console
-
     from capsule_inspection.reports.run.console import metrics_table
 
     present = {key.partition("/")[0] for key in metrics}
     split = TEST if TEST in present else min(present, default=TEST)
-    Console().print(metrics_table(metrics, stage=split))
+    terminal.console().print(metrics_table(metrics, stage=split))
     if optimistic:
         log.warning(OPTIMISTIC)
     log.info("Run folder: %s (report.html, figures/, predictions.csv, metrics.json)", folder)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.data.module import BatchTransform, InspectionDataModule
@@ -33,6 +37,8 @@ from capsule_inspection.workflows.hardware import RuntimeConfig
 
 _MOST_FURTHER = 10_000_000
 """Parameters that a network may have beyond those of its weights, while it is built."""
+_MOST_BUFFERS = 1 << 26
+"""Values in its buffers, most of which it computes from its settings."""
 
 
 def build_model(config: DictConfig, *, num_classes: int, weights: str | None = None) -> BuiltModel:
@@ -59,22 +65,28 @@ def limit_parameters(weights: Mapping[str, Tensor]) -> Iterator[None]:
 
     Before they are written to: a few characters of a configuration can fill any memory.
     """
-    left = _MOST_FURTHER + 2 * sum(tensor.numel() for tensor in weights.values())
+    left = {
+        "parameters": _MOST_FURTHER + 2 * sum(tensor.numel() for tensor in weights.values()),
+        "buffers": _MOST_BUFFERS,
+    }
 
-    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        nonlocal left
-        left -= 0 if parameter is None else parameter.numel()
-        if left < 0:
+    def count(kind: str, module: nn.Module, name: str, tensor: Tensor | None) -> None:
+        left[kind] -= 0 if tensor is None else tensor.numel()
+        if left[kind] < 0:
             raise RunError(
-                f"model.name: the network of {RunFiles.CONFIG} is far larger than its checkpoint. "
-                f"Use the checkpoint and the {RunFiles.CONFIG} of one and the same run."
+                f"model.name: the network of {RunFiles.CONFIG} has far more {kind} than its "
+                f"checkpoint. Use the checkpoint and the {RunFiles.CONFIG} of one and the same run."
             )
 
-    hook = register_module_parameter_registration_hook(count)
+    hooks = (
+        register_module_parameter_registration_hook(partial(count, "parameters")),
+        register_module_buffer_registration_hook(partial(count, "buffers")),
+    )
     try:
         yield
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 
 def refuse_training_images(weights: WeightsRecord, index: DataIndex) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from capsule_inspection.config import terminal
 from capsule_inspection.config.quoting import format_command
 from capsule_inspection.data.file_facts import facts_path, load_facts
 from capsule_inspection.data.manifest import write_split_csv
@@ -26,8 +27,6 @@ def inspect_dataset(config: DictConfig) -> Path:
     Raises DataError where the images cannot be read as configured, RunError where the folder has a
     run.
     """
-    from rich.console import Console
-
     from capsule_inspection.reports.dataset import tables
     from capsule_inspection.reports.dataset.page import write_dataset_page
 
@@ -67,7 +66,7 @@ def inspect_dataset(config: DictConfig) -> Path:
         tables.defect_table(images, index.classes),
     ):
         if table is not None:
-            Console().print(table.for_terminal())
+            terminal.console().print(table.for_terminal())
     about = {
         "model": config.model.name,
         "roi": str(config.data.roi),

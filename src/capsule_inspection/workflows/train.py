@@ -26,7 +26,12 @@ from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.data.manifest import write_split_csv
 from capsule_inspection.data.module import InspectionDataModule
 from capsule_inspection.data.validation import fingerprint
-from capsule_inspection.files import atomic_write_text, is_disk_full, is_out_of_memory
+from capsule_inspection.files import (
+    atomic_write_text,
+    exception_chain,
+    is_disk_full,
+    is_out_of_memory,
+)
 from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
 from capsule_inspection.inference.predictor import Predictor
 from capsule_inspection.inference.torch_backend import TorchBackend
@@ -132,8 +137,10 @@ def train(config: DictConfig) -> float | None:
     except (TrainingInterrupted, KeyboardInterrupt) as error:
         status = INTERRUPTED
         raise KeyboardInterrupt from error
-    except SystemExit:  # a scheduler takes the machine away
+    except SystemExit as stop:  # a scheduler takes the machine away
         status = INTERRUPTED
+        if any(isinstance(one, KeyboardInterrupt) for one in exception_chain(stop)):
+            raise KeyboardInterrupt from stop  # Lightning exits after a second Ctrl-C
         raise
     except Exception as error:
         record.values["error"] = str(error)

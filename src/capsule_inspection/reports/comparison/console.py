@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from capsule_inspection.config import terminal
 from capsule_inspection.reports.comparison.page import (
     Comparison,
     headline,
@@ -21,10 +22,9 @@ MODELS_PER_TABLE = 3
 
 def print_comparison(comparison: Comparison) -> None:
     """Print metrics and training of each model, pairs, caveats and the recommendation."""
-    from rich.console import Console
     from rich.markup import escape
 
-    console = Console()
+    console = terminal.console()
     main = [of for of in comparison.tables if of.is_leading or of.title == TRAINING_TITLE]
     for first in range(0, len(comparison.results), MODELS_PER_TABLE):
         console.print(_transpose(main, first))
