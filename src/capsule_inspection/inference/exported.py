@@ -54,8 +54,6 @@ def open_exported(path: Path, *, threads: int, verify: bool = True) -> Predictor
     predictor = Predictor(backend.metadata, backend)
     try:
         _try(predictor)
-    except RunError:
-        raise
     except Exception as error:  # whatever a damaged graph computes, or its engine raises
         raise damaged(file, error) from error
     return predictor

@@ -7,7 +7,6 @@ the metadata of the model. Packages of a format are imported when it is used.
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 import io
 import json
@@ -31,39 +30,25 @@ from capsule_inspection.types import ConfigurationError, RunError
 
 METADATA_KEY = "capsule_inspection"
 """Under which a file stores its metadata."""
-_MAX_VALUES, _PER_PIXEL = (2**27, 2**29), (2**8, 2**12)
-"""Of an array between two layers, and of all of them; and for each pixel of the crops beside these.
-
-A file may hold layers that fill the memory. Networks of timm and
-segmentation_models_pytorch need up to 80 and 3600 for a pixel.
-"""
-_MAX_PIXELS = 2**20
-"""Of a crop; a larger one gets no more memory."""
+MAX_VALUES = 2**32
+"""Of an array between two layers, for one crop: a file may hold a layer that fills the memory."""
 Arrays = Mapping[str, np.ndarray]
 Compute = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 class ExportedBackend:
-    """Computes an exported file with `compute`, from inputs to outputs in the model's order.
+    """Computes an exported file with `compute`, from inputs to outputs in the model's order."""
 
-    Before, `check` raises RunError where so many crops would take too much memory.
-    """
-
-    def __init__(
-        self, name: str, metadata: ModelMetadata, compute: Compute, check: Callable[[int], None]
-    ) -> None:
+    def __init__(self, name: str, metadata: ModelMetadata, compute: Compute) -> None:
         model_type = task_type(metadata.task, where="metadata").inference_model_type
         self.name = f"{name}-int8" if metadata.run.get("int8") else name
         self.metadata = metadata
         self.inputs = model_type.inputs
         self.outputs = model_type.outputs
         self.compute = compute
-        self.check = check
 
     def run(self, arrays: Arrays) -> dict[str, np.ndarray]:
         """As `Backend.run`."""
-        self.check(len(arrays[IMAGE]))
         outputs = self.compute([np.ascontiguousarray(arrays[name]) for name in self.inputs])
         return dict(zip(self.outputs, outputs, strict=True))
 
@@ -133,7 +118,11 @@ def import_extra(module: str, *, extra: str) -> Any:
 
 def export_program(model: InferenceModel, metadata: ModelMetadata) -> torch.export.ExportedProgram:
     """The graph of a model for batches of any size, without paths of this machine."""
-    shapes = _input_shapes(metadata, 2)  # a batch of one would fix its size
+    height, width = metadata.image_size
+    shapes = {
+        name: (2, height, width, 3) if name == IMAGE else (2, height, width)
+        for name in model.inputs
+    }  # a batch of one would fix its size
     examples = tuple(torch.zeros(shape, dtype=torch.uint8) for shape in shapes.values())
     batch = torch.export.Dim("batch")
     with torch.no_grad(), quiet():
@@ -178,39 +167,10 @@ def check_signature(
         )
 
 
-def memory_check(
-    path: Path, metadata: ModelMetadata, infer: Callable[[Shapes], Iterable[Sequence[int]]]
-) -> Callable[[int], None]:
-    """What raises RunError where a graph would take too much memory for a number of crops.
-
-    `infer` gives the shapes of all its arrays from those of its inputs.
-    """
-
-    @functools.cache
-    def check(count: int) -> None:
-        try:
-            check_sizes(infer(_input_shapes(metadata, count)), count, metadata.image_size)
-        except Exception as error:  # whatever a library raises for a graph of unknown sizes
-            raise damaged(path, error) from error
-
-    check(2)
-    return check
-
-
-def _input_shapes(metadata: ModelMetadata, count: int) -> Shapes:
-    inputs = task_type(metadata.task, where="metadata").inference_model_type.inputs
-    return {name: (count, *metadata.image_size, *([3] if name == IMAGE else [])) for name in inputs}
-
-
-def check_sizes(
-    shapes: Iterable[Sequence[int]], count: int = 0, image_size: tuple[int, int] = (0, 0)
-) -> None:
-    """Raise ValueError where arrays are larger than those of a network for `count` crops."""
-    pixels, total = count * min(math.prod(image_size), _MAX_PIXELS), 0
-    of_one, of_all = (_MAX_VALUES[n] + pixels * _PER_PIXEL[n] for n in (0, 1))
+def check_sizes(shapes: Iterable[Sequence[int]]) -> None:
+    """Raise ValueError where an array of a graph is larger than those of a network."""
     for shape in shapes:
-        total += math.prod(shape)
-        if math.prod(shape) > of_one or total > of_all:
+        if math.prod(shape) > MAX_VALUES:
             raise ValueError(f"an array of shape {tuple(shape)} would be computed")
 
 

@@ -6,7 +6,6 @@ companion can be lost; a model above two gigabytes cannot be written.
 
 from __future__ import annotations
 
-import functools
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,13 +20,11 @@ from capsule_inspection.inference.formats.base import (
     Arrays,
     ExportedBackend,
     ExportFormat,
-    Shapes,
     check_signature,
     check_sizes,
     damaged,
     export_program,
     import_extra,
-    memory_check,
     quiet,
     read_metadata,
     to_json,
@@ -38,11 +35,6 @@ from capsule_inspection.tasks.inference_model import InferenceModel
 
 _LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _ERRORS_ONLY = 3
-_FIELDS = {
-    *("node", "name", "initializer", "input", "output", "value_info", "doc_string", "type"),
-    *("metadata_props", "f", "i", "s", "t", "floats", "ints", "strings"),
-}
-_MAX_SHAPE_BYTES = 1024
 
 
 class Onnx(ExportFormat):
@@ -100,27 +92,22 @@ class Onnx(ExportFormat):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = threads, _ERRORS_ONLY
         try:
-            model = onnx.load(path, load_external_data=False)
-            _check_graph(model)
-        except Exception as error:  # whatever the library raises for a file that is not a model
-            raise damaged(path, error) from error
-        stored = {entry.key: entry.value for entry in model.metadata_props}
-        metadata = read_metadata(stored.get(METADATA_KEY), path)
-        inputs = [value.name for value in model.graph.input]
-        outputs = [value.name for value in model.graph.output]
-        check_signature(metadata, path, inputs=inputs, outputs=outputs)
-        check = memory_check(path, metadata, functools.partial(_infer_shapes, onnx, model))
-        try:
+            _check_graph(onnx, onnx.load(path, load_external_data=False))
             session = onnxruntime.InferenceSession(
                 path, options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:
+            stored = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+            inputs = [value.name for value in session.get_inputs()]
+            outputs = [value.name for value in session.get_outputs()]
+        except Exception as error:  # whatever the library raises for a file that is not a model
             raise damaged(path, error) from error
+        metadata = read_metadata(stored, path)
+        check_signature(metadata, path, inputs=inputs, outputs=outputs)
 
         def compute(arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
             return session.run(outputs, dict(zip(inputs, arrays, strict=True)))
 
-        return ExportedBackend(self.name, metadata, compute, check)
+        return ExportedBackend(self.name, metadata, compute)
 
 
 def _save(onnx: Any, model: Any, metadata: ModelMetadata, path: Path) -> None:
@@ -130,70 +117,32 @@ def _save(onnx: Any, model: Any, metadata: ModelMetadata, path: Path) -> None:
     onnx.save(model, path)
 
 
-def _check_graph(model: Any) -> None:
-    """Raise ValueError for a model that reads other files, or has operators that are not known."""
+def _check_graph(onnx: Any, model: Any) -> None:
+    """Raise ValueError for a model that reads other files, loops, or would fill the memory."""
     attributes = [attribute for node in model.graph.node for attribute in node.attribute]
     tensors = [*model.graph.initializer, *(attribute.t for attribute in attributes)]
     if any(tensor.external_data or tensor.data_location for tensor in tensors):
         raise ValueError("its weights are in another file")
-    found = {field.name for part in (model.graph, *attributes) for field, _ in part.ListFields()}
-    if model.functions or found - _FIELDS:
-        others = ", ".join(sorted(found - _FIELDS)) or "functions"
-        raise ValueError(f"it has graphs within its graph, or sparse arrays ({others})")
+    if (
+        model.functions
+        or model.graph.sparse_initializer
+        or any(
+            attribute.HasField("g")
+            or attribute.graphs
+            or attribute.tensors
+            or attribute.HasField("sparse_tensor")
+            or attribute.sparse_tensors
+            for attribute in attributes
+        )
+    ):
+        raise ValueError("it has graphs or sparse arrays within its graph")
     domains = {node.domain for node in model.graph.node} - {"", "ai.onnx"}
     if domains:
         raise ValueError(f"operators of {', '.join(sorted(domains))}")
     check_sizes(tensor.dims for tensor in tensors)
-
-
-def _infer_shapes(onnx: Any, model: Any, inputs: Shapes) -> list[list[int]]:
-    """Shapes of all arrays of a graph. Raises ValueError where one depends on the values."""
-    graph = model.graph
-    del graph.value_info[:]  # only claims
-    for value in (*graph.input, *graph.output):
-        value.type.tensor_type.ClearField("shape")
-    for value in graph.input:
-        for size in inputs[value.name]:
-            value.type.tensor_type.shape.dim.add(dim_value=size)
-    for tensor in graph.initializer:
-        if len(tensor.raw_data) > _MAX_SHAPE_BYTES:  # weights, no sizes
-            tensor.ClearField("raw_data")
-    values = _known_shapes(onnx, model)
-    for node in [node for node in graph.node if node.op_type == "Range"]:
-        _fix_length(onnx, graph, node, values)
-    values = _known_shapes(onnx, model)
-    shapes = []
-    for name in (name for node in graph.node for name in node.output if name):
-        if name not in values or not all(size.HasField("dim_value") for size in values[name]):
-            raise ValueError(f"the size of {name} is not known before it is computed")
-        shapes.append([size.dim_value for size in values[name]])
-    return shapes
-
-
-def _known_shapes(onnx: Any, model: Any) -> dict[str, Any]:
-    """The dimensions of the values whose number of dimensions is known."""
-    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    return {
-        value.name: value.type.tensor_type.shape.dim
-        for value in (*graph.value_info, *graph.output)
-        if value.type.tensor_type.HasField("shape")
-    }
-
-
-def _fix_length(onnx: Any, graph: Any, node: Any, values: dict[str, Any]) -> None:
-    """Store the limit of a range that is the size of another value; ONNX does not infer it."""
-    made = {name: node for node in graph.node for name in node.output}
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
-    gather = made.get(node.input[1])
-    if gather is None or gather.op_type != "Gather":
-        return
-    shape, place = made.get(gather.input[0]), tensors.get(gather.input[1])
-    if shape is None or place is None or shape.op_type != "Shape" or shape.input[0] not in values:
-        return
-    sizes = np.array([size.dim_value for size in values[shape.input[0]]])
-    limit = sizes[onnx.numpy_helper.to_array(place)]
-    node.input[1] = f"{node.name} limit"
-    graph.initializer.append(onnx.numpy_helper.from_array(limit, node.input[1]))
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    values = (*inferred.value_info, *inferred.output)
+    check_sizes([max(d.dim_value, 1) for d in v.type.tensor_type.shape.dim] for v in values)
 
 
 def _inner_layers(model: Any) -> set[str]:

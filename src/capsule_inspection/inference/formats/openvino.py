@@ -6,7 +6,6 @@ the same layers would be computed with in silence.
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,12 +19,11 @@ from capsule_inspection.inference.formats.base import (
     Arrays,
     ExportedBackend,
     ExportFormat,
-    Shapes,
     check_signature,
+    check_sizes,
     damaged,
     export_program,
     import_extra,
-    memory_check,
     quiet,
     read_metadata,
     to_json,
@@ -117,7 +115,6 @@ class OpenVino(ExportFormat):
             raise damaged(path, error) from error
         inputs, outputs = _names(model.inputs), _names(model.outputs)
         check_signature(metadata, path, inputs=inputs, outputs=outputs)
-        check = memory_check(path, metadata, functools.partial(_infer_shapes, model))
         settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
         request = core.compile_model(model, "CPU", settings).create_infer_request()
 
@@ -125,7 +122,7 @@ class OpenVino(ExportFormat):
             found = request.infer(dict(enumerate(arrays)), share_inputs=True)
             return [np.array(found[place]) for place in range(len(outputs))]
 
-        return ExportedBackend(self.name, metadata, compute, check)
+        return ExportedBackend(self.name, metadata, compute)
 
 
 def _save(openvino: Any, model: Any, metadata: ModelMetadata, path: Path) -> None:
@@ -148,17 +145,16 @@ def _read_rt_info(path: Path) -> dict[str, str]:
 
 
 def _check_graph(model: Any) -> None:
-    """Raise ValueError for a model that loops."""
-    if found := {node.get_type_name() for node in model.get_ops()} & _CONTROL:
+    """Raise ValueError for a model that loops, or would fill the memory."""
+    nodes = model.get_ops()
+    if found := {node.get_type_name() for node in nodes} & _CONTROL:
         raise ValueError(f"it has layers of type {', '.join(sorted(found))}")
-
-
-def _infer_shapes(model: Any, inputs: Shapes) -> list[tuple[int, ...]]:
-    """Shapes of all arrays of a graph. OpenVINO raises an error where one depends on the values."""
-    sized = model.clone()
-    sized.reshape({name: list(shape) for name, shape in inputs.items()})
-    nodes = [node for node in sized.get_ops() if node.get_type_name() != "Constant"]
-    return [tuple(output.get_shape()) for node in nodes for output in node.outputs()]
+    shapes = [output.get_partial_shape() for node in nodes for output in node.outputs()]
+    check_sizes(
+        [size.get_length() if size.is_static else 1 for size in shape]
+        for shape in shapes
+        if shape.rank.is_static
+    )
 
 
 def _names(ports: Iterable[Any]) -> list[str]:

@@ -9,7 +9,6 @@ that you trust.
 
 from __future__ import annotations
 
-import functools
 import io
 import json
 import math
@@ -21,22 +20,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from capsule_inspection.archives import DAMAGE, open_stored
 from capsule_inspection.inference.formats.base import (
     METADATA_KEY,
     ExportedBackend,
     ExportFormat,
-    Shapes,
     check_signature,
     check_sizes,
     damaged,
     export_program,
-    memory_check,
     quiet,
     read_metadata,
     to_json,
@@ -57,7 +50,7 @@ _TENSOR = re.compile(r"data/(weights/weight|constants/tensor)_\d+")
 _FORMAT = ("archive_format", "archive_version", "byteorder", ".data/version")
 _NAME = re.compile(r"(?!torch\.|_operator|math\.)[\w.+-]*")
 _OPERATOR = re.compile(
-    rf"torch\.ops\.aten\.(?!upsample_\w+\.(?!vec))({'|'.join(OPERATORS)})_?\.\w+"
+    rf"torch\.ops\.aten\.({'|'.join(OPERATORS)})_?\.\w+"
     r"|_operator\.(add|sub|mul|floordiv|mod|neg|eq|ne|ge|gt|le|lt)"
 )
 _SIZE = re.compile(r"(?:Symbol|Integer|Mul|Add|positive|integer|True|s(?=\d)|\d|[ '(),=])*")
@@ -67,7 +60,6 @@ _STRUCTURE = re.compile(
 )
 _PATTERNS = {
     "target": _OPERATOR,
-    "as_string": re.compile(r"(?!trunc)[\w.+-]*"),  # -2**63 / -1 would end the process
     "expr_str": _SIZE,
     "in_spec": _STRUCTURE,
     "out_spec": _STRUCTURE,
@@ -113,47 +105,14 @@ class TorchExport(ExportFormat):
             inputs=_known(model_type.inputs, signature.user_inputs),
             outputs=_known(model_type.outputs, found_outputs),
         )
-        check = memory_check(path, metadata, functools.partial(_infer_shapes, module))
         torch.set_num_threads(threads)
 
         def compute(arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-            with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH):
+            with torch.inference_mode():
                 outputs = module(*(torch.from_numpy(array) for array in arrays))
             return [output.numpy() for output in outputs]
 
-        return ExportedBackend(self.name, metadata, compute, check)
-
-
-class _Shapes(TorchDispatchMode):
-    """Collects the shapes of the arrays that operators of PyTorch make."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[tuple[int, ...]] = []
-
-    def __torch_dispatch__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        made = function(*args, **(kwargs or {}))
-        if not function.is_view:
-            self.found += [tuple(a.shape) for a in tree_leaves(made) if isinstance(a, torch.Tensor)]
-        return made
-
-
-def _infer_shapes(module: torch.nn.Module, inputs: Shapes) -> list[tuple[int, ...]]:
-    """Shapes of all arrays of a graph, without memory for them.
-
-    PyTorch raises an error where one depends on the values. Attention is computed by products of
-    matrices: the faster kernels do not compare the lengths of keys and values (torch 2.15).
-    """
-    with (
-        torch.inference_mode(),
-        sdpa_kernel(SDPBackend.MATH),
-        FakeTensorMode(allow_non_fake_inputs=True),
-        _Shapes() as shapes,
-    ):
-        module(*(torch.empty(shape, dtype=torch.uint8) for shape in inputs.values()))
-    return shapes.found
+        return ExportedBackend(self.name, metadata, compute)
 
 
 def _known(expected: Sequence[str], found: Sequence[Any]) -> Sequence[str]:
