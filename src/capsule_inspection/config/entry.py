@@ -174,8 +174,7 @@ class Job:
     def _run_in_sweep(self, config: DictConfig, folder: Path, overrides: list[str]) -> object:
         job, before = sweeps.current_job(folder), sweeps.read_job(folder)
         if before is not None and before.status == sweeps.FINISHED:
-            # Its file may be lost, or the process was killed before it wrote that the run is over.
-            sweeps.write_job(folder, replace(job, status=before.status, value=before.value))
+            sweeps.mend_job(folder, replace(job, status=before.status, value=before.value))
             print(f"{folder.name}: finished before, kept.")  # noqa: T201 - its log stays closed
             return before.value
         try:

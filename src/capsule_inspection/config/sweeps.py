@@ -250,6 +250,16 @@ def read_job(folder: Path) -> JobRecord | None:
     return replace(job, status=FINISHED, error=None, value=value)
 
 
+def mend_job(folder: Path, job: JobRecord) -> None:
+    """Write job.json where it was lost, or not yet written when the process was killed."""
+    try:
+        is_known = _valid_job(read_sealed(folder / SweepFiles.JOB)) == job
+    except (OSError, ValueError, TypeError):
+        is_known = False
+    if not is_known:
+        write_job(folder, job)
+
+
 def _valid_job(stored: dict[str, Any]) -> JobRecord:
     """The content of job.json. Raises TypeError where it is not as `write_job` writes it."""
     del stored[CHECKSUM]

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from capsule_inspection.archives import DAMAGE, open_stored
 from capsule_inspection.inference.formats.base import (
@@ -50,7 +51,7 @@ _TENSOR = re.compile(r"data/(weights/weight|constants/tensor)_\d+")
 _FORMAT = ("archive_format", "archive_version", "byteorder", ".data/version")
 _NAME = re.compile(r"(?!torch\.|_operator|math\.)[\w.+-]*")
 _OPERATOR = re.compile(
-    rf"torch\.ops\.aten\.({'|'.join(OPERATORS)})_?\.\w+"
+    rf"torch\.ops\.aten\.(?!upsample_\w+\.(?!vec))({'|'.join(OPERATORS)})_?\.\w+"
     r"|_operator\.(add|sub|mul|floordiv|mod|neg|eq|ne|ge|gt|le|lt)"
 )
 _SIZE = re.compile(r"(?:Symbol|Integer|Mul|Add|positive|integer|True|s(?=\d)|\d|[ '(),=])*")
@@ -60,6 +61,8 @@ _STRUCTURE = re.compile(
 )
 _PATTERNS = {
     "target": _OPERATOR,
+    # A division that truncates -2**63 / -1 would end the process.
+    "as_string": re.compile(r"(?!trunc|torch\.|_operator|math\.)[\w.+-]*"),
     "expr_str": _SIZE,
     "in_spec": _STRUCTURE,
     "out_spec": _STRUCTURE,
@@ -108,7 +111,7 @@ class TorchExport(ExportFormat):
         torch.set_num_threads(threads)
 
         def compute(arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-            with torch.inference_mode():
+            with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH):  # it compares the lengths
                 outputs = module(*(torch.from_numpy(array) for array in arrays))
             return [output.numpy() for output in outputs]
 
