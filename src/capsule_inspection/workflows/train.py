@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-import threading
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -129,8 +128,7 @@ def train(config: DictConfig) -> float | None:
     if int(os.environ.get("LOCAL_RANK", "0")) > 0:
         return _train_on_gpu_of_job(config, folder, None)
     record = RunRecord.reopen(folder) if config.resume else _create_record(config, folder)
-    status, former = FAILED, threading.excepthook
-    threading.excepthook = _print_thread_error
+    status = FAILED
     try:
         best = _train_on_gpu_of_job(config, folder, record)
         status = FINISHED
@@ -151,15 +149,8 @@ def train(config: DictConfig) -> float | None:
             "then go on with " + format_command(["train.py", f"resume={folder}"])
         ) from error
     finally:
-        threading.excepthook = former
         record.close(status)
     return best
-
-
-def _print_thread_error(arguments: threading.ExceptHookArgs) -> None:
-    """Print no traceback of TensorBoard's thread on a full disk: this one raises the same error."""
-    if not is_disk_full(arguments.exc_value):
-        threading.__excepthook__(arguments)
 
 
 def _create_record(config: DictConfig, folder: Path) -> RunRecord:
