@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from capsule_inspection.config import entry
 from capsule_inspection.integrity import CHECKSUM, FILES
 from capsule_inspection.reports.run.files import read_record
 from capsule_inspection.types import RunError
 from capsule_inspection.workflows import record as record_module
 from capsule_inspection.workflows.record import FINISHED, RunRecord, finished_files, write_record
-from capsule_inspection.workflows.train import _print_thread_error
 
 
 def begun(folder: Path) -> RunRecord:
@@ -118,9 +118,15 @@ def test_a_resumed_run_may_change_its_inputs_and_be_killed_meanwhile(tmp_path: P
     assert read_record(folder)["attempts"] == 3
 
 
-def test_a_full_disk_has_no_traceback_of_another_thread(capsys: pytest.CaptureFixture) -> None:
+def test_a_full_disk_has_no_traceback_of_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """TensorBoard's thread raises what the next write raises in the training's own."""
-    for error, is_printed in ((OSError(errno.ENOSPC, "full"), False), (ValueError("x"), True)):
-        arguments = threading.ExceptHookArgs((type(error), error, None, threading.current_thread()))
-        _print_thread_error(arguments)
-        assert ("Exception in thread" in capsys.readouterr().err) is is_printed
+    printed: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", printed.append)
+    full, other = (
+        threading.ExceptHookArgs((type(error), error, None, threading.current_thread()))
+        for error in (OSError(errno.ENOSPC, "full"), ValueError("x"))
+    )
+    with entry._quiet_on_full_disk():
+        threading.excepthook(full)
+        threading.excepthook(other)
+    assert printed == [other]
