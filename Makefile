@@ -1,43 +1,51 @@
 # Set-up happens once, by itself, before the first command that needs it. Needs Python 3.11 or newer.
-# It is the only step that needs a network.
+# It is the only step that needs a network. What trains, predicts and runs the app is installed first;
+# tests, checks and benchmarks add the rest.
 
 VENV   ?= .venv
 PYTHON := $(VENV)/bin/python
 STAMP  := $(VENV)/.set-up
+DEV    := $(VENV)/.set-up-dev
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow check format bench tensorboard app clean
+.PHONY: help setup setup-dev train test test-slow check format bench tensorboard app clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## a virtual environment with all packages, once
+setup: $(STAMP) ## a virtual environment with what training and the app need, once
 
-$(STAMP): pyproject.toml .ci/setup
-	@bash .ci/setup "$(VENV)"
+$(STAMP): pyproject.toml .ci/setup .ci/without-gpu.txt
+	@bash .ci/setup "$(VENV)" app
+	@touch $@
+
+setup-dev: $(DEV) ## and what tests, checks, exports and benchmarks need
+
+$(DEV): $(STAMP)
+	@bash .ci/setup "$(VENV)" dev
 	@touch $@
 
 train: $(STAMP) ## a model on synthetic capsules, in minutes; ARGS="..." adds settings
 	$(PYTHON) train.py experiment=quickstart $(ARGS)
 
-test: $(STAMP) ## the tests, on all cores; ARGS="-n 0 <file>" runs one file
+test: $(DEV) ## the tests, on all cores; ARGS="-n 0 <file>" runs one file
 	$(PYTHON) -m pytest $(ARGS)
 
-test-slow: $(STAMP) ## the tests that take minutes
+test-slow: $(DEV) ## the tests that take minutes
 	$(PYTHON) -m pytest -m slow $(ARGS)
 
-check: $(STAMP) ## lint, imports and types
+check: $(DEV) ## lint, imports and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports --no-logo
 	$(PYTHON) -m mypy
 
-format: $(STAMP) ## format the code
+format: $(DEV) ## format the code
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: $(STAMP) ## speed and memory, as ratios; nothing else should run meanwhile
+bench: $(DEV) ## speed and memory, as ratios; nothing else should run meanwhile
 	$(PYTHON) benchmarks/run.py $(ARGS)
 
 tensorboard: $(STAMP) ## browse the curves of all runs

@@ -19,7 +19,7 @@ from benchmarks.measurements import Measurement, interleave, ratios
 from benchmarks.sizes import Sizes
 from capsule_inspection.inference.exported import get_format
 from capsule_inspection.inference.predictor import Predictor
-from capsule_inspection.tasks.inference_model import IMAGE, Backend
+from capsule_inspection.tasks.backend import IMAGE, Backend
 from capsule_inspection.types import EXPORT_SUFFIXES
 from capsule_inspection.workflows.hardware import available_cores
 

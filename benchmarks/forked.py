@@ -32,7 +32,6 @@ AtOperation = Callable[[int], None]
 _WRITING = os.O_WRONLY | os.O_RDWR
 _CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link")
 _LATE_IMPORTS = (
-    "captum.attr",
     "matplotlib.pyplot",
     "onnx",
     "onnxruntime",

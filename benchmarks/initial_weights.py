@@ -81,7 +81,7 @@ def measure(arguments: Sequence[str]) -> tuple[str, dict[str, Estimate]]:
 
 def _from_logits(outputs: Mapping[str, np.ndarray]) -> tuple[list[float], list[int]]:
     """Score of each image, and its most probable defect."""
-    probabilities, score = defect_probabilities(torch.from_numpy(outputs["logits"]))
+    probabilities, score = defect_probabilities(outputs["logits"])
     return score.tolist(), (1 + probabilities[:, 1:].argmax(1)).tolist()
 
 

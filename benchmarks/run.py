@@ -14,6 +14,7 @@ from pathlib import Path
 
 SUBJECTS = {
     "startup": 5,
+    "prediction_start": 5,
     "first_step": 5,
     "memory": 1,
     "dataset_scaling": 2,

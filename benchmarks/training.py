@@ -27,11 +27,9 @@ from capsule_inspection.tasks.adapter import get_task
 from capsule_inspection.tasks.base import InspectionModule
 from capsule_inspection.types import TRAIN, RunFiles
 from capsule_inspection.workflows import dataset, factory, hardware, loggers
-from capsule_inspection.workflows.callbacks import (
-    EpochMetricsWriter,
-    InterruptHandler,
-    build_callbacks,
-)
+from capsule_inspection.workflows.callbacks import build_callbacks
+from capsule_inspection.workflows.epochs import EpochMetricsWriter
+from capsule_inspection.workflows.interrupts import InterruptHandler
 from capsule_inspection.workflows.trainer import build_trainer
 
 LABELS_ONLY = (
@@ -172,10 +170,11 @@ def time_epochs(arguments: Sequence[str], folder: Path, *, epochs: int = 2) -> E
     clock = EpochClock()
     callbacks: list[Callback] = [
         clock,
-        EpochMetricsWriter(folder / RunFiles.EPOCHS),
-        *build_callbacks(parts.config, parts.module, folder),
+        *build_callbacks(
+            parts.config, parts.module, folder, EpochMetricsWriter(folder / RunFiles.EPOCHS)
+        ),
         *loggers.build_image_callbacks(parts.config, parts.module, parts.data),
-        InterruptHandler(),
+        InterruptHandler(folder),
     ]
     trainer = build_trainer(
         parts.config,

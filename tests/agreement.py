@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,10 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 from quick import metrics_of, record_of, rows_of
 from small import Cli, CommandResult
 
+from capsule_inspection.inference.predictor import Predictor
 from capsule_inspection.tasks.adapter import get_task
 from capsule_inspection.tasks.base import InspectionModule
 from capsule_inspection.workflows import factory, hardware
-from capsule_inspection.workflows.callbacks import TrainingInterrupted
+from capsule_inspection.workflows.app_predictions import AppModel
+from capsule_inspection.workflows.interrupts import TrainingInterrupted
 
 DEVICE = ("trainer=cpu", "trainer.threads=1", "trainer.precision=32-true")
 Rows = list[dict[str, str]]
@@ -100,3 +103,9 @@ def check_resumed(
     assert metrics_of(run) == metrics_of(whole)
     assert rows_of(run) == rows_of(whole)
     return sizes
+
+
+def page_model(predictor: Predictor, run: Path, folder: Path) -> AppModel:
+    """What the page of a run predicts with; its pictures are not kept."""
+    uploads: Any = SimpleNamespace(keep=lambda content, name: folder / name)
+    return AppModel(predictor, uploads, run)

@@ -10,8 +10,8 @@ from capsule_inspection.config import checks
 from capsule_inspection.tasks.adapter import Fitted
 from capsule_inspection.types import Estimate
 from capsule_inspection.workflows import evaluate, train
+from capsule_inspection.workflows.finish import Training, fit_network
 from capsule_inspection.workflows.load_run import build_predictor
-from capsule_inspection.workflows.train import Training
 
 Compose = Callable[..., Any]
 Prepare = Callable[..., Training]
@@ -36,7 +36,7 @@ def drawn_in(folder: Path) -> tuple[str, str]:
 
 def fit(made: Training) -> Fitted | None:
     """What the task fits to this network."""
-    return train.fit_network(made, made.runtime)
+    return fit_network(made, made.runtime)
 
 
 def evaluate_made(made: Training) -> dict[str, Estimate]:

@@ -64,7 +64,7 @@ def cli(
     def call(name: str, *arguments: str) -> CommandResult:
         shared = []
         if name == "train" and not any(a.startswith(("data=", "resume=")) for a in arguments):
-            shared.append(f"data.root={drawn_folder / 'drawn'}")
+            shared += ["data=synthetic", f"data.root={drawn_folder / 'drawn'}"]
         if name == "train" and not any("cache_folder=" in a or a == "-m" for a in arguments):
             shared.append(f"data.cache_folder={drawn_folder / 'cache'}")
         capfd.readouterr()

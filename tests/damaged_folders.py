@@ -38,8 +38,8 @@ from capsule_inspection.reports.run.page import write_run_page
 from capsule_inspection.reports.run.run_folder import read_run
 from capsule_inspection.types import FORMAT_VERSION, InspectionError, RunFiles
 from capsule_inspection.workflows import dataset, hardware
-from capsule_inspection.workflows.callbacks import InterruptHandler
 from capsule_inspection.workflows.compare import read_jobs
+from capsule_inspection.workflows.interrupts import InterruptHandler
 from capsule_inspection.workflows.load_run import load_predictor
 
 run_page.environment = functools.cache(html.environment)  # type: ignore[attr-defined]
@@ -99,7 +99,7 @@ def report(run: Path) -> Any:
 
 
 def comparison(run: Path) -> Any:
-    return to_html(compare([read_finished(run)]), {}, plots_note="")
+    return to_html(compare([read_finished(run)]), {}, plots_note="", folder=run)
 
 
 def weights(run: Path) -> Any:

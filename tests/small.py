@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import runpy
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -45,19 +44,13 @@ Cli = Callable[..., CommandResult]
 
 def run_command(name: str, *arguments: str) -> int:
     """Run an entry point within this process; returns its exit status."""
-    from capsule_inspection.config import entry
+    from capsule_inspection import commands
     from capsule_inspection.config.resolvers import reset_run_folders
 
     reset_run_folders()
-    script = runpy.run_path(str(REPOSITORY / f"{name}.py"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [f"{name}.py", *arguments])
-        return entry.run(
-            script["main"],
-            config_folder=REPOSITORY / "conf",
-            name=name,
-            after_sweep=script.get("report"),
-        )
+        return commands.run(name)
 
 
 @contextlib.contextmanager

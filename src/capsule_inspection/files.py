@@ -115,9 +115,15 @@ def atomic_write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
+def missing_folders(folder: Path) -> list[Path]:
+    """The folder and its parents that do not exist, the innermost first."""
+    return [each for each in (folder, *folder.parents) if not each.exists()]
+
+
 @contextmanager
 def transient_lock(path: Path) -> Iterator[None]:
-    """Wait for a lock file and hold it; it is removed at the end."""
+    """Wait for a lock file and hold it; it is removed at the end, and new parents without files."""
+    missing = missing_folders(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path):
         try:
@@ -125,6 +131,9 @@ def transient_lock(path: Path) -> Iterator[None]:
         finally:
             with suppress(OSError):  # Windows removes no open file
                 path.unlink()  # who waits for it takes a new one
+            for folder in missing:
+                with suppress(OSError):
+                    folder.rmdir()
 
 
 def is_locked(path: Path) -> bool:

@@ -18,6 +18,7 @@ from small import REPOSITORY, Cli
 
 from capsule_inspection.config.checks import check, check_additions, check_single_process
 from capsule_inspection.config.messages import CONFIGURATION_EXCEPTIONS, explain
+from capsule_inspection.config.mistakes import check_arguments
 from capsule_inspection.types import ConfigurationError
 
 Compose = Callable[..., DictConfig]
@@ -48,7 +49,6 @@ COMPOSED = {
     "optimizer.betas=0.9": "optimizer.betas=0.9: expected a list, each a number.",
     "save_weights=maybe": "save_weights=maybe: expected true or false.",
     "data.root=null": "data.root=null: expected a path.",
-    "~data.root": "~data.root: a setting cannot be removed.",
     "seed": "seed: expected <key>=<value>",
     "data.image_size=224": "data.image_size=224: expected [height,width].",
     "data.image_size=[224.5,224]": "data.image_size=[224.5,224]: expected [height,width].",
@@ -282,6 +282,134 @@ def test_settings_are_added_only_below_options() -> None:
     check_additions(["+model.options.x=1", "+experiment=quickstart", "+hydra.job.x=1"])
 
 
+ARGUMENTS = {
+    # Of train.py; a part of each message.
+    "train": {
+        "model=custom_resnet,|resnet18": "Write -m model=custom_resnet,resnet18, since several",
+        "-m|model=a,|b,|c": "Write model=a,b,c",
+        "data.image_size=64,|96": "Write data.image_size=[64,96]",
+        "task.epochs|=|5": "task.epochs =: spaces end an argument. Write task.epochs=5",
+        "task.epochs=|5": "Write task.epochs=5",
+        "data.counts={good:|5,|crack:|3}": "Write 'data.counts={good: 5, crack: 3}'",
+        "data.counts={good:1": "data.counts={good:1: the bracket is not closed.",
+        "optimizer.lr=1e-3,|seed=1": "optimizer.lr=1e-3,: a value is missing after the comma.",
+        "model = resnet18": "Write model=resnet18",
+        "model==resnet18": "Write model=resnet18",
+        "resnet18": "resnet18: expected <key>=<value>. Write model=resnet18",
+        "=5": "=5: expected <key>=<value>. Write <key>=5",
+        "epochs|5": "Write task.epochs=5",
+        "help": "help: expected <key>=<value>. python train.py --help lists",
+        "some/images": "Write data.root=some/images",
+        "--model|resnet18": "--model: settings have no dashes. Write model=resnet18",
+        "--epochs=5": "--epochs: settings have no dashes. Write task.epochs=5",
+        "--resume": "Write resume=<value>",
+        "--hep": "--hep: there is no such option. Did you mean --help?",
+        "-e|5": "-e: there is no such option. Settings are written key=value: python train.py",
+        "--cfg|jb": "--cfg jb: expected one of job, hydra, all.",
+        "--config-dir|none": "--config-dir none: there is no such folder.",
+        "experiment=5": "experiment=5: expected the name of a choice. Valid are: ",
+        "-m|threshold=0.5,0.6": "threshold=0.5,0.6: expected the name of a choice. Valid are: ",
+        "-m|--cfg|job": "-m: --cfg and --info show one configuration.",
+        "~data.root": "~data.root: a setting cannot be removed.",
+        "hydra.run.dir=": "hydra.run.dir=: expected a path.",
+        "data.root=": "data.root=: expected a path.",
+        "model=": "model=: expected the name of a choice. Valid are: autoencoder, ",
+        "model=[resnet18,unet]": "expected the name of a choice. Valid are: autoencoder, ",
+        "data=/my/images": "For a path write data=auto data.root=/my/images",
+        "data=images.csv": "For a path write data=manifest data.path=images.csv",
+        "data=my/data.yaml": "For a path write data=auto data.root=my",
+        "model=runs/best.ckpt": "For a path write model=<name> model.weights=runs/best.ckpt",
+        "split=split.csv": "For a path write split=manifest split.path=split.csv",
+        "train.epochs=3": "train.epochs: there is no such setting. Did you mean task.epochs?",
+        "image_size=640": "image_size: there is no such setting. Did you mean task.image_size=[he",
+        "batch_size=8": "batch_size: this is a setting of predict.py. Did you mean task.batch_size",
+        "run=latest": "run: this is a setting of evaluate.py, predict.py, app.py, export.py.",
+        "output=x": "Did you mean hydra.run.dir?",
+    },
+    "predict": {
+        "model=x.ckpt|source=y": "model: this is a setting of train.py. Did you mean run?",
+        "source=x": "source: there is no such setting. Did you mean input?",
+        "conf=0.25": "conf: there is no such setting. Did you mean threshold?",
+        "task.epochs=3": "task.epochs: this is a setting of train.py.",
+        "data.root=x": "data.root: this is a setting of train.py, evaluate.py, export.py. Did you",
+        "save=true": "save: there is no such setting. python predict.py --help lists all.",
+        "--run|x": "--run: settings have no dashes. Write run=x",
+        "-m|batch_size=1,2": "-m: only train.py has sweeps.",
+    },
+    "evaluate": {
+        "split=val": "split=val: one split is chosen with subset=val.",
+        "data=/x": "For a path write data=auto data.root=/x",
+    },
+    "compare": {
+        "outputs/a|outputs/b": "Write runs=[outputs/a,outputs/b]",
+        "runs=outputs/a|outputs/b": "Write runs=[outputs/a,outputs/b]",
+        "runs=[outputs/a,|outputs/b]": "Write 'runs=[outputs/a, outputs/b]'",
+        "run=outputs/a": "run: this is a setting of evaluate.py, predict.py, app.py, export.py.",
+    },
+}
+"""Arguments, separated by |, that Hydra would answer in its own words."""
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [(command, arguments) for command, known in ARGUMENTS.items() for arguments in known],
+)
+def test_what_is_no_setting_is_answered_before_hydra(command: str, arguments: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        check_arguments(arguments.split("|"), command, REPOSITORY / "conf")
+    assert ARGUMENTS[command][arguments] in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_what_hydra_reads_passes(tmp_path: Path) -> None:
+    (tmp_path / "[odd,").mkdir()
+    for arguments in (
+        ["-m", "model=resnet18,unet", "split.fold=range(5)", "hydra/launcher=joblib"],
+        ["--cfg", "job", "--resolve", f"--config-dir={tmp_path}"],
+        ["data.class_map.scr=scratch", "+model.options.x=1", "data.columns={path: a}", "seed="],
+        ["model=timm.yaml", "threshold=argmax", "model='resnet18'", f"data.root={tmp_path}/[odd,"],
+        [f"--config-dir={tmp_path}", "experiment=mine/first"],
+        ["-m", "-cd", f"{tmp_path}", "experiment=null"],
+        ["experiment=[quickstart,few_defects]", "hydra.job.name=x", "task.monitor=val/loss"],
+    ):
+        check_arguments(arguments, "train", REPOSITORY / "conf")
+    check_arguments(["runs=a,b", "runs=[a, b]", "compare.margin=1"], "compare", REPOSITORY / "conf")
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        (
+            "model=resnet18,unet",
+            "a sweep, which needs -m: python train.py -m model=resnet18,unet ...",
+        ),
+        ("model=resnet18, unet", "train.py -m model=resnet18,unet ..."),
+        ("split.fold=range(5)", "train.py -m 'split.fold=range(5)' ..."),
+        ("data.image_size=64,96", "expected [height,width]. Write data.image_size=[64,96]"),
+        ("optimizer.betas=0.9,0.99", "each a number. Write optimizer.betas=[0.9,0.99]"),
+        ("+experiment=quickstart", "experiment: expected one choice, without + and []."),
+        (
+            "model=resnet18 model.block=basic",
+            "model.block: there is no such setting with the",
+        ),
+        ("model=unet threshold=argmax", "threshold: the chosen model has no such choices."),
+        (
+            "model=convnext_atto",
+            "For a classifier of timm of that name: model=timm model.name=",
+        ),
+        ("seed=${nothing}", "${nothing}: there is no such setting whose value could be used."),
+        ("seed=${oc.env:NOT_SET}", "${oc.env:NOT_SET}: this variable is not set."),
+    ],
+)
+def test_what_hydra_refuses_is_answered_in_one_sentence(
+    cli: Cli, argument: str, expected: str
+) -> None:
+    split = argument.split() if argument.count("=") > 1 else [argument]
+    result = cli("train", "data=synthetic", *split)
+    check_error(result, expected, status=2)
+    assert len(result.err.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("argument", "status", "expected"),
     [
@@ -328,7 +456,7 @@ def test_help_configuration_and_mistakes_do_not_import_torch(tmp_path: Path) -> 
         ["train.py", "--help"],
         ["train.py", "--cfg", "job"],
         ["train.py", "optimizer.lrr=1"],
-        ["app.py", "threshold=nan"],
+        ["app.py", "run=model.onnx", "threshold=nan"],
         ["compare.py", "runs=[a]", "compare.margin=2"],
     ]
     code = (
@@ -341,6 +469,7 @@ def test_help_configuration_and_mistakes_do_not_import_torch(tmp_path: Path) -> 
         "        print('status', end.code)\n"
         "print('torch' in sys.modules, 'lightning' in sys.modules, 'pandas' in sys.modules)\n"
     )
+    (tmp_path / "model.onnx").touch()
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True
     )

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
+from small import REPOSITORY
 
 from capsule_inspection.config.paths import (
+    choose_data,
     expand_home,
     expand_homes,
     name_given_threshold,
@@ -104,3 +106,29 @@ def test_the_home_folder_is_expanded_in_files_of_configuration(
     expand_homes(config)
     assert config.data == {"root": f"{tmp_path}/a", "path": None}
     assert config.runs == [f"{tmp_path}/b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("data.root=/my/images", "auto"),
+        ("model=unet data.root=/my/images -m", "auto"),
+        ("data.path=images.csv", "manifest"),
+        ("data.path=images.csv data.root=/my/images", "manifest"),
+        ("experiment=few_defects data.root=/my/images", "auto"),
+        ("experiment=nosuch data.root=/my/images", "auto"),
+        # What chooses the data set is left alone.
+        ("data=mvtec data.root=/my/images", None),
+        ("+data=folder data.root=/my/images", None),
+        ("experiment=quickstart data.root=/my/images", None),
+        ("experiment=few_defects,quickstart data.root=/my/images -m", None),
+        ("data.root=drawn data.size_px=96", None),
+        ("data.counts={good:8} data.root=drawn", None),
+        ("resume=outputs/a data.root=/moved", None),
+        ("data.cache_folder=/cache seed=1", None),
+    ],
+)
+def test_a_place_of_images_without_data_is_no_place_to_draw(
+    arguments: str, expected: str | None
+) -> None:
+    assert choose_data(arguments.split(), REPOSITORY / "conf") == expected

@@ -80,7 +80,7 @@ def test_a_rendering_that_was_killed_or_failed_is_begun_again(
         with pytest.raises(DataError, match=r"\(No space left on device\).*data\.root"):
             ensure(tmp_path)
     assert ensure(tmp_path) == renderings[0]
-    renderings[0].rename(tmp_path / "elsewhere")
+    shutil.rmtree(renderings[0])
     left = make_partial_dir(renderings[0])
     (left / "000.png").write_bytes(b"half")
     assert ensure(tmp_path) == renderings[0]
@@ -169,4 +169,35 @@ def test_a_folder_that_cannot_be_made_and_an_unknown_class_are_errors(
     with pytest.raises(DataError, match=r"cannot be written.*data\.root"):
         ensure(tmp_path / "file" / "data")
     with pytest.raises(DataError, match=r"data\.counts: dent"):
-        ensure(tmp_path, counts={"good": 1, "dent": 1})
+        ensure(tmp_path / "drawn", counts={"good": 1, "dent": 1})
+
+
+@pytest.mark.parametrize("name", ["good/000.png", "001.png", "notes.txt", "capsule/train/a.png"])
+def test_nothing_is_drawn_into_a_folder_with_anything_else(
+    tmp_path: Path, renderings: list[Path], name: str
+) -> None:
+    other = tmp_path / "mine" / name
+    other.parent.mkdir(parents=True)
+    other.touch()
+    with pytest.raises(DataError, match=rf"something else \({name.split('/')[0]}.*data=auto"):
+        ensure(tmp_path / "mine")
+    assert [path for path in (tmp_path / "mine").rglob("*") if path.is_file()] == [other]
+    assert not renderings
+
+
+def test_drawn_sets_their_locks_and_the_cache_are_not_anything_else(
+    tmp_path: Path, renderings: list[Path]
+) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / ".gitkeep").touch()
+    ensure(tmp_path, cache_folder=tmp_path / "cache")
+    (renderings[0] / FILE_LIST).unlink()
+    make_partial_dir(renderings[0])
+    ensure(tmp_path, cache_folder=tmp_path / "cache")  # with one that is damaged now
+    ensure(tmp_path, cache_folder=tmp_path / "cache", seed=4)
+    assert len(renderings) == 3
+    # One that is drawn is found, whatever has come beside it.
+    (tmp_path / "mine.png").touch()
+    assert ensure(tmp_path, seed=4).parent == tmp_path
+    with pytest.raises(DataError, match=r"something else \(cache/, mine\.png\)"):
+        ensure(tmp_path, seed=5)

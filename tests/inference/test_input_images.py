@@ -50,20 +50,32 @@ def test_a_folder_that_cannot_be_read_is_a_warning(
     assert f"{tmp_path / 'b'}: left out, the folder cannot be read (Perm" in caplog.text
 
 
-@pytest.mark.parametrize("mask", ["masks/crack/1.png", "crack/1_mask.png"])
-def test_masks_among_the_images_are_a_warning(
+@pytest.mark.parametrize("mask", ["ground_truth/crack/1.png", "crack/1_mask.png"])
+def test_masks_among_the_images_are_left_out_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, mask: str
 ) -> None:
     images = touch(tmp_path, "crack/1.png", "good/1.png")
     with caplog.at_level(logging.WARNING):
         assert find_images(str(tmp_path)) == images
         assert not caplog.records
-        touch(tmp_path, mask)
-        assert len(find_images(str(tmp_path))) == 3
-        assert f"input={tmp_path}: 1 of 3 images are masks by their names" in caplog.text
+        (path,) = touch(tmp_path, mask)
+        assert find_images(str(tmp_path)) == images
+        assert f"input={tmp_path}: 1 of 3 images are left out" in caplog.text
+        assert mask in caplog.text
         caplog.clear()
-        find_images(str(tmp_path / mask.rpartition("/")[0]))
-    assert ("masks" in mask) != ("by their names" in caplog.text)
+        assert path in find_images(str(tmp_path / "**/*.png"))
+        masks = find_images(str(tmp_path / "ground_truth")) if "ground" in mask else [path]
+    assert masks == [path]
+    assert not caplog.text
+
+
+def test_pairs_of_one_stem_are_predicted_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = touch(tmp_path, "1.jpg", "1.png", "2.jpg", "2.png")
+    with caplog.at_level(logging.WARNING):
+        assert find_images(str(tmp_path)) == images
+    assert "2 images seem to have a mask of the same name" in caplog.text
 
 
 def test_overlays_of_predictions_are_no_input(tmp_path: Path) -> None:

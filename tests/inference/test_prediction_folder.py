@@ -32,7 +32,7 @@ def output(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def opened(output: Path, **changed: str) -> PredictionFolder:
+def opened(output: Path, **changed: str | None) -> PredictionFolder:
     return PredictionFolder(output, made_by={**MADE_BY, **changed})
 
 
@@ -159,6 +159,12 @@ def test_predictions_of_another_model_or_version_and_other_files_are_refused_and
         with pytest.raises(RunError, match=message):
             opened(folder)
         assert (folder / name).read_text(encoding="utf-8") == content
+
+
+def test_a_setting_that_is_left_to_the_run_is_called_so(output: Path) -> None:
+    opened(output, threshold=None).__enter__().__exit__(None, None, None)
+    with pytest.raises(RunError, match=r"the run's own threshold, and threshold=0\.3 is set"):
+        opened(output, threshold="0.3")
 
 
 def test_the_table_has_a_column_for_each_class_and_the_order_of_the_images(

@@ -75,7 +75,7 @@ def predict_images(masks: np.ndarray, *, details: bool, task: str = CLASSIFICATI
     backend = TorchBackend(build_inference_model(task), device="cpu", precision="32-true")
     images = [read.image for read in build_images(4) if read.image is not None]
     data = data_of(masks)
-    data.evaluation_batches = lambda split: [
+    data.evaluation_batches = lambda split, progress=None: [
         EvaluationBatch(np.array(rows), stack([images[row] for row in rows]))
         for rows in ([0, 1], [2, 3])
     ]

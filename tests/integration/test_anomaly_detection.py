@@ -14,6 +14,7 @@ from agreement import (
     check_resumed,
     evaluate,
     metrics_of_test,
+    page_model,
     predict_test_images,
     rows_of_test,
 )
@@ -105,7 +106,7 @@ def test_each_good_image_has_one_purpose_and_calibration_alone_sets_the_threshol
 def test_run_evaluation_prediction_and_page_agree(
     cli: Cli, compose: Compose, autoencoder_home: Path, tmp_path: Path
 ) -> None:
-    from capsule_inspection.workflows import app, hardware
+    from capsule_inspection.workflows import hardware
     from capsule_inspection.workflows.load_run import load_predictor
 
     run, evaluated = autoencoder_home / "run", tmp_path / "evaluated"
@@ -121,12 +122,12 @@ def test_run_evaluation_prediction_and_page_agree(
     assert {row["regions"] for row in rows} == {""}
     config = compose("app", f"run={run}", "trainer=cpu", "trainer.threads=1")
     predictor = load_predictor(run, hardware.resolve_runtime(config.trainer))
-    predict = app.build_predict(predictor, None, count=0)
+    model = page_model(predictor, run, tmp_path)
     for row in (rows[0], max(rows, key=lambda row: float(row["score"]))):
-        text, overlay, _ = predict(row["path"])
-        assert (">Defect" in text) == (row["predicted_label"] == "defect")
-        assert f"a defect above the threshold {float(row['threshold']):.3g}" in text
-        assert overlay is not None
+        shown = model.predict(Path(row["path"]))
+        assert shown.row["predicted_label"] == row["predicted_label"]
+        assert shown.row["threshold"] == pytest.approx(float(row["threshold"]))
+        assert shown.overlay is not None
 
 
 def test_unknown_defect_types_without_masks_are_evaluated(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import itertools
 import json
@@ -31,8 +32,8 @@ MB = 2**20
 LIMITS = ("max_upload_mb=1", "max_disk_mb=8", "max_requests=8", "max_requests_per_minute=100")
 FORM = {"Content-Type": "multipart/form-data; boundary=B"}
 JSON = {"Content-Type": "application/json"}
-UPLOAD, PREDICT = "/gradio_api/upload", "/gradio_api/call/predict"
-META = {"_type": "gradio.FileData"}
+UPLOAD, EVENT = "/gradio_api/upload", "/gradio_api/queue/join"
+SESSIONS = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Answer:
     headers: dict[str, str]
 
 
-@dataclass(frozen=True)
+@dataclass  # with a cached property
 class Page:
     """A page that another process serves."""
 
@@ -91,15 +92,36 @@ class Page:
     def upload(self, content: bytes, name: str = "a.png", **options: Any) -> Answer:
         return self.request("POST", UPLOAD, FORM, form((name, content)), **options)
 
-    def begin(self, file: object, **options: Any) -> Answer:
-        return self.request("POST", PREDICT, JSON, json.dumps({"data": [file]}).encode(), **options)
+    def uploaded(self, content: bytes, name: str = "a.png") -> str:
+        """The path of a new upload."""
+        (path,) = json.loads(self.upload(content, name).body)
+        return path
 
-    def predict(self, file: object, **options: Any) -> str:
-        """The event that a prediction ends with."""
-        begun = self.begin(file, **options)
+    def begin(self, name: str, event: object, session: str = "", **options: Any) -> Answer:
+        """Trigger an event of the page; `data` are what the browser claims of its inputs."""
+        data = options.pop("data", [None])
+        called = {"data": data, "event_data": event, "fn_index": self.functions[name],
+                  "session_hash": session or f"s{next(SESSIONS)}"}  # fmt: skip
+        return self.request("POST", EVENT, JSON, json.dumps(called).encode(), **options)
+
+    def event(self, name: str, event: object, session: str = "", **options: Any) -> str:
+        """The messages that an event leads to; each of another client, since these are limited."""
+        number = next(SESSIONS)
+        session = session or f"s{number}"
+        options = {"client": f"10.8.0.{number % 250}", **options}
+        begun = self.begin(name, event, session, **options)
         assert begun.status == 200, begun
-        number = json.loads(begun.body)["event_id"]
-        return self.request("GET", f"{PREDICT}/{number}", **options).body.decode()
+        stream = f"/gradio_api/queue/data?session_hash={session}"
+        return self.request("GET", stream).body.decode()
+
+    def predict(self, *paths: object, **options: Any) -> str:
+        return self.event("upload", {"files": paths}, **options)
+
+    @functools.cached_property
+    def functions(self) -> dict[str, int]:
+        """The numbers of the page's events, by the names of their functions."""
+        config = json.loads(self.request("GET", "/config").body)
+        return {of["api_name"]: of["id"] for of in config["dependencies"]}
 
     def stored(self) -> list[Path]:
         """Files in the private folder."""
@@ -194,7 +216,7 @@ def test_requests_of_other_sites_are_refused(page: Page) -> None:
         websocket = {"Connection": "Upgrade", "Upgrade": "websocket"}
         stream = "/gradio_api/queue/data?session_hash=a"
         assert page.request("GET", stream, {**headers, **websocket}).status == 403
-        assert page.request("OPTIONS", PREDICT, headers).status == 403
+        assert page.request("OPTIONS", EVENT, headers).status == 403
     assert page.request("GET", "/", {"Sec-Fetch-Site": "cross-site"}).status == 200  # a link
 
 
@@ -214,10 +236,9 @@ def test_a_request_uploads_one_file_of_limited_size(page: Page) -> None:
         b"x",
     ):
         assert page.request("POST", UPLOAD, FORM, body).status == 400
-    for path in (PREDICT, "/gradio_api/queue/join"):
-        assert page.request("POST", path, JSON, b"[" * 100 * MB).status == 413
-        assert page.request("POST", path, JSON, chunks).status == 413
-        assert page.request("POST", path, JSON, b"[" * 8_000).status == 400
+    assert page.request("POST", EVENT, JSON, b"[" * 100 * MB).status == 413
+    assert page.request("POST", EVENT, JSON, chunks).status == 413
+    assert page.request("POST", EVENT, JSON, b"[" * 8_000).status == 400
     with page.connect() as connection, contextlib.suppress(ConnectionError):  # once it is refused
         connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Large: " + b"a" * MB)
         assert connection.recv(100).startswith(b"HTTP/1.1 400")
@@ -284,33 +305,73 @@ def test_no_file_but_uploads_is_readable(page: Page, tmp_path: Path) -> None:
 def test_only_uploads_are_predicted(page: Page, tmp_path: Path) -> None:
     secret = tmp_path / "secret.png"
     secret.write_bytes(b"secret")
-    (uploaded,) = json.loads(page.upload(b"12345").body)
-    assert "5 bytes" in page.predict({"path": uploaded, "meta": META})
-    other = {"url": f"http://127.0.0.1:{page.port}/", "orig_name": "../../a.png"}
-    assert "5 bytes" in page.predict({"path": uploaded, "meta": META, **other})
+    uploaded = page.uploaded(b"12345")
+    assert "5 bytes" in page.predict(uploaded)
+    forged = [{"files": [str(secret)], "row": 0, "threshold": None}]
+    assert "5 bytes" in page.predict(uploaded, data=forged)
+    assert "There is no such row." in page.event("select", {"row": 0}, data=forged)
     for path in (
         str(secret),
         f"{uploaded}/../../../lock",
         str(Path(uploaded).parent),
         "https://example.org/a.png",
+        f"http://127.0.0.1:{page.port}/",
         f"file://{secret}",
         "data:image/png;base64,AAAA",
         "",
+        "a\0b",
+        None,
+        7,
+        {"path": uploaded},
+        [uploaded],
     ):
-        for more in (
-            {"meta": META},
-            {"meta": META, "is_stream": True},
-            {},
-            {**other, "meta": META},
-        ):
-            event = page.predict({"path": path, **more}, client="10.0.0.3")
-            assert event.startswith("event: error"), (path, more)
-            assert str(secret) not in event or path == str(secret)
+        for paths in ((path,), (uploaded, path)):
+            event = page.predict(*paths, client="10.0.0.3")
+            assert "This is no uploaded file" in event, path
+            assert str(secret) not in event
+    assert "up to 16 uploaded files" in page.predict(*[uploaded] * 17)
+    for event in (None, [], "a", {"files": uploaded}, {"files": []}, {"row": 0}):
+        assert "up to 16 uploaded files" in page.event("upload", event, client="10.0.0.6")
+
+
+def test_several_files_are_a_table_in_which_a_bad_one_is_a_row(page: Page) -> None:
+    names = ("1.png", "2.png", "3.png")
+    contents = (b"12345", b"bad", b"123456")
+    paths = [page.uploaded(of, name) for name, of in zip(names, contents, strict=True)]
+    shown = page.event("upload", {"files": paths}, "several")
+    assert all(name in shown for name in names)
+    assert "not inspected" in shown
+    assert "is no image" in shown
+    assert "1.png, 5x1 pixels" in shown
+    assert "3.png, 6x1 pixels" in page.event("select", {"row": 2}, "several")
+    assert "cannot be used" in page.event("select", {"row": 1}, "several")
+    for event in ({"row": 3}, {"row": -1}, {"row": "0"}, {"row": 0.0}, {"row": True}, {}, None):
+        assert "There is no such row." in page.event("select", event, "several")
+
+
+def test_the_threshold_of_a_session_decides_its_images_and_no_others(page: Page) -> None:
+    path = page.uploaded(b"12345")
+    defect, good = 'headline near\\">Defect', 'headline near\\">Good'
+    assert defect in page.event("upload", {"files": [path]}, "one")
+    moved = page.event("slide", {"threshold": 0.7}, "one")
+    assert good in moved
+    assert "a defect above the threshold 70.0%" in moved
+    assert good in page.event("upload", {"files": [path]}, "one")
+    assert defect in page.event("upload", {"files": [path]}, "another")
+    assert defect in page.event("slide", {"threshold": None}, "one")
+    assert "Expected a threshold" not in page.event("slide", {"threshold": 0.2}, "without_images")
+    for value in ("0.5", float("nan"), float("inf"), 10**400, True, [0.5]):
+        assert "Expected a threshold" in page.event("slide", {"threshold": value}), value
+
+
+def test_examples_that_are_not_those_of_the_test_any_more_are_refused(page: Page) -> None:
+    for event in ({"row": 0}, {"row": 0, "files": ["/etc/passwd"]}):
+        assert "This example is no longer where the run" in page.event("use_example", event)
+    assert "There is no such row." in page.event("use_example", {"row": 1})
 
 
 def test_pages_and_errors_hold_no_paths_of_the_server(page: Page) -> None:
-    (uploaded,) = json.loads(page.upload(b"crash").body)
-    event = page.predict({"path": uploaded, "meta": META})
+    event = page.predict(page.uploaded(b"crash"))
     assert "The prediction failed." in event
     assert "secret" not in event
     for path in ("/", "/config", "/gradio_api/info"):
@@ -320,8 +381,9 @@ def test_pages_and_errors_hold_no_paths_of_the_server(page: Page) -> None:
             assert prefix not in answer.body.decode()
     first = page.request("GET", "/").body
     assert b"hacked()" in first
-    assert b"<script>hacked()" not in first
-    assert b"<img src=x" not in first
+    for text in (first.decode(), page.predict(page.uploaded(b"1"))):
+        assert "<script>hacked()" not in text
+        assert "<img src=x" not in text
 
 
 def test_routes_that_the_page_does_not_need_are_closed(page: Page) -> None:
@@ -340,7 +402,14 @@ def test_routes_that_the_page_does_not_need_are_closed(page: Page) -> None:
     paths = [f"/gradio_api/{path}" for path in read]
     paths += ["/monitoring", "/monitoring/summary", "/docs", "/openapi.json", "/login", "/svelte/x"]
     paths += ["/static/../../routes.py", "/assets/%2e%2e/%2e%2e/routes.py"]
-    posted = ["run/predict", "api/predict", "call/v2/predict", "component_server", "vibe-edit"]
+    posted = [
+        "run/upload",
+        "api/upload",
+        "call/upload",
+        "call/v2/upload",
+        "component_server",
+        "vibe-edit",
+    ]
     requests = [("GET", path) for path in paths]
     requests += [("POST", f"/gradio_api/{path}") for path in (*posted, "process_recording")]
     for method, path in requests:
@@ -350,10 +419,10 @@ def test_routes_that_the_page_does_not_need_are_closed(page: Page) -> None:
 
 
 def test_a_client_is_limited_and_others_are_not(page: Page) -> None:
-    begun = (page.begin(None, client="10.1.0.1").status for _ in range(201))
+    begun = (page.begin("upload", None, client="10.1.0.1").status for _ in range(201))
     accepted = len(list(itertools.takewhile(lambda status: status == 200, begun)))
     assert 100 <= accepted <= 200  # another minute may begin meanwhile
-    assert page.begin(None, client="10.1.0.2").status == 200
+    assert page.begin("upload", None, client="10.1.0.2").status == 200
     streams = []
     for _ in range(10):
         streams.append(page.connect())
@@ -412,8 +481,7 @@ def test_the_first_signal_ends_the_server_and_removes_its_files(tmp_path: Path) 
     with FileLock(tmp_path / "capsule-inspection-app-used" / "lock"), serve(tmp_path) as page:
         kept = {tmp_path / f"capsule-inspection-app-{name}" for name in ("used", "new")}
         assert len(set(tmp_path.iterdir()) - kept) == 1  # its own; the stale one is gone
-        (slow,) = json.loads(page.upload(b"slow").body)
-        page.begin({"path": slow, "meta": META})
+        page.begin("upload", {"files": [page.uploaded(b"stuck")]})
         connections = [page.connect() for _ in range(3)]
         heads = [
             "GET /gradio_api/heartbeat/a HTTP/1.1",

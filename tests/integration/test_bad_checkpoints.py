@@ -228,7 +228,7 @@ def test_a_killed_run_is_evaluated_at_its_best_epoch_also_on_test_images_alone(
     result = cli("evaluate", f"run={finished}", *settings)
     assert result.status == 0, result.err + result.out
     assert record_of(output)["status"] == "finished"
-    assert "this run is not finished, its status is running. Its best epoch" in result.out
+    assert "this run is not finished, it was stopped before its end. Its best epoch" in result.out
     rows = rows_of(output)
     assert [row["label"] for row in rows].count("crack") == 5
     assert {row["label"] for row in rows} == {"crack", "poke"}
@@ -239,7 +239,7 @@ def test_a_killed_run_is_evaluated_at_its_best_epoch_also_on_test_images_alone(
 @pytest.mark.parametrize(
     ("error", "status"), [(DataError("broken"), 1), (KeyboardInterrupt(), 130)]
 )
-def test_an_evaluation_that_was_stopped_is_begun_anew_by_the_same_command(
+def test_an_evaluation_that_was_stopped_leaves_nothing_and_is_begun_anew_by_the_same_command(
     cli: Cli,
     finished: Path,
     tmp_path: Path,
@@ -254,7 +254,7 @@ def test_an_evaluation_that_was_stopped_is_begun_anew_by_the_same_command(
         patch.setattr(evaluate, "evaluate_splits", refuse)
         result = cli("evaluate", f"run={finished}", f"output={tmp_path / 'out'}")
     assert result.status == status
-    assert record_of(tmp_path / "out")["status"] == "running"
+    assert not (tmp_path / "out").exists()
     assert cli("evaluate", f"run={finished}", f"output={tmp_path / 'out'}").status == 0
     assert record_of(tmp_path / "out")["status"] == "finished"
 

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import struct
+import subprocess
 import sys
 import zlib
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from quick import (
     rows_of,
     temporary_files,
 )
-from small import Cli
+from small import REPOSITORY, Cli
 
 from capsule_inspection.data import cache
 from capsule_inspection.workflows import train
@@ -68,18 +69,14 @@ def settings_for(root: Path) -> list[str]:
     return [*QUICK, "data=mvtec", f"data.root={root}", f"data.cache_folder={root.parent / 'cache'}"]
 
 
-def test_all_bad_files_are_named_at_once_in_answer_and_record(cli: Cli, damaged: Path) -> None:
-    run, before = damaged.parent / "run", content(damaged)
+def test_all_bad_files_are_named_at_once_and_no_run_is_left(cli: Cli, damaged: Path) -> None:
+    run, before = damaged.parent / "runs" / "run", content(damaged)
     result = cli("train", *settings_for(damaged), f"hydra.run.dir={run}")
     expected = [f"{damaged}: 5 of 18 images cannot be used", "data.on_bad_file=skip"]
     for name, reason in BAD.items():
         expected += [f"{name}: ", reason]
     check_error(result, *expected)
-    record = record_of(run)
-    assert record["status"] == "failed"
-    assert all(text in record["error"] for text in expected)
-    assert not (run / "checkpoints").exists()
-    assert not list(run.glob("predictions.csv"))
+    assert not run.parent.exists()
     assert not temporary_files(damaged.parent)
     assert content(damaged) == before
 
@@ -133,7 +130,7 @@ def test_odd_characters_in_paths_do_no_harm(cli: Cli, tmp_path: Path) -> None:
     no_text.write_bytes(b"")
     result = cli("train", *QUICK, *data, f"hydra.run.dir={tmp_path / 'again'}")
     check_error(result, "caf", "is empty (0 bytes)")
-    assert record_of(tmp_path / "again")["status"] == "failed"
+    assert not (tmp_path / "again").exists()
 
 
 def test_a_cache_of_another_version_is_built_again(
@@ -144,3 +141,67 @@ def test_a_cache_of_another_version_is_built_again(
     assert load_dataset(config.data)[1].path == before
     monkeypatch.setattr(cache, "CACHE_VERSION", cache.CACHE_VERSION + 1)
     assert load_dataset(config.data)[1].path != before
+
+
+def run_without_torch(folder: Path, *commands: list[str]) -> tuple[list[str], str]:
+    """Runs commands in a process of their own; status and modules of each, and what they print."""
+    code = (
+        "import runpy, sys\n"
+        f"for command in {commands!r}:\n"
+        "    sys.argv = command\n"
+        "    try:\n"
+        f"        runpy.run_path({str(REPOSITORY)!r} + '/train.py', run_name='__main__')\n"
+        "    except SystemExit as end:\n"
+        "        names = {'torch', 'lightning', 'timm'} & set(sys.modules)\n"
+        "        print('ended', end.code, *sorted(names))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, check=True
+    )
+    lines = ended.stdout.splitlines()
+    return [line for line in lines if line.startswith("ended")], ended.stdout + ended.stderr
+
+
+def test_mistakes_in_data_import_no_torch_and_leave_nothing(tmp_path: Path) -> None:
+    root = draw_mvtec(tmp_path / "bottle")
+    few = draw_mvtec(tmp_path / "few")
+    for path in sorted((few / "test/poke").iterdir())[1:]:
+        path.unlink()
+        (few / "ground_truth/poke" / f"{path.stem}_mask.png").unlink()
+    bad = draw_mvtec(tmp_path / "bad")
+    (bad / "test/poke/000.png").write_bytes(b"")
+    (tmp_path / "table.csv").write_text("picture_of,kind\n1,2\n")
+    (tmp_path / "labels.json").write_text("{")
+    commands = {
+        f"data.root={tmp_path / 'nosuch'}": "there is no such file or folder",
+        f"data.root={root / 'train'}": "all 8 images are of the class good",
+        f"data=synthetic data.root={root}": "something else (ground_truth/, test/, train/)",
+        f"experiment=quickstart data.root={root}": "so nothing is drawn",
+        f"data=folder data.root={root} data.good_class=fine": "no folder of data.good_class=fine",
+        f"data=visa data.root={root}": "VisA",
+        f"data=coco data.root={root} data.annotations={tmp_path / 'labels.json'}": "labels.json",
+        f"data.path={tmp_path / 'table.csv'}": "table.csv",
+        f"data=mvtec data.root={few} split=holdout": "poke has 1 image",
+        f"data=mvtec data.root={root} split=kfold split.folds=9": "for split.folds=9",
+        f"data=mvtec data.root={bad}": "is empty (0 bytes)",
+        f"data=mvtec data.root={few / 'train'} inspect=true": "MVTec AD",
+    }
+    before = {path: content(path) for path in (root, few, bad)}
+    with_cache = [
+        ["train.py", *QUICK, f"data.cache_folder={tmp_path / 'cache'}", *each.split()]
+        for each in commands
+    ]
+    statuses, printed = run_without_torch(tmp_path, *with_cache)
+    assert statuses == ["ended 1"] * len(commands), printed
+    for expected in commands.values():
+        assert expected in printed
+    assert printed.count("data=auto, since data.root is given and data= is not.") == 2
+    assert not (tmp_path / "outputs").exists()
+    assert {path: content(path) for path in before} == before
+
+
+def test_a_data_set_is_inspected_without_torch(tmp_path: Path) -> None:
+    root = draw_mvtec(tmp_path / "bottle")
+    given = [*QUICK, f"data.root={root}", f"data.cache_folder={tmp_path / 'cache'}"]
+    statuses, printed = run_without_torch(tmp_path, ["train.py", *given, "inspect=true"])
+    assert statuses == ["ended 0"], printed

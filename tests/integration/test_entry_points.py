@@ -85,3 +85,19 @@ def test_a_full_disk_is_one_message_whatever_else_writes(
     for handler in logging.root.handlers:
         with contextlib.suppress(OSError):
             handler.close()
+
+
+def test_a_mistake_leaves_nothing_behind(cli: Cli, tmp_path: Path) -> None:
+    for name, arguments, status in (
+        ("predict", ["run=latest", "input=x"], 1),
+        ("predict", ["source=x", "model=best.ckpt"], 2),
+        ("train", ["data=/my/images"], 2),
+        ("train", ["data=synthetic", "model=resnet18,unet"], 2),
+        ("train", ["data=synthetic", "model=timm", "model.name=resnt50"], 2),
+        ("train", ["data=synthetic", "model.weights=none.ckpt"], 2),
+        ("app", ["--port", "7860"], 2),
+    ):
+        result = cli(name, *arguments)
+        check_error(result, status=status)
+        assert len(result.err.splitlines()) == 1
+        assert list(tmp_path.rglob("*")) == []

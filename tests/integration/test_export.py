@@ -263,7 +263,9 @@ def test_settings_that_cannot_work_are_refused_before_the_run_is_read(
 def test_mistakes_on_the_command_line_are_refused(cli: Cli, finished_home: Path) -> None:
     run = finished_home / "run"
     check_error(export(cli, run, "format=onxx"), "Did you mean onnx?", status=2)
-    check_error(export(cli, run, "subset=test"), "subset: there is no such setting", status=2)
+    check_error(
+        export(cli, run, "subset=test"), "subset: this is a setting of evaluate.py", status=2
+    )
 
 
 def test_images_that_have_moved_are_found_in_data_root_and_no_others_are_used(

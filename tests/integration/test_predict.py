@@ -31,6 +31,7 @@ from capsule_inspection.data.image_io import DecodeConfig, DecodedImage
 from capsule_inspection.inference import prediction_folder, predictor
 from capsule_inspection.inference.predictor import Predictor
 from capsule_inspection.inference.torch_backend import TorchBackend
+from capsule_inspection.reports.run.test_result import stored_result
 from capsule_inspection.types import ConfigurationError, RunError
 from capsule_inspection.workflows import hardware
 from capsule_inspection.workflows.load_run import choose_runtime, load_predictor
@@ -79,6 +80,7 @@ def test_a_folder_becomes_tables_overlays_and_a_gallery_and_resumes_after_an_int
     result = predict(cli, finished, photos, output, "explain=all")
     assert result.status == 0, result.err
     assert "6 images: " in result.out
+    assert "How good this model is: In its test it missed " in result.out.splitlines()[-1]
     text = (output / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     found = [json.loads(line) for line in text]
     assert [row["path"] for row in found] == images
@@ -91,6 +93,7 @@ def test_a_folder_becomes_tables_overlays_and_a_gallery_and_resumes_after_an_int
     page = (output / "index.html").read_text(encoding="utf-8")
     assert "<img src=x onerror" not in page
     assert "heat from low to high" in page
+    assert "How good this model is: In its test it missed " in page
     record = json.loads((output / "prediction.json").read_text("utf-8"))
     assert (record["status"], record["precision"]) == ("finished", "32-true")
     assert not temporary_files(output)
@@ -217,10 +220,29 @@ def test_predictions_are_computed_in_the_precision_of_the_setting(
     assert torch.get_float32_matmul_precision() == "highest"
 
 
+def test_a_threshold_has_its_own_test_result_and_a_run_without_metrics_none(
+    finished_home: Path, finished: Path, compose: Compose
+) -> None:
+    run = finished_home / "run"
+    runtime = choose_runtime(run, compose("predict", f"run={run}", "input=x", *CPU).trainer)
+    results = [
+        stored_result(load_predictor(run, runtime, threshold=value).metadata.run, where="run")
+        for value in (None, 0.0, "argmax")
+    ]
+    assert [result.threshold for result in results] == [None, 0.0, "argmax"]
+    assert results[1].rejected.wrong == results[1].rejected.images  # all scores exceed 0
+    (finished / "metrics.json").unlink()
+    assert load_predictor(finished, runtime, verify=False).metadata.run["test"] is None
+
+
 def test_a_run_that_is_not_finished_or_has_no_checkpoint_is_refused(finished: Path) -> None:
-    for status in ("running", "failed", "interrupted"):
+    for status, why in (
+        ("running", "it was stopped before its end"),
+        ("failed", "its status is failed"),
+        ("interrupted", "its status is interrupted"),
+    ):
         accept_changes(finished, status=status, error="the disk was full")
-        expected = rf"not finished, its status is {status}.*train\.py resume="
+        expected = rf"not finished, {why}.*train\.py resume="
         with pytest.raises(RunError, match=expected):
             load_predictor(finished, RUNTIME)
     (finished / "checkpoints" / "best.ckpt").unlink()
@@ -273,4 +295,4 @@ def test_invalid_settings_are_refused(
         with pytest.raises(ConfigurationError, match=re.escape(expected)):
             checks.check(compose("predict", f"run={run}", "input=x", setting))
     result = predict(cli, run, tmp_path, tmp_path / "out", "data.roi=none")
-    check_error(result, "data.roi cannot be set together with run=", status=2)
+    check_error(result, "data.roi: this is a setting of train.py", status=2)

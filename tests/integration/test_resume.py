@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import re
+import select
 import shutil
 import signal
 import subprocess
@@ -15,12 +19,14 @@ import lightning as L
 import pytest
 import torch
 import yaml
+from omegaconf import DictConfig
 from quick import QUICK, check_error, draw_mvtec, move_images, record_of, rows_of
 from small import REPOSITORY, SMALL, Cli
 
 from capsule_inspection.inference.checkpoints import read_checkpoint
 from capsule_inspection.integrity import FILES, checksums
-from capsule_inspection.workflows.callbacks import InterruptHandler
+from capsule_inspection.workflows.interrupts import InterruptHandler
+from capsule_inspection.workflows.train import _create_record
 
 EPOCHS = 4
 RESULTS = ("predictions.csv", "metrics.json")
@@ -41,8 +47,8 @@ def images_of(home: Path) -> list[str]:
     return ["data=mvtec", f"data.root={home / 'bottle'}", f"data.cache_folder={home / 'cache'}"]
 
 
-def kill_after(epochs: int, run: Path, *settings: str) -> None:
-    """Kill train.py, a process slow enough that this meets it within the next epoch of a run."""
+def slow_training(*settings: str) -> list[str]:
+    """The command of a training that is slow enough to meet it within an epoch."""
     code = (
         "import sys, time, runpy\n"
         "from capsule_inspection.data.module import CachedDataset\n"
@@ -54,8 +60,13 @@ def kill_after(epochs: int, run: Path, *settings: str) -> None:
         f"sys.argv = ['train.py', *{list(settings)!r}]\n"
         f"runpy.run_path({str(REPOSITORY / 'train.py')!r}, run_name='__main__')\n"
     )
+    return [sys.executable, "-c", code]
+
+
+def kill_after(epochs: int, run: Path, *settings: str) -> None:
+    """Kill train.py within the next epoch of a run."""
     process = subprocess.Popen(
-        [sys.executable, "-c", code],
+        slow_training(*settings),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -113,7 +124,49 @@ def test_an_interrupted_or_killed_training_ends_with_the_figures_of_an_undisturb
         result = cli("train", f"resume={run}")
         assert result.status == 0, result.err
         check_equal(run, whole, attempts=2)
-    assert scalar_steps(killed) == list(range(EPOCHS))
+    assert scalar_steps(killed) == list(range(1, EPOCHS + 1))
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_in_a_terminal_skips_the_evaluation_and_names_the_command_to_go_on(
+    finished_home: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    settings = [*settings_of(finished_home), f"hydra.run.dir={run}"]
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(tmp_path)
+        os.execv(sys.executable, slow_training(*settings))
+    shown = read_terminal(terminal, until=f"epoch 2/{EPOCHS}  ")
+    os.write(terminal, b"\x03")
+    shown += read_terminal(terminal, until="press Ctrl-C again to skip the evaluation")
+    os.write(terminal, b"\x03")
+    shown += read_terminal(terminal, until=None)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 130, shown
+    assert f"To go on: python train.py resume={run}" in shown
+    assert "Traceback" not in shown
+    assert f"/{EPOCHS}, batches" in shown, "a bar"
+    for line in re.findall(r"[^\n]*val balanced accuracy[^\n]*", shown):
+        assert re.search(r"(^|\x1b\[2K)epoch \d", line), "a line is not glued to a bar"
+    assert record_of(run)["status"] == "interrupted"
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+    assert not (run / "metrics.json").exists()
+
+
+def read_terminal(terminal: int, *, until: str | None) -> str:
+    """What is written to a pseudo-terminal, until a text appears or the process has ended."""
+    shown = ""
+    deadline = time.monotonic() + 120
+    while until is None or until not in shown:
+        try:
+            found = os.read(terminal, 65536) if select.select([terminal], [], [], 1)[0] else b" "
+        except OSError:  # the process has ended
+            break
+        shown += found.decode(errors="replace") if found != b" " else ""
+        assert time.monotonic() < deadline, shown
+        if not found:
+            break
+    return shown
 
 
 @pytest.mark.slow
@@ -185,18 +238,15 @@ def test_a_finished_run_goes_on_for_more_epochs_only_with_its_images_where_they_
     check_error(cli("train", f"resume={finished}"), "all 3 epochs of this run are done")
 
 
-def test_a_run_that_failed_before_its_split_is_resumed_and_needs_its_first_weights_only_once(
-    cli: Cli, finished: Path, tmp_path: Path
+def test_a_run_killed_before_its_split_is_resumed_and_needs_its_first_weights_only_once(
+    cli: Cli, compose: Callable[..., DictConfig], finished: Path, tmp_path: Path
 ) -> None:
     run, home = tmp_path / "resumed", tmp_path / "home"
-    damaged = draw_mvtec(home / "bottle", first_seed=500) / "train" / "good" / "000.png"
-    whole = damaged.read_bytes()
-    damaged.write_bytes(whole[:100])
+    draw_mvtec(home / "bottle", first_seed=500)
+    run.mkdir()
     weights = ("seed=1", f"model.weights={finished}")
-    failed = cli("train", *QUICK, *images_of(home), *weights, f"hydra.run.dir={run}")
-    check_error(failed, damaged.name)
-    assert not (run / "split.csv").exists()
-    damaged.write_bytes(whole)
+    config = compose("train", *QUICK, *images_of(home), *weights)
+    _create_record(config, run).close("running")
     result = cli("train", f"resume={run}")
     assert result.status == 0, result.err
     assert (run / "split.csv").is_file()

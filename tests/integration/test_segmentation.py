@@ -14,6 +14,7 @@ from agreement import (
     check_resumed,
     evaluate,
     metrics_of_test,
+    page_model,
     predict_test_images,
     rows_of_test,
 )
@@ -45,7 +46,7 @@ from capsule_inspection.types import (
     InspectionError,
     WeightsError,
 )
-from capsule_inspection.workflows import app, hardware
+from capsule_inspection.workflows import hardware
 from capsule_inspection.workflows.load_run import load_predictor
 
 NOTHING_SHOWN = ("data.defect_fraction=0", "data.synthetic_defects=0", "data.copy_paste=0")
@@ -127,13 +128,14 @@ def test_run_evaluation_prediction_and_page_agree(
     assert rows_of(tmp_path / "before") == rows_of_test(unet_run)
     assert metrics_of(tmp_path / "before") == metrics_of_test(unet_run)
     predictor = check_predictions(cli, compose, unet_run, tmp_path)
-    predict = app.build_predict(predictor, None, count=0)
+    model = page_model(predictor, unet_run, tmp_path)
     for row in rows_of(tmp_path / "predicted"):
-        text, overlay, _ = predict(row["path"])
-        called = row["predicted_label"].replace("_", " ")
-        assert (">Good" if called == "good" else f">Defect: {called}") in text
-        assert text.count("region: ") == min(6, len(json.loads(row["regions"] or "[]")))
-        assert overlay is not None
+        shown = model.predict(Path(row["path"]))
+        assert shown.row["predicted_label"] == row["predicted_label"]
+        assert len(shown.row["regions"]) == len(json.loads(row["regions"] or "[]"))
+        assert shown.image is not None
+        assert (shown.overlay is None) == (row["predicted_label"] == "good")
+        assert set(shown.colours) == {region["class"] for region in shown.row["regions"]}
 
 
 def test_tiles_keep_the_images_resolution_and_are_evaluated_and_predicted_alike(

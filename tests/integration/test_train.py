@@ -119,14 +119,27 @@ def test_where_it_looked_is_kept_and_counted_for_each_test_defect(finished_home:
 
 def test_tensorboard_has_curves_pictures_configuration_and_hparams(finished_home: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
     events = EventAccumulator(str(finished_home / "run"))
     events.Reload()
     tags = events.Tags()
-    scalars = {"train/loss", "val/balanced_accuracy", "optimizer/learning_rate"}
-    assert scalars | {"hparams/test/balanced_accuracy"} <= set(tags["scalars"])
-    assert [event.step for event in events.Scalars("val/loss")] == [0, 1]
-    images = {"train/augmented_images", "results/confusion_matrix", "results/misclassified_images"}
+    curves = {"train/loss", "val/balanced_accuracy", "optimizer/learning_rate"}
+    verdict = [tag for tag in tags["scalars"] if tag.startswith("verdict/")]
+    assert curves | {"verdict/balanced accuracy"} <= set(tags["scalars"])
+    assert len(verdict) == 6
+    cards = sorted({*tags["scalars"], *tags["images"]})
+    num_curves = len(cards) - len(verdict) - len(tags["images"])
+    groups = [tag.partition("/")[0] for tag in cards]
+    assert set(groups[:num_curves]) == {"optimizer", "train", "val"}, "the curves come first"
+    assert "custom_scalars__config__" in tags["tensors"]
+    session = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    settings = {"model", "weights", "data", "image_size", "batch_size", "epochs", "lr", "seed"}
+    found = HParamsPluginData.FromString(session).session_start_info.hparams
+    assert set(found) == settings
+    assert found["image_size"].string_value == "32x32"
+    assert [event.step for event in events.Scalars("val/loss")] == [1, 2]
+    images = {"visual/augmented_images", "visual/confusion_matrix", "visual/misclassified_images"}
     assert images <= set(tags["images"])
     assert any(tag.startswith("configuration") for tag in tags["tensors"])
 
@@ -150,8 +163,15 @@ def test_the_same_seed_gives_the_same_to_the_last_bit_also_where_the_cache_was_d
     own = (f"data.cache_folder={cache}", f"hydra.run.dir={run}")
     result = cli("train", *settings_of(finished_home)[:-1], *own)
     assert result.status == 0, result.err
-    assert f"Run folder: {run}" in result.out.replace("\n", "")
-    assert "pointing game" in result.out
+    lines = result.out.splitlines()
+    assert lines[0] == f"Run folder  {run}"
+    assert lines[1].startswith("Task        classification with model=")
+    assert any(line.startswith("defects missed") for line in lines)
+    assert [line.split(maxsplit=1)[0] for line in lines[-5:]] == [
+        "Verdict:", "Report", "Predict", "Try", "Curves",
+    ]  # fmt: skip
+    assert lines[-4] == f"Report      {run / 'report.html'}"
+    assert lines[-3] == f"Predict     python predict.py run={run} input=path/to/images"
     assert epochs_of(run) == epochs_of(finished_home / "run")
     for name in ("split.csv", "predictions.csv", "metrics.json"):
         assert (run / name).read_bytes() == (finished_home / "run" / name).read_bytes(), name
@@ -172,7 +192,7 @@ def build(
     def build(*settings: str) -> SimpleNamespace:
         config = compose("train", *settings_of(finished_home), *settings)
         begun = train._prepare(config, tmp_path, None, None)
-        callbacks = build_callbacks(config, begun.task, tmp_path)
+        callbacks = build_callbacks(config, begun.task, tmp_path, begun.epoch_metrics)
         trainer = build_trainer(config, begun.runtime, callbacks=callbacks, loggers=[])
         return SimpleNamespace(task=begun.task, data=begun.data, trainer=trainer)
 
@@ -249,7 +269,7 @@ ARRIVED: dict[str, Callable[[Any], bool]] = {
     "data.roi=none": lambda of: rows_cut_out(of) == {(0, 40)},
     "data.roi=[10,4,30,36]": lambda of: rows_cut_out(of) == {(4, 36)},
     "data.augmentation.noise=0.05": lambda of: of.data.settings.augmentation.noise == 0.05,
-    "model.pool=avgmax": lambda of: of.task.network.backbone.own_pool.pool_type == "fastavgmax",
+    "model.pool=avgmax": lambda of: of.task.network.backbone.own_pool.pool_type == "avgmax",
     "model.block=bottleneck": lambda of: any(
         isinstance(module, Bottleneck) for module in of.task.network.modules()
     ),

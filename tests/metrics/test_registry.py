@@ -73,3 +73,13 @@ def test_descriptions_name_the_target_rate() -> None:
 def test_every_metric_that_can_decide_a_comparison_is_registered() -> None:
     assert set(types.PRIMARY_METRICS) <= set(METRICS)
     assert types.EXPECTED_COST == names.EXPECTED_COST
+
+
+def test_six_metrics_of_each_task_come_first_also_without_masks() -> None:
+    for task in registry.TASKS:
+        measured = metrics_of(task)
+        assert len(registry.headline_metrics(task, measured)) == 6
+    without_masks = set(metrics_of("anomaly_detection")) - {names.AUPRO, names.PIXEL_AUROC}
+    assert len(registry.headline_metrics("anomaly_detection", without_masks)) == 6
+    assert registry.headline_metrics("classification", ["auroc", "recall/a"]) == ["auroc"]
+    assert registry.headline_metrics("an_added_task", ["recall/a", "own"]) == ["own"]

@@ -10,15 +10,39 @@ from capsule_inspection.types import Estimate
 
 @pytest.mark.parametrize(
     ("fraction", "text"),
-    [(0.0, "0"), (0.001, "0.1"), (0.125, "13"), (0.999, "over 99"), (1.0, "100")],
+    [(0.0, "0%"), (0.00031, "0.031%"), (0.045, "4.5%"), (0.238, "24%"), (0.9949, "99%"),
+     (0.996, "99.6%"), (0.99999, "99.9%"), (1.0, "100%"), (1.5, "150%")],
+)  # fmt: skip
+def test_a_percentage_is_0_or_100_only_where_it_is_exact(fraction, text):
+    assert formatting.format_percent(fraction) == text
+
+
+def test_a_rate_has_its_counts_unless_images_are_grouped():
+    rate = Estimate(5 / 21, 0.1, 0.45, 21)
+    assert formatting.format_rate_of(rate) == "24% (5 of 21)"
+    assert formatting.format_rate_of(rate, "defects") == "24% (5 of 21 defects)"
+    assert formatting.format_rate_of(rate, grouped=True) == "24%"
+    assert formatting.format_rate_of(rate, "defects", grouped=True) == "24% of the defects"
+
+
+@pytest.mark.parametrize(
+    ("score", "threshold", "text"),
+    [
+        (0.12, 0.5, "score 0.12"),
+        (0.12, None, "score 0.12"),
+        (0.487521, 0.4875394, "score 0.48752, threshold 0.48754"),
+        (0.49, 0.486, "score 0.49, threshold 0.486"),
+        (0.5, 0.5, "score 0.5, threshold 0.5"),
+        (1e-9, 2e-9, "score 1e-09"),
+    ],
 )
-def test_number_of_a_hundred_is_0_or_100_only_where_it_is_exact(fraction, text):
-    assert formatting.format_per_hundred(fraction) == text
+def test_a_score_near_its_threshold_is_told_from_it(score, threshold, text):
+    assert formatting.format_score(score, threshold) == text
 
 
 def test_small_fractions_are_not_rounded_to_nothing():
     assert formatting.format_metric("pixel_fpr", 0.00031) == "0.031%"
-    assert formatting.format_metric("auroc", 0.00031) == "0.000"
+    assert formatting.format_metric("auroc", 0.00031) == ".000"
     assert formatting.format_p_value(0.04999) == "= .0500"
     assert formatting.format_p_value(0.0004) == "< .001"
 

@@ -144,6 +144,11 @@ def test_card_of_a_classifier_says_its_decision_and_how_near_the_threshold_it_is
     assert "any defect 45%, threshold 50%" in page.get_by_role("dialog").inner_text()
 
 
+def test_card_tells_a_score_from_the_threshold_beside_it(gallery):
+    page = gallery([row("edge.png", "good", 0.4998, threshold=0.5)])
+    assert "any defect 49.98%, threshold 50%" in page.locator(".card").inner_text()
+
+
 @pytest.mark.slow
 def test_closer_look_by_keyboard_goes_on_and_comes_back(gallery, tmp_path):
     page = gallery([with_overlay(tmp_path, one) for one in few() if one["status"] == "ok"])

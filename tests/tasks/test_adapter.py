@@ -10,14 +10,15 @@ from small import Cli
 
 from capsule_inspection import tasks
 from capsule_inspection.tasks import adapter
+from capsule_inspection.tasks.post_processor import post_processor_type
 from capsule_inspection.types import RunError
 
 EXAMPLE = Path(__file__).parents[1] / "example_task"
 
 
 def test_a_task_is_a_folder_with_the_same_files() -> None:
-    assert adapter.names() == ["anomaly_detection", "classification", "segmentation"]
-    for name in adapter.names():
+    assert tasks.names() == ["anomaly_detection", "classification", "segmentation"]
+    for name in tasks.names():
         folder = Path(tasks.__path__[0]) / name
         assert {path.name for path in folder.glob("*.py")} >= {
             "adapter.py",
@@ -28,6 +29,8 @@ def test_a_task_is_a_folder_with_the_same_files() -> None:
         assert adapter.task_type(name, where="here").__name__.endswith("Task")
     with pytest.raises(RunError, match=r"here: expected a task of .*found '\.\.x'"):
         adapter.task_type("..x", where="here")
+    with pytest.raises(RunError, match="here: expected a task"):
+        post_processor_type("..x", where="here")
 
 
 def test_an_added_task_trains_evaluates_predicts_and_compares(

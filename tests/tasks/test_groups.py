@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from capsule_inspection.data.module import BatchSettings, InspectionDataModule
-from capsule_inspection.tasks.adapter import names, task_type
+from capsule_inspection.tasks import names
+from capsule_inspection.tasks.adapter import task_type
 from capsule_inspection.types import DataIndex, Explanations, Normalisation, Predictions, Sample
 
 PARTS, VIEWS = 12, 3

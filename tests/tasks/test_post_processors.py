@@ -8,13 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from capsule_inspection import tasks
 from capsule_inspection.metrics.mask_postprocessing import MaskPostProcessor
 from capsule_inspection.metrics.thresholds import Threshold
-from capsule_inspection.tasks import adapter
 from capsule_inspection.tasks.anomaly_detection.post_processor import AnomalyDetectionPostProcessor
 from capsule_inspection.tasks.classification.post_processor import ClassificationPostProcessor
-from capsule_inspection.tasks.post_processor import PostProcessor, Prediction
+from capsule_inspection.tasks.post_processor import (
+    PostProcessor,
+    Prediction,
+    post_processor_type,
+    to_float16,
+)
 from capsule_inspection.tasks.segmentation.post_processor import SegmentationPostProcessor
 from capsule_inspection.types import ConfigurationError
 
@@ -152,9 +158,9 @@ POST_PROCESSORS: dict[str, PostProcessor] = {
 
 
 def test_every_task_has_its_post_processor_here() -> None:
-    assert sorted(POST_PROCESSORS) == adapter.names()
+    assert sorted(POST_PROCESSORS) == tasks.names()
     for name, post_processor in POST_PROCESSORS.items():
-        assert adapter.task_type(name, where="here").post_processor_type is type(post_processor)
+        assert post_processor_type(name, where="here") is type(post_processor)
 
 
 @pytest.mark.parametrize("task", POST_PROCESSORS)
@@ -190,3 +196,13 @@ def test_a_damaged_state_is_refused(task: str) -> None:
     for damaged in ({}, {**state, "other": 1}):
         with pytest.raises((KeyError, TypeError)):
             type(post_processor).from_state_dict(damaged, classes=post_processor.classes)
+
+
+def test_maps_are_rounded_to_float16_as_torch_rounds_them() -> None:
+    smallest, below = 2.0**-24, np.geomspace(1e-12, 1e-3, 999)
+    ties = smallest * np.array([0.5, 1.5, 2.5, 1023.5, 1024.5])
+    values = np.concatenate([below, -below, ties, [0.0, -0.0, 1.0, 65504.0]]).astype(np.float32)
+    rounded = to_float16(values)
+    assert rounded.dtype == np.float16
+    expected = torch.from_numpy(values).half().numpy()
+    assert (rounded.view(np.uint16) == expected.view(np.uint16)).all()

@@ -13,9 +13,9 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from capsule_inspection.workflows.callbacks import (
     DelayedEarlyStopping,
-    EpochMetricsWriter,
     RunCheckpoint,
 )
+from capsule_inspection.workflows.epochs import EpochMetricsWriter
 from capsule_inspection.workflows.trainer import AtomicCheckpointIO
 
 WORSE, BETTER = torch.tensor(0.4), torch.tensor(0.9)

@@ -14,7 +14,7 @@ from image_folders import draw_part, save_pixels, write_images
 from omegaconf import OmegaConf
 
 from capsule_inspection.config.schema import FromRun
-from capsule_inspection.types import ConfigurationError
+from capsule_inspection.types import ConfigurationError, DataError
 from capsule_inspection.workflows.dataset import data_record, from_run, given_depth, load_dataset
 from capsule_inspection.workflows.evaluate import _data_settings
 
@@ -55,6 +55,33 @@ def test_layout_inventory_and_warnings_are_logged_once_and_recorded(
     monkeypatch.setenv("LOCAL_RANK", "1")
     load_dataset(data)
     assert "overview.png" not in caplog.text
+
+
+def test_the_good_class_of_other_images_is_that_of_the_model(
+    compose: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_images(tmp_path / "a", ["OK_Teile/0.png", "OK_Teile/1.png", "crack/2.png"])
+    write_images(tmp_path / "b", ["fine/0.png", "crack/2.png"])
+    size, cache = "data.image_size=[32,48]", f"data.cache_folder={tmp_path / 'cache'}"
+
+    def load(folder: str, *classes: str, further: bool = False, given: str = "null") -> list[str]:
+        places = (f"data.root={tmp_path / folder}", cache, size, f"data.good_class={given}")
+        data = compose("train", "data=folder", *places).data
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            index, _ = load_dataset(data, classes=classes, further=further)
+        return [index.classes[sample.label] for sample in index.samples]
+
+    assert load("a", "good", "crack") == ["good", "good", "crack"]
+    assert "Good class: OK_Teile here, good in the model." in caplog.text
+    assert load("a", "OK_Teile", "crack") == ["OK_Teile", "OK_Teile", "crack"]
+    assert "Good class" not in caplog.text
+    assert load("b", "good", "crack", given="fine") == ["crack", "good"]
+    with pytest.raises(DataError, match=r"the classes fine are not.*data\.good_class"):
+        load("b", "good", "crack")
+    # A one-class model takes any class for a defect: then there is no good image.
+    assert load("b", "good", "crack", further=True) == ["crack", "fine"]
+    assert "No image is of the good class good: crack, fine." in caplog.text
 
 
 def write_parts(root: Path, *, bits: int) -> None:

@@ -96,3 +96,13 @@ def test_a_strict_layout_is_not_read_as_another(compose: Compose, tmp_path: Path
     write_images(tmp_path, ["good/0.png", "good/1.png", "crack/2.png"])
     with pytest.raises(DataError, match=r"expected a category folder of MVTec AD.*use data=folder"):
         find_samples(compose("train", "data=mvtec", f"data.root={tmp_path}").data)
+
+
+@pytest.mark.parametrize("data", ["auto", "synthetic"])
+def test_images_and_cache_have_folders_of_their_own(
+    compose: Compose, tmp_path: Path, data: str
+) -> None:
+    places = (f"data.root={tmp_path}", f"data.cache_folder={tmp_path}/.")
+    with pytest.raises(ConfigurationError, match=r"data\.cache_folder=.*folder of the images"):
+        find_samples(compose("train", f"data={data}", *places).data)
+    assert not list(tmp_path.iterdir())

@@ -14,7 +14,14 @@ from capsule_inspection.integrity import CHECKSUM, FILES
 from capsule_inspection.reports.run.files import read_record
 from capsule_inspection.types import RunError
 from capsule_inspection.workflows import record as record_module
-from capsule_inspection.workflows.record import FINISHED, RunRecord, finished_files, write_record
+from capsule_inspection.workflows.record import (
+    FAILED,
+    FINISHED,
+    RunRecord,
+    describe_status,
+    finished_files,
+    write_record,
+)
 
 
 def begun(folder: Path) -> RunRecord:
@@ -130,3 +137,16 @@ def test_a_full_disk_has_no_traceback_of_another_thread(monkeypatch: pytest.Monk
         threading.excepthook(full)
         threading.excepthook(other)
     assert printed == [other]
+
+
+def test_a_run_whose_process_is_gone_was_stopped_and_one_that_is_locked_is_trained(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "run"
+    killed = begun(folder)
+    assert describe_status(folder, killed.values) == "it was stopped before its end"
+    resumed = RunRecord.reopen(folder)
+    assert describe_status(folder, resumed.values) == "it is still being trained"
+    resumed.update()
+    resumed.close(FAILED)
+    assert describe_status(folder, read_record(folder)) == "its status is failed"

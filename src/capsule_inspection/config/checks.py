@@ -15,9 +15,10 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from capsule_inspection.config import decisions, training_checks
-from capsule_inspection.config.messages import expected_value, suggestion
+from capsule_inspection.config.messages import example, expected_value
 from capsule_inspection.config.paths import MAPPING_KEYS, PATH_KEYS
 from capsule_inspection.config.schema import constraint_of, settings
+from capsule_inspection.config.similar_names import suggestion
 from capsule_inspection.config.trainer_checks import check_trainer
 from capsule_inspection.types import FROM_RUN, ConfigurationError, DataError
 
@@ -127,7 +128,8 @@ def _check_missing(config: DictConfig) -> None:
     if missing:
         verb = "are required" if len(missing) > 1 else "is required"
         raise ConfigurationError(
-            f"{', '.join(missing)} {verb}: add {missing[0]}=<value> to the command line."
+            f"{', '.join(missing)} {verb}: add {' '.join(map(example, missing))} to the command "
+            "line."
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from capsule_inspection.config.messages import suggestion
+from capsule_inspection.config.similar_names import suggestion
 from capsule_inspection.config.stored import stored_task
 from capsule_inspection.types import (
     ARGMAX,

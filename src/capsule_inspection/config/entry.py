@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +22,23 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from capsule_inspection.config import checks, environment, existing_run, stored, sweeps
+from capsule_inspection.config import checks, environment, existing_run, left_overs, stored, sweeps
 from capsule_inspection.config.help import help_text
-from capsule_inspection.config.messages import (
-    CONFIGURATION_EXCEPTIONS,
-    explain,
-    explain_unnamed_choice,
-)
+from capsule_inspection.config.library_names import check_library_names
+from capsule_inspection.config.messages import CONFIGURATION_EXCEPTIONS, explain
+from capsule_inspection.config.mistakes import check_arguments, shows_settings
+from capsule_inspection.config.named_runs import resolve_runs
 from capsule_inspection.config.paths import (
     check_utf8,
+    choose_data,
     expand_homes,
     name_given_threshold,
     path_argument,
     quote_arguments,
 )
-from capsule_inspection.config.quoting import decode_keys
+from capsule_inspection.config.quoting import PROGRAM, decode_keys
 from capsule_inspection.config.resolvers import register_resolvers
 from capsule_inspection.config.schema import register_schemas
 from capsule_inspection.config.terminal import printable
@@ -83,18 +84,20 @@ def run(
     failed.
     """
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print(help_text(config_folder, name))  # noqa: T201
+        print(help_text(config_folder, name, sys.argv[1:]))  # noqa: T201
+        return 0
+    if "--version" in sys.argv[1:]:
+        print(PROGRAM, metadata.version(PROGRAM))  # noqa: T201
         return 0
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises exceptions instead of printing them
     register_schemas()
     register_resolvers()
     sweeps.reset()
+    left_overs.reset()
     arguments = sys.argv
     try:
-        quoted = quote_arguments(arguments[1:])
-        given = quoted if name == "train" else name_given_threshold(quoted)
-        sys.argv = [arguments[0], *_hydra_arguments(read_numbers(given))]
+        sys.argv = [arguments[0], *_read_arguments(arguments[1:], name, config_folder)]
         job = Job(action)
         path = str(config_folder.resolve())
         hydra.main(version_base="1.3", config_path=path, config_name=name)(job)()
@@ -109,12 +112,30 @@ def run(
         message, status = _explain(error, config_folder, name)
         if not message:
             raise
+        left_overs.remove()
         return _report(message, status, show_traceback=show_traceback)
     except SystemExit as stop:  # argparse
+        left_overs.remove()
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     finally:
         sys.argv = arguments
         os.environ["HYDRA_FULL_ERROR"] = "1" if show_traceback else "0"
+
+
+def _read_arguments(arguments: list[str], name: str, config_folder: Path) -> list[str]:
+    """The command line as Hydra reads it; prints what is chosen for the user."""
+    check_arguments(arguments, name, config_folder)
+    arguments, chosen = resolve_runs(arguments, name)
+    quoted = quote_arguments(arguments)
+    given = quoted if name == "train" else name_given_threshold(quoted)
+    checks.check_additions(given)
+    if name == "train" and (data := choose_data(given, config_folder)) is not None:
+        key = "data.path" if data == "manifest" else "data.root"
+        chosen.append(f"data={data}, since {key} is given and data= is not.")
+        given = [f"data={data}", *given]
+    for line in chosen:
+        print(printable(line), file=sys.stderr if shows_settings(given) else sys.stdout)
+    return _hydra_arguments(read_numbers(given))
 
 
 def _hydra_arguments(arguments: list[str]) -> list[str]:
@@ -151,7 +172,7 @@ class Job:
     @_quiet_on_full_disk()  # a job may be in a process of its own
     def __call__(self, config: DictConfig) -> object:
         settings = HydraConfig.get()
-        overrides = list(settings.overrides.task)
+        overrides: list[str] = OmegaConf.to_container(settings.overrides.task, resolve=False)  # type: ignore[assignment]
         if settings.mode == RunMode.MULTIRUN:
             return self._run_in_sweep(config, Path(settings.runtime.output_dir), overrides)
         try:
@@ -219,6 +240,8 @@ def _checked(config: DictConfig, overrides: list[str]) -> DictConfig:
         config = existing_run.resumed_config(config, overrides)
     checks.check(config)
     checks.check_data_paths(config)
+    if not config.get("resume"):
+        check_library_names(config)
     environment.check_torch_versions()
     return config
 
@@ -266,11 +289,10 @@ def _explain(error: BaseException, config_folder: Path, name: str) -> tuple[str,
     if isinstance(error, InspectionError):
         return str(error), error.exit_status
     if isinstance(error, CONFIGURATION_EXCEPTIONS):
-        return explain(error, composed=_compose_choices(config_folder, name)), 2
+        composed = _compose_choices(config_folder, name)
+        return explain(error, composed=composed, command=name), 2
     if isinstance(error, KeyboardInterrupt):
         return f"Interrupted.{_how_to_resume()}", INTERRUPTED_STATUS
-    if type(error) in (ValueError, TypeError):  # of Hydra, for a group that is given a number
-        return explain_unnamed_choice(sys.argv[1:], config_folder), 2
     if isinstance(error, ImportError) and str(error).startswith("Error loading '"):  # of Hydra
         return f"hydra: a plugin cannot be used ({' '.join(str(error).split())})", 2
     if is_out_of_memory(error):
@@ -290,7 +312,8 @@ def _explain(error: BaseException, config_folder: Path, name: str) -> tuple[str,
 def _how_to_resume() -> str:
     """A sentence with the command that resumes this process's sweep, if it has started one."""
     folder = sweeps.current_sweep()
-    return f" To resume the sweep: {sweeps.resume_command(folder)}" if folder else ""
+    has_jobs = folder is not None and bool(sweeps.read_jobs(folder))
+    return f" To resume the sweep: {sweeps.resume_command(folder)}" if folder and has_jobs else ""
 
 
 def _report(message: str, status: int, *, show_traceback: bool = False) -> int:

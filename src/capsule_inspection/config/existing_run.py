@@ -66,14 +66,14 @@ def check_run(arguments: list[str]) -> None:
             f"{key} cannot be set together with run=: images are cropped and resized as in the "
             "run's training. Remove it."
         )
-    if _may_be_exported(folder):  # checked when it is opened
+    if may_be_exported(folder):  # checked when it is opened
         return
     missing = [name for name in (RunFiles.RECORD, RunFiles.CONFIG) if not (folder / name).is_file()]
     if missing:
         found = f"no {' and no '.join(missing)} in it" if folder.is_dir() else "no such folder"
         raise RunError(
             f"run={folder}: expected a run folder with {RunFiles.RECORD} and {RunFiles.CONFIG}, "
-            f"found {found}. Use the folder that train.py printed."
+            f"found {found}. Use the folder that train.py printed, or run=latest."
         )
     check_links(folder)
     check_no_evaluation(folder, read_record(folder))
@@ -210,7 +210,7 @@ def _check_resumable(folder: Path) -> None:
     )
 
 
-def _may_be_exported(path: Path) -> bool:
+def may_be_exported(path: Path) -> bool:
     """Whether a path may be an exported model: a file, or a folder with such a file."""
     if path.is_dir() and not (path / RunFiles.RECORD).exists():
         return any(file.suffix in EXPORT_SUFFIXES.values() for file in path.iterdir())

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import get_args, get_origin
 
-import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from capsule_inspection.config.paths import PATH_KEYS
-from capsule_inspection.config.schema import settings
+from capsule_inspection.config.quoting import format_command, unquote
+from capsule_inspection.config.schema import COMMANDS, choices_with, settings, settings_of
+from capsule_inspection.config.similar_names import meant, nearest
 from capsule_inspection.files import exception_chain
 
 EXTRAS = {
@@ -26,52 +26,29 @@ EXTRAS = {
 }
 """The extra of this package that installs each plugin of Hydra."""
 _SENTENCES = (
-    (
-        r"Missing mandatory value: (\S+)",
-        "{0} is required: add {0}=<value> to the command line.",
-    ),
+    (r"Missing mandatory value: (\S+)", "{0} is required: add {1} to the command line."),
     (
         r"Interpolation key '([^']+)' not found",
         "${{{0}}}: there is no such setting whose value could be used.",
     ),
-    (
-        r"Error merging override (~\S+)",
-        "{0}: a setting cannot be removed. Give it another value.",
-    ),
-    (
-        r"Could not override '([^']+)'. *\n?No match in the defaults list",
-        "{0}=...: the chosen model's task has no such group of settings. python train.py --help "
-        "lists the groups.",
-    ),
+    (r"Environment variable '([^']+)' not found", "${{oc.env:{0}}}: this variable is not set."),
+    (r"Multiple values for (?:schema/)?([\w/]+)", "{0}: expected one choice, without + and []."),
 )
 """What Hydra and OmegaConf write, and the message for it."""
+_SEVERAL = r"Ambiguous value for argument '(.*)'\n1\.|Sweep parameters '(.*)' requires --multirun"
+_LIBRARY_NAME = re.compile(r"[a-z]\w*\d\w*|\w+_\w+")
+"""As resnet50 or convnext_atto."""
 _TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_CHOICES = {"segmenter": "unet"}
+"""Choices that have another name than their builder."""
 CONFIGURATION_EXCEPTIONS = (HydraException, OmegaConfBaseException)
 
 
-def nearest(name: str, valid: Iterable[str]) -> list[str]:
-    """Up to three valid names that are similar to `name`, in whole or in their last part."""
-    names = list(dict.fromkeys(valid))
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
-    last_parts = {key: key.rpartition(".")[2] for key in names}
-    similar = difflib.get_close_matches(name.rpartition(".")[2], last_parts.values())
-    close += [key for key in names if last_parts[key] in similar]
-    return list(dict.fromkeys(close))[:3]
-
-
-def suggestion(name: str, valid: Iterable[str]) -> str:
-    """A sentence with the most similar names, or with all valid ones if there are up to 20."""
-    names = sorted(set(valid))
-    near = nearest(name, names)
-    if near:
-        return f"Did you mean {' or '.join(near)}?"
-    return f"Valid are: {', '.join(names)}." if len(names) <= 20 else ""
-
-
-def explain(error: BaseException, *, composed: DictConfig | None) -> str:
+def explain(error: BaseException, *, composed: DictConfig | None, command: str = "train") -> str:
     """One message for an exception of Hydra or OmegaConf.
 
-    `composed` is the configuration without the user's values, which has the valid keys.
+    `composed` is the configuration of the command without the user's values, which has the valid
+    keys.
     """
     chain = [str(link) for link in exception_chain(error)]
     text = "\n".join(chain)
@@ -86,12 +63,50 @@ def explain(error: BaseException, *, composed: DictConfig | None) -> str:
         return f"{error.override}: expected <key>=<value>, with quotes around special characters."
     for pattern, sentence in _SENTENCES:
         if found := re.search(pattern, text):
-            return sentence.format(found[1])
+            return sentence.format(found[1], example(found[1]))
+    if several := re.search(_SEVERAL, text, re.DOTALL):
+        return _explain_several(several[1] or several[2], command)
     key = _key_in(text)
-    if key and composed is not None and ("not in" in text or "No match" in text):
+    if key and "No match in the defaults list" in text:
+        return explain_key(key, list(settings_of(command)), command)
+    if key and composed is not None and "not in" in text:
         valid = _keys(OmegaConf.to_container(composed, resolve=False))
-        return f"{key}: there is no such setting. {suggestion(key, valid)}".strip()
+        return explain_key(key, list(valid), command)
     return _explain_value(key, chain)
+
+
+def _explain_several(argument: str, command: str) -> str:
+    """The message for several values where one is expected: a list, or a sweep without -m."""
+    key, _, value = argument.partition("=")
+    value = re.sub(r",\s+", ",", value)
+    expected = expected_value(key)
+    if expected.startswith(("[", "a list")):
+        return f"{argument}: expected {expected}. Write {key}=[{value}]"
+    if command != "train":
+        return f"{argument}: expected one value."
+    again = format_command(["train.py", "-m", f"{key}={value}"])
+    return f"{argument}: several values are a sweep, which needs -m: {again} ..."
+
+
+def explain_key(key: str, valid: list[str], command: str) -> str:
+    """The message for a setting that the command, or what was chosen, does not have."""
+    help_command = format_command([f"{command}.py", "--help"])
+    others = [f"{name}.py" for name in COMMANDS if key in settings_of(name)]
+    find = meant if others and f"{command}.py" not in others else nearest
+    near = find(key, [*valid, "hydra.run.dir"] if command == "train" else valid)
+    of_size = "=[height,width]" if near and expected_value(near[0]) == "[height,width]" else ""
+    guess = f"Did you mean {' or '.join(near)}{of_size}?" if near else ""
+    if f"{command}.py" in others:
+        if "." not in key:
+            owner = "the chosen model" if command == "train" else f"{command}.py"
+            return f"{key}: {owner} has no such choices. {help_command} lists the settings."
+        group, owners = key.partition(".")[0], [_CHOICES.get(one, one) for one in choices_with(key)]
+        few = f"{' or '.join(owners[:3])}{' and others' if len(owners) > 3 else ''}"
+        which = f"with the chosen {group}: it belongs to {group}={few}"
+        return f"{key}: there is no such setting {which}. {guess}".rstrip()
+    if others:
+        return f"{key}: this is a setting of {', '.join(others)}. {guess}".rstrip()
+    return f"{key}: there is no such setting. {guess or f'{help_command} lists all.'}"
 
 
 def _explain_value(key: str | None, chain: list[str]) -> str:
@@ -99,7 +114,7 @@ def _explain_value(key: str | None, chain: list[str]) -> str:
     text = "\n".join(chain)
     given = re.search(r"Error merging override \+*([^=]+)=(.*)", text)
     if given and expected_value(given[1]):
-        return f"{given[1]}={given[2]}: expected {expected_value(given[1])}."
+        return f"{given[1]}={unquote(given[2])}: expected {expected_value(given[1])}."
     if key and expected_value(key):
         found = re.search(r"[Vv]alue:? '([^']*)'", text)
         value = found[1] if found else "null" if "is not Optional" in text else "..."
@@ -134,18 +149,15 @@ def expected_value(key: str) -> str:
     return "a path" if key in PATH_KEYS else _TYPES.get(setting.type, "")
 
 
-def explain_unnamed_choice(arguments: Iterable[str], config_folder: Path) -> str:
-    """The message for a group of settings that is given a number or nothing; "" if none is."""
-    for argument in arguments:
-        group, _, choice = argument.partition("=")
-        if (config_folder / group).is_dir() and not _is_name(yaml.safe_load(choice)):
-            valid = sorted(path.stem for path in (config_folder / group).glob("*.yaml"))
-            return f"{argument}: expected the name of a choice. Valid are: {', '.join(valid)}."
-    return ""
+def example(key: str) -> str:
+    """A setting that is required, as an argument."""
+    return {"run": "run=latest", "runs": "runs=[<run>,<run>]"}.get(key, f"{key}=<value>")
 
 
-def _is_name(choice: object) -> bool:
-    return all(isinstance(name, str) for name in (choice if isinstance(choice, list) else [choice]))
+def describe_choices(group: str, config_folder: Path) -> str:
+    """A sentence with the choices of a group."""
+    names = sorted(path.stem for path in (config_folder / group).glob("*.yaml"))
+    return f"Valid are: {', '.join(names)}."
 
 
 def _keys(node: object, prefix: str = "") -> Iterable[str]:
@@ -165,6 +177,8 @@ def _explain_choice(text: str) -> str:
     valid = [line.strip() for line in options[1].splitlines()] if options else []
     near = nearest(choice, valid)
     hint = f" Did you mean {group}={' or '.join(near)}?" if near else ""
+    if group == "model" and _LIBRARY_NAME.fullmatch(choice):
+        hint += f" For a classifier of timm of that name: model=timm model.name={choice}."
     return f"{group}={choice}: there is no such choice.{hint} Valid are: {', '.join(valid)}."
 
 

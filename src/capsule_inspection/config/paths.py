@@ -37,9 +37,12 @@ PATH_KEYS = (
     "split.path",
     "model.weights",
 )
-_FOLDER_KEYS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
+FOLDER_KEYS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 """Paths that may hold interpolations."""
 _NAME_KEYS = ("data.good_class", "data.category")
+_DRAWN_KEYS = ("data.seed", "data.size_px", "data.counts")
+"""Settings of data=synthetic alone."""
+_DATA_OVERRIDE = re.compile(r"^\s*- override /?data:", re.MULTILINE)
 _LIST_KEYS = ("data.exclude", "data.mask_suffixes")
 MAPPING_KEYS = ("data.class_map", "data.columns", "data.mask_values")
 """Mappings of any keys, which Hydra adds with `++` only."""
@@ -67,7 +70,7 @@ def _quote_argument(argument: str, *, multirun: bool) -> str:
     if not is_setting or argument.startswith(("-", "~")) or value in ("", "null", "???"):
         return argument
     is_sweep = multirun and "," in value
-    if key in (*PATH_KEYS, *_FOLDER_KEYS):
+    if key in (*PATH_KEYS, *FOLDER_KEYS):
         return f"{given}={_quote_path(key, value, is_sweep=is_sweep)}"
     if key in MAPPING_KEYS and is_container(value):
         return f"++{key}={quote_items(value, all_text=key != 'data.mask_values')}"
@@ -82,12 +85,13 @@ def _quote_argument(argument: str, *, multirun: bool) -> str:
 
 def _quote_path(key: str, value: str, *, is_sweep: bool) -> str:
     def quoted(path: str) -> str:
-        return quote(expand_home(path), interpolate=key in _FOLDER_KEYS)
+        return quote(expand_home(path), interpolate=key in FOLDER_KEYS)
 
     if is_quoted(value):
         return quoted(unquote(value)) if value[1] == "~" else value
-    if key == "runs" and is_container(value):
-        return f"[{','.join(map(quoted, split_paths(value[1:-1])))}]"
+    if key == "runs":
+        items = value[1:-1] if is_container(value) else value
+        return f"[{','.join(map(quoted, split_paths(items)))}]"
     if is_sweep and not Path(value).exists():
         return value if _SWEEP.fullmatch(value) else ",".join(map(quoted, split_paths(value)))
     return quoted(value)
@@ -99,6 +103,23 @@ def name_given_threshold(arguments: list[str]) -> list[str]:
     Hydra takes `threshold` for the group of that name, which train.py has.
     """
     return [re.sub(r"^threshold=", "threshold.value=", argument) for argument in arguments]
+
+
+def choose_data(arguments: list[str], config_folder: Path) -> str | None:
+    """The data set of `data.path` or `data.root` where nothing chooses one, which then is drawn.
+
+    An experiment may choose one, and so do settings that only drawn capsules have.
+    """
+    keys = {argument.partition("=")[0].lstrip("+") for argument in arguments}
+    if not keys & {"data.root", "data.path"} or keys & {"data", "resume", *_DRAWN_KEYS}:
+        return None
+    for argument in arguments:
+        if argument.lstrip("+").startswith("experiment="):
+            for name in unquote(argument.partition("=")[2]).split(","):
+                path = config_folder / "experiment" / f"{name.strip()}.yaml"
+                if path.is_file() and _DATA_OVERRIDE.search(path.read_text(encoding="utf-8")):
+                    return None
+    return "manifest" if "data.path" in keys else "auto"
 
 
 def split_paths(text: str) -> list[str]:

@@ -7,15 +7,20 @@ Source: https://hydra.cc/docs/advanced/override_grammar/basic (quoted values).
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from urllib import parse
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+PROGRAM = "capsule-inspection"
+"""The console command, which is also the name of the distribution."""
+_PROGRAM_VARIABLE = "CAPSULE_PROGRAM"
 _ENCODED = "%%"
 """Begins the keys that are encoded."""
 _PLAIN = re.compile(r"[\w/\-\\+.%*@?| ]+", re.ASCII)
@@ -114,9 +119,24 @@ def _encode(token: str, *, always: bool) -> str:
     return _ENCODED + parse.quote(unquote(token), safe="").replace("~", "%7E")
 
 
+def use_console_command() -> None:
+    """Print commands as those of the console command, also in the processes of a sweep's jobs."""
+    os.environ[_PROGRAM_VARIABLE] = PROGRAM
+
+
 def format_command(arguments: Sequence[object]) -> str:
-    """`python` and its arguments for a shell; "" without arguments."""
-    return " ".join(map(_quote_for_shell, ["python", *map(str, arguments)])) if arguments else ""
+    """A script and its arguments as a command for a shell; "" without arguments.
+
+    It is the console command's form, `capsule-inspection train`, where that was used.
+    """
+    if not arguments:
+        return ""
+    script, *rest = map(str, arguments)
+    program = os.environ.get(_PROGRAM_VARIABLE)
+    words = (
+        [program, Path(script).stem] if program and script.endswith(".py") else ["python", script]
+    )
+    return " ".join(map(_quote_for_shell, [*words, *rest]))
 
 
 def _quote_for_shell(argument: str) -> str:

@@ -16,6 +16,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
+from capsule_inspection.config import left_overs
+from capsule_inspection.files import missing_folders
+
 _MAX_LENGTH = 80
 _GROUPS_WITHOUT_PREFIX = ("model", "experiment")
 _FOLDER_VARIABLE = "CAPSULE_RUN_FOLDER_"
@@ -44,6 +47,7 @@ def reset_run_folders() -> None:
 
 def _create_folder(base: Path) -> str:
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    missing = missing_folders(base)
     base.mkdir(parents=True, exist_ok=True)
     for attempt in range(1, 1000):
         folder = base / (stamp if attempt == 1 else f"{stamp}_{attempt}")
@@ -51,6 +55,7 @@ def _create_folder(base: Path) -> str:
             folder.mkdir()
         except FileExistsError:
             continue
+        left_overs.watch(folder, made=[folder, *missing])
         return folder.as_posix()
     raise FileExistsError(f"{base}: a thousand runs were started at {stamp}")
 

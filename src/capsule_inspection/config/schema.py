@@ -122,7 +122,7 @@ class Predict:
 class App:
     """Configuration of `app.py`."""
 
-    run: str | None = None
+    run: str = MISSING
     verify: str = one_of(*VERIFICATIONS)
     threshold: GivenThreshold = field(default_factory=GivenThreshold)
     host: str = MISSING
@@ -769,6 +769,24 @@ def settings() -> Mapping[str, Setting]:
             choices = dict.fromkeys([*former, *setting.constraint.get("choices", ())])
             found[key] = replace(setting, constraint={"choices": choices}) if choices else setting
     return found
+
+
+@cache
+def settings_of(command: str) -> tuple[str, ...]:
+    """The dotted keys and the groups that an entry point has, with those of all choices."""
+    schema = COMMANDS[command]
+    found = dict.fromkeys(key for key, _ in _settings(schema, ""))
+    for group in [item.name for item in fields(schema) if item.type == "Any"]:
+        for choice in GROUPS.get(group, {}).values():
+            found |= dict.fromkeys(key for key, _ in _settings(choice, f"{group}."))
+    return (*found, *(EXPERIMENTS if command == "train" else ()))
+
+
+def choices_with(key: str) -> list[str]:
+    """The choices of a group that have a setting, by their builder or else their name."""
+    group, _, name = key.partition(".")
+    schemas = GROUPS.get(group, {}).items()
+    return [choice for choice, schema in schemas if name in dict(_settings(schema, ""))]
 
 
 def constraint_of(config: DictConfig, key: str) -> Mapping[str, Any]:

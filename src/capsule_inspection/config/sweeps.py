@@ -11,7 +11,6 @@ import logging
 import math
 import os
 import platform
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,6 +22,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
 
+from capsule_inspection.config import left_overs
 from capsule_inspection.config.existing_run import check_links, check_logs, read_record
 from capsule_inspection.config.paths import path_argument
 from capsule_inspection.config.quoting import format_command, quote
@@ -68,6 +68,7 @@ class SweepCallback(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Called once, in the process in which the sweep was started."""
         folder = Path(str(config.hydra.sweep.dir))
+        left_overs.watch(folder)
         os.environ[_FOLDER_VARIABLE] = str(folder)
         # Jobs on other machines compose their configuration again, and need the same folder.
         with open_dict(config), read_write(config):
@@ -188,7 +189,7 @@ def best_trial_command(folder: Path) -> str | None:
     choose = max if direction.endswith("maximize") else min
     value, best = choose(finished, key=lambda pair: pair[0])
     settings = [setting for setting in best.overrides if not setting.startswith(_SEARCH_KEYS)]
-    command = shlex.join(["python", "train.py", *settings])
+    command = format_command(["train.py", *settings])
     summary = f"Best of {len(finished)} finished trials: {best.name}, {value:.4g}."
     return f"{summary} To repeat it: {command}"
 

@@ -6,7 +6,12 @@ Messages, log files and tables pass through here.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+import os
+import sys
+from typing import TYPE_CHECKING, Any, TextIO
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,6 +31,32 @@ class Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The message and its traceback as text."""
         return printable(super().format(record))
+
+
+class Handler(logging.StreamHandler[TextIO]):
+    """Writes messages to what is sys.stdout at the time: rich replaces it where it draws bars."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stdout
+
+
+def is_first_process() -> bool:
+    """Whether this is the first of the processes that train together."""
+    return int(os.environ.get("LOCAL_RANK", "0")) == 0
+
+
+def is_interactive() -> bool:
+    """Whether bars can be drawn: in a terminal, which this process does not share with others."""
+    if not is_first_process() or not sys.stdout.isatty():
+        return False
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        is_alone = str(HydraConfig.get().launcher["_target_"]).endswith(".BasicLauncher")
+        return is_alone and console().is_interactive
+    return console().is_interactive
 
 
 def console() -> Console:

@@ -12,8 +12,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from capsule_inspection.config.messages import suggestion
 from capsule_inspection.config.schema import PRECISIONS
+from capsule_inspection.config.similar_names import suggestion
 from capsule_inspection.types import ConfigurationError
 
 _LAUNCHERS = ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "LSB_DJOB_RANKFILE", "NODE_RANK", "GROUP_RANK")

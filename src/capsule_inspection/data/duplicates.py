@@ -113,7 +113,7 @@ def group_near_duplicates(index: DataIndex, groups: list[Group], *, mode: str) -
     """
     if mode == "off":
         return index
-    _report(index, groups)
+    _report(index, groups, mode)
     if mode == "report":
         return index
     _check_sizes(index, groups)
@@ -261,12 +261,15 @@ def _store(path: Path, groups: list[Group]) -> None:
         log.warning("%s: cannot be written (%s); the next run searches again.", path, error)
 
 
-def _report(index: DataIndex, groups: list[Group]) -> None:
+def _report(index: DataIndex, groups: list[Group], mode: str) -> None:
     if not groups:
-        log.info("no near-duplicates among %d images.", len(index))
+        log.info("No near-duplicates among %d images.", len(index))
         return
     shown = "; ".join(_name(index, group) for group in groups[:_SHOWN])
-    log.warning("%s of near-duplicates: %s", numbered(len(groups), "group"), shown)
+    remedy = "They stay in one split, unless you set data.near_duplicates=off."
+    if mode == "report":
+        remedy = "data.near_duplicates=group keeps each in one split."
+    log.warning("%s of near-duplicates: %s. %s", numbered(len(groups), "group"), shown, remedy)
 
 
 def _name(index: DataIndex, group: Group) -> str:

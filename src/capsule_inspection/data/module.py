@@ -20,6 +20,7 @@ from torchvision.transforms import v2
 
 from capsule_inspection.data.augmentation import AugmentationSettings, augment, uniform_numbers
 from capsule_inspection.data.cache import ImageCache
+from capsule_inspection.data.progress import Progress
 from capsule_inspection.data.samplers import (
     SINGLE_PROCESS,
     DistributedShard,
@@ -245,7 +246,7 @@ class InspectionDataModule(L.LightningDataModule):
         return self._eval_dataloader(TEST)
 
     def evaluation_batches(
-        self, split: str, *, every_label: bool = False
+        self, split: str, *, every_label: bool = False, progress: Progress | None = None
     ) -> Iterator[EvaluationBatch]:
         """The images of a split in order, neither augmented nor normalised."""
         members = np.array(self.indices(split, every_label=every_label), np.int64)
@@ -253,6 +254,8 @@ class InspectionDataModule(L.LightningDataModule):
         for first in range(0, len(members), size):
             index = members[first : first + size]
             yield EvaluationBatch(index, self.dataset.cache.model_inputs(index))
+            if progress is not None:
+                progress(min(first + size, len(members)), len(members))
 
     def _dataloader(self, **batches: Any) -> DataLoader:  # torch's own argument names
         return DataLoader(self.dataset, collate_fn=lambda batch: batch, num_workers=0, **batches)

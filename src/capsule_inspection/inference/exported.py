@@ -15,7 +15,7 @@ from capsule_inspection.inference.formats.openvino import OpenVino
 from capsule_inspection.inference.formats.torch_export import TorchExport
 from capsule_inspection.inference.predictor import Predictor
 from capsule_inspection.integrity import FILES, REMEDY, file_sha256, read_sealed
-from capsule_inspection.tasks.inference_model import FOREGROUND, IMAGE, VALID
+from capsule_inspection.tasks.backend import FOREGROUND, IMAGE, VALID
 from capsule_inspection.types import EXPORT_SUFFIXES, RunError, RunFiles
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from capsule_inspection.data.image_formats import FORMATS
-from capsule_inspection.data.layouts.beside import count_paired
+from capsule_inspection.data.layouts.beside import count_paired, masks_by_suffix
 from capsule_inspection.data.layouts.file_kinds import UNREAD_SUFFIXES, count_suffixes, suffix_of
 from capsule_inspection.data.layouts.mask_folders import find_mask_folders
 from capsule_inspection.data.layouts.samples import DEFAULT_MASK_SUFFIXES, join_names
@@ -62,24 +62,34 @@ def _in_folder(folder: Path) -> list[Path]:
         )
     if tree.predictions:
         log.info("Folders of earlier predictions are left out: %s.", join_names(tree.predictions))
-    if masks := _count_masks(tree):
-        log.warning(
-            "input=%s: %d of %d images are masks by their names, and are predicted like all "
-            "others. If they are masks, name the images alone: a folder, a pattern or a table.",
-            *(folder, masks, len(tree.images)),
-        )
-    twice = tree.same_file(tree.images)
-    images = (folder / name for name in tree.images if name not in twice)
+    left_out = {*tree.same_file(tree.images), *_find_masks(tree, folder)}
+    images = (folder / name for name in tree.images if name not in left_out)
     return _without_predictions(images, name=str(folder))
 
 
-def _count_masks(tree: FileTree) -> int:
-    """How many images, but not all, are in folders of masks or named like masks beside images."""
-    of_folders = {name for each in find_mask_folders(tree) for name in tree.images_below(each.path)}
-    others = [name for name in tree.images if name not in of_folders]
-    paired, without_masks = count_paired(others, DEFAULT_MASK_SUFFIXES)
-    masks = len(of_folders) + (len(others) - without_masks if paired else 0)
-    return masks if masks < len(tree.images) else 0
+def _find_masks(tree: FileTree, folder: Path) -> set[str]:
+    """Images in folders of masks or named like masks beside images; none where all images are.
+
+    Of pairs of one stem, names do not say which is the mask: these stay, with a warning.
+    """
+    masks = {name for each in find_mask_folders(tree) for name in tree.images_below(each.path)}
+    masks |= masks_by_suffix([name for name in tree.images if name not in masks])
+    if len(masks) == len(tree.images):
+        return set()
+    others = [name for name in tree.images if name not in masks]
+    if masks:
+        log.warning(
+            "input=%s: %d of %d images are left out, since by their names they are masks, such as "
+            "%s. To predict them all the same, name them by a pattern or a table.",
+            *(folder, len(masks), len(tree.images), min(masks)),
+        )
+    if paired := count_paired(others, DEFAULT_MASK_SUFFIXES)[0]:
+        log.warning(
+            "input=%s: %d images seem to have a mask of the same name, which is predicted like an "
+            "image. If so, name the images alone: a folder, a pattern or a table.",
+            *(folder, paired),
+        )
+    return masks
 
 
 def _warn_unreadable(error: OSError) -> None:

@@ -15,8 +15,7 @@ from capsule_inspection.data.image_io import DecodeConfig
 from capsule_inspection.data.ood import OODDetector
 from capsule_inspection.data.preprocessing import PreprocessConfig
 from capsule_inspection.metrics.stored_values import from_stored
-from capsule_inspection.tasks.adapter import task_type
-from capsule_inspection.tasks.post_processor import PostProcessor
+from capsule_inspection.tasks.post_processor import PostProcessor, post_processor_type
 from capsule_inspection.types import RunError
 
 FORMAT_VERSION = 1
@@ -60,8 +59,8 @@ class ModelMetadata:
 
     def post_processor(self) -> PostProcessor:
         """What decides on the model's outputs."""
-        post_processor = task_type(self.task, where="metadata").post_processor_type
-        return post_processor.from_state_dict(self.post_processing, classes=self.classes)
+        decide = post_processor_type(self.task, where="metadata")
+        return decide.from_state_dict(self.post_processing, classes=self.classes)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values by name; `from_dict` builds equal metadata from them."""
@@ -83,7 +82,7 @@ class ModelMetadata:
         try:
             metadata = from_stored(cls, values)
             _check(metadata)
-            task_type(metadata.task, where=where)
+            post_processor_type(metadata.task, where=where)
             metadata.post_processor()
             if metadata.ood is not None:
                 OODDetector.from_dict(metadata.ood, where=f"{where} (ood)")

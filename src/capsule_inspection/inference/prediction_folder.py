@@ -187,10 +187,14 @@ class PredictionFolder:
                 f"{path}: damaged ({error}). Restore it from a copy, or name another output folder."
             ) from error
         for key, value in self.made_by.items():
-            if earlier.get(key) != value:
+            before, now = (
+                f"the run's own {key}" if of is None else f"{key}={of}"
+                for of in (earlier.get(key), value)
+            )
+            if before != now:
                 raise RunError(
-                    f"output={self.folder}: these predictions were made with {key}="
-                    f"{earlier.get(key)}, and {key}={value} is set now. Name another folder."
+                    f"output={self.folder}: these predictions were made with {before}, and {now} "
+                    "is set now. Name another folder."
                 )
 
     def _has_overlay(self, row: Row) -> bool:

@@ -32,7 +32,7 @@ from capsule_inspection.inference.predictions import (
     in_image,
     unreadable,
 )
-from capsule_inspection.tasks.inference_model import FOREGROUND, IMAGE, VALID, Backend
+from capsule_inspection.tasks.backend import FOREGROUND, IMAGE, VALID, Backend
 from capsule_inspection.tasks.post_processor import Prediction
 from capsule_inspection.types import ConfigurationError
 

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from capsule_inspection.data.module import EvaluationBatch, InspectionDataModule
+from capsule_inspection.data.progress import Progress
 from capsule_inspection.inference.predictor import Predictor
 from capsule_inspection.inference.torch_backend import TorchBackend
 from capsule_inspection.metrics.target_masks import counted_pixels, defect_pixels
 from capsule_inspection.tasks.adapter import require_finite
-from capsule_inspection.tasks.inference_model import IMAGE, VALID
+from capsule_inspection.tasks.backend import IMAGE, VALID
 from capsule_inspection.tasks.post_processor import Prediction, to_float16
 from capsule_inspection.types import GOOD_LABEL, Explanations, Predictions
 
@@ -20,7 +21,12 @@ log = logging.getLogger(__name__)
 
 
 def predict_split(
-    predictor: Predictor, data: InspectionDataModule, split: str, *, details: bool
+    predictor: Predictor,
+    data: InspectionDataModule,
+    split: str,
+    *,
+    details: bool,
+    progress: Progress | None = None,
 ) -> Predictions:
     """Predict the images of a split; with `details` reconstructions and explanations too.
 
@@ -32,7 +38,7 @@ def predict_split(
     explanations: list[np.ndarray] = []
     backend = predictor.backend
     can_explain = isinstance(backend, TorchBackend) and hasattr(backend.model, "explain")
-    for batch in data.evaluation_batches(split):
+    for batch in data.evaluation_batches(split, progress=progress):
         outputs = backend.run(batch.inputs)
         require_finite(outputs)
         found += [p for p in predictor.post_process(outputs, batch.inputs) if p is not None]

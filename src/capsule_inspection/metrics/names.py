@@ -6,7 +6,9 @@ no slash; class names may. `registry` describes the metrics. Standard library on
 
 from __future__ import annotations
 
-from capsule_inspection.types import Estimate, Estimates
+from collections.abc import Sequence
+
+from capsule_inspection.types import TEST, VAL, Estimate, Estimates
 
 LOSS = "loss"
 ACCURACY = "accuracy"
@@ -48,6 +50,9 @@ BINARY_IOU_SAMPLEWISE = "binary_iou_samplewise"
 BINARY_DICE_SAMPLEWISE = "binary_dice_samplewise"
 
 CLASS_OVERLAPS = (IOU_GLOBAL, DICE_GLOBAL, IOU_SAMPLEWISE, DICE_SAMPLEWISE)
+RATES = FALSE_NEGATIVE_RATE, FALSE_POSITIVE_RATE, DEFECT_HIT_RATE, PIXEL_FPR
+"""Written in percent."""
+
 MEAN_OVERLAPS = tuple(f"mean_{name}" for name in CLASS_OVERLAPS)
 """Means over the defect classes."""
 BINARY_OVERLAPS = tuple(f"binary_{name}" for name in CLASS_OVERLAPS)
@@ -70,6 +75,11 @@ def class_metric(metric: str, class_name: str) -> str:
 def with_stage(metrics: Estimates, stage: str) -> dict[str, Estimate]:
     """The same metrics under keys with their stage."""
     return {metric_key(stage, metric): estimate for metric, estimate in metrics.items()}
+
+
+def reported_stage(stages: Sequence[str]) -> str:
+    """The split that is reported: test, else val, else the first one."""
+    return next((stage for stage in (TEST, VAL, *stages) if stage in stages), TEST)
 
 
 def metrics_of_stage(metrics: Estimates, stage: str) -> dict[str, Estimate]:

@@ -5,6 +5,7 @@ The order of `METRICS` is the order in which pages, console and tables show them
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from capsule_inspection.metrics import names
@@ -311,6 +312,25 @@ SEED_METRICS = (
     names.MEAN_IOU_GLOBAL,
 )
 """Shown for each seed."""
+
+
+_FIRST = names.FALSE_NEGATIVE_RATE, names.FALSE_POSITIVE_RATE
+_OF_SCORES = names.AVERAGE_PRECISION, names.F1, names.TPR_AT_FPR
+_NEXT = {
+    CLASSIFICATION: (names.BALANCED_ACCURACY, names.ACCURACY, names.MACRO_F1, names.AUROC),
+    ANOMALY_DETECTION: (names.AUROC, names.AUPRO, names.PIXEL_AUROC, *_OF_SCORES),
+    SEGMENTATION: (
+        *(names.DEFECT_HIT_RATE, names.PIXEL_FPR, names.BINARY_DICE_GLOBAL),
+        *(names.AUROC, *_OF_SCORES),
+    ),
+}
+"""What matters most for each task after the first two, in this order; none repeats another."""
+
+
+def headline_metrics(task: str, measured: Collection[str]) -> list[str]:
+    """The six metrics of a task to look at first, of those that were measured."""
+    order = (*_FIRST, *_NEXT[task]) if task in _NEXT else measured  # an added task has its own
+    return [name for name in order if name in measured and not names.is_class_metric(name)][:6]
 
 
 def metrics_of(task: str, *, names_defects: bool = True) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ These files may come from elsewhere: what was fitted decides every prediction.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,7 +17,7 @@ Stored = TypeVar("Stored")
 
 
 def from_stored(stored_type: type[Stored], state: Mapping[str, Any]) -> Stored:
-    """Build a dataclass of numbers, texts, booleans, tuples of these, and mappings.
+    """Build a dataclass of numbers, texts, booleans, tuples of these, mappings and dataclasses.
 
     Raises TypeError where a name is unknown or missing, a value of another type, a number not
     finite or a whole number negative.
@@ -45,4 +46,6 @@ def _read(value: Any, hint: Any, name: str) -> Any:
             return value
     elif isinstance(kind, type) and isinstance(value, kind):
         return value
+    elif dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return from_stored(kind, value)
     raise TypeError(f"{name}: expected {formatannotation(hint)}, found {value!r:.60}")

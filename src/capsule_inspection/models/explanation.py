@@ -1,9 +1,9 @@
 """Grad-CAM on the last map of any classifier, or the spatial logits of a segmentation head.
 
-Source: Selvaraju et al. 2017, "Grad-CAM", section 3, as captum computes it: channels are weighted
-by the mean gradient of a class's logit, summed, and negative values are dropped. Where the head
-reads the mean of the map this is the class activation map of Zhou et al. 2016.
-Pure torch; captum takes a second to import and is imported when called.
+Source: Selvaraju et al. 2017, "Grad-CAM", section 3: channels are weighted by the mean gradient of
+a class's logit, summed, and negative values are dropped. Where the head reads the mean of the map
+this is the class activation map of Zhou et al. 2016.
+Pure torch. The values are captum's, whose import takes longer than most predictions.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from capsule_inspection.models.classifier import Backbone, Classifier
@@ -30,8 +31,6 @@ def explain(classifier: Classifier, image: Tensor, label: Tensor) -> Tensor | No
     precision; works within `inference_mode` and leaves the model as it was.
     Shapes: image (N, 3, H, W), normalised, N > 0; label (N,) int64. Returns (N, H, W) float32.
     """
-    from captum.attr import LayerAttribution
-
     with _gradients_in_evaluation_mode(classifier, image.device):
         # Tensors of inference mode cannot be differentiated: copies can.
         dtype = next(classifier.parameters()).dtype
@@ -43,7 +42,7 @@ def explain(classifier: Classifier, image: Tensor, label: Tensor) -> Tensor | No
         if coarse is None:
             return None
         size = (image.shape[2], image.shape[3])
-        fine: Any = LayerAttribution.interpolate(coarse.float(), size, "bilinear")
+        fine = F.interpolate(coarse.float(), size, mode="bilinear")
         highest = fine.amax(dim=(2, 3), keepdim=True)
         scaled = torch.where(highest > 0, fine / highest, torch.zeros_like(fine))
     return scaled[:, 0].detach()
@@ -100,15 +99,23 @@ def _grad_cam(classifier: Classifier, image: Tensor, label: Tensor) -> Tensor | 
 def _attribute(
     model: nn.Module, layer: nn.Module, inputs: Tensor, label: Tensor, *further: Tensor
 ) -> Tensor:
-    from captum.attr import LayerGradCam
+    """Grad-CAM of the output of a layer, (N, 1, h, w)."""
+    maps: list[Tensor] = []
 
-    found: Any = LayerGradCam(model, layer).attribute(
-        inputs.detach().requires_grad_(),  # frozen layers alone would give no gradient
-        target=label,
-        additional_forward_args=further or None,
-        relu_attributions=True,
-    )
-    return found
+    def keep(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        maps.append(output)
+        return output.clone()  # what follows may work in place
+
+    hook = layer.register_forward_hook(keep)
+    try:
+        # Frozen layers alone would give no gradient.
+        logits = model(inputs.detach().requires_grad_(), *further)
+    finally:
+        hook.remove()
+    of_class = logits[torch.arange(len(label)), label]
+    (gradient,) = torch.autograd.grad(of_class.sum(), maps[-1])
+    weights = gradient.mean(tuple(range(2, gradient.ndim)), keepdim=True)
+    return F.relu((weights * maps[-1]).sum(1, keepdim=True))
 
 
 class _AfterLastMap(nn.Module):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from timm.layers import SelectAdaptivePool2d
 from torch import Tensor, nn
 
 _TOPK_FRACTION = 0.1
@@ -12,13 +11,32 @@ _TOPK_FRACTION = 0.1
 
 
 def make_pool(name: str, *, flatten: bool = True) -> nn.Module:
-    """Global pooling of maps (N, C, h, w): avg, max, avgmax, catavgmax (timm's) or topk.
+    """Global pooling of maps (N, C, h, w): avg, max, avgmax, catavgmax (timm's names) or topk.
 
     Returns vectors (N, C), with catavgmax (N, 2 C); without `flatten` maps (N, C, 1, 1).
     """
     if name == "topk":
         return TopKPool(flatten=flatten)
-    return SelectAdaptivePool2d(pool_type=f"fast{name}", flatten=flatten)
+    return GlobalPool(name, flatten=flatten)
+
+
+class GlobalPool(nn.Module):
+    """Mean and largest value of each channel. As timm's layer, whose import takes seconds."""
+
+    def __init__(self, name: str, *, flatten: bool) -> None:
+        super().__init__()
+        self.pool_type, self.keep = name, not flatten
+
+    def forward(self, features: Tensor) -> Tensor:
+        if self.pool_type == "avg":
+            return features.mean((2, 3), keepdim=self.keep)
+        largest = features.amax((2, 3), keepdim=self.keep)
+        if self.pool_type == "max":
+            return largest
+        mean = features.mean((2, 3), keepdim=self.keep)
+        if self.pool_type == "avgmax":
+            return 0.5 * mean + 0.5 * largest
+        return torch.cat((mean, largest), 1)
 
 
 class TopKPool(nn.Module):

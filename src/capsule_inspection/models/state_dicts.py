@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,8 +17,10 @@ from torch import Tensor
 from capsule_inspection.archives import DAMAGE
 from capsule_inspection.models.base import Model
 from capsule_inspection.models.classifier import Classifier
-from capsule_inspection.models.segmenter import Segmenter
 from capsule_inspection.types import WeightsError
+
+if TYPE_CHECKING:
+    from capsule_inspection.models.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
 

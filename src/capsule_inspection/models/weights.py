@@ -69,7 +69,6 @@ def load_weights(
             training |= frozenset(card.training_hashes)
             selection |= frozenset(card.selection_hashes)
         load_state(model, file.state, where=str(path))
-        logger.info("Weights: %s, from %s", source, path)
         return WeightsRecord(source, str(path), file.sha256, training, selection)
 
     if choice == "none":
@@ -112,7 +111,6 @@ def _load_auto(load: Loader, hub: HubWeights, bundled: Sequence[str]) -> Weights
         except WeightsError as error:
             reason = f"{reason}; and {error}"
     elif not hub.files:
-        logger.info("Weights: random, since no others of %s exist", hub.name)
         return RANDOM
     logger.warning(_random_warning(hub, reason))
     return RANDOM

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 from capsule_inspection.metrics import names
@@ -32,27 +31,37 @@ def format_limits(
 
 
 def format_percent(value: float) -> str:
-    """A fraction in percent with two digits, which may be small: `0.034%`."""
-    return f"{100 * value:.2g}%" if value < 0.995 else f"{100 * value:.0f}%"
+    """A fraction in percent with two digits, which may be small: `0.034%`; 100% only if exact."""
+    if 0.995 <= value < 1:
+        return f"{min(100 * value, 99.9):.1f}%"
+    return f"{100 * value:.2g}%" if value < 1 else f"{100 * value:.0f}%"
 
 
 def format_metric(name: str, value: float) -> str:
-    """A value of a metric: three decimals; in percent where any useful model is close to 0."""
-    return format_percent(value) if name == names.PIXEL_FPR else f"{value:.3f}"
+    """A value of a metric: rates in percent, others as a fraction: `.909`."""
+    return format_percent(value) if name in names.RATES else format_fraction(value)
 
 
-def format_per_hundred(fraction: float) -> str:
-    """How many of a hundred: `4`, `0.4`; never 0 or 100 unless it is exact."""
-    rounded = f"{math.floor(100 * fraction + 0.5)}"
-    is_exact = fraction in (0, 1) or rounded not in ("0", "100")
-    if is_exact:
-        return rounded
-    return f"{100 * fraction:.1g}" if fraction < 0.5 else "over 99"
+def format_rate_of(estimate: Estimate, what: str = "", *, grouped: bool = False) -> str:
+    """A rate with its counts: `24% (5 of 21 defects)`; without counts where images are grouped."""
+    if grouped:
+        return format_percent(estimate.value) + (f" of the {what}" if what else "")
+    count = f"{estimate.value * estimate.n:.0f} of {estimate.n} {what}".strip()
+    return f"{format_percent(estimate.value)} ({count})"
 
 
 def format_rate(value: float) -> str:
     """A target rate in percent: `5%`, `2.5%`."""
     return f"{100 * value:.3g}%"
+
+
+def format_score(score: float, threshold: float | None) -> str:
+    """`score 0.12`; near the threshold with it, and with the digits that tell them apart."""
+    limit = float("nan") if threshold is None else threshold
+    texts = ((f"{score:.{digits}g}", f"{limit:.{digits}g}") for digits in range(4, 18))
+    written, of_threshold = next((of for of in texts if of[0] != of[1]), (f"{score}", f"{limit}"))
+    is_near = threshold is not None and f"{score:.2g}" == f"{threshold:.2g}"
+    return f"score {written}" + (f", threshold {of_threshold}" if is_near else "")
 
 
 def format_points(value: float) -> str:

@@ -2,29 +2,31 @@
 
 Each task is a folder with the same files: the LightningModule, the inference model, the
 post-processor, and an adapter that builds them from a configuration. Workflows know no more of a
-task than its adapter.
+task than its adapter. An adapter imports torch and Lightning in the methods that need them: a split
+is checked without torch, and a prediction needs no Lightning.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from omegaconf import DictConfig
 
-from capsule_inspection import tasks
 from capsule_inspection.data.cache import ImageCache
-from capsule_inspection.data.module import BatchSettings, BatchTransform, InspectionDataModule
 from capsule_inspection.metrics.pointing_game import pointing_game_metrics
-from capsule_inspection.models.base import Model
-from capsule_inspection.tasks.base import InspectionModule
-from capsule_inspection.tasks.inference_model import Backend, InferenceModel
+from capsule_inspection.tasks import load_module
+from capsule_inspection.tasks.backend import Backend
 from capsule_inspection.tasks.post_processor import PostProcessor
 from capsule_inspection.types import GOOD_LABEL, DataIndex, Estimate, Predictions, RunError
+
+if TYPE_CHECKING:
+    from capsule_inspection.data.module import BatchSettings, BatchTransform, InspectionDataModule
+    from capsule_inspection.models.base import Model
+    from capsule_inspection.tasks.base import InspectionModule
+    from capsule_inspection.tasks.inference_model import InferenceModel
 
 
 class Fitted(NamedTuple):
@@ -46,8 +48,6 @@ class Fitted(NamedTuple):
 class Task(ABC):
     """One task with a configuration: its data, its modules, its metrics."""
 
-    inference_model_type: ClassVar[type[InferenceModel]]
-    post_processor_type: ClassVar[type[PostProcessor]]
     extra_splits: ClassVar[Sequence[str]] = ()
     """Splits beside val and test whose images are predicted at the end of a training."""
     accepts_unknown_classes: ClassVar[bool] = False
@@ -109,19 +109,9 @@ class Task(ABC):
         """Metrics of the predictions of a split, by their names without it."""
 
 
-def names() -> list[str]:
-    """Names of all tasks: the folders of this package."""
-    return sorted(module.name for module in pkgutil.iter_modules(tasks.__path__) if module.ispkg)
-
-
 def task_type(name: str, *, where: str) -> type[Task]:
     """The adapter of a task. Raises RunError, naming `where`, for an unknown one."""
-    if name not in names():
-        raise RunError(
-            f"{where}: expected a task of {', '.join(names())}, found {name!r}. Install the "
-            "version that made it."
-        )
-    found: type[Task] = importlib.import_module(f"{tasks.__name__}.{name}.adapter").TASK
+    found: type[Task] = load_module(name, "adapter", where=where).TASK
     return found
 
 

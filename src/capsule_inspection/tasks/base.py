@@ -133,10 +133,10 @@ class InspectionModule(L.LightningModule):
         self.log_epoch({**metrics, **rate}, prog_bar=("train/loss",))
 
     def log_epoch(self, metrics: dict[str, float], *, prog_bar: tuple[str, ...] = ()) -> None:
-        """Log the metrics of an epoch against the number of the epoch."""
+        """Log the metrics of an epoch against its number, which loggers count from 1."""
         for key, value in metrics.items():
             self.log(key, value, prog_bar=key in prog_bar, batch_size=1)
-        self.log("step", float(self.current_epoch), batch_size=1)
+        self.log("step", float(self.current_epoch + 1), batch_size=1)
 
     def learning_rate(self) -> float:
         """Current rate of the head, the last parameter group."""

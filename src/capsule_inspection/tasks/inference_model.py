@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from capsule_inspection.models.base import Model
-
-IMAGE, FOREGROUND, VALID = "image", "foreground", "valid"
-"""Names of inputs: the crop, the part in it, and what is not padding."""
+from capsule_inspection.tasks.backend import IMAGE
 
 
 class InferenceModel(nn.Module, ABC):
@@ -54,25 +50,6 @@ class InferenceModel(nn.Module, ABC):
 
     def make_exportable(self) -> None:
         """Remove what depends on the size of the batch; the outputs stay the same."""
-
-
-class Backend(Protocol):
-    """Computes an inference model: the network of a run, or an exported file."""
-
-    name: str
-
-    @property
-    def inputs(self) -> Sequence[str]:
-        """Names of the arrays that it takes."""
-        ...
-
-    def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Outputs by name, the batch first. Shapes: see `InferenceModel`."""
-        ...
-
-    def call(self, method: str, *arrays: np.ndarray) -> np.ndarray | None:
-        """Another method of the model, such as `embedding`; None where it cannot be computed."""
-        ...
 
 
 def disable_autocast(image: Tensor) -> contextlib.AbstractContextManager[object]:

@@ -11,6 +11,7 @@ import logging
 import re
 import signal
 import socket
+import threading
 import time
 from collections import Counter
 from os.path import normpath
@@ -27,6 +28,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from capsule_inspection.reports.html import TEMPLATES
 from capsule_inspection.types import ConfigurationError
 
 if TYPE_CHECKING:
@@ -37,18 +39,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+_ALL_ADDRESSES = ("0.0.0.0", "::")
 REQUEST_TIMEOUT_S = 60
 """For a whole request to come; the connection is closed after it, or after twice as long."""
 _UPLOAD = "/gradio_api/upload"
 _FILE = "/gradio_api/file="
 _READ = re.compile(
     r"/|/config|/theme\.css|/favicon\.ico|/manifest\.json|/(assets|static)/[\w./@-]+"
-    r"|/gradio_api/(info|theme\.css|queue/data|heartbeat/\w+|call/predict/\w+)",
+    r"|/gradio_api/(info|theme\.css|queue/data|heartbeat/\w+)",
     re.ASCII,
 )
-_LIMITED = (_UPLOAD, "/gradio_api/queue/join", "/gradio_api/call/predict")
+_LIMITED = (_UPLOAD, "/gradio_api/queue/join")
 _POSTED = (*_LIMITED, "/gradio_api/cancel", "/gradio_api/reset")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d+)?")
+_SIGNAL_INTERVAL_S, _SHUTDOWN_S = 0.2, 1.5
 _MAX_QUEUE = 64
 _MAX_REQUESTS = 256
 _MAX_JSON_BYTES = 2**13
@@ -67,8 +71,11 @@ _HEADERS = {
 }
 
 
-def serve_page(page: gr.Blocks, uploads: Uploads, config: DictConfig, *, css: str) -> None:
-    """Serve until Ctrl+C or SIGTERM. Raises ConfigurationError where the port is in use."""
+def serve_page(page: gr.Blocks, uploads: Uploads, config: DictConfig, *, about: str) -> None:
+    """Serve until Ctrl+C or SIGTERM; predictions may still run then.
+
+    `about` says what predicts. Raises ConfigurationError where the port is in use.
+    """
     page.queue(max_size=_MAX_QUEUE, default_concurrency_limit=config.concurrency_limit)
     application = FastAPI(openapi_url=None)
     application.add_route(_UPLOAD, uploads.receive, methods=["POST"])
@@ -83,7 +90,7 @@ def serve_page(page: gr.Blocks, uploads: Uploads, config: DictConfig, *, css: st
         mcp_server=False,
         footer_links=[],
         theme=themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
-        css=css,
+        css=(TEMPLATES / "app.css").read_text(encoding="utf-8"),
     )
     settings = uvicorn.Config(
         Guard(application, uploads.folder, config),
@@ -101,9 +108,16 @@ def serve_page(page: gr.Blocks, uploads: Uploads, config: DictConfig, *, css: st
     for number in (signal.SIGINT, signal.SIGTERM):  # also before uvicorn runs, and when it ends
         signal.signal(number, server.handle_exit)
     host, port = listener.getsockname()[:2]
-    host = f"[{host}]" if ":" in host else host
-    log.info("Upload images at http://%s:%d/, stop with Ctrl+C.", host, port)
-    server.run(sockets=[listener])
+    host = socket.gethostname() if host in _ALL_ADDRESSES else f"[{host}]" if ":" in host else host
+    log.info("Upload images at http://%s:%d/ (%s). Stop with Ctrl+C.", host, port, about)
+    if config.host not in LOCAL_HOSTS:
+        log.warning("Everybody who can reach this machine can use the page, without a password.")
+    # The main thread takes the signals, and does not wait for predictions.
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
+    while thread.is_alive() and not server.should_exit:
+        thread.join(_SIGNAL_INTERVAL_S)
+    thread.join(_SHUTDOWN_S)
     log.info("Stopped.")
 
 
@@ -137,7 +151,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, folder: Path, config: DictConfig) -> None:
         own = f"[{config.host}]" if ":" in config.host else config.host
-        self._is_open = own in ("0.0.0.0", "[::]")
+        self._is_open = config.host in _ALL_ADDRESSES
         names = (*config.allowed_hosts, own, "127.0.0.1", "localhost", "[::1]")
         self._names = {_parse_host(name) for name in names}
         if "" in self._names:

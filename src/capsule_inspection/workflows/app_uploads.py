@@ -7,6 +7,7 @@ request, and names them by their content.
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import os
 import re
@@ -18,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from filelock import FileLock
 from omegaconf import DictConfig
@@ -32,6 +34,8 @@ from capsule_inspection.types import ConfigurationError
 
 log = logging.getLogger(__name__)
 LIFETIME_S = 600
+MAX_FILES = 16
+"""Uploads that are predicted at once: their names fit into a request."""
 _TIDY_INTERVAL_S = 5
 _MAX_NAME = 60
 _PREFIX = "capsule-inspection-app-"
@@ -53,7 +57,10 @@ def private_folder() -> Iterator[Path]:
         folder = Path(name).resolve()
         with FileLock(folder / _LOCK):
             (folder / "files").mkdir()
-            yield folder / "files"
+            try:
+                yield folder / "files"
+            finally:  # a prediction that still runs cannot write into it while it is removed
+                (folder / "files").rename(folder / "removed")
 
 
 class Uploads:
@@ -87,17 +94,27 @@ class Uploads:
                     raise HTTPException(400, 'Expected a form with one file, "files".')
                 return JSONResponse([str(await run_in_threadpool(self._store, file, folder))])
         except OSError as error:
-            shutil.rmtree(folder, ignore_errors=True)
             log.warning("An upload could not be stored: %s", error)
             raise HTTPException(507, "The server has no space for the file.") from error
 
     def _store(self, file: UploadFile, folder: Path) -> Path:
+        return self._write(file.file, file.filename or "", folder)
+
+    def keep(self, content: bytes, name: str) -> Path:
+        """Keep a file as long as an upload. Raises OSError where there is no space for it."""
+        return self._write(io.BytesIO(content), name, self.folder / secrets.token_hex(16))
+
+    def _write(self, file: IO[bytes], name: str, folder: Path) -> Path:
         self._tidy()
-        name = re.sub(r"[^\w., -]", "", Path(file.filename or "").name)[-_MAX_NAME:].strip(". ")
+        name = re.sub(r"[^\w., -]", "", Path(name).name)[-_MAX_NAME:].strip(". ")
         folder.mkdir()
         path = folder / (name or "image")
-        with path.open("wb") as stored:
-            shutil.copyfileobj(file.file, stored)
+        try:
+            with path.open("wb") as stored:
+                shutil.copyfileobj(file, stored)
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         return path
 
     def _tidy_repeatedly(self) -> None:

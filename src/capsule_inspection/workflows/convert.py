@@ -6,13 +6,12 @@ import csv
 import logging
 import os
 import re
-import shlex
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from omegaconf import DictConfig
 
-from capsule_inspection.config.quoting import quote
+from capsule_inspection.config.quoting import format_command, quote
 from capsule_inspection.data.annotations.formats import convert_annotations, recognise
 from capsule_inspection.data.layouts.samples import FoundSamples, join_names
 from capsule_inspection.data.layouts.tree import FileTree, scan_tree
@@ -98,7 +97,7 @@ def _report(converted: FoundSamples, output: Path) -> None:
     if masks:
         settings.append(f"data.mask_values={{{', '.join(_mask_values(converted))}}}")
     settings.append(f"data.good_class={_in_hydra(converted.classes[0])}")
-    log.info("Train:  python train.py model=unet %s", shlex.join(settings))
+    log.info("Train:  %s", format_command(["train.py", "model=unet", *settings]))
 
 
 def _mask_values(converted: FoundSamples) -> list[str]:

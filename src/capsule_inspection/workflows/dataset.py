@@ -15,7 +15,12 @@ from capsule_inspection.data import dataset
 from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.data.dataset import DatasetConfig
 from capsule_inspection.data.layouts.names import readable
-from capsule_inspection.data.layouts.samples import FoundSamples, join_names, with_classes
+from capsule_inspection.data.layouts.samples import (
+    NAME_GOOD_CLASS,
+    FoundSamples,
+    join_names,
+    with_classes,
+)
 from capsule_inspection.data.long_lists import numbered
 from capsule_inspection.types import ConfigurationError, DataIndex
 from capsule_inspection.workflows.find_samples import find_samples
@@ -36,7 +41,8 @@ def load_dataset(
     if data.name != "synthetic":
         _log_once(_describe(found), found.warnings)
     if classes is not None:
-        found = with_classes(found, classes, further=further)
+        own, found = found.classes[0], with_classes(found, classes, further=further)
+        _log_once(*_describe_good(found, own))
     is_tiled = uses_tiling(data)
     size = data.tiling.native_size if is_tiled else data.image_size
     config = DatasetConfig(
@@ -90,6 +96,15 @@ def _describe(found: FoundSamples) -> str:
         f"{readable(f'{found.layout} in {found.root}')}: {found.inventory.get('summary')}\n"
         f"Classes: {join_names(classes)}"
     )
+
+
+def _describe_good(found: FoundSamples, own: str) -> tuple[str, list[str]]:
+    """A line where the good class has another name than the model's; a warning without images."""
+    names, good = {sample.class_name for sample in found.samples}, found.classes[0]
+    if names.isdisjoint({good, ""}):
+        found_names = join_names(sorted(names))
+        return "", [f"No image is of the good class {good}: {found_names}.{NAME_GOOD_CLASS}"]
+    return "" if own == good else f"Good class: {own} here, {good} in the model.", []
 
 
 def _log_once(text: str, warnings: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ from capsule_inspection.inference.embeddings import (
     TrainingEmbeddings,
     save_embeddings,
 )
-from capsule_inspection.tasks.inference_model import Backend
+from capsule_inspection.tasks.backend import Backend
 from capsule_inspection.types import TRAIN, RunFiles
 from capsule_inspection.workflows.model_inputs import evenly_spaced
 

@@ -18,6 +18,7 @@ from capsule_inspection.data import given_split, splits
 from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.data.manifest import read_split, write_split_csv
 from capsule_inspection.data.module import InspectionDataModule
+from capsule_inspection.data.progress import activity, progress_bar
 from capsule_inspection.data.validation import fingerprint
 from capsule_inspection.inference.predictor import Predictor
 from capsule_inspection.inference.split_prediction import predict_split
@@ -41,12 +42,20 @@ from capsule_inspection.types import (
     DataError,
     DataIndex,
     Estimate,
+    Predictions,
     RunFiles,
 )
 from capsule_inspection.workflows import dataset, factory, hardware, run_files
 from capsule_inspection.workflows.load_run import load_run, with_threshold
 from capsule_inspection.workflows.output_folder import OutputFolder, settings_of
-from capsule_inspection.workflows.record import FINISHED, RUNNING, finished_files, write_record
+from capsule_inspection.workflows.overview import print_rows
+from capsule_inspection.workflows.record import (
+    FINISHED,
+    RUNNING,
+    describe_status,
+    finished_files,
+    write_record,
+)
 
 log = logging.getLogger(__name__)
 _COPIED = (
@@ -98,15 +107,18 @@ def evaluate_splits(
     from capsule_inspection.reports.run.plots import write_run_plots
 
     task = get_task(config)
-    predictions = {
-        name: predict_split(predictor, data, split, details=name == TEST)
-        for name, split in splits_of.items()
-    }
+    predictions: dict[str, Predictions] = {}
+    for name, split in splits_of.items():
+        with progress_bar(f"Predicting {name} images") as show:
+            predictions[name] = predict_split(
+                predictor, data, split, details=name == TEST, progress=show
+            )
     without = task.selection_splits() if own_images else ()
     metrics: dict[str, Estimate] = {}
-    for name, of_split in predictions.items():
-        if name not in without:
-            metrics |= names.with_stage(task.metrics(of_split, data, split=name), name)
+    with activity("Computing metrics"):
+        for name, of_split in predictions.items():
+            if name not in without:
+                metrics |= names.with_stage(task.metrics(of_split, data, split=name), name)
     run_files.write_predictions(
         folder,
         data.index,
@@ -118,22 +130,35 @@ def evaluate_splits(
     if TEST in predictions:
         run_files.write_maps(folder, data, predictions[TEST])
     run_files.write_metrics(folder, metrics)
-    write_run_plots(folder)
-    write_run_page(folder)
+    with activity("Drawing plots"):
+        write_run_plots(folder)
+    with activity("Writing the report"):
+        write_run_page(folder)
     return metrics
 
 
-def print_metrics(folder: Path, metrics: Mapping[str, Estimate], *, optimistic: bool) -> None:
-    """Print the metrics, and the files to look at."""
-    from capsule_inspection.reports.run.console import metrics_table
+def print_results(
+    folder: Path,
+    metrics: Mapping[str, Estimate],
+    data: InspectionDataModule,
+    *,
+    task: str,
+    optimistic: bool,
+) -> None:
+    """Print six metrics, the verdict, and the page that has the rest."""
+    from capsule_inspection.reports.run.console import metrics_table, reported_stage, verdict
 
-    present = {key.partition("/")[0] for key in metrics}
-    split = TEST if TEST in present else min(present, default=TEST)
-    terminal.console().print(metrics_table(metrics, stage=split))
+    groups = {sample.group for sample in data.index.samples}
+    grouped = len(groups) < len(data.index)
+    log.info(
+        "Metrics of the %s images, with 95%% intervals (all: report.html)", reported_stage(metrics)
+    )
+    terminal.console().print(metrics_table(metrics, task=task, grouped=grouped))
+    if metrics:
+        log.info("%s", verdict(metrics))
     if optimistic:
         log.warning(OPTIMISTIC)
-    log.info("Run folder: %s (report.html, figures/, predictions.csv, metrics.json)", folder)
-    log.info("Curves:     make tensorboard")
+    print_rows(("Report", str((folder / RunFiles.PAGE).absolute())))
 
 
 def evaluate(config: DictConfig) -> None:
@@ -200,17 +225,16 @@ def evaluate(config: DictConfig) -> None:
             "There are no metrics: the run's threshold was fitted on these very images. Use "
             "subset=test."
         )
-    print_metrics(output, metrics, optimistic=was_optimistic)
+    print_results(output, metrics, data, task=record["task"], optimistic=was_optimistic)
 
 
 def _warn_unfinished(run: Path, record: Mapping[str, Any]) -> None:
     if record.get("status") != FINISHED:
         log.warning(
-            "run=%s: this run is not finished, its status is %s. Its best epoch so far is "
-            "evaluated, without what is fitted after training, such as a classifier's temperature. "
-            "Finish it with %s",
+            "run=%s: this run is not finished, %s. Its best epoch so far is evaluated, without "
+            "what is fitted after training, such as a classifier's temperature. Finish it with %s",
             run,
-            record.get("status"),
+            describe_status(run, record),
             format_command(["train.py", f"resume={run}"]),
         )
 

@@ -33,7 +33,8 @@ from capsule_inspection.inference.predictor import Predictor
 from capsule_inspection.inference.torch_backend import TorchBackend
 from capsule_inspection.integrity import FILES, check_files, checksums, file_sha256, seal
 from capsule_inspection.tasks.adapter import Task, get_task, require_finite
-from capsule_inspection.tasks.inference_model import VALID, InferenceModel
+from capsule_inspection.tasks.backend import VALID
+from capsule_inspection.tasks.inference_model import InferenceModel
 from capsule_inspection.types import (
     EXPORT_SUFFIXES,
     FROM_RUN,

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
@@ -16,12 +16,10 @@ from torch.nn.modules.module import (
 )
 
 from capsule_inspection.data.cache import ImageCache
-from capsule_inspection.data.module import BatchTransform, InspectionDataModule
 from capsule_inspection.data.training_crops import input_sizes
 from capsule_inspection.models.base import BuiltModel, Model
 from capsule_inspection.models.factory import BUILDERS
 from capsule_inspection.tasks.adapter import get_task
-from capsule_inspection.tasks.base import InspectionModule
 from capsule_inspection.types import (
     CALIBRATION,
     TEST,
@@ -34,6 +32,10 @@ from capsule_inspection.types import (
     WeightsRecord,
 )
 from capsule_inspection.workflows.hardware import RuntimeConfig
+
+if TYPE_CHECKING:
+    from capsule_inspection.data.module import BatchTransform, InspectionDataModule
+    from capsule_inspection.tasks.base import InspectionModule
 
 _MOST_FURTHER = 10_000_000
 """Parameters that a network may have beyond those of its weights, while it is built."""
@@ -119,6 +121,8 @@ def build_data_module(
     batch_transform: BatchTransform | None = None,
 ) -> InspectionDataModule:
     """Batches as the task and `data.augmentation` configure them, normalised for a network."""
+    from capsule_inspection.data.module import InspectionDataModule
+
     task = get_task(config)
     return InspectionDataModule(
         index,

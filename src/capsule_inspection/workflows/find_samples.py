@@ -41,6 +41,11 @@ def find_samples(data: DictConfig, known_classes: Sequence[str] = ()) -> FoundSa
     Raises DataError where they are not as the layout expects, ConfigurationError for settings that
     contradict each other.
     """
+    if data.root and Path(data.root).absolute() == Path(data.cache_folder).absolute():
+        raise ConfigurationError(
+            f"data.cache_folder={data.cache_folder}: this is the folder of the images, data.root. "
+            "Choose another one, such as data/cache."
+        )
     if data.name == "synthetic":
         tree = scan_tree(_rendered(data))
         found = find_mvtec_samples(tree, LayoutSettings())
@@ -121,5 +126,6 @@ def _rendered(data: DictConfig) -> Path:
             counts=OmegaConf.to_container(data.counts),  # type: ignore[arg-type]
             workers=data.workers,
             verify=data.verify,
+            cache_folder=Path(data.cache_folder),
             progress=show,
         )

@@ -1,4 +1,8 @@
-"""How a run computes: device, precision, memory layout and threads, chosen for the machine."""
+"""How a run computes: device, precision, memory layout and threads, chosen for the machine.
+
+torch is imported where a device other than the processor, or a network, needs it: an exported
+file computes without.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,17 @@ import os
 import platform
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import ThreadpoolController
 
 from capsule_inspection.data.parallel import keep_freed_memory
-from capsule_inspection.models.layers import convert_depthwise_to_float32
 from capsule_inspection.types import ConfigurationError
 from capsule_inspection.workflows import resources
+
+if TYPE_CHECKING:
+    from torch import nn
 
 FLOAT32, BF16_MIXED = "32-true", "bf16-mixed"
 _PRECISIONS = {"32": FLOAT32, "bf16": BF16_MIXED, "16": "16-mixed"}
@@ -56,6 +61,10 @@ def resolve_runtime(trainer: DictConfig, *, gpu: int | None = None) -> RuntimeCo
 
 def _resolve_device(accelerator: str) -> str:
     """Raises ConfigurationError where this machine has no such device."""
+    if accelerator == "cpu":
+        return accelerator
+    import torch
+
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "cuda"
     if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
@@ -66,7 +75,7 @@ def _resolve_device(accelerator: str) -> str:
             "trainer=cpu or trainer.accelerator=auto. To see what torch finds: python -c 'import "
             "torch; print(torch.cuda.is_available())'"
         )
-    return "cpu" if accelerator == "auto" else accelerator
+    return "cpu"
 
 
 def _check_processes(trainer: DictConfig, device: str) -> None:
@@ -90,6 +99,8 @@ def _check_processes(trainer: DictConfig, device: str) -> None:
 
 def supports_bf16(device: str) -> bool:
     """Whether the hardware computes bfloat16: emulated it is slower than float32."""
+    import torch
+
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device != "cpu":
@@ -112,11 +123,18 @@ def apply_runtime(runtime: RuntimeConfig, *, exact: bool = False) -> None:
 
     With `exact` no GPU rounds float32 to TF32, whose 10 bits show in a prediction.
     """
+    import torch
+
     torch.set_num_threads(runtime.threads)
     if runtime.gpu is not None:
         torch.cuda.set_device(runtime.gpu)
     torch.set_float32_matmul_precision("highest" if exact else "high")
     torch.backends.cudnn.allow_tf32 = not exact
+    apply_without_torch()
+
+
+def apply_without_torch() -> None:
+    """Those options that do not concern torch."""
     keep_freed_memory()
     # OpenBLAS (numpy, scipy) keeps its threads spinning after each product, which takes the cores
     # from the network. PyTorch's own threads are OpenMP's and stay.
@@ -131,12 +149,16 @@ def without_mixed_precision(runtime: RuntimeConfig) -> RuntimeConfig:
 
 
 def prepare_network(
-    runtime: RuntimeConfig, network: torch.nn.Module, *, channels_last: object
+    runtime: RuntimeConfig, network: nn.Module, *, channels_last: object
 ) -> RuntimeConfig:
     """Set the memory layout of a network and replace its slow layers, in place.
 
     `channels_last` is the setting; with `auto` that layout is used only where it is safe.
     """
+    import torch
+
+    from capsule_inspection.models.layers import convert_depthwise_to_float32
+
     if channels_last == "auto" and not supports_channels_last(network):
         runtime = replace(runtime, channels_last=False)
     if runtime.channels_last:
@@ -146,13 +168,15 @@ def prepare_network(
     return runtime
 
 
-def supports_channels_last(network: torch.nn.Module) -> bool:
+def supports_channels_last(network: nn.Module) -> bool:
     """False where the channels-last gradient is wrong or crashes on a CPU.
 
     Observed with torch 2.15 (oneDNN): strided 1x1 convolutions of fewer than 16 input channels read
     beyond their memory, which gives random gradients or a segmentation fault. Without AVX-512 that
     happened below 8 channels (docs/experiments.md).
     """
+    import torch
+
     return not any(
         isinstance(module, torch.nn.Conv2d)
         and module.kernel_size == (1, 1)
@@ -164,6 +188,8 @@ def supports_channels_last(network: torch.nn.Module) -> bool:
 
 def describe_hardware(runtime: RuntimeConfig) -> dict[str, Any]:
     """Hardware and runtime, as plain values."""
+    import torch
+
     return {
         "processor": _processor_name(),
         "cores": available_cores(),

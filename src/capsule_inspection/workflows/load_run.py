@@ -1,11 +1,15 @@
-"""A run folder, or an exported file, as a `Predictor`."""
+"""A run folder, or an exported file, as a `Predictor`.
+
+What a run's network needs, torch first of all, is imported where a run is read: an exported file of
+another library does without.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -14,21 +18,21 @@ from capsule_inspection.config.decisions import check_threshold
 from capsule_inspection.config.existing_run import check_no_evaluation, load_stored
 from capsule_inspection.config.quoting import format_command
 from capsule_inspection.data.ood import read_detector
-from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
 from capsule_inspection.inference.exported import is_exported, open_exported
 from capsule_inspection.inference.metadata import ModelMetadata
 from capsule_inspection.inference.predictor import Predictor
-from capsule_inspection.inference.torch_backend import TorchBackend
 from capsule_inspection.integrity import check_files, file_sha256
 from capsule_inspection.metrics.thresholds import GIVEN, Threshold
-from capsule_inspection.models.base import Model
 from capsule_inspection.reports.run.files import read_record
-from capsule_inspection.tasks.adapter import get_task
+from capsule_inspection.reports.run.test_result import read_test_result, stored_result
 from capsule_inspection.types import ARGMAX, ConfigurationError, RunError, RunFiles
-from capsule_inspection.workflows import factory, hardware
+from capsule_inspection.workflows import hardware
 from capsule_inspection.workflows.dataset import given_depth, uses_tiling
 from capsule_inspection.workflows.hardware import RuntimeConfig
-from capsule_inspection.workflows.record import FINISHED
+from capsule_inspection.workflows.record import FINISHED, describe_status
+
+if TYPE_CHECKING:
+    from capsule_inspection.models.base import Model
 
 
 class LoadedRun(NamedTuple):
@@ -67,6 +71,7 @@ class LoadedRun(NamedTuple):
             "data": self.record["data"].get("name"),
             "weights": (self.record.get("weights") or {}).get("source"),
             "checkpoint_sha256": self.checkpoint_sha256,
+            "test": None if (result := read_test_result(self.folder)) is None else result.as_dict(),
         }
 
 
@@ -76,6 +81,9 @@ def load_run(folder: Path, *, verify: bool = True, further: Sequence[str] = ()) 
     Where it is to `verify`, its files and those that are named `further` are compared with their
     checksums in run.json. Raises RunError where a file is missing, damaged or of another version.
     """
+    from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
+    from capsule_inspection.workflows import factory
+
     record, best = read_record(folder, verify=verify), folder / RunFiles.BEST
     check_no_evaluation(folder, record)
     names = (RunFiles.CONFIG, RunFiles.BEST, RunFiles.OOD, *further)
@@ -99,13 +107,12 @@ def require_finished(folder: Path, *, verify: bool = True) -> None:
     """Raise RunError where a run is not finished."""
     record = read_record(folder, verify=verify)
     check_no_evaluation(folder, record)
-    status = record.get("status")
-    if status == FINISHED:
+    if record.get("status") == FINISHED:
         return
     reason = f" ({record['error']})" if record.get("error") else ""
     raise RunError(
-        f"run={folder}: this run is not finished, its status is {status}{reason}: its threshold "
-        f"and its metrics are not known. Finish it with "
+        f"run={folder}: this run is not finished, {describe_status(folder, record)}{reason}: its "
+        f"threshold and its metrics are not known. Finish it with "
         + format_command(["train.py", f"resume={folder}"])
     )
 
@@ -127,6 +134,9 @@ def build_predictor(
     `ModelMetadata`. Raises RunError, naming the checkpoint `where`, if what is fitted is missing or
     not as expected.
     """
+    from capsule_inspection.inference.torch_backend import TorchBackend
+    from capsule_inspection.tasks.adapter import get_task
+
     task = get_task(config)
     try:
         post_processor = task.post_processor(fitted.get("post_processor", {}), classes)
@@ -137,7 +147,7 @@ def build_predictor(
         found = f"no valid threshold ({describe(error)})" if fitted else "no threshold"
         raise RunError(
             f"{where}: this checkpoint has {found}, so nothing can be called good or a defect: its "
-            "training was not finished, or it is damaged. Finish it with python train.py "
+            "training was not finished, or it is damaged. Finish it with train.py "
             "resume=<run folder>, or restore it from a copy."
         ) from error
     height, width = config.data.image_size
@@ -203,11 +213,12 @@ def load_predictor(
     argmax) are those of the training where they are None. Raises RunError where the run or the file
     cannot be used, ConfigurationError where its decision has no such threshold.
     """
-    hardware.apply_runtime(runtime, exact=runtime.precision == hardware.FLOAT32)
     if _holds_export(path):
+        hardware.apply_without_torch()
         predictor = open_exported(path, threads=runtime.threads, verify=verify)
     else:
         require_finished(path, verify=verify)
+        hardware.apply_runtime(runtime, exact=runtime.precision == hardware.FLOAT32)
         predictor = load_run(path, verify=verify).predictor(runtime)
     metadata = predictor.metadata
     if max_pixels is not None:
@@ -229,7 +240,11 @@ def with_threshold(predictor: Predictor, value: float | str | None) -> Predictor
     check_threshold(value, task=predictor.metadata.task)
     given = Threshold(None, ARGMAX) if value == ARGMAX else Threshold(float(value), GIVEN)
     post_processor = predictor.post_processor.with_threshold(given)
-    metadata = replace(predictor.metadata, post_processing=post_processor.state_dict())
+    metadata = predictor.metadata
+    result = stored_result(metadata.run, where="metadata (run.test)")
+    changed = None if result is None else result.at(value)
+    run = {**metadata.run, "test": None if changed is None else changed.as_dict()}
+    metadata = replace(metadata, post_processing=post_processor.state_dict(), run=run)
     return Predictor(metadata, predictor.backend)
 
 

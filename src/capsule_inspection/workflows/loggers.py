@@ -1,17 +1,19 @@
 """Loggers of a training, and what TensorBoard shows beside the curves.
 
-Images, the configuration, precision-recall curves, and the final metrics.
+Images, the configuration, precision-recall curves, and the final metrics. TensorBoard sorts its
+cards by tag: `optimizer`, `train` and `val` with the curves, then `verdict` and `visual`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 import numpy as np
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
@@ -19,9 +21,18 @@ from torch import Tensor
 from capsule_inspection.data.module import InspectionDataModule
 from capsule_inspection.data.samplers import SampleRef
 from capsule_inspection.data.training_crops import num_epochs
+from capsule_inspection.metrics.registry import metric_label
 from capsule_inspection.models.base import denormalize
+from capsule_inspection.reports.run.console import headline
 from capsule_inspection.tasks.base import InspectionModule
-from capsule_inspection.types import TEST, VAL, ConfigurationError, Estimate, RunFiles
+from capsule_inspection.types import (
+    TEST,
+    VAL,
+    ConfigurationError,
+    Estimate,
+    RunFiles,
+    WeightsRecord,
+)
 
 _MAX_IMAGES = 16
 _MAX_MASK_EPOCHS = 10
@@ -34,6 +45,10 @@ class RunTensorBoardLogger(TensorBoardLogger):
     def save(self) -> None:
         pass
 
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Without Lightning's curve of the epochs over the epochs."""
+        super().log_metrics({key: of for key, of in metrics.items() if key != "epoch"}, step)
+
 
 LOGGERS: Mapping[str, Callable[..., Logger]] = {"wandb": WandbLogger, "mlflow": MLFlowLogger}
 """Every value of `logger.builder` but tensorboard, which is always there."""
@@ -44,7 +59,7 @@ def build_loggers(config: DictConfig, folder: Path, *, first_epoch: int) -> list
 
     Events of epochs from `first_epoch` on belong to an interrupted attempt and are hidden.
     """
-    purge = first_epoch if first_epoch > 0 else None
+    purge = first_epoch + 1 if first_epoch > 0 else None  # steps count from 1
     tensorboard = RunTensorBoardLogger(
         folder.parent, name=folder.name, version="", default_hp_metric=False, purge_step=purge
     )
@@ -66,7 +81,7 @@ def build_image_callbacks(
     config: DictConfig, module: InspectionModule, data: InspectionDataModule
 ) -> list[Callback]:
     """Callbacks that show images in TensorBoard."""
-    callbacks: list[Callback] = [AugmentedImages(config, data)]
+    callbacks: list[Callback] = [AugmentedImages(config, data), CurveLayout()]
     if isinstance(module, PredictsMasks):
         every_epochs = max(1, num_epochs(config) // _MAX_MASK_EPOCHS)
         callbacks.append(PredictedMasks(data, every_epochs=every_epochs))
@@ -104,9 +119,37 @@ class AugmentedImages(Callback):
         grid = make_grid(image.clamp(0, 1), nrow=columns, padding=4, pad_value=1)
         names = [self.classes[int(label)] for label in batch["label"][:_MAX_IMAGES]]
         for writer in writers:
-            writer.add_text("configuration", f"```yaml\n{config}\n```", 0)
-            writer.add_image("train/augmented_images", grid, 0)
-            writer.add_text("train/augmented_images", ", ".join(names), 0)
+            writer.add_text("configuration", f"```yaml\n{config}\n```", 1)
+            writer.add_image("visual/augmented_images", grid, 1)
+            writer.add_text("visual/augmented_images", ", ".join(names), 1)
+
+
+class CurveLayout(Checkpoint):
+    """Lays training and validation of each metric into one chart of TensorBoard's custom scalars.
+
+    A `Checkpoint`, since Lightning calls those when an epoch's metrics are known.
+    """
+
+    def __init__(self) -> None:
+        self._is_written = False
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._is_written or not trainer.is_global_zero:
+            return
+        self._is_written = True
+        layout = {"curves": curve_charts(trainer.callback_metrics)}
+        for writer in summary_writers(trainer.loggers):
+            writer.add_custom_scalars(layout)
+
+
+def curve_charts(keys: Iterable[str]) -> dict[str, list[Any]]:
+    """Charts by title, losses first: the curves of one metric, the smoothed one too, in one."""
+    curves: dict[str, list[str]] = {}
+    for key in sorted(key for key in keys if "/" in key):
+        metric = key.partition("/")[2].removesuffix("_smoothed")
+        curves.setdefault(metric.replace("_", " "), []).append(f"^{re.escape(key)}$")
+    ordered = sorted(curves, key=lambda title: ("rate" in title, "loss" not in title, title))
+    return {title: ["Multiline", curves[title]] for title in ordered}
 
 
 @runtime_checkable
@@ -159,9 +202,9 @@ class PredictedMasks(Callback):
         ]
         for writer in summary_writers(trainer.loggers):
             writer.add_image(
-                "val/predicted_masks",
+                "visual/predicted_masks",
                 np.concatenate(drawn),
-                trainer.current_epoch,
+                trainer.current_epoch + 1,
                 dataformats="HWC",
             )
 
@@ -176,18 +219,23 @@ def log_results(
     folder: Path,
     *,
     config: DictConfig,
+    weights: WeightsRecord,
     metrics: Mapping[str, Estimate],
     epoch: int,
 ) -> None:
     """Log the plots of the run folder, precision-recall curves and the final metrics."""
     from PIL import Image
 
+    values = {
+        f"verdict/{metric_label(name)}": estimate.value
+        for name, estimate in headline(metrics, config.task.name).items()
+    }
     for writer in summary_writers(loggers):
         for path in sorted((folder / RunFiles.PLOTS).glob("*.png")):
             pixels = np.asarray(Image.open(path).convert("RGB"))
-            writer.add_image(f"results/{path.stem}", pixels, epoch, dataformats="HWC")
+            writer.add_image(f"visual/{path.stem}", pixels, epoch, dataformats="HWC")
         _log_curves(writer, folder, epoch)
-        _log_hparams(writer, config, metrics)
+        _log_verdict(writer, _main_settings(config, weights), values, epoch)
         writer.flush()
 
 
@@ -204,24 +252,28 @@ def _log_curves(writer: Any, folder: Path, epoch: int) -> None:
         writer.add_pr_curve(f"test/{name}", is_class.to_numpy(), probability.to_numpy(), epoch)
 
 
-def _log_hparams(writer: Any, config: DictConfig, metrics: Mapping[str, Estimate]) -> None:
+def _main_settings(config: DictConfig, weights: WeightsRecord) -> dict[str, str | float]:
+    """The settings that TensorBoard's table of runs shows."""
+    size = config.data.image_size
+    return {
+        "model": str(config.model.name),
+        "weights": weights.source,
+        "data": str(config.data.name),
+        "image_size": "x".join(map(str, size)),
+        "batch_size": int(config.task.batch_size),
+        "epochs": num_epochs(config),
+        "lr": float(config.optimizer.lr),
+        "seed": int(config.seed),
+    }
+
+
+def _log_verdict(
+    writer: Any, settings: dict[str, str | float], values: dict[str, float], epoch: int
+) -> None:
     """HPARAMS of this run; the writer's own `add_hparams` would make a second run for them."""
     from torch.utils.tensorboard.summary import hparams
 
-    settings = _flat(OmegaConf.to_container(config, resolve=True))
-    values = {f"hparams/{key}": estimate.value for key, estimate in metrics.items()}
     for summary in hparams(settings, values):
         writer.file_writer.add_summary(summary)
-    for key, value in values.items():
-        writer.add_scalar(key, value, 0)
-
-
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Settings by their dotted names; lists as text, without those that are null."""
-    if not isinstance(node, dict):
-        plain = node if isinstance(node, bool | int | float | str) else str(node)
-        return {} if node is None else {prefix: plain}
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
-    return flat
+    for tag, value in values.items():
+        writer.add_scalar(tag, value, epoch)

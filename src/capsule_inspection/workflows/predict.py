@@ -11,13 +11,15 @@ from collections.abc import Collection, Container, Iterable, Iterator, Mapping, 
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from capsule_inspection.config.quoting import format_command
 from capsule_inspection.config.resolvers import safe_name
 from capsule_inspection.data.image_notes import note_sentences
+from capsule_inspection.data.long_lists import numbered
 from capsule_inspection.data.parallel import in_order
 from capsule_inspection.data.progress import progress_bar
 from capsule_inspection.inference import prediction_folder
@@ -27,6 +29,9 @@ from capsule_inspection.inference.predictions import ERROR, PredictedImage, Visu
 from capsule_inspection.inference.predictor import ALL, DEFECTS, Predictor
 from capsule_inspection.integrity import file_sha256
 from capsule_inspection.types import DataError
+
+if TYPE_CHECKING:
+    from capsule_inspection.reports.run.test_result import TestResult
 
 log = logging.getLogger(__name__)
 _MAX_LISTED = 5
@@ -41,6 +46,7 @@ def predict(config: DictConfig) -> None:
     """
     paths = find_images(config.input)
     # Here, since importing torch takes seconds: a wrong `input` is reported before.
+    from capsule_inspection.reports.run.test_result import stored_result
     from capsule_inspection.workflows import hardware
     from capsule_inspection.workflows.load_run import choose_runtime, load_predictor
 
@@ -56,6 +62,7 @@ def predict(config: DictConfig) -> None:
         threshold=config.threshold.value,
         verify=config.verify == "full",
     )
+    tested = stored_result(predictor.metadata.run, where=f"run={run}")
     output = Path(HydraConfig.get().runtime.output_dir)
     settings = _fixed_settings(predictor, config, precision=runtime.precision)
     with PredictionFolder(output, made_by=settings) as results:
@@ -76,7 +83,7 @@ def predict(config: DictConfig) -> None:
                 results.add(row)
                 show(count, len(missing))
         results.sort([absolute_path(path) for path in paths])
-        _report(results, predictor, config)
+        _report(results, predictor, config, tested)
 
 
 def _free_numbers(
@@ -168,29 +175,37 @@ def _write_overlay(output: Path, drawn: Visualization, stem: str, number: int) -
     return name
 
 
-def _report(results: PredictionFolder, predictor: Predictor, config: DictConfig) -> None:
+def _report(
+    results: PredictionFolder,
+    predictor: Predictor,
+    config: DictConfig,
+    tested: TestResult | None,
+) -> None:
     """Write gallery and tables, log a summary. Raises DataError where images cannot be read."""
     from capsule_inspection.reports.gallery.page import write_gallery
+    from capsule_inspection.reports.run.test_result import describe_result
 
     rows, metadata = results.rows, predictor.metadata
     counts = _count(rows, metadata.task)
     about = {
-        "title": f"{metadata.model}: {counts['images']} images",
+        "title": f"{metadata.model}: {numbered(counts['images'], 'image')}",
         "task": metadata.task,
         "model": metadata.model,
         "run": str(config.run),
         "classes": list(metadata.classes),
-        "command": shlex.join(["python", *sys.argv]),
+        "command": format_command(["predict.py", *sys.argv[1:]]),
         "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         "counts": counts,
+        "tested": describe_result(tested),
+        "is_usable": tested is None or tested.is_usable,
         "legend": any(row["overlay"] and row["coloured"] for row in rows),
     }
     page = write_gallery(results.folder, rows, about=about)
     results.finish()
     log.info(
-        "%d images: %d with a defect, %d good; %d near the threshold, %d unlike the training "
-        "images.",
-        *(counts[name] for name in ("images", "defects", "good", "near", "unlike")),
+        "%s: %d with a defect, %d good; %d near the threshold, %d unlike the training images.",
+        numbered(len(rows), "image"),
+        *(counts[name] for name in ("defects", "good", "near", "unlike")),
     )
     noted = ((row["path"], row["notes"]) for row in rows)
     for sentence in note_sentences(noted, total=len(rows)):
@@ -203,6 +218,8 @@ def _report(results: PredictionFolder, predictor: Predictor, config: DictConfig)
     log.info("Gallery: %s", page)
     tables = (results.folder / name for name in (prediction_folder.TABLE, prediction_folder.ROWS))
     log.info("Tables:  %s and %s", *tables)
+    level = logging.INFO if tested is not None and tested.is_usable else logging.WARNING
+    log.log(level, "How good this model is: %s", describe_result(tested))
     failed = [row for row in rows if row["status"] == ERROR]
     if failed:
         listed = "; ".join(f"{row['path']}: {row['error']}" for row in failed[:_MAX_LISTED])

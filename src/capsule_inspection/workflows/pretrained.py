@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save
 from torch import Tensor, contiguous_format
 
+from capsule_inspection.config.quoting import format_command
 from capsule_inspection.data.module import InspectionDataModule
 from capsule_inspection.files import atomic_write
 from capsule_inspection.models.base import Model
@@ -157,7 +157,7 @@ def _describe_data(config: DictConfig, record: Mapping[str, Any]) -> dict[str, A
 
 def _join_command(arguments: Sequence[str]) -> str:
     script, *rest = arguments
-    return shlex.join(["python", Path(script).name, *rest])
+    return format_command([Path(script).name, *rest])
 
 
 def _describe_training(

@@ -9,6 +9,7 @@ import logging
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -20,7 +21,7 @@ from hydra.types import RunMode
 
 from capsule_inspection.config import existing_run
 from capsule_inspection.config.quoting import format_command
-from capsule_inspection.files import flush, flush_entry, remove_partial
+from capsule_inspection.files import flush, flush_entry, is_locked, remove_partial
 from capsule_inspection.integrity import FILES, check_files, checksums, write_sealed
 from capsule_inspection.reports.run.files import read_record
 from capsule_inspection.types import FORMAT_VERSION, RunError, RunFiles
@@ -80,18 +81,7 @@ class RunRecord:
 
         Raises RunError where that would replace files.
         """
-        existing = [name for name in _RUN_FILES if (folder / name).exists()]
-        known = "format_version" in existing_run.read_record(folder)
-        if (folder / RunFiles.RECORD).exists() and (existing or not known):
-            raise RunError(
-                f"{folder}: this folder has a run already. Choose another hydra.run.dir, or resume "
-                "that run: " + format_command(["train.py", f"resume={folder}"])
-            )
-        if existing:
-            raise RunError(
-                f"{folder}: a run would replace {', '.join(existing)} in this folder. Nothing is "
-                "overwritten: choose another hydra.run.dir."
-            )
+        _require_no_run(folder)
         values = {
             "format_version": FORMAT_VERSION,
             "status": RUNNING,
@@ -112,10 +102,7 @@ class RunRecord:
 
         run.json stays as it is until the first `update`: a refused resume changes nothing.
         """
-        remedy = "Restore it from a copy, or start a new run."
-        values = read_record(folder, remedy=remedy)
-        existing_run.check_no_evaluation(folder, values)
-        check_files(folder, values, INPUT_FILES, remedy=remedy)
+        values = _read_resumable(folder)
         record = cls(folder, values)
         record._acquire()
         record.values[FILES] = {}  # they may change now
@@ -129,10 +116,7 @@ class RunRecord:
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
-            raise RunError(
-                f"{self.folder}: this run is being trained by another process. "
-                "Wait for it, or stop it, then resume."
-            ) from error
+            raise _in_use(self.folder) from error
         for key, name in vars(RunFiles).items():
             if key.isupper():
                 remove_partial(self.folder / name)
@@ -152,6 +136,58 @@ class RunRecord:
             log.warning("%s: status %s cannot be written (%s).", self.folder, status, error)
         finally:
             self._lock.release()
+
+
+def check_folder(folder: Path, *, is_resumed: bool) -> None:
+    """Raise RunError as `RunRecord.create` or `reopen` would, without touching the folder."""
+    if is_resumed:
+        _read_resumable(folder)
+    else:
+        _require_no_run(folder)
+    if is_locked(folder / RunFiles.LOCK):
+        raise _in_use(folder)
+
+
+def _require_no_run(folder: Path) -> None:
+    """Raise RunError where a new run would replace files."""
+    existing = [name for name in _RUN_FILES if (folder / name).exists()]
+    known = "format_version" in existing_run.read_record(folder)
+    if (folder / RunFiles.RECORD).exists() and (existing or not known):
+        raise RunError(
+            f"{folder}: this folder has a run already. Choose another hydra.run.dir, or resume "
+            "that run: " + format_command(["train.py", f"resume={folder}"])
+        )
+    if existing:
+        raise RunError(
+            f"{folder}: a run would replace {', '.join(existing)} in this folder. Nothing is "
+            "overwritten: choose another hydra.run.dir."
+        )
+
+
+def _read_resumable(folder: Path) -> dict[str, Any]:
+    """The record of a run that is resumed. Raises RunError where it or its inputs are damaged."""
+    remedy = "Restore it from a copy, or start a new run."
+    values = read_record(folder, remedy=remedy)
+    existing_run.check_no_evaluation(folder, values)
+    check_files(folder, values, INPUT_FILES, remedy=remedy)
+    return values
+
+
+def _in_use(folder: Path) -> RunError:
+    return RunError(
+        f"{folder}: this run is being trained by another process. Wait for it, or stop it, then "
+        "resume."
+    )
+
+
+def describe_status(folder: Path, values: Mapping[str, Any]) -> str:
+    """Why a run has no result, as a part of a sentence; a killed process has lost its lock."""
+    status = values.get("status")
+    if status != RUNNING:
+        return f"its status is {status}"
+    if is_locked(folder / RunFiles.LOCK):
+        return "it is still being trained"
+    return "it was stopped before its end"
 
 
 def write_record(folder: Path, values: dict[str, Any]) -> None:

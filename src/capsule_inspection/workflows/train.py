@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import lightning as L
 import torch
@@ -17,10 +15,9 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from capsule_inspection.archives import describe
-from capsule_inspection.config.existing_run import load_stored
 from capsule_inspection.config.quoting import format_command
 from capsule_inspection.config.stored import to_yaml
-from capsule_inspection.data import given_split, training_crops
+from capsule_inspection.data import training_crops
 from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.data.manifest import write_split_csv
 from capsule_inspection.data.module import InspectionDataModule
@@ -31,20 +28,14 @@ from capsule_inspection.files import (
     is_disk_full,
     is_out_of_memory,
 )
-from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
-from capsule_inspection.inference.predictor import Predictor
-from capsule_inspection.inference.torch_backend import TorchBackend
-from capsule_inspection.integrity import FILES, checksums
-from capsule_inspection.reports.run.files import read_record
-from capsule_inspection.tasks.adapter import Fitted, get_task
-from capsule_inspection.tasks.base import InspectionModule
-from capsule_inspection.tasks.inference_model import InferenceModel
+from capsule_inspection.inference.checkpoints import restore_network
+from capsule_inspection.integrity import checksums
+from capsule_inspection.tasks.adapter import get_task
 from capsule_inspection.types import (
     TEST,
     TRAIN,
     VAL,
     ConfigurationError,
-    DataError,
     DataIndex,
     RunError,
     RunFiles,
@@ -52,105 +43,85 @@ from capsule_inspection.types import (
 )
 from capsule_inspection.workflows import (
     dataset,
-    evaluate,
     factory,
     hardware,
     loggers,
     profiling,
     resources,
+    training_images,
 )
-from capsule_inspection.workflows.callbacks import (
-    EpochMetricsWriter,
-    InterruptHandler,
-    TrainingInterrupted,
-    build_callbacks,
-)
-from capsule_inspection.workflows.embeddings import embed_training_images
-from capsule_inspection.workflows.load_run import build_predictor
-from capsule_inspection.workflows.ood import fit_ood
-from capsule_inspection.workflows.pretrained import save_weights_with_card
+from capsule_inspection.workflows.callbacks import build_callbacks
+from capsule_inspection.workflows.epochs import EpochMetricsWriter
+from capsule_inspection.workflows.finish import Training, finish_training
+from capsule_inspection.workflows.interrupts import InterruptHandler, TrainingInterrupted
+from capsule_inspection.workflows.overview import print_preparation
 from capsule_inspection.workflows.record import (
     FAILED,
     FINISHED,
     INPUT_FILES,
     INTERRUPTED,
     RunRecord,
-    finished_files,
     git_commit,
     installed_versions,
 )
-from capsule_inspection.workflows.trainer import build_trainer, explain, save_checkpoint
+from capsule_inspection.workflows.resume import (
+    ReadCheckpoint,
+    checkpoint_to_resume,
+    has_checkpoint,
+    recorded_weights,
+)
+from capsule_inspection.workflows.trainer import build_trainer, explain
 
 log = logging.getLogger(__name__)
 
-
 _DAMAGE = (TypeError, AttributeError, LookupError, ValueError, ArithmeticError, RuntimeError)
 """What Lightning and PyTorch raise for states of other types than they wrote."""
-_LIMITS = ("max_epochs", "max_steps", "max_time")
-"""Settings of the trainer that end a training."""
 
 
-class ReadCheckpoint(NamedTuple):
-    """The checkpoint that a training is resumed from."""
-
-    path: Path
-    content: dict[str, Any]
-    finished_epochs: int
-
-    @classmethod
-    def read(cls, path: Path) -> ReadCheckpoint:
-        content = read_checkpoint(path)
-        return cls(path, content, content["epoch"] + 1)
+Images = tuple[DataIndex, ImageCache]
 
 
-@dataclass
-class Training:
-    """What a training consists of; `record` is None in all processes but the first."""
-
-    config: DictConfig
-    folder: Path
-    record: RunRecord | None
-    data: InspectionDataModule
-    task: InspectionModule
-    runtime: hardware.RuntimeConfig
-    epoch_metrics: EpochMetricsWriter
-    weights: WeightsRecord
-    """Source of the initial weights."""
-
-
-def train(config: DictConfig) -> float | None:
+def train(config: DictConfig, images: Images | None = None) -> float | None:
     """Train as configured, in Hydra's run folder or the one to resume.
 
+    `images` are those of `training_images.read_images`; None reads them here.
     Returns the best value of the smoothed monitored metric. Raises InspectionError for what the
     user can mend; the status in run.json is then failed.
     """
     folder = Path(config.resume or HydraConfig.get().runtime.output_dir)
     if int(os.environ.get("LOCAL_RANK", "0")) > 0:
-        return _train_on_gpu_of_job(config, folder, None)
+        return _train_on_gpu_of_job(config, folder, None, images)
     record = RunRecord.reopen(folder) if config.resume else _create_record(config, folder)
     status = FAILED
     try:
-        best = _train_on_gpu_of_job(config, folder, record)
+        best = _train_on_gpu_of_job(config, folder, record, images)
         status = FINISHED
     except (TrainingInterrupted, KeyboardInterrupt) as error:
         status = INTERRUPTED
+        log.info("%s", _how_to_resume(folder))
         raise KeyboardInterrupt from error
     except SystemExit as stop:  # a scheduler takes the machine away
         status = INTERRUPTED
         if any(isinstance(one, KeyboardInterrupt) for one in exception_chain(stop)):
-            raise KeyboardInterrupt from stop  # Lightning exits after a second Ctrl-C
+            log.info("%s", _how_to_resume(folder))
+            raise KeyboardInterrupt from stop  # Lightning exits after a Ctrl-C that it sees
         raise
     except Exception as error:
         record.values["error"] = str(error)
         if not is_disk_full(error):
             raise
         raise RunError(
-            f"{folder}: the disk is full ({error}). The last whole checkpoint is kept: make room, "
-            "then go on with " + format_command(["train.py", f"resume={folder}"])
+            f"{folder}: the disk is full ({error}). Make room. {_how_to_resume(folder)}"
         ) from error
     finally:
         record.close(status)
     return best
+
+
+def _how_to_resume(folder: Path) -> str:
+    if not has_checkpoint(folder):
+        return "No epoch was finished, so there is nothing to resume."
+    return f"To go on: {format_command(['train.py', f'resume={folder}'])}"
 
 
 def _create_record(config: DictConfig, folder: Path) -> RunRecord:
@@ -167,22 +138,25 @@ def _write_config(config: DictConfig, folder: Path) -> None:
 
 
 def _train_on_gpu_of_job(
-    config: DictConfig, folder: Path, record: RunRecord | None
+    config: DictConfig, folder: Path, record: RunRecord | None, images: Images | None
 ) -> float | None:
     with resources.gpu_of_job(torch.cuda.device_count()) as gpu:
-        return _train_on(config, folder, record, gpu)
+        return _train_on(config, folder, record, images=images, gpu=gpu)
 
 
 def _train_on(
-    config: DictConfig, folder: Path, record: RunRecord | None, gpu: int | None
+    config: DictConfig,
+    folder: Path,
+    record: RunRecord | None,
+    *,
+    images: Images | None,
+    gpu: int | None,
 ) -> float | None:
-    last = _checkpoint_to_resume(config, folder)
-    training = _prepare(config, folder, record, last, gpu=gpu)
-    interrupts = InterruptHandler()
-    # metrics.csv comes first: Lightning keeps the order of those that it calls after the module.
+    last = checkpoint_to_resume(config, folder)
+    training = _prepare(config, folder, record, last, images=images, gpu=gpu)
+    interrupts = InterruptHandler(folder)
     callbacks: list[Callback] = [
-        training.epoch_metrics,
-        *build_callbacks(config, training.task, folder),
+        *build_callbacks(config, training.task, folder, training.epoch_metrics),
         *loggers.build_image_callbacks(config, training.task, training.data),
         interrupts,
     ]
@@ -198,57 +172,13 @@ def _train_on(
         interrupted = _run_trainer(trainer, training, last)
     if not trainer.is_global_zero:
         return None
-    best = _finish(training, trainer, interrupted=interrupted)
+    best = None
+    if not interrupts.skips_evaluation:
+        with interrupts.handle_signals(evaluating=True):
+            best = finish_training(training, trainer, interrupted=interrupted)
     if interrupted:
-        command = format_command(["train.py", f"resume={folder}"])
-        log.info("Interrupted. To go on: %s", command)
         raise TrainingInterrupted
     return best
-
-
-def _checkpoint_to_resume(config: DictConfig, folder: Path) -> ReadCheckpoint | None:
-    """The last checkpoint of a run that is resumed; None where training begins anew."""
-    has_checkpoint = any((folder / name).exists() for name in (RunFiles.LAST, RunFiles.BEST))
-    if not config.resume or not has_checkpoint:
-        return None
-    last = _read_last(folder)
-    finished, most = last.finished_epochs, config.trainer.max_epochs
-    has_limit = most is not None and most >= 0
-    is_whole = read_record(folder).get("status") == FINISHED and not _has_new_limit(config, folder)
-    if is_whole or (has_limit and finished > most):
-        more = 2 * max(finished, most if has_limit else 0)
-        raise RunError(
-            f"{folder}: all {finished} epochs of this run are done. For more of them: "
-            + format_command(["train.py", f"resume={folder}", f"task.epochs={more}"])
-        )
-    return last
-
-
-def _read_last(folder: Path) -> ReadCheckpoint:
-    """The last checkpoint; where it is missing or damaged, that of the best epoch before it.
-
-    Raises RunError where it holds code, or the one of the best epoch is gone or damaged.
-    """
-    last, best = folder / RunFiles.LAST, folder / RunFiles.BEST
-    try:
-        found = ReadCheckpoint.read(last)
-    except RunError as error:
-        if isinstance(error.__cause__, pickle.UnpicklingError) or not best.exists():
-            raise
-        found = ReadCheckpoint.read(best)
-        log.warning("%s Training goes on after epoch %d, the best.", error, found.finished_epochs)
-        return found
-    callbacks = found.content.get("callbacks")
-    states = callbacks.values() if isinstance(callbacks, dict) else ()
-    if any(isinstance(one, dict) and one.get("best_model_score") is not None for one in states):
-        read_checkpoint(best)
-    return found
-
-
-def _has_new_limit(config: DictConfig, folder: Path) -> bool:
-    """Whether a resumed run has another limit of epochs, steps or time than before."""
-    before = load_stored(folder / RunFiles.CONFIG).trainer
-    return any(config.trainer.get(limit) != before.get(limit) for limit in _LIMITS)
 
 
 def _prepare(
@@ -257,6 +187,7 @@ def _prepare(
     record: RunRecord | None,
     last: ReadCheckpoint | None,
     *,
+    images: Images | None = None,
     gpu: int | None = None,
 ) -> Training:
     """Build data, network and LightningModule, and record them."""
@@ -264,8 +195,12 @@ def _prepare(
     runtime = hardware.resolve_runtime(config.trainer, gpu=gpu)
     hardware.apply_runtime(runtime)
     L.seed_everything(config.seed, verbose=False)
-    index, cache = _find_images(config, folder, record)
-    weights = None if last is None else _recorded_weights(folder)
+    is_known = training_images.has_split(config, folder)
+    index, cache = images or training_images.find_images(config, folder)
+    if record is not None and not is_known:
+        _write_config(config, folder)  # what split=auto has become goes with split.csv
+        write_split_csv(index, folder / RunFiles.SPLIT)
+    weights = None if last is None else recorded_weights(folder)
     choice = None if weights is None else "none"  # the checkpoint has them, trained
     built = factory.build_model(config, num_classes=len(index.classes), weights=choice)
     factory.refuse_training_images(built.weights, index)
@@ -302,6 +237,14 @@ def _prepare(
         _record_inputs(record, config, data, first, runtime)
         _write_config(config, folder)  # more epochs, images that have moved, what auto has become
         record.update(files=checksums(folder, INPUT_FILES))
+        print_preparation(
+            index,
+            config=config,
+            weights=first,
+            num_parameters=sum(each.numel() for each in task.network.parameters()),
+            runtime=runtime,
+            finished_epochs=0 if last is None else last.finished_epochs,
+        )
     return Training(
         config,
         folder,
@@ -314,36 +257,6 @@ def _prepare(
     )
 
 
-def _recorded_weights(folder: Path) -> WeightsRecord | None:
-    """The initial weights that run.json records; None where it records none."""
-    known = read_record(folder).get("weights")
-    if not known:
-        return None
-    return WeightsRecord(known["source"], known.get("path"), known.get("sha256"))
-
-
-def _find_images(
-    config: DictConfig, folder: Path, record: RunRecord | None
-) -> tuple[DataIndex, ImageCache]:
-    """The images with their split, which a resumed run reads from its folder."""
-    index, cache = dataset.load_dataset(config.data)
-    frozen = folder / RunFiles.SPLIT
-    is_known = bool(config.resume) and frozen.is_file()
-    if is_known:
-        index = given_split.from_manifest(index, frozen)
-    else:
-        index = get_task(config).assign_split(index)
-    for stage in (TRAIN, VAL):
-        if not any(record.split == stage for record in index.samples):
-            raise DataError(
-                f"split={config.split.name}: it has no {stage} images; both are needed."
-            )
-    if record is not None and not is_known:
-        _write_config(config, folder)  # what split=auto has become goes with split.csv
-        write_split_csv(index, frozen)
-    return index, cache
-
-
 def _record_inputs(
     record: RunRecord,
     config: DictConfig,
@@ -354,13 +267,6 @@ def _record_inputs(
     stages = (TRAIN, VAL, TEST, *get_task(config).extra_splits)
     counts = {stage: len(data.indices(stage)) for stage in stages}
     index = data.index
-    found = fingerprint(index)
-    recorded = record.values.get("data", {}).get("fingerprint", found)
-    if config.resume and recorded != found:
-        raise DataError(
-            f"{index.root}: the images have changed since this run began. Restore them, or "
-            "start a new run."
-        )
     record.update(
         task=config.task.name,
         model=config.model.name,
@@ -373,7 +279,7 @@ def _record_inputs(
             "root": str(index.root),
             "classes": list(index.classes),
             "images": counts,
-            "fingerprint": found,
+            "fingerprint": fingerprint(index),
             "skipped": [asdict(file) for file in index.skipped],
             **dataset.data_record(index),
         },
@@ -413,127 +319,3 @@ def _explain_failure(
             f"({type(error).__name__}: {describe(error)}). Restore it from a copy, or start a new "
             "run."
         ) from error
-
-
-def _finish(training: Training, trainer: L.Trainer, *, interrupted: bool) -> float | None:
-    """Fit, evaluate and record the best epoch; returns its monitored metric."""
-    best_path = training.folder / RunFiles.BEST
-    if not best_path.is_file() and not interrupted and training.config.trainer.max_time:
-        raise ConfigurationError(
-            f"trainer.max_time={training.config.trainer.max_time}: no epoch was validated in this "
-            "time, so there is no model. Give more time, or use fewer images in an epoch."
-        )
-    if not best_path.is_file():
-        log.info("%s: no epoch was finished, so there are no metrics.", training.folder)
-        return None
-    checkpoint = read_checkpoint(best_path)
-    restore_network(training.task.network, checkpoint, path=best_path)
-    best = monitored_value(training, int(checkpoint["epoch"]))
-    # From here on as predict.py computes, so that metrics and thresholds apply to its predictions.
-    runtime = hardware.without_mixed_precision(training.runtime)
-    hardware.apply_runtime(runtime, exact=True)
-    _record_cost(training, trainer, int(checkpoint["epoch"]), best, runtime)
-    predictor = _fit(training, checkpoint, best_path, runtime)
-    metrics = evaluate.evaluate_splits(
-        training.folder,
-        predictor,
-        training.data,
-        splits_of=evaluate.final_splits(training.config, training.data),
-        config=training.config,
-    )
-    loggers.log_results(
-        trainer.loggers,
-        training.folder,
-        config=training.config,
-        metrics=metrics,
-        epoch=trainer.current_epoch,
-    )
-    for logger in trainer.loggers:
-        logger.finalize("success")
-    assert training.record is not None
-    is_optimistic = training.config.split.name == "val_as_test"
-    evaluate.print_metrics(training.folder, metrics, optimistic=is_optimistic)
-    if training.config.save_weights:
-        save_weights_with_card(
-            training.folder,
-            training.task.network,
-            config=training.config,
-            data=training.data,
-            initial=training.weights,
-            record=training.record.values,
-            metrics=metrics,
-        )
-    training.record.values[FILES] = finished_files(training.folder)
-    return best
-
-
-def _fit(
-    training: Training, checkpoint: dict[str, Any], path: Path, runtime: hardware.RuntimeConfig
-) -> Predictor:
-    """Fit what the network does not learn, keep it in the checkpoint, and return the predictor."""
-    assert training.record is not None
-    fitted = fit_network(training, runtime)
-    if fitted is not None:
-        checkpoint["inspection"]["fitted"] = fitted.state()
-        save_checkpoint(checkpoint, path)
-        training.record.update(**fitted.record)
-    fit_ood(training.folder, training.data)
-    predictor = build_predictor(
-        training.config,
-        training.task.network,
-        fitted.state() if fitted is not None else {},
-        classes=training.data.index.classes,
-        runtime=runtime,
-        where=path,
-    )
-    embed_training_images(training.folder, training.data, predictor.backend)
-    return predictor
-
-
-def fit_network(training: Training, runtime: hardware.RuntimeConfig) -> Fitted | None:
-    """What the task fits to the trained network on this machine."""
-
-    def backend(model: InferenceModel) -> TorchBackend:
-        return TorchBackend(model, device=runtime.device, precision=runtime.precision)
-
-    return get_task(training.config).fit(training.task.network, training.data, backend)
-
-
-def monitored_value(training: Training, epoch: int) -> float | None:
-    """The smoothed monitored metric of an epoch."""
-    key = training.task.optimization.monitor_key
-    rows = {int(row["epoch"]): row for row in training.epoch_metrics.rows}
-    return float(rows[epoch][key]) if epoch in rows and rows[epoch].get(key) else None
-
-
-def _record_cost(
-    training: Training,
-    trainer: L.Trainer,
-    best_epoch: int,
-    best: float | None,
-    runtime: hardware.RuntimeConfig,
-) -> None:
-    assert training.record is not None
-    task, image_size = training.task, training.config.data.image_size
-    seconds = training.epoch_metrics.training_time_s
-    batches = int(trainer.num_training_batches)
-    samples = sum(
-        training.data.num_used_samples(int(row["epoch"]), batches=batches)
-        for row in training.epoch_metrics.rows
-    )
-    training.record.update(
-        epochs=len(training.epoch_metrics.rows),
-        best_epoch=best_epoch,
-        monitor={"key": training.task.optimization.monitor_key, "value": best},
-        training_time_s=round(seconds, 3),
-        training_samples=samples,
-        images_per_second=round(samples / seconds, 2) if seconds > 0 else None,
-        peak_memory_bytes=profiling.peak_memory_bytes(),
-        network=profiling.profile_network(task.network, image_size, forward=task.inference_forward),
-        inference_ms_per_image=round(
-            profiling.measure_latency_ms(
-                task.network, image_size, runtime=runtime, forward=task.inference_forward
-            ),
-            3,
-        ),
-    )

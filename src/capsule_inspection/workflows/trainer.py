@@ -12,7 +12,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
@@ -22,7 +22,7 @@ from capsule_inspection.inference.checkpoints import read_checkpoint
 from capsule_inspection.types import ConfigurationError
 from capsule_inspection.workflows.hardware import RuntimeConfig
 
-_OWN_KEYS = ("channels_last", "threads", "precision", "accelerator")
+_OWN_KEYS = ("channels_last", "threads", "precision", "accelerator", "enable_progress_bar")
 """Settings of `trainer` that Lightning does not have, or that `RuntimeConfig` decides."""
 _EXPECTED_WARNINGS = (
     ".*does not have many workers.*",  # the cache is memory-mapped: workers would only cost
@@ -55,7 +55,8 @@ def build_trainer(
             num_sanity_val_steps=0,
             use_distributed_sampler=False,  # data/samplers.py divides the images, none twice
             enable_model_summary=False,
-            **_trainer_settings(config, runtime, callbacks),
+            enable_progress_bar=False,  # workflows/epochs.py has one
+            **_trainer_settings(config, runtime),
         )
     except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
         raise ConfigurationError(explain(error)) from error
@@ -74,14 +75,11 @@ def explain(error: Exception) -> str:
     return f"trainer{f'.{named[0]}' if named else ''}: {text}"
 
 
-def _trainer_settings(
-    config: DictConfig, runtime: RuntimeConfig, callbacks: list[Callback]
-) -> dict[str, Any]:
+def _trainer_settings(config: DictConfig, runtime: RuntimeConfig) -> dict[str, Any]:
     settings: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
     settings = {
         key: value for key, value in settings.items() if value is not None and key not in _OWN_KEYS
     }
-    settings["enable_progress_bar"] = any(isinstance(each, RichProgressBar) for each in callbacks)
     if runtime.gpu is not None:
         settings["devices"] = [runtime.gpu]
     has_unused = config.finetune.head_epochs != 0 or config.model.get("pool") == "topk"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from image_folders import find_mvtec_samples, write_images
 from capsule_inspection.data.layouts.inventory import take_inventory
 from capsule_inspection.data.layouts.samples import FoundSamples, with_classes
 from capsule_inspection.data.layouts.tree import scan_tree
+from capsule_inspection.data.masks.rules import MaskRules
 from capsule_inspection.types import DataError
 
 
@@ -189,3 +191,38 @@ def test_classes_of_a_model_take_the_place_of_those_found(mvtec: Path) -> None:
     with pytest.raises(DataError, match="the classes poke are not among those of the model"):
         with_classes(find_mvtec_samples(mvtec), ("good", "crack"))
     assert with_classes(found, ("good",), further=True).classes == ("good", "crack", "poke")
+
+
+def test_the_good_class_is_that_of_the_model_whatever_its_name(mvtec: Path) -> None:
+    found = replace(find_mvtec_samples(mvtec), mask_rules=MaskRules(classes={0: "good", 1: "poke"}))
+    renamed = with_classes(found, ("OK_Teile", "poke", "crack"))
+    assert renamed.classes == ("OK_Teile", "poke", "crack")
+    assert [sample.class_name for sample in renamed.samples] == [
+        {"good": "OK_Teile"}.get(sample.class_name, sample.class_name) for sample in found.samples
+    ]
+    assert renamed.mask_rules.classes == {0: "OK_Teile", 1: "poke"}
+    further = with_classes(found, ("OK_Teile", "scratch"), further=True)
+    assert further.classes == ("OK_Teile", "scratch", "crack", "poke")
+    # Without images of it, nothing has to be renamed.
+    defects = [sample for sample in found.samples if sample.class_name != "good"]
+    alone = with_classes(replace(found, samples=tuple(defects)), ("poke", "crack", "scratch"))
+    assert alone.samples == tuple(defects)
+
+
+@pytest.mark.parametrize("classes", [("poke", "crack"), ("ok", "good", "poke", "crack")])
+def test_a_good_class_that_is_a_defect_of_the_other_is_refused(
+    mvtec: Path, classes: tuple[str, ...]
+) -> None:
+    with pytest.raises(DataError, match=r"is a defect of the other\. Set data\.good_class"):
+        with_classes(find_mvtec_samples(mvtec), classes)
+
+
+def test_unknown_classes_may_be_the_good_one_where_none_of_it_is_found(mvtec: Path) -> None:
+    found = find_mvtec_samples(mvtec)
+    defects = tuple(sample for sample in found.samples if sample.class_name != "good")
+    unknown = replace(found, samples=defects)
+    with pytest.raises(DataError, match=r"poke .*data\.class_map.*name it with data\.good_class"):
+        with_classes(unknown, ("good", "crack"))
+    with pytest.raises(DataError) as caught:
+        with_classes(found, ("good", "crack"))
+    assert "data.good_class" not in str(caught.value)

@@ -19,7 +19,7 @@ from capsule_inspection.types import DataError
 
 GOOD = (
     "good OK Normal MT_Free NODefect_images no_defect Defect-Free Non_Defective ok_front undamaged "
-    "良品 gut i.O. \N{FULLWIDTH LATIN SMALL LETTER O}k"
+    "OK_Teile images_good 良品 gut i.O. \N{FULLWIDTH LATIN SMALL LETTER O}k"
 )
 NOT_GOOD = "not_ok no_good ng nok n.i.O. ungood 不良品 abnormal defect front 0"
 SPLITS = {"Train": "train", "TRAINING": "train", "valid": "val", "Validation": "val", "dev": "val"}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from comparisons import measure_runs, mentions
 from sample_anomaly_runs import one_class_images, write_one_class_folds, write_one_class_run
@@ -10,7 +13,7 @@ from sample_segmentation_runs import write_offset_segmentation_folds, write_offs
 
 from capsule_inspection.reports.comparison.caveats import find_caveats
 from capsule_inspection.reports.run.run_folder import read_run
-from capsule_inspection.types import Costs
+from capsule_inspection.types import Costs, Estimate
 
 
 def test_good_models_have_no_caveats(tmp_path) -> None:
@@ -25,11 +28,36 @@ def test_models_no_better_than_a_constant_or_a_random_prediction_are_named(tmp_p
     found = find_caveats(measure_runs([read_run(folder)]))
     assert mentions(found, "Predicting good for every image would have accuracy .667: "
                            "custom_resnet has .652.")  # fmt: skip
-    assert mentions(found, "better than guessing, by balanced accuracy: custom_resnet.")
+    assert mentions(
+        found, "better than guessing, by balanced accuracy: custom_resnet (.293 to .460)."
+    )
 
     random = write_one_class_folds(tmp_path, folds=2, skill=0.0)
     found = find_caveats(measure_runs(random))
-    assert "Not shown to be better than guessing, by AUROC: autoencoder." in found
+    assert mentions(found, "Not shown to be better than guessing, by AUROC: autoencoder (.")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.07, 0.46, "Worse than guessing, by AUROC: autoencoder (.070 to .460)."),
+        (0.07, 0.5, "Not shown to be better than guessing, by AUROC: autoencoder (.070 to .500)."),
+        (0.5, 0.9, "Not shown to be better than guessing, by AUROC: autoencoder (.500 to .900)."),
+        (0.501, 0.9, None),
+        (None, None, None),
+    ],
+)
+def test_an_auroc_below_one_half_is_worse_than_guessing(tmp_path, low, high, expected) -> None:
+    (result,) = measure_runs(write_one_class_folds(tmp_path, folds=2))
+    auroc = {"auroc": Estimate(0.5 if low is None else low, low, high, 30)}
+    found = find_caveats([replace(result, metrics={**result.metrics, **auroc})])
+    guessing = [text for text in found if "guessing" in text]
+    assert guessing == ([] if expected is None else [expected])
+
+
+def test_good_images_only_say_nothing_of_a_model_that_calls_all_good(tmp_path) -> None:
+    run = write_classification_run(tmp_path / "a", label=np.zeros(30, int))
+    assert not mentions(find_caveats(measure_runs([read_run(run)])), "Predicting good for every")
 
 
 def test_models_that_cost_as_much_as_none_are_named(tmp_path) -> None:
@@ -88,8 +116,8 @@ def test_too_few_good_images_for_the_target_rate_are_a_caveat(tmp_path) -> None:
     threshold = {"good_images": 5, "enough": False}
     results = measure_runs(write_one_class_folds(tmp_path, folds=2, threshold=threshold))
     (caveat,) = [line for line in find_caveats(results) if "takes 9" in line]
-    assert "5 good images set the threshold, where the target false positive rate of .100" in caveat
-    assert "expect up to .167 of good images" in caveat
+    assert "5 good images set the threshold, where the target false positive rate of 10%" in caveat
+    assert "expect up to 17% of good images" in caveat
 
 
 def test_an_operating_point_that_no_images_chose_is_a_caveat(tmp_path) -> None:

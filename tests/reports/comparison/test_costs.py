@@ -19,14 +19,17 @@ def test_numbers_of_a_run_are_those_of_its_record_and_its_best_epoch(tmp_path) -
     run = read_run(write_classification_run(tmp_path / "a"))
     found = run_numbers(run)
     best = run.epochs.set_index("epoch").loc[8]
-    assert found["stopped at epoch"] == 11
-    assert found["best epoch"] == 8
+    assert found["stopped at epoch"] == 12
+    assert found["best epoch"] == 9
     assert found[costs.TRAINING_TIME] == 60 + len("custom_resnet")
     assert found[costs.EPOCH_TIME] == pytest.approx(found[costs.TRAINING_TIME] / 12)
     assert found["training loss"] == pytest.approx(1.5 / 12)
     assert found["validation loss"] == best["val/loss"]
     gap = best["train/balanced_accuracy"] - best["val/balanced_accuracy"]
     assert found[costs.GAP] == pytest.approx(gap)
+    validation = run.metrics["val/balanced_accuracy"]  # 0.8, from 0.4 to 0.95
+    assert found[costs.GAP_LOW] == pytest.approx(gap - (validation.ci_high - validation.value))
+    assert found[costs.GAP_HIGH] == pytest.approx(gap + (validation.value - validation.ci_low))
     assert found["peak memory"] == 1e9
     assert "validation binary Dice" not in found
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from comparisons import measure_runs, write
 from simulated_models import model_of, models_of_study, priced, rows_of
 
 from benchmarks.comparison_scenarios import DETECTOR, GOOD, TEN_TO_ONE, Scenario
@@ -20,7 +22,7 @@ from capsule_inspection.reports.comparison.pairs import (
     Verdict,
     compare_pairs,
 )
-from capsule_inspection.types import ConfigurationError, Costs
+from capsule_inspection.types import ConfigurationError, Costs, Estimate
 
 LABEL = np.repeat([0, 1, 2], [400, 100, 100])
 GOOD_IMAGES, DEFECTS = np.arange(400), np.arange(400, 600)
@@ -261,3 +263,15 @@ def test_the_simulated_error_rates_are_those_of_the_comparison(name: str) -> Non
                     (difference.value, difference.ci_low, difference.ci_high)
                 )
                 assert same.p_value == pytest.approx(difference.p_value)
+
+
+@pytest.mark.parametrize(
+    ("limits", "is_named"), [((0.3, 0.7), False), ((0.1, 0.4), False), ((0.6, 0.9), True)]
+)
+def test_a_model_that_may_be_guessing_is_not_taken_for_its_cost(tmp_path, limits, is_named) -> None:
+    runs = [write(tmp_path, name, wrong=wrong) for name, wrong in (("a", (0, 50)), ("long", (1,)))]
+    results = measure_runs(runs)
+    auroc = Estimate(sum(limits) / 2, *limits, 66)
+    results[0] = replace(results[0], metrics={**results[0].metrics, "auroc": auroc})
+    pairs = compare_pairs(results, DecisionSettings())
+    assert (recommend(results, pairs, DecisionSettings()).cheapest is not None) == is_named

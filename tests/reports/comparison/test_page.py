@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
+import pandas as pd
 import pytest
 from comparisons import mentions, with_groups, write
 from sample_runs import labels_of, write_classification_run
 
 from capsule_inspection.metrics.paired_tests import PairedDifference
+from capsule_inspection.reports.comparison import costs
+from capsule_inspection.reports.comparison.costs import Spread
 from capsule_inspection.reports.comparison.decision import Reason, Recommendation
 from capsule_inspection.reports.comparison.differences import EqualRate, RetrainingTest
 from capsule_inspection.reports.comparison.page import (
@@ -32,6 +38,7 @@ from capsule_inspection.reports.comparison.pairs import (
 )
 from capsule_inspection.reports.comparison.plots import list_plots
 from capsule_inspection.reports.comparison.report import compare
+from capsule_inspection.reports.comparison.wording import paragraphs
 from capsule_inspection.reports.run.run_folder import read_run
 from capsule_inspection.types import Costs
 
@@ -116,9 +123,11 @@ def test_a_better_model_is_recommended_with_the_differences_to_all_others(tmp_pa
         "best is recommended: it is better than worst and middle in balanced accuracy, and it "
         "misses no more defects and rejects no more good parts by more than the margin of 5 points."
     )
-    assert reasons[0].startswith("Than worst: +27.9 points, 95% interval +19.1 to +36.1, p < .001")
+    assert reasons[0].startswith(
+        "best less worst: +27.9 points, 95% interval +19.1 to +36.1, p < .001"
+    )
     assert "corrected for 3 pairs p" in reasons[1]
-    assert 'class="verdict good"' in to_html(comparison, [], plots_note="")
+    assert 'class="verdict good"' in to_html(comparison, [], plots_note="", folder=tmp_path)
 
 
 def test_a_trade_off_says_what_is_worse_and_whether_more_than_a_threshold_differs(
@@ -133,7 +142,7 @@ def test_a_trade_off_says_what_is_worse_and_whether_more_than_a_threshold_differ
     assert ", but it rejects more good parts (+9.0 points" in text
     assert "More than a threshold seems to differ: where both reject at most" in text
     assert "Which error costs more is yours to decide." in text
-    assert 'class="verdict caution"' in to_html(comparison, [], plots_note="")
+    assert 'class="verdict caution"' in to_html(comparison, [], plots_note="", folder=tmp_path)
 
 
 def test_a_margin_that_is_not_excluded_is_not_called_worse() -> None:
@@ -151,7 +160,7 @@ def test_a_margin_that_is_not_excluded_is_not_called_worse() -> None:
         "(+2.0 points, 95% interval −3.0 to +8.0), and it rejects more good parts (+10.0 points, "
         "95% interval +4.0 to +20.0). A threshold may be all that differs: where both reject at "
         "most 4% of the good parts, in each training by its own scores, a misses 10% of the "
-        "defects and b 12% (−2.0 points, 95% interval −6.0 to +3.0, p = .500)."
+        "defects and b 12% (a less b: −2.0 points, 95% interval −6.0 to +3.0, p = .500)."
     )
     assert expected in details(comparison, pair)
     assert "not shown to be no worse in " in headline(comparison, pair)
@@ -206,7 +215,7 @@ def test_no_choice_without_comparison(tmp_path) -> None:
 
     single = compare([a])
     assert text_of(single) == "One model only, a: there is nothing to compare it with."
-    assert "What decides" not in to_html(single, [], plots_note="")
+    assert "What decides" not in to_html(single, [], plots_note="", folder=tmp_path)
 
 
 # --- what decides, and the pairs
@@ -215,19 +224,22 @@ def test_no_choice_without_comparison(tmp_path) -> None:
 def test_the_page_says_what_decides(tmp_path) -> None:
     errors = {"a": GOOD[:40], "b": DEFECTS[:10], "c": DEFECTS[:9]}
     comparison = compare_errors(tmp_path, errors, images=200, settings=DecisionSettings(margin=0.1))
-    for text in (to_html(comparison, [], plots_note=""), to_markdown(comparison, [])):
+    for text in (
+        to_html(comparison, [], plots_note="", folder=tmp_path),
+        to_markdown(comparison, []),
+    ):
         assert "balanced accuracy (compare.primary)" in text
         assert "5% for all 3 pairs together (Holm)" in text
         assert "by more than the margin of 10 points (compare.margin)" in text
 
     settings = DecisionSettings(costs=Costs(10, 1))
-    costs = compare_errors(tmp_path / "costs", errors, images=200, settings=settings)
-    page = to_html(costs, [], plots_note="")
+    by_cost = compare_errors(tmp_path / "costs", errors, images=200, settings=settings)
+    page = to_html(by_cost, [], plots_note="", folder=tmp_path)
     assert "expected cost of a part (compare.primary)" in page
     assert "cost.false_negative=10 cost.false_positive=1 cost.defect_rate=0.335" in page
-    cost = costs.pairs[0].differences["expected_cost"].value
+    cost = by_cost.pairs[0].differences["expected_cost"].value
     sentence = f"Expected cost of a part of a less b: {cost:+.3g},".replace("-", "−")
-    assert mentions(details(costs, costs.pairs[0]), sentence)
+    assert mentions(details(by_cost, by_cost.pairs[0]), sentence)
 
 
 def test_a_pair_has_difference_intervals_and_corrected_test() -> None:
@@ -279,7 +291,7 @@ def test_retraining_is_a_sensitivity_analysis_with_its_assumption() -> None:
     assert text.startswith("Sensitivity analysis: Nadeau and Bengio's t test over 10 pairs of")
     assert "It assumes that" in text
     assert "14 images, the defects of one-class runs, are in every test split" in text
-    assert text.endswith("AUROC: +3.1 points, 95% interval −1.0 to +7.0, p = .120.")
+    assert text.endswith("AUROC of a less b: +3.1 points, 95% interval −1.0 to +7.0, p = .120.")
 
 
 # --- page and Markdown
@@ -293,7 +305,9 @@ def test_page_and_markdown_say_the_same(tmp_path) -> None:
     comparison = compare(runs, failures=["job 3: out of memory"])
     drawn = list_plots(comparison.results, comparison.pairs, comparison.recommendation)
     plots = embed_plots(dict.fromkeys(drawn, b"\x89PNG" + bytes(30)))
-    page = html.unescape(to_html(comparison, plots, plots_note="Seven of nine are drawn."))
+    page = html.unescape(
+        to_html(comparison, plots, plots_note="Seven of nine are drawn.", folder=tmp_path)
+    )
     text = to_markdown(comparison, plots).replace("\\", "")
     sentences = [
         *recommendation_text(comparison),
@@ -305,8 +319,9 @@ def test_page_and_markdown_say_the_same(tmp_path) -> None:
         *(str(run.path) for run in runs),
         *(plot.title for plot in plots),
         "job 3: out of memory",
-        "balanced accuracy in training is 3.3 points below validation, without a sign of "
-        "overfitting; converged at epoch",
+        "balanced accuracy in training less in validation is −3.3 points (95% interval −18.3 to "
+        "+36.7), which so few validation images do not distinguish from none; converged at "
+        "epoch 10",
     ]
     assert comparison.caveats
     for sentence in sentences:
@@ -328,7 +343,7 @@ def test_names_from_files_are_escaped(tmp_path) -> None:
         for folder, name in zip(("one", "two `\n\n# three"), names, strict=True)
     ]
     comparison = compare(runs)
-    page = to_html(comparison, [], plots_note="")
+    page = to_html(comparison, [], plots_note="", folder=tmp_path)
     assert "<script>alert" not in page
     assert "<b>&" not in page
     assert "&lt;b&gt;&amp;" in page
@@ -337,6 +352,50 @@ def test_names_from_files_are_escaped(tmp_path) -> None:
     assert "<b>" not in text
     assert "\n# *c*" not in text
     assert "\n# three" not in text
+
+
+@pytest.mark.parametrize(
+    ("gap", "limits", "expected"),
+    [
+        (0.134, (0.02, 0.25), "+13.4 points (95% interval +2.0 to +25.0), a sign of overfitting"),
+        (0.134, (0.0, 0.25), "+13.4 points (95% interval +0.0 to +25.0), which so few validation"),
+        (0.0, (-0.1, 0.1), "+0.0 points (95% interval −10.0 to +10.0), which so few validation"),
+        (-0.2, (-0.3, 0.0), "−20.0 points (95% interval −30.0 to +0.0), which so few validation"),
+        (-0.2, (-0.3, -0.1), "are augmented, are harder for it"),
+        (0.3, None, "+30.0 points."),
+        (None, None, ""),
+    ],
+)
+def test_overfitting_is_where_the_gap_exceeds_its_uncertainty(
+    tmp_path, gap, limits, expected
+) -> None:
+    numbers = {costs.GAP: gap} | (
+        {} if limits is None else dict(zip((costs.GAP_LOW, costs.GAP_HIGH), limits, strict=True))
+    )
+    run = replace(write(tmp_path, "m"), epochs=pd.DataFrame())
+    result = SimpleNamespace(
+        name="m",
+        model=SimpleNamespace(runs=[run]),
+        cost=lambda of: None if numbers.get(of) is None else Spread.of([numbers[of]]),
+    )
+    text = " ".join(paragraphs("training", result))
+    assert expected in text
+    assert bool(text) == (gap is not None)
+    assert ("overfitting" in text) == (limits is not None and limits[0] > 0)
+
+
+def test_runs_link_to_their_pages_also_where_the_folder_is_moved(tmp_path) -> None:
+    sweep = tmp_path / "sweep"
+    runs = [write(sweep / "jobs #1", name, wrong=range(n)) for n, name in enumerate("abc")]
+    for run in runs[:2]:
+        (run.path / "report.html").write_text("the page")
+    page = to_html(compare(runs), [], plots_note="", folder=sweep / "comparison")
+    links = re.findall(r'<a href="([^"#]+)">(\w)</a>', page)
+    assert set(links) == {(f"../jobs%20%231/{name}/report.html", name) for name in "ab"}
+    (sweep / "comparison").mkdir()
+    moved = sweep.rename(tmp_path / "moved")
+    for link, _ in links:
+        assert (moved / "comparison" / unquote(link)).read_text() == "the page"
 
 
 def test_curve_plots_of_several_tasks_have_titles_of_their_own() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from comparisons import compare_pair, segmentation, with_groups, write
 from sample_anomaly_runs import one_class_images, write_one_class_folds, write_one_class_run
-from sample_runs import labels_of, write_classification_run
+from sample_runs import CLASSES, labels_of, write_classification_run
 from sample_segmentation_runs import (
     images_of_fold,
     write_offset_segmentation_folds,
@@ -93,6 +93,16 @@ def test_runs_are_compared_on_the_images_and_labels_that_they_share(tmp_path) ->
     changed[:2] = 1
     pair = compare_pair([whole, write(tmp_path, "c", label=changed)])
     assert "2 of the 40 images" in str(pair.not_comparable)
+
+
+def test_the_good_class_may_have_another_name_in_each_run(tmp_path) -> None:
+    label = labels_of(40)
+    other = ("OK_Teile", *CLASSES[1:])
+    pair = compare_pair(
+        [write(tmp_path, "a", label=label), write(tmp_path, "b", label=label, classes=other)]
+    )
+    assert pair.not_comparable is None
+    assert pair.num_images == 40
 
 
 def folds(folder: Path, errors: Mapping[str, Sequence[int]], seeds: int) -> list[RunFolder]:

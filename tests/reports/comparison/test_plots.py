@@ -50,7 +50,7 @@ def test_forest_has_the_best_first_and_the_differences_to_it(three) -> None:
     upper, lower = plots_of(three)["forest"]().axes
     assert labels_in(upper) == ["best", "near", "worse"]
     assert labels_in(lower) == ["near", "worse"]
-    assert lower.get_title(loc="left") == "Difference to best"
+    assert lower.get_title(loc="left") == "Difference: model less best"
     assert {"not distinguishable", "worse"} <= set(texts_in(lower))
     assert "← worse      grey: margin      better →" in texts_in(lower)
     (margin,) = lower.patches

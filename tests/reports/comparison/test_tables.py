@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from capsule_inspection.reports.comparison.pairs import DecisionSettings
 from capsule_inspection.reports.comparison.report import compare
 from capsule_inspection.reports.comparison.tables import (
     class_means_table,
+    cost_table,
     image_metrics_table,
     localization_table,
     make_tables,
@@ -55,7 +57,7 @@ def test_one_class_models_have_anomaly_metrics_and_maps_a_table_of_their_own(tmp
     assert wanted <= set(table.columns)
     assert cells(table, 0)["images"] == str(5 * GOOD + DEFECTS)
     assert "means over folds and seeds" in table.note
-    assert "at most 0.1 of these good images" in table.note
+    assert "at most 10% of these good images" in table.note
     assert "Every image is tested once" not in table.note
     assert localization is not None
     assert localization.columns == (
@@ -154,8 +156,8 @@ def one_row(result: ModelMetrics) -> list[str]:
 def test_the_threshold_table_has_target_and_measured_rate(tmp_path) -> None:
     (result,) = measure_runs(write_one_class_folds(tmp_path, folds=2, skill=0.0))
     row = one_row(result)
-    assert row[:4] == ["autoencoder (2 runs)", "conformal", "1.2", "at most .100"]
-    assert row[4].startswith(f"{result.metrics['false_positive_rate'].value:.3f}".lstrip("0"))
+    assert row[:4] == ["autoencoder (2 runs)", "conformal", "1.2", "at most 10%"]
+    assert row[4].startswith(f"{100 * result.metrics['false_positive_rate'].value:.2g}% (")
     assert row[5:] == ["20", "yes"]
 
     few = write_one_class_folds(
@@ -209,7 +211,7 @@ def test_a_training_that_did_not_converge_is_called_so(tmp_path) -> None:
     still = read_run(run.path)
     other = write(tmp_path, "b")
     table = training_table(measure_runs([still, other]))
-    assert [cells(table, row)["converged at"] for row in range(2)] == ["not", "9"]
+    assert [cells(table, row)["converged at"] for row in range(2)] == ["not", "10"]
 
 
 def test_seeds_have_mean_range_and_deviation(tmp_path) -> None:
@@ -234,3 +236,27 @@ def test_the_table_of_a_pair_has_both_intervals_and_the_corrected_test(tmp_path)
     assert wider[0] < limits[0] < 12.1 < limits[1] < wider[1]
     assert test.startswith("score test, p ")
     assert corrected.endswith("for 3 pairs")
+    assert table.note == "Difference: a less b, in percentage points."
+
+
+def test_notes_name_only_what_their_table_shows(tmp_path) -> None:
+    (single,) = measure_runs([write(tmp_path, "a")])
+    table = training_table([single])
+    assert "gap" in table.columns
+    assert "Gap: " in table.note
+    assert "Over several runs" not in table.note
+    assert "Every image is tested once for each seed" not in image_metrics_table([single]).note
+    run = write(tmp_path, "b", record={"monitor": {"key": "val/loss", "value": 0.3}})
+    without = training_table(measure_runs([run]))
+    assert "gap" not in without.columns
+    assert "Gap: " not in without.note
+    untimed = write(tmp_path, "c", record={"inference_ms_per_image": None})
+    assert "Time of an image" not in cost_table(measure_runs([untimed])).note
+    assert "Time of an image" in cost_table([single]).note
+
+
+def test_the_arrow_is_explained_where_a_column_has_one(tmp_path) -> None:
+    (result,) = measure_runs([write(tmp_path, "a")])
+    assert "↓: lower is better." in image_metrics_table([result]).note
+    (auroc,) = (of for name, of in result.metrics.items() if name == "auroc")
+    assert "↓" not in image_metrics_table([replace(result, metrics={"auroc": auroc})]).note

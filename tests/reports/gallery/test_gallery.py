@@ -168,6 +168,19 @@ def test_every_task_is_explained_and_colours_only_where_there_are_any(tmp_path):
         assert "Bright regions" not in page_of(tmp_path, [], task, legend=False)
 
 
+@pytest.mark.parametrize(("is_usable", "colour"), [(True, "verdict"), (False, "verdict bad")])
+def test_the_models_own_test_stands_in_the_head_and_an_unusable_one_is_red(
+    tmp_path, is_usable, colour
+):
+    tested = "In its test it missed 3 of 3 defects <b>"
+    page = page_of(tmp_path, [row("a", "good", 0.1)], tested=tested, is_usable=is_usable)
+    head = page[page.index('<section class="verdict') : page.index("</section>")]
+
+    assert f'<section class="{colour}">' in head
+    assert "How good this model is: In its test it missed 3 of 3 defects &lt;b&gt;" in head
+    assert ('class="caveat"' in head) != is_usable
+
+
 # --- near the threshold
 
 
@@ -223,14 +236,14 @@ def test_headline_has_the_colour_and_the_text_of_the_decision():
         ({"predicted_label": "good", "is_defect": False, "score": 0.1},
          '<p class="headline good">Good: no defect found</p>'),
         ({"predicted_label": "good", "is_defect": False, "score": 0.45, "threshold": 0.5},
-         '<p class="headline near">Good, near the threshold: probability of a defect 45.0%, '
-         "threshold 50.0%</p>"),
+         '<p class="headline near">Good, near the threshold</p>\n<p class="subline">any defect '
+         "45.0%, a defect above the threshold 50.0%</p>"),
         ({"score": 0.15, "threshold": 0.1},
-         '<p class="headline near">Defect: faulty imprint, near the threshold: probability of a '
-         "defect 15.0%, threshold 10.0%</p>"),
+         '<p class="headline near">Defect: faulty imprint, near the threshold</p>\n<p class='
+         '"subline">any defect 15.0%, a defect above the threshold 10.0%</p>'),
         ({"predicted_label": "good", "is_defect": False, "score": 0.55},
-         '<p class="headline near">Good, near the threshold: probability of a defect 55.0%, the '
-         "most probable class decides</p>"),
+         '<p class="headline near">Good, near the threshold</p>\n<p class="subline">any defect '
+         "55.0%, the most probable class decides</p>"),
         ({"status": "error", "is_defect": None, "score": None}, "Not inspected"),
     ):  # fmt: skip
         assert expected in prediction_html(one(**values), "classification")
@@ -250,13 +263,13 @@ def test_details_have_warnings_probabilities_and_regions():
     assert sorted(parts, key=text.index) == parts
     assert "a.png, 100x50 pixels" in text
     with_threshold = prediction_html(one(threshold=0.4), "classification")
-    assert "75%, a defect above the threshold 40%" in with_threshold
+    assert "any defect 75.0%, a defect above the threshold 40.0%" in with_threshold
     assert "good</td><td>25.0%" in with_threshold
 
     region = {"class": "poke", "area_px": 12, "box": [1, 2, 3, 4], "probability": 0.9}
     text = prediction_html(one(threshold=0.5, regions=[region]), "segmentation")
     assert "region: poke</td><td>12 pixels from (1, 2) to (3, 4), probability 90%" in text
-    assert "0.75, a defect above the threshold 0.5" in text
+    assert "score 0.75, a defect above the threshold 0.5" in text
 
 
 def test_texts_from_files_do_no_harm():

@@ -105,7 +105,7 @@ def test_curves_have_a_panel_for_each_kind_and_name_the_best_epoch(texts_of, is_
     text = texts_of(figure)
     assert titles(figure)[:3] == ["Loss", "Metrics", "Other values"]
     assert len(figure.axes[0].lines) - len(figure.axes[2].lines) == 2  # there are three losses
-    for expected in ("best epoch: 2", "val/balanced accuracy", "val/binary Dice smoothed",
+    for expected in ("best epoch: 3", "val/balanced accuracy", "val/binary Dice smoothed",
                  "val/mean IoU"):  # fmt: skip
         assert expected in text
     assert "auroc" not in text.lower()  # never measured

@@ -1,73 +1,66 @@
 import io
 
+import pytest
 from rich.console import Console
 
-from capsule_inspection.reports.run.console import metrics_table
+from capsule_inspection.reports.run.console import metrics_table, reported_stage, verdict
 from capsule_inspection.types import Estimate
 
 ONE = Estimate(0.5, 0.25, 0.75, 4)
+MISSED = {"false_negative_rate": Estimate(0.24, 0.11, 0.45, 25)}
 
 
-def render(metrics: dict[str, Estimate]) -> str:
+def render(
+    metrics: dict[str, Estimate], *, task: str = "classification", grouped: bool = False
+) -> list[str]:
     console = Console(width=100, file=io.StringIO())
-    table = metrics_table({f"test/{name}": one for name, one in metrics.items()}, stage="test")
-    console.print(table)
-    return console.file.getvalue()
+    with_stage = {f"test/{name}": one for name, one in metrics.items()}
+    console.print(metrics_table(with_stage, task=task, grouped=grouped))
+    return [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
 
 
-def test_metric_has_its_interval_and_number_of_images():
-    text = render(
-        {
+def test_rates_have_their_counts_and_others_the_number_of_images():
+    lines = render(
+        MISSED
+        | {
             "accuracy": Estimate(60 / 66, 0.81551, 0.95767, 66),
             "auroc": Estimate(0.5, None, None, 2),
-            "pixel_fpr": Estimate(0.00031, 0.0, 0.0012, 35),
         }
     )
-    for expected in ("0.909 (0.816 to 0.958), n=66", "0.500, n=2", "0.031% (0% to 0.12%), n=35"):
-        assert expected in text
+    assert lines == [
+        "defects missed 24% (6 of 25) 11% to 45%",
+        "accuracy .909, n=66 .816 to .958",
+        "AUROC .500, n=2",
+    ]
+    assert render(MISSED, grouped=True) == ["defects missed 24% 11% to 45%"]
+    pixels = {"pixel_fpr": Estimate(0.00031, 0.0, 0.0012, 35)}
+    expected = ["pixel false positive rate 0.031%, n=35 0% to 0.12%"]
+    assert render(pixels, task="segmentation") == expected
 
 
-def test_table_holds_the_metrics_of_its_stage_and_recalls_without_markup():
-    metrics = {"test/auroc": ONE, "test/recall/[red]": ONE, "test/precision/poke": ONE,
-               "val/macro_f1": ONE}  # fmt: skip
-    console = Console(width=100, file=io.StringIO())
-    console.print(metrics_table(metrics, stage="test"))
-    text = console.file.getvalue()
+@pytest.mark.parametrize("task", ["classification", "anomaly_detection", "segmentation"])
+def test_six_metrics_are_shown_and_none_of_single_classes(task: str):
+    from capsule_inspection.metrics.registry import metrics_of
 
-    assert "AUROC" in text
-    assert "recall, [red]" in text
-    assert "0.500 (0.250 to 0.750), n=4" in text
-    assert "macro F1" not in text
-    assert "precision" not in text
-    assert "nothing was measured" in render({})
+    lines = render(dict.fromkeys((*metrics_of(task), "recall/crack"), ONE), task=task)
+    assert len(lines) == 6
+    assert lines[0].startswith("defects missed")
+    assert lines[1].startswith("good parts rejected")
+    assert not any("crack" in line for line in lines)
 
 
-def test_metrics_of_all_tasks_have_labels_and_overlap_of_classes_is_left_out():
-    one_class = ("f1", "f1_max", "tpr_at_fpr", "pixel_auroc", "aupro")
-    text = render(
-        dict.fromkeys(one_class, ONE)
-        | {
-            "pixel_fpr": Estimate(0.00031, 0.0, 0.0012, 35),
-            "mean_iou_global": ONE,
-            "dice_global/crack": ONE,
-            "pointing_game": Estimate(0.75, 0.5, 0.9, 18),
-            "pointing_game_chance": Estimate(0.1, None, None, 18),
-            "pointing_game/crack": ONE,
-        }
-    )
+def test_metrics_are_those_of_the_test_where_there_are_any():
+    both = {"val/auroc": ONE, "test/auroc": ONE}
+    assert reported_stage(both) == "test"
+    assert reported_stage({"val/auroc": ONE}) == "val"
+    assert reported_stage({}) == "test"
+    assert render({}) == ["none nothing was measured here"]
 
-    for expected in (
-        "F1 of defects",
-        "F1 at the best threshold",
-        "TPR at the target FPR",
-        "AUPRO",
-        "pixel false positive rate",
-        "0.031%",
-        "mean IoU of pixels",
-        "pointing game",
-        "0.750 (0.500 to 0.900), n=18",
-        "pointing game by chance",
-        "0.100, n=18",
-    ):
-        assert expected in text
-    assert "crack" not in text
+
+def test_the_verdict_is_that_of_the_page():
+    from capsule_inspection.reports.run.usability import verdict_of
+
+    metrics = MISSED | {"false_positive_rate": Estimate(0.0, 0.0, 0.08, 44)}
+    text = verdict({f"test/{name}": one for name, one in metrics.items()})
+    assert text == f"Verdict: {verdict_of(metrics)}."
+    assert "not usable as it is" in text

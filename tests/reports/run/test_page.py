@@ -17,7 +17,7 @@ from sample_segmentation_runs import write_segmentation_run
 from capsule_inspection.config.quoting import format_command
 from capsule_inspection.metrics.registry import metric_description
 from capsule_inspection.reports.html import environment
-from capsule_inspection.reports.run.page import find_mixture, write_run_page
+from capsule_inspection.reports.run.page import find_mixture, list_next_steps, write_run_page
 from capsule_inspection.reports.run.run_folder import read_run
 from capsule_inspection.reports.run.summary import summarize
 from capsule_inspection.types import RunError
@@ -56,7 +56,7 @@ def test_page_of_a_one_class_run_starts_with_the_verdict_and_is_self_contained(a
 
     in_order(page, 'id="verdict"', 'id="decision"', 'id="metrics"', 'id="results"',
              'id="examples"', 'id="training"', 'id="files"')  # fmt: skip
-    assert tiles_of(page)["defects missed"].startswith("11 of 100 95% interval: 2 to ")
+    assert tiles_of(page)["defects missed"].startswith("11% (1 of 9) 95% interval 2% to ")
     assert tiles_of(page)["good parts rejected"].endswith("; 12 good images")
     for name in ("auroc", "f1_max", "pixel_average_precision", "aupro"):
         assert metric_description(name) in text
@@ -112,8 +112,8 @@ def test_page_of_a_classification_has_what_it_has(tmp_path):
     add_pointing_game(folder, 2, 3, chance=0.1)
     shutil.rmtree(folder / "figures")
     text = text_of(page_of(folder))
-    for expected in ("The peak of the explanation map lay on the defect in 2 of 3 images",
-                     "pointing game by chance", "0.100 none: computed 3"):  # fmt: skip
+    for expected in ("The peak of the explanation map lay on the defect in 67% (2 of 3 images)",
+                     "pointing game by chance", ".100 none: computed 3"):  # fmt: skip
         assert expected in text
 
 
@@ -150,6 +150,59 @@ def test_run_without_any_prediction_is_refused(run_folder):
         write_run_page(run_folder)
 
 
+def test_without_test_images_the_page_shows_those_of_validation(tmp_path):
+    folder = write_classification_run(tmp_path / "run", wrong=[3, 50])
+    table = folder / "predictions.csv"
+    rows = [line for line in table.read_text().splitlines() if ",val," not in line]
+    table.write_text("\n".join(rows).replace(",test,", ",val,") + "\n")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    renamed = {key.replace("test/", "val/"): of for key, of in metrics.items()}
+    (folder / "metrics.json").write_text(json.dumps(renamed))
+    record = json.loads((folder / "run.json").read_text())
+    record["data"]["images"] = {"train": 200, "val": 66}
+    (folder / "run.json").write_text(json.dumps(record))
+
+    text = text_of(page_of(folder))
+    for expected in ("Confusion matrix, val images", "The most confident mistakes",
+                     "There are no test images", "keep images for a test"):  # fmt: skip
+        assert expected in text
+    assert text.count("Confusion matrix") == 1
+
+
+def test_next_steps_are_commands_for_a_run_and_none_for_an_evaluation(tmp_path):
+    folder = write_classification_run(tmp_path / "a run")
+    assert "Next steps" not in text_of(page_of(folder))
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "best.ckpt").touch()
+    steps = list_next_steps(read_run(folder))
+    assert [shlex.split(of)[1:3] for of in steps.values()] == [
+        [script, f"run={folder}"] for script in ("predict.py", "app.py", "export.py")
+    ]
+    assert "Next steps Predict images of your own:" in text_of(page_of(folder))
+
+
+@pytest.mark.parametrize(
+    ("metrics", "colour"),
+    [
+        ({}, ""),
+        ({"false_negative_rate": (0, 0.1, 40), "false_positive_rate": (0, 0.1, 40)}, "good"),
+        ({"false_negative_rate": (0, 0.2, 40), "false_positive_rate": (0, 0.1, 40)}, "caution"),
+        ({"false_negative_rate": (0.2, 0.3, 40), "false_positive_rate": (0, 0.1, 40)}, "caution"),
+        ({"false_negative_rate": (0.21, 0.3, 40), "false_positive_rate": (0, 0.1, 40)}, "bad"),
+        ({"auroc": (0.2, 0.46, 40)}, "bad"),
+        ({"auroc": (0.5, 0.6, 40)}, "bad"),
+    ],
+)
+def test_colour_follows_the_verdict(tmp_path, metrics, colour):
+    folder = write_classification_run(tmp_path / "run")
+    values = {
+        f"test/{name}": {"value": value, "low": 0.0, "high": high, "n": n}
+        for name, (value, high, n) in metrics.items()
+    }
+    (folder / "metrics.json").write_text(json.dumps(values))
+    assert f'<div class="verdict {colour}">' in page_of(folder)
+
+
 # --- training
 
 
@@ -167,8 +220,8 @@ def test_history_has_the_temperature_scaling_and_its_images(tmp_path):
         run = read_run(write_classification_run(tmp_path / change, record=record))
         text = " ".join(facts(run))
         assert (
-            f"divided by 1.25, and that of “good” is {change}, as fitted on 31 validation images"
-            in text
+            "Probabilities were calibrated on 31 validation images (temperature 1.25, logit of "
+            f"“good” {change})." in text
         )
         assert (
             purposes(run)["val"]
@@ -176,7 +229,7 @@ def test_history_has_the_temperature_scaling_and_its_images(tmp_path):
         )
 
     run = read_run(write_classification_run(tmp_path / "unscaled"))
-    assert "divided by" not in " ".join(facts(run))
+    assert "calibrated" not in " ".join(facts(run))
     assert purposes(run)["val"] == "Selected the best epoch."
 
     run = read_run(

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 from sample_anomaly_runs import write_anomaly_run
@@ -12,6 +13,7 @@ from sample_segmentation_runs import write_segmentation_run
 
 from capsule_inspection.metrics import intervals, names
 from capsule_inspection.metrics.registry import METRICS
+from capsule_inspection.metrics.thresholds import OperatingPoint
 from capsule_inspection.reports.html import environment
 from capsule_inspection.reports.run.page import list_metrics
 from capsule_inspection.reports.run.run_folder import read_run
@@ -22,6 +24,7 @@ from capsule_inspection.reports.run.usability import (
     WELL_AT_WORST,
     Usability,
     rate_usability,
+    verdict_of,
 )
 from capsule_inspection.types import Estimate, RunError
 
@@ -48,12 +51,12 @@ def test_summary_has_missed_classes_and_the_uncertainty_of_few_images(anomaly_ru
     possible = intervals.proportion(0, 12).ci_high
     all_in(
         render(anomaly_run),
-        "Most often missed: poke (1 of 4). Never: crack.",
+        "Most often missed: poke, 25% (1 of 4). Never: crack.",
         "set on 20 good images",
-        "at most 10 of 100 good parts",
+        "at most 10% of the good parts",
         "at least 9 of them, so there were enough",
-        "Only 9 defective images and 12 good images were tested",
-        f"{math.floor(100 * possible + 0.5)} of 100 good parts could be classified wrongly",
+        "Tested only on 9 defective images and 12 good images.",
+        f"{math.floor(100 * possible + 0.5)}% of the good parts could be classified wrongly",
     )
     assert "beyond chance" not in render(anomaly_run)
 
@@ -63,15 +66,16 @@ FEW = {"good_images": 9, "enough": False, "required_images": 19, "target_fpr": 0
 ONE_CLASS = [
     ({"threshold": FEW},
      ["Too few good images set the threshold: 9", "rate of 5% takes at least 19",
-      "about 10 of 100 good parts must be expected to be rejected"], []),
+      "about 10% of the good parts must be expected to be rejected"], []),
     ({"threshold": {"rule": "f1", "defect_images": 6, **NO_RATE}},
      ["fitted with 6 defect images", "not the metrics of one-class training"],
      ["used for nothing else"]),
     ({"threshold": {"rule": "sigma", **NO_RATE}}, ["without a guaranteed false-positive rate"], []),
     ({"threshold": {"value": 0.3, "target_fpr": 0.1}},
-     ["beyond chance", "another threshold would be better",
-      "not usable as it is: more than 20 of 100 good parts are rejected."], []),
-    ({"images": (80, 40, 40)}, ["Verdict: it separates good from defective parts well."], ["Only"]),
+     ["beyond chance", "With threshold=1.25 it would miss 11% (1 of 9) of the defects and",
+      "not usable as it is: more than 20% of the good parts are rejected."], []),
+    ({"images": (80, 40, 40)},
+     ["Verdict: it separates good from defective parts well."], ["Tested only"]),
     ({"images": (12,)},
      ["Verdict: open: no defective part was tested", "of missed defects is unknown."], []),
     ({"images": (0, 3, 3)}, ["Verdict: open: no good part was tested"], ["beyond chance"]),
@@ -80,7 +84,7 @@ ONE_CLASS = [
 ]  # fmt: skip
 SEGMENTATION = [
     ({"binary": True},
-     ["Most often missed: poke (1 of 4). Never: crack.",
+     ["Most often missed: poke, 25% (1 of 4). Never: crack.",
       "a perfect match: the Dice is .77"], ["class,"]),
     ({"images": (12,)}, ["The predicted masks of all 12 good images are empty."], []),
     ({"images": (0, 3)}, [], ["good images are empty"]),
@@ -117,8 +121,8 @@ def test_classification_has_accuracy_and_nothing_on_masks(tmp_path):
     )
     text = render(folder)
 
-    all_in(text, "Of 100 parts about 95 are classified correctly",
-           "Most often misclassified: crack (2 of 10) and poke (1 of 10).")  # fmt: skip
+    all_in(text, "as good or as their type of defect: 95% (57 of 60 images), 95% interval 86% to",
+           "Most often misclassified: crack, 20% (2 of 10); poke, 10% (1 of 10).")  # fmt: skip
     for absent in ("threshold", "mask", "pixel"):
         assert absent not in text
     assert "Optimistic: the epoch was chosen on the very images" in text
@@ -187,7 +191,9 @@ def test_images_of_one_part_count_as_one_observation(tmp_path):
     text = render(folder)
 
     assert "Images of one part count as one observation: 60 images, 15 parts." in text
-    assert "60 parts)" in text  # numbers of observations are those of the metrics
+    assert (
+        "98% of the images, 95% interval" in text
+    )  # numbers of observations are those of the metrics
 
 
 def test_a_conformal_threshold_counts_parts_where_images_have_groups(tmp_path):
@@ -212,9 +218,9 @@ def test_summary_of_segmentation_has_accuracy_overlap_and_post_processing(
 ):
     all_in(
         render(segmentation_run),
-        "Of 100 parts about 86 are classified correctly",
-        "Most often misclassified: poke (1 of 4) and crack (1 of 5).",
-        "On 8 of 9 defect images the predicted mask touches the defect.",
+        "as good or as their type of defect: 86% (18 of 21 images)",
+        "Most often misclassified: poke, 25% (1 of 4); crack, 20% (1 of 5).",
+        "The predicted mask touches the defect on 89% (8 of 9 defect images).",
         "the mean IoU of the defect classes is .",
         "the Dice of any defect, whatever its class, is .77",
         "On good images 0.27% of the pixels are predicted as a defect, on average.",
@@ -291,10 +297,10 @@ def test_hits_stand_beside_what_chance_would_have(tmp_path, anomaly_run, segment
     folder = write_classification_run(tmp_path / "run")
     assert "on the defect" not in render(folder)  # without masks
     assert pointing(folder, 12, 18, 0.1) == (
-        "The peak of the explanation map lay on the defect in 12 of 18 images; at random it would "
-        "be about 2 of 18: more often than by chance."
+        "The peak of the explanation map lay on the defect in 67% (12 of 18 images); at random "
+        "it would be 10%: more often than by chance."
     )
-    assert "at random it would be fewer than 1 of 18" in pointing(folder, 12, 18, 0.01)
+    assert "at random it would be 1%" in pointing(folder, 12, 18, 0.01)
     for hits, rating in (
         (3, "not distinguishable from chance"),
         (8, "more often than by chance, but mostly it was elsewhere"),
@@ -332,7 +338,14 @@ def test_usability_follows_its_rule():
         (estimates(0.2, 0.2), Usability.PRESORT),
         (estimates(0.21, 0.0), Usability.NOT_USABLE),
         (estimates(0.0, 0.21), Usability.NOT_USABLE),
+        (estimates(0.0, 0.0, auroc=0.601), Usability.WELL),
         (estimates(0.0, 0.0, auroc=0.6), Usability.GUESSING),
+        (estimates(0.0, 0.0, auroc=0.4), Usability.GUESSING),
+        (estimates(0.0, 0.0) | {"auroc": Estimate(0.2, 0.07, 0.46, 30)}, Usability.REVERSED),
+        (estimates(0.0, 0.0) | {"auroc": Estimate(0.2, 0.07, 0.5, 30)}, Usability.GUESSING),
+        (estimates(0.0, 0.0) | {"auroc": Estimate(0.2, None, None, 30)}, Usability.WELL),
+        (estimates(rejected=0.21), Usability.NOT_USABLE),
+        (estimates(missed=1.0), Usability.NOT_USABLE),
         (estimates(rejected=0.0), Usability.NO_DEFECTS),
         (estimates(missed=0.0), Usability.NO_GOOD),
         ({}, Usability.NOTHING),
@@ -343,15 +356,101 @@ def test_usability_follows_its_rule():
     ):  # fmt: skip
         assert rate_usability(measured) is expected
     assert (WELL, WELL_AT_WORST, PRESORT) == (0.05, 0.15, 0.2)
-    all_in(TEXT.rule(), "5 of 100", "15 or below", "at most 20", "0.5")
+    all_in(TEXT.rule(), "5%", "15% or below", "at most 20%", "0.5")
 
 
-def test_other_threshold_is_suggested_where_the_scores_are_good(anomaly_run):
+@pytest.mark.parametrize(
+    ("measured", "expected"),
+    [
+        (estimates(0.21, 0.3), "the good parts are rejected and of the defective parts are missed"),
+        (estimates(0.2, 0.3), "more than 20% of the defective parts are missed"),
+        (estimates(0.21), "more than 20% of the good parts are rejected"),
+        (estimates(0.0, 0.0) | {"auroc": Estimate(0.2, 0.07, 0.46, 30)}, "worse than guessing"),
+        (
+            estimates(0.0, 0.0, auroc=0.6),
+            "not shown to be usable: it is not distinguishable from guessing",
+        ),
+        (
+            estimates(0.0, 1.0, auroc=0.48),
+            "not usable: more than 20% of the defective parts are "
+            "missed, and it is not distinguishable from guessing",
+        ),
+    ],
+)
+def test_verdict_names_what_is_wrong(measured, expected):
+    assert verdict_of(measured).endswith(expected) or expected in verdict_of(measured)
+    assert "not " in verdict_of(measured)
+
+
+def point(missed, rejected, *, is_chosen=False):
+    rates = (None if rate is None else Estimate(rate, 0, 1, 9) for rate in (missed, rejected))
+    return OperatingPoint(0.31, *rates, is_chosen=is_chosen)
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [
+        ([point(0.2, 0.2)], True),
+        ([point(0.21, 0.0)], False),  # not usable either
+        ([point(0.3, 0.0), point(0.1, 0.1)], True),
+        ([point(0.0, 0.0, is_chosen=True)], False),
+        ([point(None, 0.0)], False),
+        ([], False),
+    ],
+)
+def test_another_threshold_is_suggested_only_where_it_makes_the_model_usable(
+    anomaly_run, points, expected
+):
+    run = read_run(anomaly_run)
+    summary = summarize(run, "test")
+    rated = replace(
+        summary, metrics=estimates(0.5, 0.0, auroc=0.95), operating_points=points,
+        usability=Usability.NOT_USABLE,
+    )  # fmt: skip
+    text = TEXT.other_threshold(run, rated)
+    assert ("take it as threshold=0.31" in text) == expected
+    assert not TEXT.other_threshold(run, replace(rated, takes_threshold=False)).strip()
+    assert not TEXT.other_threshold(run, replace(rated, usability=Usability.PRESORT)).strip()
+
+
+def test_a_threshold_is_written_with_the_digits_that_decide(anomaly_run):
     summary = summarize(read_run(anomaly_run), "test")
-    for measured, expected in (
-        (estimates(0.5, 0.0, auroc=0.95), True),
-        (estimates(0.5, 0.0, auroc=0.8), False),
-        (estimates(0.0, 0.0, auroc=0.95), False),
-    ):
-        rated = replace(summary, metrics=measured, usability=rate_usability(measured))
-        assert rated.needs_other_threshold == expected
+    close = replace(summary, scores=np.array([0.999908, 0.999909]))
+    assert close.format_threshold(0.9999085) == "0.999908"  # 0.99991 would be above both
+    assert close.format_threshold(0.25) == "0.25"
+
+
+def test_two_classes_have_no_types_of_defects_and_one_image_reads_as_one(tmp_path):
+    classes, label = ("good", "defect"), np.array([0, 0, 0, 0, 0, 1])
+    folder = write_classification_run(tmp_path / "run", label=label, thumbnails=False)
+    path = folder / "predictions.csv"
+    table = pd.read_csv(path, dtype=str).drop(columns="p_poke").replace("crack", classes[1])
+    table = table[table["split"] == "test"].rename(columns={"p_crack": "p_defect"})
+    table.to_csv(path, index=False)
+    record = json.loads((folder / "run.json").read_text())
+    record["data"] |= {"classes": classes, "images": {"test": 6}}
+    (folder / "run.json").write_text(json.dumps(record))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["test/accuracy"] |= {"low": None, "high": None}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+
+    all_in(
+        render(folder),
+        "Classified correctly, as good or as a defect: 100% (6 of 6 images).",
+        "The only defect image was classified correctly.",
+        "Tested only on 1 defective image and 5 good images.",
+    )
+
+
+def test_advice_follows_from_the_run(tmp_path):
+    def advice(name, **record):
+        run = read_run(write_classification_run(tmp_path / name, wrong=[3, 50], record=record))
+        return TEXT.advice(run, summarize(run, "test"))
+
+    text = advice("a", epochs=12, best_epoch=8)
+    assert "epochs may help" not in text
+    assert "It began from random weights" in text
+    assert "More training images of crack may help." in text
+    text = advice("b", epochs=12, best_epoch=11, weights={"source": "imagenet"})
+    assert "task.epochs=24" in text
+    assert "random weights" not in text

@@ -19,7 +19,11 @@ from capsule_inspection.data.bad_file import BadFileError
 from capsule_inspection.data.image_io import read_image
 from capsule_inspection.data.layouts.file_kinds import suffix_of
 from capsule_inspection.data.layouts.names import match_stem
-from capsule_inspection.data.layouts.samples import MASK_SEPARATOR, join_names
+from capsule_inspection.data.layouts.samples import (
+    DEFAULT_MASK_SUFFIXES,
+    MASK_SEPARATOR,
+    join_names,
+)
 from capsule_inspection.data.layouts.tree import folder_of
 from capsule_inspection.data.long_lists import numbered
 from capsule_inspection.types import DataError
@@ -64,6 +68,12 @@ def find_masks_beside(
             found.of_image[image] = MASK_SEPARATOR.join(sorted(files))
             found.files.update(files)
     return found
+
+
+def masks_by_suffix(images: Sequence[str]) -> set[str]:
+    """The files that are named like the mask of an image beside them, such as `x_mask.png`."""
+    masks = _by_suffix(images, DEFAULT_MASK_SUFFIXES)
+    return {file for files in masks.values() for file in files}
 
 
 def count_paired(images: Sequence[str], suffixes: Sequence[str]) -> tuple[int, int]:

@@ -61,7 +61,7 @@ def finish_samples(
     classes = {sample.class_name for sample in kept} - {""}
     check_class_names(classes, root)
     wanted, known = settings.good_class, settings.known_classes
-    if wanted is None and known and not any(map(is_good_name, classes)):
+    if wanted is None and known and (known[0] in classes or not any(map(is_good_name, classes))):
         good_class = known[0]
     else:
         good_class = find_good_class(classes, wanted, root)

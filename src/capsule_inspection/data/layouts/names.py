@@ -44,7 +44,11 @@ gut gutteil gutteile io inordnung fehlerfrei defektfrei
 bon bonne bons conforme sansdefaut bueno buenos sindefecto buono buoni goed godkänd
 良品 良好 良 合格 合格品 正常 正常品 ok品 無瑕疵 无瑕疵 無缺陷 无缺陷 양품 정상 годен годные норма
 """
-_THINGS = ("image", "images", "img", "imgs", "part", "parts", "sample", "samples", "front")
+_NAMES_OF_THINGS = """
+image images img imgs picture pictures photo photos part parts piece pieces sample samples
+item items product products front class teil teile bild bilder foto fotos stück klasse
+"""
+_THINGS = frozenset(_NAMES_OF_THINGS.split())
 _GOOD_NAMES = frozenset(_GOOD_NAMES_BY_LANGUAGE.split())
 
 
@@ -86,10 +90,12 @@ def split_of(folder: str) -> str:
 
 
 def is_good_name(name: str) -> bool:
-    """Whether a name is a usual one for flawless parts, also as `ok_front` or `goodimages`."""
+    """Whether a name is a usual one for flawless parts, also as `ok_front` or `images_good`."""
     words = fold(name).split(" ")
     if len(words) > 1 and words[-1] in _THINGS:
         words.pop()
+    if len(words) > 1 and words[0] in _THINGS:
+        words.pop(0)
     return "".join(words).replace(".", "") in _GOOD_NAMES
 
 

@@ -14,6 +14,7 @@ MASK_SEPARATOR = "|"
 """Separates the files of a mask that is stored in several."""
 DEFAULT_MASK_SUFFIXES = ("_mask", "_label", "_GT", "_gt", "_seg", "-mask", ".mask", "")
 """What follows the stem of the image in the name of its mask, in the order of precedence."""
+NAME_GOOD_CLASS = " Where one of them holds the flawless parts, name it with data.good_class."
 _SHOWN = 12
 
 
@@ -100,19 +101,48 @@ def with_classes(
 ) -> FoundSamples:
     """The same images with the classes, and their order, of a model.
 
-    With `further` other classes come after them: a one-class model accepts any. Raises DataError
-    where the images have a class that is not among them.
+    The good classes are the same, whatever their names. With `further` other classes come after
+    those of the model: a one-class model accepts any. Raises DataError where the images have a
+    class that is not among them, or the good class of one is a defect of the other.
     """
-    unknown = sorted({sample.class_name or DEFECT for sample in found.samples} - set(classes))
+    found = _rename_good(found, classes)
+    used = {sample.class_name or DEFECT for sample in found.samples}
+    unknown = sorted(used - set(classes))
     if further:
         return replace(found, classes=(*classes, *unknown))
     if unknown:
         raise DataError(
             f"{found.root}: the classes {join_names(unknown)} are not among those of the model: "
             f"{join_names(classes)}. Give them the model's names with data.class_map, or leave "
-            "them out."
+            f"them out.{'' if classes[0] in used else NAME_GOOD_CLASS}"
         )
     return replace(found, classes=tuple(classes))
+
+
+def _rename_good(found: FoundSamples, classes: Sequence[str]) -> FoundSamples:
+    """The same images, whose good class has the name of the model's."""
+    own, good = found.classes[0], classes[0]
+    used = {sample.class_name for sample in found.samples}
+    if own == good or own not in used:
+        return replace(found, classes=(good, *found.classes[1:]))
+    if good in used or own in classes:
+        raise DataError(
+            f"{found.root}: the good class is {own} here and {good} in the model, and "
+            f"{good if good in used else own} is a defect of the other. Set data.good_class to "
+            "the class that holds the flawless parts, or rename classes with data.class_map."
+        )
+    renamed = {own: good}
+    rules = found.mask_rules
+    named = {value: renamed.get(name or "", name) for value, name in rules.classes.items()}
+    return replace(
+        found,
+        classes=(good, *found.classes[1:]),
+        samples=tuple(
+            replace(sample, class_name=renamed.get(sample.class_name, sample.class_name))
+            for sample in found.samples
+        ),
+        mask_rules=replace(rules, classes=named),
+    )
 
 
 def relative_posix(path: Path, root: Path) -> str:

@@ -1,7 +1,8 @@
 """What the formats of exported models have in common.
 
 An exported file holds the graph of an `InferenceModel`, for any number of crops of one size, and
-the metadata of the model. Packages of a format are imported when it is used.
+the metadata of the model. Packages of a format, torch too, are imported when
+it needs them.
 """
 
 from __future__ import annotations
@@ -17,16 +18,20 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 
 from capsule_inspection.archives import describe
 from capsule_inspection.inference.metadata import ModelMetadata
-from capsule_inspection.tasks.adapter import task_type
-from capsule_inspection.tasks.inference_model import IMAGE, InferenceModel
+from capsule_inspection.tasks.backend import IMAGE
+from capsule_inspection.tasks.post_processor import post_processor_type
 from capsule_inspection.types import ConfigurationError, RunError
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+    from capsule_inspection.tasks.inference_model import InferenceModel
 
 METADATA_KEY = "capsule_inspection"
 """Under which a file stores its metadata."""
@@ -40,11 +45,11 @@ class ExportedBackend:
     """Computes an exported file with `compute`, from inputs to outputs in the model's order."""
 
     def __init__(self, name: str, metadata: ModelMetadata, compute: Compute) -> None:
-        model_type = task_type(metadata.task, where="metadata").inference_model_type
+        expected = post_processor_type(metadata.task, where="metadata")
         self.name = f"{name}-int8" if metadata.run.get("int8") else name
         self.metadata = metadata
-        self.inputs = model_type.inputs
-        self.outputs = model_type.outputs
+        self.inputs = expected.inputs
+        self.outputs = expected.outputs
         self.compute = compute
 
     def run(self, arrays: Arrays) -> dict[str, np.ndarray]:
@@ -116,8 +121,10 @@ def import_extra(module: str, *, extra: str) -> Any:
         ) from error
 
 
-def export_program(model: InferenceModel, metadata: ModelMetadata) -> torch.export.ExportedProgram:
+def export_program(model: InferenceModel, metadata: ModelMetadata) -> ExportedProgram:
     """The graph of a model for batches of any size, without paths of this machine."""
+    import torch
+
     height, width = metadata.image_size
     shapes = {
         name: (2, height, width, 3) if name == IMAGE else (2, height, width)
@@ -158,7 +165,7 @@ def check_signature(
     metadata: ModelMetadata, path: Path, *, inputs: Sequence[str], outputs: Sequence[str]
 ) -> None:
     """Raise RunError where a graph has other inputs or outputs than a model of its task."""
-    expected = task_type(metadata.task, where=str(path)).inference_model_type
+    expected = post_processor_type(metadata.task, where=str(path))
     if (tuple(inputs), tuple(outputs)) != (expected.inputs, expected.outputs):
         raise RunError(
             f"{path}: expected a model from {', '.join(expected.inputs)} to "

@@ -10,10 +10,9 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 
 from capsule_inspection.inference.formats.base import (
     METADATA_KEY,
@@ -31,7 +30,9 @@ from capsule_inspection.inference.formats.base import (
 )
 from capsule_inspection.inference.formats.layers import inner_layers, is_learned
 from capsule_inspection.inference.metadata import ModelMetadata
-from capsule_inspection.tasks.inference_model import InferenceModel
+
+if TYPE_CHECKING:
+    from capsule_inspection.tasks.inference_model import InferenceModel
 
 _LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _ERRORS_ONLY = 3
@@ -45,6 +46,8 @@ class Onnx(ExportFormat):
     int8_packages: ClassVar[Sequence[str]] = ()
 
     def write(self, model: InferenceModel, metadata: ModelMetadata, path: Path) -> None:
+        import torch
+
         onnx = import_extra("onnx", extra=self.name)
         with quiet():
             program = torch.onnx.export(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from xml.etree import ElementTree
 
 import numpy as np
@@ -31,8 +31,11 @@ from capsule_inspection.inference.formats.base import (
 from capsule_inspection.inference.formats.layers import inner_layers, is_learned
 from capsule_inspection.inference.metadata import ModelMetadata
 from capsule_inspection.integrity import file_sha256
-from capsule_inspection.tasks.inference_model import IMAGE, InferenceModel
+from capsule_inspection.tasks.backend import IMAGE
 from capsule_inspection.types import RunError
+
+if TYPE_CHECKING:
+    from capsule_inspection.tasks.inference_model import InferenceModel
 
 _LAYERS = (
     "Convolution",

@@ -16,11 +16,9 @@ import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from capsule_inspection.archives import DAMAGE, open_stored
 from capsule_inspection.inference.formats.base import (
@@ -37,8 +35,10 @@ from capsule_inspection.inference.formats.base import (
 )
 from capsule_inspection.inference.formats.operators import OPERATORS
 from capsule_inspection.inference.metadata import ModelMetadata
-from capsule_inspection.tasks.adapter import task_type
-from capsule_inspection.tasks.inference_model import InferenceModel
+from capsule_inspection.tasks.post_processor import post_processor_type
+
+if TYPE_CHECKING:
+    from capsule_inspection.tasks.inference_model import InferenceModel
 
 _METADATA = f"{METADATA_KEY}.json"
 _GRAPH = "models/model.json"
@@ -75,6 +75,8 @@ class TorchExport(ExportFormat):
     name: ClassVar[str] = "torch_export"
 
     def write(self, model: InferenceModel, metadata: ModelMetadata, path: Path) -> None:
+        import torch
+
         program = export_program(model, metadata)
         program.example_inputs = None
         content = io.BytesIO()  # PyTorch's own writer aborts the process where the disk is full
@@ -83,6 +85,9 @@ class TorchExport(ExportFormat):
         path.write_bytes(content.getbuffer())
 
     def open(self, path: Path, *, threads: int) -> ExportedBackend:
+        import torch
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+
         try:
             with open_stored(path) as archive:
                 members = {
@@ -100,15 +105,16 @@ class TorchExport(ExportFormat):
         except Exception as error:  # whatever the library raises for a file that is not a model
             raise damaged(path, error) from error
         signature = program.graph_signature
-        model_type = task_type(metadata.task, where=str(path)).inference_model_type
+        expected = post_processor_type(metadata.task, where=str(path))
         found_outputs = [f"output {number}" for number in range(len(signature.user_outputs))]
         check_signature(
             metadata,
             path,
-            inputs=_known(model_type.inputs, signature.user_inputs),
-            outputs=_known(model_type.outputs, found_outputs),
+            inputs=_known(expected.inputs, signature.user_inputs),
+            outputs=_known(expected.outputs, found_outputs),
         )
         torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision("highest")
 
         def compute(arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
             with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH):  # it compares the lengths

@@ -11,7 +11,7 @@ from capsule_inspection.metrics import names
 from capsule_inspection.metrics.thresholds import F1, OPERATING_POINT, exceeds_target_fpr
 from capsule_inspection.reports.comparison.metrics import ModelMetrics
 from capsule_inspection.reports.comparison.wording import NOTES, note, paragraphs
-from capsule_inspection.reports.formatting import format_fraction
+from capsule_inspection.reports.formatting import format_fraction, format_limits
 from capsule_inspection.types import Costs
 
 FEW_GOOD_IMAGES = 50
@@ -59,23 +59,25 @@ def _no_better_than_good(results: Sequence[ModelMetrics]) -> dict[str, list[tupl
     for result in results:
         always_good = float((~result.model.images["is_defect"]).mean())
         accuracy = result.metrics.get(names.ACCURACY)
-        if accuracy is not None and accuracy.value <= always_good:
+        if accuracy is not None and accuracy.value <= always_good < 1:
             of_rate = found.setdefault(format_fraction(always_good), [])
             of_rate.append((result.name, format_fraction(accuracy.value)))
     return found
 
 
-def _guessing(results: Sequence[ModelMetrics]) -> dict[str, list[str]]:
-    """Models that are not shown to be better than a random prediction, by what shows it."""
-    found: dict[str, list[str]] = {names.BALANCED_ACCURACY: [], names.AUROC: []}
+def _guessing(results: Sequence[ModelMetrics]) -> dict[str, list[tuple[str, bool]]]:
+    """Models not shown to be better than a random prediction, and whether they are worse."""
+    found: dict[str, list[tuple[str, bool]]] = {names.BALANCED_ACCURACY: [], names.AUROC: []}
     for result in results:
         named = result.model.names_defects
         metric = names.BALANCED_ACCURACY if named else names.AUROC
         num_classes = result.model.images["label"].nunique() if named else 2
         estimate = result.metrics.get(metric)
-        low = None if estimate is None else estimate.ci_low
-        if low is not None and num_classes > 1 and low <= 1 / num_classes:
-            found[metric].append(result.name)
+        if estimate is None or estimate.ci_low is None or estimate.ci_high is None:
+            continue
+        if num_classes > 1 and estimate.ci_low <= (chance := 1 / num_classes):
+            limits = format_limits(estimate.ci_low, estimate.ci_high)
+            found[metric].append((f"{result.name} ({limits})", estimate.ci_high < chance))
     return found
 
 

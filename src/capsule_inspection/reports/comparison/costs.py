@@ -19,6 +19,7 @@ WINDOW, TOLERANCE = 5, 0.1
 
 TRAINING_TIME, EPOCH_TIME, PARAMETERS = "training time", "time of an epoch", "parameters"
 CONVERGED, GAP, MONITORED = "converged at", "gap", "monitored metric"
+GAP_LOW, GAP_HIGH = "gap, at least", "gap, at most"
 """Names of `run_numbers`: headings of the tables."""
 
 
@@ -42,9 +43,10 @@ class Spread:
 def run_numbers(run: RunFolder) -> dict[str, float]:
     """What a run measured of its training and its cost, as far as it has it.
 
-    Epochs are counted from 0. The gap is how much better the monitored metric is in training than
-    in validation, in the best epoch; losses have none, since they have no common scale, and so have
-    models without class probabilities. Memory is that of the device where it has its own.
+    Epochs are counted from 1. The gap is how much better the monitored metric is in training than
+    in validation, in the best epoch, with limits from the interval of the latter; losses have none,
+    since they have no common scale, and so have models without class probabilities. Memory is that
+    of the device where it has its own.
     """
     record, epochs, metric = run.record, run.epochs, monitored_metric(run)
     network, memory = record.get("network") or {}, record.get("peak_memory_bytes") or {}
@@ -52,20 +54,20 @@ def run_numbers(run: RunFolder) -> dict[str, float]:
     best = epochs[epochs["epoch"] == record.get("best_epoch")] if len(epochs) else epochs
     of_last, of_best = (table.iloc[-1].to_dict() if len(table) else {} for table in (epochs, best))
     train, val = (of_best.get(names.metric_key(stage, str(metric))) for stage in (TRAIN, VAL))
-    has_gap = bool(run.classes) and metric != names.LOSS
-    sign = -1 if metric in LOWER_IS_BETTER else 1
+    gap = {} if train is None or val is None else _gap(run, str(metric), train, val)
     converged = find_convergence(_monitored_curve(run))
+    best_epoch = record.get("best_epoch")
     found = {
-        "stopped at epoch": num_epochs - 1 if num_epochs else None,
+        "stopped at epoch": num_epochs or None,
         TRAINING_TIME: time_s,
         "training loss": of_last.get(names.metric_key(TRAIN, names.LOSS)),
-        CONVERGED: None if converged is None else epochs["epoch"].iloc[converged],
+        CONVERGED: None if converged is None else epochs["epoch"].iloc[converged] + 1,
         "validation accuracy": _validation(run, names.ACCURACY),
         "validation balanced accuracy": _validation(run, names.BALANCED_ACCURACY),
         "validation binary Dice": of_best.get(names.metric_key(VAL, names.BINARY_DICE)),
         "validation loss": of_best.get(names.metric_key(VAL, names.LOSS)),
-        "best epoch": record.get("best_epoch"),
-        GAP: None if train is None or val is None or not has_gap else sign * (train - val),
+        "best epoch": None if best_epoch is None else best_epoch + 1,
+        **(gap if run.classes and metric != names.LOSS else {}),
         PARAMETERS: network.get("parameters"),
         "FLOPs an image": network.get("flops"),
         "time of an image": record.get("inference_ms_per_image"),
@@ -128,6 +130,16 @@ def _monitored_curve(run: RunFolder) -> np.ndarray:
 
 def _is_long_enough(values: np.ndarray) -> bool:
     return int(np.isfinite(values).sum()) >= 2 * WINDOW
+
+
+def _gap(run: RunFolder, metric: str, train: float, val: float) -> dict[str, float]:
+    """The gap, and its limits where validation has an interval of the metric."""
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    gap, of = sign * (train - val), run.metrics.get(names.metric_key(VAL, metric))
+    if of is None or of.ci_low is None or of.ci_high is None:
+        return {GAP: gap}
+    low, high = sorted(gap + sign * (of.value - limit) for limit in (of.ci_low, of.ci_high))
+    return {GAP: gap, GAP_LOW: low, GAP_HIGH: high}
 
 
 def _validation(run: RunFolder, metric: str) -> float | None:

@@ -18,6 +18,7 @@ from capsule_inspection.reports.comparison.pairs import (
     PairwiseComparison,
     Verdict,
 )
+from capsule_inspection.reports.run.usability import NO_BETTER_THAN_GUESSING, rate_usability
 
 SIMILAR_TIME_RATIO = 1.25
 """Training times with a smaller ratio count as equal."""
@@ -99,10 +100,15 @@ def _conclude(
 
 
 def _find_cheapest(candidates: Sequence[ModelMetrics]) -> tuple[str | None, str]:
-    """The quickest to train, or the smallest where the times are similar."""
+    """The quickest to train, or the smallest where the times are similar.
+
+    None where one of them may be guessing: then its cost is no reason to take it.
+    """
     times = {model.name: cost.mean for model in candidates if (cost := model.cost(TRAINING_TIME))}
     sizes = {model.name: cost.mean for model in candidates if (cost := model.cost(PARAMETERS))}
     if len(times) < 2:
+        return None, ""
+    if any(rate_usability(model.metrics) in NO_BETTER_THAN_GUESSING for model in candidates):
         return None, ""
     if max(times.values()) > SIMILAR_TIME_RATIO * min(times.values()):
         return min(times, key=times.__getitem__), BY_TIME

@@ -91,8 +91,11 @@ def why_not_comparable(pair: ModelPair) -> str | None:
     images = pair.images
     if images.empty:
         return note("no_shared_images")
-    label = "label" if pair.name_defects else "is_defect"
-    differing = int((images[label] != images[f"{label}_2"]).sum())
+    labels = [images[f"is_defect{end}"].astype(bool) for end in ("", "_2")]
+    if pair.name_defects:  # each may have a name of its own for the good class
+        ends = zip(("", "_2"), labels, strict=True)
+        labels = [images[f"label{end}"].where(is_defect, "") for end, is_defect in ends]
+    differing = int((labels[0] != labels[1]).sum())
     if differing:
         return note("other_labels", differing, len(images))
     have_both = [model.images["is_defect"].nunique() == 2 for model in pair.models]

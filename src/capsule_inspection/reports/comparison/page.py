@@ -5,12 +5,15 @@ All wording stands in the Jinja2 templates `comparison*.j2`, which escape every 
 
 from __future__ import annotations
 
+import os
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from capsule_inspection.config.quoting import format_command
 from capsule_inspection.reports.comparison.decision import Recommendation
 from capsule_inspection.reports.comparison.metrics import ModelMetrics
 from capsule_inspection.reports.comparison.pairs import DecisionSettings, PairwiseComparison
@@ -18,6 +21,7 @@ from capsule_inspection.reports.comparison.tables import pair_table
 from capsule_inspection.reports.comparison.wording import paragraphs, templates
 from capsule_inspection.reports.html import EmbeddedImage
 from capsule_inspection.reports.tables import Table
+from capsule_inspection.types import RunFiles
 
 PLOTS = "figures"
 
@@ -41,10 +45,22 @@ class Comparison:
     reference_note: str = ""
 
 
-def to_html(comparison: Comparison, plots: Sequence[EmbeddedImage], *, plots_note: str) -> str:
-    """The page; it needs no network."""
+def to_html(
+    comparison: Comparison, plots: Sequence[EmbeddedImage], *, plots_note: str, folder: Path
+) -> str:
+    """The page, which lies in `folder`; it needs no network."""
+    of_runs = {
+        run.path: quote(os.fsencode(os.path.relpath(run.path / RunFiles.PAGE, folder)))
+        for result in comparison.results
+        for run in result.model.runs
+        if run.has_file(RunFiles.PAGE)
+    }
+    single = [of for of in comparison.results if len(of.model.runs) == 1]
+    of_models = {of.name: of_runs.get(of.model.runs[0].path) for of in single}
     template = templates(autoescape=True).get_template("comparison.html.j2")
-    return template.render(**_content(comparison, plots), plots_note=plots_note)
+    return template.render(
+        **_content(comparison, plots), plots_note=plots_note, of_runs=of_runs, of_models=of_models
+    )
 
 
 def to_markdown(comparison: Comparison, plots: Sequence[EmbeddedImage]) -> str:
@@ -116,4 +132,4 @@ def _format_command(comparison: Comparison) -> str:
            {f"cost.{name}": value for name, value in asdict(settings.costs).items()}),
     }  # fmt: skip
     known = [f"{key}={value}" for key, value in values.items() if value is not None]
-    return shlex.join(["python", "compare.py", *known])
+    return format_command(["compare.py", *known])

@@ -120,7 +120,7 @@ def forest(
     panels[0].set_title(metric_heading(metric))
     if rivals:
         _plot_differences(panels[1], rivals, found, colours)
-        panels[1].set_title(f"Difference to {style.shorten(reference, 36)}")
+        panels[1].set_title(f"Difference: model less {style.shorten(reference, 24)}")
         directions = ("better", "worse") if lower_is_better else ("worse", "better")
         panels[1].set_xlabel(f"← {directions[0]}      grey: margin      {directions[1]} →")
     return figure
@@ -281,7 +281,7 @@ def _plot_trainings(axes: Axes, result: ModelMetrics, column: str, over: str, co
     lines = []
     for run in result.model.runs:
         if column in run.epochs:
-            x = run.epochs[EPOCH] if over == EPOCH else run.epochs[SECONDS].cumsum()
+            x = run.epochs[EPOCH] + 1 if over == EPOCH else run.epochs[SECONDS].cumsum()
             is_measured = run.epochs[column].notna()
             lines.append(np.array([x[is_measured], run.epochs.loc[is_measured, column]]))
     looks = [(0.7, 0.4) if len(lines) > 1 else (1.6, 1.0)] * len(lines)

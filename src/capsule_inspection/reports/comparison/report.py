@@ -117,10 +117,11 @@ def write_comparison(comparison: Comparison, output: Path) -> Path:
         drawn[name] = path.read_bytes()
     plots = embed_plots(drawn)
     text = recommendation_text(comparison)
+    page = to_html(comparison, plots, plots_note=plots_note, folder=output)
     atomic_write_text(output / TABLE, to_csv(results))
     atomic_write_text(output / JSON, to_json(results, pairs, found, text[0]))
     atomic_write_text(output / MARKDOWN, to_markdown(comparison, plots))
-    atomic_write_text(output / PAGE, to_html(comparison, plots, plots_note=plots_note))
+    atomic_write_text(output / PAGE, page)
     return output / PAGE
 
 

@@ -37,6 +37,7 @@ from capsule_inspection.reports.formatting import (
     format_percent,
     format_points,
     format_quantity,
+    format_rate,
 )
 from capsule_inspection.reports.tables import Cell, Table
 
@@ -99,7 +100,8 @@ def image_metrics_table(results: Sequence[ModelMetrics], *, primary: str = "") -
     shown = _known(results, (*IMAGE_METRICS, *(ANOMALY_METRICS if one_class else ())))
     shown.sort(key=lambda metric: metric != primary)
     columns = _metric_columns(shown) | {"images": lambda of: _count_cell(len(of.model.images))}
-    return _table("Test images", results, columns, note("image_metrics", results), is_leading=True)
+    text = note("image_metrics", results, list(columns))
+    return _table("Test images", results, columns, text, is_leading=True)
 
 
 def localization_table(results: Sequence[ModelMetrics]) -> Table | None:
@@ -165,7 +167,7 @@ def threshold_table(results: Sequence[ModelMetrics]) -> Table | None:
 
     def describe_target(result: ModelMetrics) -> Cell:
         target = found[result][0].conformal_fpr
-        return Cell("none" if target is None else f"at most {format_fraction(target)}", target)
+        return Cell("none" if target is None else f"at most {format_rate(target)}", target)
 
     def describe_value(result: ModelMetrics) -> Cell:
         values = [of.value for of in found[result] if of.value is not None]
@@ -209,7 +211,7 @@ def settings_table(results: Sequence[ModelMetrics]) -> Table | None:
 def training_table(results: Sequence[ModelMetrics]) -> Table | None:
     """Epochs, losses and validation metrics of the trainings."""
     columns = _run_columns(results, TRAINING_NUMBERS)
-    return _table(TRAINING_TITLE, results, columns, note("training", results))
+    return _table(TRAINING_TITLE, results, columns, note("training", results, list(columns)))
 
 
 def cost_table(results: Sequence[ModelMetrics]) -> Table | None:
@@ -219,7 +221,7 @@ def cost_table(results: Sequence[ModelMetrics]) -> Table | None:
         **_run_columns(results, COST_NUMBERS),
         "hardware": lambda result: Cell(costs.describe_hardware(result.model.runs)),
     }
-    return _table("Cost", results, columns, note("cost"))
+    return _table("Cost", results, columns, note("cost", list(columns)))
 
 
 def seeds_table(results: Sequence[ModelMetrics]) -> Table | None:
@@ -259,9 +261,10 @@ def pair_table(pair: PairwiseComparison) -> Table:
             Cell(f"p {format_p_value(corrected)}{suffix}", corrected),
         )
         rows.append(cells)
-    columns = ("metric", "difference in points", "95% interval", "95% interval of all pairs",
-               "test", "corrected")  # fmt: skip
-    return Table(f"{pair.first}, {pair.second}", columns, tuple(rows))
+    columns = ("metric", "difference", "95% interval", "95% interval of all pairs", "test",
+               "corrected")  # fmt: skip
+    text = note("differences", pair)
+    return Table(f"{pair.first}, {pair.second}", columns, tuple(rows), text)
 
 
 def _table(
@@ -302,7 +305,7 @@ def _metric_columns(shown: Sequence[str]) -> dict[str, _MakeCell]:
 def _metric_cell(name: str, result: ModelMetrics) -> Cell:
     """A metric with its interval; a dash where there is none."""
     estimate = result.metrics.get(name)
-    write = format_percent if name == names.PIXEL_FPR else format_fraction
+    write = format_percent if name in names.RATES else format_fraction
     return Cell(format_estimate(estimate, write), None if estimate is None else estimate.value)
 
 

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from matplotlib.colors import to_hex
-
 from capsule_inspection.files import atomic_write
 from capsule_inspection.metrics.registry import ANOMALY_DETECTION, SEGMENTATION
 from capsule_inspection.reports.html import environment
@@ -54,10 +52,19 @@ def is_near_threshold(row: Mapping[str, Any], task: str) -> bool:
     return odds_of_limit <= NEAR_ODDS * odds and odds <= NEAR_ODDS * odds_of_limit
 
 
-def prediction_html(row: Mapping[str, Any], task: str) -> str:
-    """Headline, warnings and facts of one prediction."""
+def prediction_html(
+    row: Mapping[str, Any], task: str, *, pictures: str = "", similar: str = ""
+) -> str:
+    """Headline, warnings and facts of one prediction.
+
+    Its `pictures` and the `similar` images are HTML, as a macro returns it.
+    """
     return environment().get_template("prediction.html.j2").render(
-        row=row, task=task, is_near=is_near_threshold(row, task)
+        row=row,
+        task=task,
+        is_near=is_near_threshold(row, task),
+        pictures=pictures,
+        similar=similar,
     )  # fmt: skip
 
 
@@ -68,7 +75,8 @@ def write_gallery(
 
     A row has `overlay`, the path of its overlay relative to `folder`, or None. `about` has title,
     task, model, run, classes (normal first), command, date, counts (images, defects, good, near,
-    unlike, errors) and legend, whether colours are explained. Rows are streamed: only the first few
+    unlike, errors), tested and is_usable (the model's own test), and legend, whether colours are
+    explained. Rows are streamed: only the first few
     are kept. Raises OSError where the page cannot be written.
     """
     path = folder / PREDICTIONS_PAGE
@@ -84,7 +92,7 @@ def write_gallery(
             yield _to_json(values | {"overlay": link, "is_near": is_near_threshold(row, task)})
 
     task = about["task"]
-    colours = _class_colours(about["classes"]) if task == SEGMENTATION else {}
+    colours = class_colours(about["classes"]) if task == SEGMENTATION else {}
     heat = encode_png(heat_legend(240, 24)) if about["legend"] and not colours else b""
     with atomic_write(path) as part:
         page = environment().get_template("gallery.html.j2").stream(
@@ -99,9 +107,9 @@ def write_gallery(
     return path
 
 
-def _class_colours(classes: Sequence[str]) -> dict[str, str]:
+def class_colours(classes: Sequence[str]) -> dict[str, str]:
     """The colour of each defect class in the overlays, as `#rrggbb`."""
-    colours = map(to_hex, colours_of(len(classes)) / 255)
+    colours = (f"#{bytes(colour).hex()}" for colour in colours_of(len(classes)))
     return dict(list(zip(classes, colours, strict=True))[GOOD_LABEL + 1 :])
 
 

@@ -2,24 +2,27 @@
 
 Colours: Okabe and Ito 2008, first those with contrast on a black or red capsule; the n-th class
 has the same colour in every picture of every run. torchvision's mask drawing needs torch, which
-reports do not import. No matplotlib figures: an image takes a few milliseconds.
+reports do not import. No matplotlib figures: an image takes a few milliseconds. Heat has the
+colours of "inferno", dark to bright.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.colors import to_rgb
-from matplotlib.patches import Patch
 from PIL import Image
 
 from capsule_inspection.files import atomic_write
 from capsule_inspection.metrics.target_masks import defect_pixels
 from capsule_inspection.reports.plots import style
 from capsule_inspection.types import IGNORE_INDEX
+
+if TYPE_CHECKING:
+    from matplotlib.patches import Patch
 
 COLOURS = (style.SKY, style.YELLOW, style.GREEN, style.PURPLE,
            style.ORANGE, style.BLUE, style.VERMILION)  # fmt: skip
@@ -61,12 +64,19 @@ def colours_of(num_classes: int) -> np.ndarray:
     for label in range(1, num_classes):
         round_, place = divmod(label - 1, len(COLOURS))
         fraction, grey = _TINTS[round_ % len(_TINTS)]
-        colours[label] = (1 - fraction) * np.array(to_rgb(COLOURS[place])) + fraction * grey
+        colours[label] = (1 - fraction) * _rgb(COLOURS[place]) + fraction * grey
     return np.round(255 * colours).astype(np.uint8)
+
+
+def _rgb(colour: str) -> np.ndarray:
+    """Red, green and blue of `#rrggbb`, from 0 to 1."""
+    return np.array([*bytes.fromhex(colour[1:])]) / 255
 
 
 def class_patches(defects: Sequence[str]) -> list[Patch]:
     """Legend handles with the colours of the defect classes, which are 1, 2 and so on."""
+    from matplotlib.patches import Patch
+
     colours = colours_of(1 + len(defects))[1:] / 255
     return [
         Patch(facecolor=tuple(colour), edgecolor=style.GREY, lw=0.5, label=style.shorten(name))
@@ -76,6 +86,8 @@ def class_patches(defects: Sequence[str]) -> list[Patch]:
 
 def ignored_patch() -> Patch:
     """Legend handle of ignored pixels."""
+    from matplotlib.patches import Patch
+
     grey = str(_HATCH_GREY / 255)
     return Patch(facecolor="none", edgecolor=grey, hatch="////", lw=0.5, label="ignored")
 
@@ -105,7 +117,7 @@ def compose(
         drawn = _resize(image, crop, size, Image.Resampling.BICUBIC).copy()
         drawn = drawn if level is None else _blend_heat(drawn, level)
     elif level is not None:
-        drawn = (255 * colormaps[style.HEAT](level)[..., :3]).astype(np.uint8)
+        drawn = _heat_colours()[np.round(255 * level).astype(np.uint8)]
     else:
         drawn = np.full((size[1], size[0], 3), _MISSING_GREY, np.uint8)
     if mask is not None:
@@ -143,8 +155,6 @@ def heat_legend(width_px: int, height_px: int) -> np.ndarray:
 
 def encode_png(pixels: np.ndarray) -> bytes:
     """A PNG of (H, W, 3) uint8, with fast rather than strong compression."""
-    import cv2
-
     written, buffer = cv2.imencode(".png", pixels[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
     assert written
     return bytes(buffer)
@@ -186,8 +196,6 @@ def _hatch(image: np.ndarray, region: np.ndarray) -> None:
 
 
 def _dilate(region: np.ndarray, by_px: int) -> np.ndarray:
-    import cv2
-
     square = np.ones((2 * by_px + 1, 2 * by_px + 1), np.uint8)
     return cv2.dilate(region.astype(np.uint8), square) > 0
 
@@ -196,6 +204,12 @@ def _blend_heat(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """The image below the colours of the heat, by a table of 256 levels."""
     levels = np.linspace(0, 1, 256, dtype=np.float32)[:, np.newaxis]
     opacity = OPACITY * ((levels - CLEAR_BELOW) / (FULL_FROM - CLEAR_BELOW)).clip(0, 1)
-    added = opacity * 255 * colormaps[style.HEAT](levels[:, 0])[:, :3].astype(np.float32)
+    added = opacity * _heat_colours().astype(np.float32)
     level = np.round(255 * heat).astype(np.uint8)
     return np.round(image * (1 - opacity)[level] + added[level]).astype(np.uint8)
+
+
+def _heat_colours() -> np.ndarray:
+    """The colour of each of 256 levels of heat, (256, 3) uint8."""
+    levels = np.arange(256, dtype=np.uint8)[:, np.newaxis]
+    return cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[:, 0, ::-1]

@@ -2,7 +2,8 @@
 
 Colours: Okabe and Ito 2008, safe for colour-blind readers. Plots are built from
 `matplotlib.figure.Figure` and drawn by Agg: no pyplot, no window, no global state and no
-matplotlibrc. Import this module only after training: matplotlib takes a second.
+matplotlibrc. matplotlib takes a second and is imported by what draws: a prediction's overlays need
+the colours only.
 """
 
 from __future__ import annotations
@@ -12,18 +13,16 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
-from cycler import cycler
-from matplotlib import font_manager
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from capsule_inspection.files import atomic_write
 from capsule_inspection.types import Estimate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, BLACK = "#CC79A7", "#56B4E9", "#F0E442", "#000000"
@@ -31,9 +30,6 @@ GREY, FAINT, PALE = "#5F5F5F", "#D9D9D9", "#F5F5F5"
 SERIES = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK)
 GOOD, DEFECT, WRONG = BLUE, ORANGE, VERMILION
 """Good images, images with a defect, and wrong decisions or captions of such."""
-
-HEAT = "inferno"
-"""Colour map of anomaly and explanation maps, dark to bright."""
 
 HALF_WIDTH, FULL_WIDTH = 6.6, 13.4
 """Inches of a figure in one of two columns of a page, and over both."""
@@ -51,6 +47,10 @@ _FONTS = ("DejaVu Sans", "Noto Sans CJK TC", "Noto Sans CJK SC", "Noto Sans CJK 
 
 @functools.cache
 def _settings() -> Any:
+    import matplotlib
+    from cycler import cycler
+    from matplotlib import font_manager
+
     installed = set(font_manager.get_font_names())
     changed: dict[Any, object] = {
         "font.family": [name for name in _FONTS if name in installed] or ["sans-serif"],
@@ -82,6 +82,8 @@ def _settings() -> Any:
 @contextmanager
 def applied() -> Iterator[None]:
     """Apply the common style, and restore matplotlib's settings."""
+    import matplotlib
+
     with matplotlib.rc_context(_settings()), warnings.catch_warnings():
         # A character that no font has is drawn as a box; it must not fail a finished training.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
@@ -94,6 +96,9 @@ styled = applied()
 
 def new_figure(width_in: float, height_in: float, *, dpi: int = DPI) -> Figure:
     """An empty figure with constrained layout."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width_in, height_in), dpi=dpi, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -158,6 +163,8 @@ def save(figure: Figure, path: Path) -> None:
 @styled
 def figure_to_array(figure: Figure) -> np.ndarray:
     """Render a figure as uint8 (H, W, 3), for TensorBoard."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -31,7 +31,7 @@ def training_curves(
     one for the learning rate. Raises KeyError without the column `epoch`.
     """
     values = {name: np.asarray(column, dtype=float) for name, column in columns.items()}
-    epoch = values[EPOCH]
+    epoch = values[EPOCH] + 1  # people count from 1
     panels: dict[str, dict[str, np.ndarray]] = {LOSS: {}, METRICS: {}, OTHER: {}, RATE: {}}
     for name, column in values.items():
         if name not in _NOT_CURVES and np.isfinite(column).any():
@@ -51,9 +51,9 @@ def training_curves(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set(xlabel="epoch", xlim=(epoch.min() - 0.5, epoch.max() + 0.5))
         if best_epoch is not None:
-            axes.axvline(best_epoch, color=style.GREY, lw=1.0, ls=(0, (1, 2)))
+            axes.axvline(best_epoch + 1, color=style.GREY, lw=1.0, ls=(0, (1, 2)))
     if best_epoch is not None:
-        text = f"best epoch: {best_epoch}"
+        text = f"best epoch: {best_epoch + 1}"
         all_axes[0].set_title(text, loc="right", size=9.5, color=style.GREY, weight="normal")
     return figure
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from capsule_inspection.metrics.pointing_game import (
     tolerance_px_of,
 )
 from capsule_inspection.metrics.target_masks import counted_pixels, limit_classes
+from capsule_inspection.reports.formatting import format_score
 from capsule_inspection.reports.plots import style
 from capsule_inspection.reports.plots.image_grid import Panel, draw_grid, wrap_panels
 from capsule_inspection.reports.plots.overlays import (
@@ -30,7 +32,7 @@ from capsule_inspection.reports.plots.overlays import (
 from capsule_inspection.reports.run.files import DICE, PROBABILITY
 from capsule_inspection.reports.run.maps import RunMaps, read_thumbnail
 from capsule_inspection.reports.run.run_folder import RunFolder
-from capsule_inspection.types import DEFECT, TEST
+from capsule_inspection.types import DEFECT
 
 IMAGE = "image"
 """Heading of the column that every grid has."""
@@ -63,11 +65,11 @@ def list_examples(run: RunFolder) -> pd.DataFrame:
     Within a class bad predictions come first: those of the wrong class, then by Dice, where a
     segmentation run has it of a defect, then by score.
     """
-    images = run.images_of(TEST)
+    images = run.images_of(run.reported_stage)
     has_dice = run.has_masks & images["is_defect"]
     dice = images[DICE].where(has_dice)
     is_elsewhere = has_dice & images["predicted_defect"] & (dice == 0)
-    text = images["score"].map("score {:.4g}".format)
+    text = images["score"].map(partial(format_score, threshold=run.score_threshold))
     text = text.where(dice.isna(), dice.map("Dice {:.2f}".format))
     text += ", predicted " + images["predicted_label"].map(style.shorten)
     images = images.assign(
@@ -133,7 +135,7 @@ def draw_examples(run: RunFolder, which: str) -> Figure:
 
 def draw_mistakes(run: RunFolder) -> Figure:
     """The most confident mistakes of a classifier, among the images with a thumbnail."""
-    images = run.images_of(TEST)
+    images = run.images_of(run.reported_stage)
     wrong = images[~images["correct"]].to_dict("records")
     if not wrong:
         return style.text_figure(f"No mistakes: all {len(images)} images are classified correctly.")
@@ -155,7 +157,7 @@ def draw_mistakes(run: RunFolder) -> Figure:
 
 def draw_explanations(run: RunFolder, maps: RunMaps) -> Figure:
     """Images with a defect and their explanation maps, with the pointing game; misses first."""
-    rows = run.images_of(TEST).set_index("index")[["label", "predicted_label"]]
+    rows = run.images_of(run.reported_stage).set_index("index")[["label", "predicted_label"]]
     labels = dict(zip(rows.index, rows.itertuples(index=False), strict=True))
     tolerance_px = tolerance_px_of(maps.height_px)
     found = []
@@ -192,7 +194,7 @@ def draw_explanations(run: RunFolder, maps: RunMaps) -> Figure:
 
 def _scale_maps(run: RunFolder) -> _MapScale:
     """One scale for all maps, from every second pixel of every second line."""
-    maps, images = run.maps, run.images_of(TEST)
+    maps, images = run.maps, run.images_of(run.reported_stage)
     if maps is None or not len(maps.index):
         return _MapScale()
     good = set(images.loc[~images["is_defect"], "index"])

@@ -155,7 +155,7 @@ def read_metrics(folder: Path) -> dict[str, Estimate]:
             limits = [limit for limit in (low, high) if limit is not None]
             if not np.isfinite([metrics[key].value, *limits]).all() or limits != sorted(limits):
                 raise ValueError
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, OverflowError, TypeError, ValueError):
             raise RunError(
                 f"{path}: {key} must hold value, low, high and n as finite numbers, found "
                 f"{entry!r}."

@@ -15,7 +15,7 @@ from capsule_inspection.reports.html import environment
 from capsule_inspection.reports.run.plots import page_plots, write_run_plots
 from capsule_inspection.reports.run.run_folder import RunFolder, read_run
 from capsule_inspection.reports.run.summary import Summary, summarize
-from capsule_inspection.types import TEST, VAL, RunError, RunFiles
+from capsule_inspection.types import RunError, RunFiles
 
 _MIXTURE = ("synthetic_defects", "copy_paste", "real_defects")
 
@@ -30,20 +30,35 @@ def write_run_page(run_folder: Path) -> Path:
     if not (run_folder / RunFiles.PLOTS).is_dir():
         write_run_plots(run_folder)
     run = read_run(run_folder)
-    stages = run.stages()
-    if not stages:
+    if not run.stages():
         raise RunError(f"{run.path / RunFiles.PREDICTIONS}: there are no predictions.")
-    summary = summarize(run, next((of for of in (TEST, VAL) if of in stages), stages[0]))
+    summary = summarize(run, run.reported_stage)
     page = environment().get_template("run.html.j2").render(
         run=run,
         summary=summary,
         metric_names=list_metrics(run, summary),
         plots=page_plots(run),
         mixture=find_mixture(run),
+        next_steps=list_next_steps(run),
         command=format_command(run.record.get("command") or ()),
     )  # fmt: skip
     atomic_write_text(run_folder / RunFiles.PAGE, page)
     return run_folder / RunFiles.PAGE
+
+
+def list_next_steps(run: RunFolder) -> dict[str, str]:
+    """Commands for this run by what they do; none for an evaluation, which has no model."""
+    if not run.has_file(RunFiles.BEST):
+        return {}
+    steps = {
+        "Predict images of your own": ("predict.py", "input=path/to/images"),
+        "Try it in the browser": ("app.py",),
+        "Export it for another machine": ("export.py", "format=onnx"),
+    }
+    folder = f"run={run.path}"
+    return {
+        what: format_command([script, folder, *more]) for what, (script, *more) in steps.items()
+    }
 
 
 def list_metrics(run: RunFolder, summary: Summary) -> list[str]:

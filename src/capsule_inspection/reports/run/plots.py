@@ -27,7 +27,7 @@ from capsule_inspection.reports.plots.training_curves import training_curves
 from capsule_inspection.reports.run import examples
 from capsule_inspection.reports.run.files import PROBABILITY
 from capsule_inspection.reports.run.run_folder import RunFolder, read_run
-from capsule_inspection.types import CALIBRATION, TEST, VAL, RunError, RunFiles
+from capsule_inspection.types import CALIBRATION, VAL, RunError, RunFiles
 
 RESULTS, EXAMPLES, TRAINING = "results", "examples", "training"
 MORE_EXAMPLES = "more_examples"
@@ -103,7 +103,7 @@ Listed = tuple[str, str, Callable[[], Figure]]
 
 def _list_plots(run: RunFolder) -> Iterator[Listed]:
     decides = run.has_masks or run.names_defects or run.score_threshold is not None
-    if decides and TEST in run.stages():
+    if decides and run.stages():
         yield from _list_results(run)
         yield from _list_examples(run)
     if len(run.epochs):
@@ -111,27 +111,28 @@ def _list_plots(run: RunFolder) -> Iterator[Listed]:
         draw = partial(training_curves, columns, run.record.get(BEST_EPOCH))
         yield TRAINING, "training_curves", draw
     # With masks, the validation images fit the post-processing.
-    if run.names_defects and VAL in run.stages() and not run.has_masks:
+    has_val = VAL in run.stages() and run.reported_stage != VAL
+    if run.names_defects and has_val and not run.has_masks:
         yield TRAINING, "confusion_matrix_val", partial(_draw_confusion, run, VAL)
 
 
 def _list_results(run: RunFolder) -> Iterator[Listed]:
-    metrics = names.metrics_of_stage(run.metrics, TEST)
+    metrics = names.metrics_of_stage(run.metrics, run.reported_stage)
     yield RESULTS, "scores", partial(_draw_scores, run)
     if run.names_defects:
-        yield RESULTS, "confusion_matrix", partial(_draw_confusion, run, TEST)
+        yield RESULTS, "confusion_matrix", partial(_draw_confusion, run, run.reported_stage)
     if names.class_metrics(metrics, names.RECALL):
         yield RESULTS, "recall_by_class", partial(recall_by_class, metrics)
     if names.class_metrics(metrics, names.DICE_SAMPLEWISE):
         yield RESULTS, "overlap_by_class", partial(overlap_by_class, metrics)
-    if run.images_of(TEST)["is_defect"].nunique() == 2:
+    if run.images_of(run.reported_stage)["is_defect"].nunique() == 2:
         yield RESULTS, "roc", partial(_draw_curves, run)
     if run.names_defects and not run.has_masks:
         yield RESULTS, "precision_recall", partial(_draw_precision_recall, run)
 
 
 def _list_examples(run: RunFolder) -> Iterator[Listed]:
-    images = run.images_of(TEST)
+    images = run.images_of(run.reported_stage)
     if run.names_defects and not run.has_masks:
         yield EXAMPLES, "misclassified_images", partial(examples.draw_mistakes, run)
         maps = run.explanations
@@ -151,7 +152,7 @@ def _draw_confusion(run: RunFolder, stage: str) -> Figure:
 
 
 def _draw_precision_recall(run: RunFolder) -> Figure:
-    images, drawn = run.images_of(TEST), []
+    images, drawn = run.images_of(run.reported_stage), []
     for name in run.classes:
         is_class, score = images["label"] == name, images[PROBABILITY + name]
         drawn.append(curves.precision_recall(name, is_class.to_numpy(), score.to_numpy()))
@@ -159,7 +160,7 @@ def _draw_precision_recall(run: RunFolder) -> Figure:
 
 
 def _draw_scores(run: RunFolder) -> Figure:
-    tested = examples.in_class_order(run, run.images_of(TEST))
+    tested = examples.in_class_order(run, run.images_of(run.reported_stage))
     drawn = [tested.assign(name=tested["label"], is_calibration=False)]
     # With rule f1 labelled defects set the threshold, not the calibration images.
     if run.threshold is None or run.threshold.rule != F1:
@@ -172,7 +173,8 @@ def _draw_curves(run: RunFolder) -> Figure:
     """ROC curves of images and, where masks are known, of pixels; per-region overlap."""
     from sklearn.metrics import roc_curve as image_roc_curve
 
-    metrics, images = names.metrics_of_stage(run.metrics, TEST), run.images_of(TEST)
+    stage = run.reported_stage
+    metrics, images = names.metrics_of_stage(run.metrics, stage), run.images_of(stage)
     is_defect, predicted = images["is_defect"], images["predicted_defect"]
     point = (float(predicted[~is_defect].mean()), float(predicted[is_defect].mean()))
     rates = image_roc_curve(is_defect, images["score"])[:2]
@@ -190,7 +192,7 @@ def _count_pixels(run: RunFolder) -> PixelCounts | None:
     maps = run.maps
     if maps is None:
         return None
-    rows = maps.annotated_rows(run.images_of(TEST).set_index("index")["is_defect"])
+    rows = maps.annotated_rows(run.images_of(run.reported_stage).set_index("index")["is_defect"])
     if not any(maps.mask_of(row).any() for row in rows):
         return None
     counts = count_pixels(map(maps.map_of, rows), map(maps.target_mask_of, rows))

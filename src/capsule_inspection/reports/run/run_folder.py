@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from capsule_inspection.integrity import check_files
+from capsule_inspection.metrics import names
 from capsule_inspection.metrics.detection import DEFAULT_TARGET_FPR
 from capsule_inspection.metrics.mask_postprocessing import MaskPostProcessor
 from capsule_inspection.metrics.registry import ANOMALY_DETECTION, CLASSIFICATION, SEGMENTATION
@@ -90,6 +91,11 @@ class RunFolder:
     def stages(self) -> tuple[str, ...]:
         """The splits with predictions, in the order of the file."""
         return tuple(self.predictions["split"].unique())
+
+    @property
+    def reported_stage(self) -> str:
+        """The split that the page and its pictures show."""
+        return names.reported_stage(self.stages())
 
     def images_of(self, stage: str) -> pd.DataFrame:
         """The predictions of one split, with the decisions between good and defect.

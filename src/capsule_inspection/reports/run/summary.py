@@ -9,18 +9,21 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from capsule_inspection.metrics import names, registry
 from capsule_inspection.metrics.registry import CLASSIFICATION
 from capsule_inspection.metrics.target_masks import defect_pixels
 from capsule_inspection.metrics.thresholds import (
     CONFORMAL,
     OperatingPoint,
+    exceeds,
     exceeds_target_fpr,
     operating_points,
 )
 from capsule_inspection.reports.run.files import PROBABILITY
 from capsule_inspection.reports.run.run_folder import RunFolder
-from capsule_inspection.reports.run.usability import Usability, rate_usability
+from capsule_inspection.reports.run.usability import PRESORT, Usability, rate_usability, verdict_of
 from capsule_inspection.types import GOOD_LABEL, Estimate
 
 if TYPE_CHECKING:
@@ -28,9 +31,6 @@ if TYPE_CHECKING:
 
 FEW_IMAGES = 60
 """With fewer images the interval of a perfect result still reaches 6%."""
-
-RANKS_WELL = 0.9
-"""AUROC from which a poor result is due to the threshold rather than to the scores."""
 
 _ERROR_RATES = names.FALSE_NEGATIVE_RATE, names.FALSE_POSITIVE_RATE
 _Z_SQUARED = 1.959964**2
@@ -46,7 +46,7 @@ class Summary:
     `name`, `errors` (images that are misclassified; of a binary model, missed) and `images`. `few`
     has the error rates of few observations, with the highest rate that a result without a mistake
     admits. `pointing` rates the pointing game against chance: "", unknown, below, elsewhere (above
-    chance, but mostly elsewhere) or above.
+    chance, but mostly elsewhere) or above. `scores` are those of the images.
     """
 
     stage: str
@@ -61,17 +61,39 @@ class Summary:
     few: dict[str, float]
     pointing: str
     operating_points: list[OperatingPoint]
+    scores: np.ndarray
+    takes_threshold: bool
 
     @property
     def num_images(self) -> int:
         return self.num_good + self.num_defects
 
     @property
-    def needs_other_threshold(self) -> bool:
-        """Whether the model is not usable although its scores rank the images well."""
-        auroc = self.metrics.get(names.AUROC)
-        ranks_well = auroc is not None and auroc.value >= RANKS_WELL
-        return ranks_well and self.usability is Usability.NOT_USABLE
+    def verdict(self) -> str:
+        """The usability as a part of a sentence."""
+        return verdict_of(self.metrics)
+
+    @property
+    def better_point(self) -> OperatingPoint | None:
+        """The best other operating point, where only that one makes the model usable.
+
+        None where `threshold=` cannot set one, as with masks.
+        """
+        if not self.takes_threshold or self.usability is not Usability.NOT_USABLE:
+            return None
+        worst = {
+            point: max(point.missed.value, point.rejected.value)
+            for point in self.operating_points
+            if not point.is_chosen and point.missed is not None and point.rejected is not None
+        }
+        best = min(worst, key=worst.__getitem__, default=None)
+        return None if best is None or worst[best] > PRESORT else best
+
+    def format_threshold(self, value: float) -> str:
+        """A threshold with as many digits as it needs to decide the same on these images."""
+        decided = exceeds(self.scores, value)
+        texts = (f"{value:.{digits}g}" for digits in range(3, 18))
+        return next(of for of in texts if (exceeds(self.scores, float(of)) == decided).all())
 
     @property
     def has_groups(self) -> bool:
@@ -103,6 +125,8 @@ def summarize(run: RunFolder, stage: str) -> Summary:
         },
         pointing=_rate_pointing(metrics),
         operating_points=_operating_points(run, images),
+        scores=images["score"].to_numpy(),
+        takes_threshold=not run.has_masks,
     )
 
 

@@ -40,9 +40,15 @@ function predictedClass(row) {
 
 function scoreText(row) {
   if (row.score === null) return "";
-  const written = settings.showsProbabilities ? percent : digits;
-  const threshold = row.threshold === null ? "" : `, threshold ${written(row.threshold)}`;
-  return `${settings.showsProbabilities ? "any defect" : "score"} ${written(row.score)}${threshold}`;
+  const [what, unit] = settings.showsProbabilities ? ["any defect", "%"] : ["score", ""];
+  const values = row.threshold === null ? [row.score] : [row.score, row.threshold];
+  let [score, threshold] = values.map(unit ? percent : digits);
+  // As many digits as tell the score from the threshold.
+  for (let count = 3; score === threshold && count < 7; count++) {
+    const precise = (value) => `${Number(((unit ? 100 : 1) * value).toPrecision(count))}${unit}`;
+    [score, threshold] = values.map(precise);
+  }
+  return `${what} ${score}${threshold === undefined ? "" : `, threshold ${threshold}`}`;
 }
 
 // The largest regions, or the most probable classes.

@@ -11,38 +11,25 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from omegaconf import DictConfig
 
-from capsule_inspection.data.augmentation import AugmentationSettings
 from capsule_inspection.data.cache import ImageCache
-from capsule_inspection.data.corruption import SYNTHETIC_DEFECTS, Corruption
 from capsule_inspection.data.defect_bank import SyntheticDefectBank
 from capsule_inspection.data.defect_sources import open_bank
-from capsule_inspection.data.module import BatchSettings, InspectionDataModule
 from capsule_inspection.data.splits import assign_split, hold_out_good
-from capsule_inspection.data.training_crops import crop_schedule, full_image_batch_size
 from capsule_inspection.metrics import thresholds
 from capsule_inspection.metrics.detection import anomaly_metrics
 from capsule_inspection.metrics.localization import localization_metrics
 from capsule_inspection.metrics.pixel_counts import count_pixels, rows_with_known_mask
 from capsule_inspection.metrics.thresholds import Threshold
-from capsule_inspection.models.anomaly_map import AnomalyMapConfig, compute_residual_std
-from capsule_inspection.models.base import Model
-from capsule_inspection.models.losses.reconstruction import HeadLoss, ReconstructionLoss
 from capsule_inspection.tasks.adapter import Fitted, Task, pointing_metrics, predict_outputs
-from capsule_inspection.tasks.anomaly_detection.inference_model import (
-    AnomalyDetectionInferenceModel,
-)
-from capsule_inspection.tasks.anomaly_detection.lightning_module import AnomalyDetectionModule
 from capsule_inspection.tasks.anomaly_detection.post_processor import (
     AnomalyDetectionPostProcessor,
 )
-from capsule_inspection.tasks.inference_model import IMAGE, Backend, InferenceModel
-from capsule_inspection.tasks.optimization import build_optimization
+from capsule_inspection.tasks.backend import IMAGE, Backend
 from capsule_inspection.types import (
     CALIBRATION,
     DEFECT,
@@ -56,14 +43,24 @@ from capsule_inspection.types import (
     Predictions,
 )
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from capsule_inspection.data.corruption import Corruption
+    from capsule_inspection.data.module import BatchSettings, InspectionDataModule
+    from capsule_inspection.models.base import Model
+    from capsule_inspection.tasks.anomaly_detection.inference_model import (
+        AnomalyDetectionInferenceModel,
+    )
+    from capsule_inspection.tasks.anomaly_detection.lightning_module import AnomalyDetectionModule
+    from capsule_inspection.tasks.inference_model import InferenceModel
+
 log = logging.getLogger(__name__)
 
 
 class AnomalyDetectionTask(Task):
     """Learns from good images, predicts all."""
 
-    inference_model_type = AnomalyDetectionInferenceModel
-    post_processor_type = AnomalyDetectionPostProcessor
     extra_splits = (CALIBRATION,)
     accepts_unknown_classes = True
 
@@ -86,6 +83,10 @@ class AnomalyDetectionTask(Task):
         return split == TEST or label == GOOD_LABEL
 
     def batch_settings(self, *, channels_last: bool) -> BatchSettings:
+        from capsule_inspection.data.augmentation import AugmentationSettings
+        from capsule_inspection.data.module import BatchSettings
+        from capsule_inspection.data.training_crops import crop_schedule, full_image_batch_size
+
         config, task = self.config, self.config.task
         height, width = config.data.image_size
         # Memory would not suffice for as many full images as crops.
@@ -105,6 +106,9 @@ class AnomalyDetectionTask(Task):
         )
 
     def batch_transform(self, index: DataIndex, cache: ImageCache) -> Corruption:
+        from capsule_inspection.data.corruption import SYNTHETIC_DEFECTS, Corruption
+        from capsule_inspection.data.training_crops import crop_schedule
+
         config = self.config
         method = config.model.corruption
         return Corruption(
@@ -119,6 +123,12 @@ class AnomalyDetectionTask(Task):
         self, network: Model, data: InspectionDataModule
     ) -> AnomalyDetectionModule:
         """Raises ConfigurationError where the anomaly map needs what the network lacks."""
+        from capsule_inspection.models.losses.reconstruction import HeadLoss, ReconstructionLoss
+        from capsule_inspection.tasks.anomaly_detection.lightning_module import (
+            AnomalyDetectionModule,
+        )
+        from capsule_inspection.tasks.optimization import build_optimization
+
         task = self.config.task
         self.inference_model(network, {}, channels_last=data.settings.channels_last)
         return AnomalyDetectionModule(
@@ -146,6 +156,13 @@ class AnomalyDetectionTask(Task):
     def inference_model(
         self, network: Model, fitted: Mapping[str, Any], *, channels_last: bool
     ) -> AnomalyDetectionInferenceModel:
+        import torch
+
+        from capsule_inspection.models.anomaly_map import AnomalyMapConfig
+        from capsule_inspection.tasks.anomaly_detection.inference_model import (
+            AnomalyDetectionInferenceModel,
+        )
+
         settings = AnomalyMapConfig(**self.config.task.map)
         std = fitted.get("residual_std")
         if std is not None:
@@ -211,8 +228,12 @@ def _fit_residual_std(
     model: AnomalyDetectionInferenceModel,
     data: InspectionDataModule,
     backend: Callable[[InferenceModel], Backend],
-) -> torch.Tensor | None:
+) -> Tensor | None:
     """Standard deviation of the residuals on the good images of val, at each pixel."""
+    import torch
+
+    from capsule_inspection.models.anomaly_map import compute_residual_std
+
     if not (model.uses_residual and model.settings.normalise):
         return None
     computed = backend(model)

@@ -12,20 +12,17 @@ from capsule_inspection.models.anomaly_map import (
 )
 from capsule_inspection.models.autoencoder import Autoencoder
 from capsule_inspection.models.base import Model, denormalize
-from capsule_inspection.tasks.inference_model import (
-    FOREGROUND,
-    IMAGE,
-    VALID,
-    InferenceModel,
-    disable_autocast,
+from capsule_inspection.tasks.anomaly_detection.post_processor import (
+    AnomalyDetectionPostProcessor,
 )
+from capsule_inspection.tasks.inference_model import InferenceModel, disable_autocast
 
 
 class AnomalyDetectionInferenceModel(InferenceModel):
     """Anomaly map (N, H, W) float32, high on defects, and score (N,) float64."""
 
-    inputs = (IMAGE, FOREGROUND, VALID)
-    outputs = ("anomaly_map", "score")
+    inputs = AnomalyDetectionPostProcessor.inputs
+    outputs = AnomalyDetectionPostProcessor.outputs
     network: Autoencoder
 
     def __init__(

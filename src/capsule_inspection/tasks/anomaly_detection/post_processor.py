@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 
 from capsule_inspection.metrics.thresholds import Threshold, exceeds
+from capsule_inspection.tasks.backend import FOREGROUND, IMAGE, VALID
 from capsule_inspection.tasks.post_processor import PostProcessor, Prediction, to_float16
 
 
 class AnomalyDetectionPostProcessor(PostProcessor):
     """Compares scores with a threshold; its two classes are good and defect."""
+
+    inputs = (IMAGE, FOREGROUND, VALID)
+    outputs = ("anomaly_map", "score")
 
     def __init__(self, classes: Sequence[str], threshold: Threshold) -> None:
         self.classes = classes
@@ -45,3 +49,6 @@ class AnomalyDetectionPostProcessor(PostProcessor):
         if threshold.value is None:
             raise TypeError("value is None")
         return cls(classes, threshold)
+
+
+POST_PROCESSOR = AnomalyDetectionPostProcessor

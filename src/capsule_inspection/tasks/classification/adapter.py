@@ -4,51 +4,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from omegaconf import DictConfig
 
 from capsule_inspection.config.decisions import read_costs
-from capsule_inspection.data.augmentation import AugmentationSettings
 from capsule_inspection.data.cache import ImageCache
-from capsule_inspection.data.defect_augmentation import DefectAugmentation
 from capsule_inspection.data.defect_sources import (
     defect_labels,
     find_copy_paste_sources,
     open_training_bank,
     require_all_classes,
 )
-from capsule_inspection.data.module import BatchSettings, InspectionDataModule
-from capsule_inspection.data.samplers import MixtureWeights
 from capsule_inspection.data.splits import assign_split, subsample_defects
-from capsule_inspection.data.training_crops import FULL_IMAGES
 from capsule_inspection.metrics.classification import classification_metrics
 from capsule_inspection.metrics.operating_point import operating_point
 from capsule_inspection.metrics.target_masks import defect_pixels
 from capsule_inspection.metrics.temperature import TemperatureScaling
 from capsule_inspection.metrics.thresholds import DEFAULT_THRESHOLD, Threshold
-from capsule_inspection.models.base import Model
-from capsule_inspection.models.losses.classification import (
-    ClassificationLoss,
-    class_weights,
-    log_prior,
-)
-from capsule_inspection.models.losses.segmentation import SegmentationLoss
-from capsule_inspection.models.losses.segmentation import defect_class_weights as defect_weights
 from capsule_inspection.tasks.adapter import Fitted, Task, pointing_metrics, predict_outputs
-from capsule_inspection.tasks.classification.inference_model import (
-    ClassificationInferenceModel,
-    scale_logits,
-)
-from capsule_inspection.tasks.classification.lightning_module import ClassificationModule, MaskLoss
+from capsule_inspection.tasks.backend import Backend
 from capsule_inspection.tasks.classification.post_processor import (
     ClassificationPostProcessor,
     defect_probabilities,
 )
-from capsule_inspection.tasks.inference_model import Backend, InferenceModel
-from capsule_inspection.tasks.optimization import build_optimization
 from capsule_inspection.types import (
     ARGMAX,
     GOOD_LABEL,
@@ -60,6 +40,19 @@ from capsule_inspection.types import (
     Predictions,
 )
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from capsule_inspection.data.defect_augmentation import DefectAugmentation
+    from capsule_inspection.data.module import BatchSettings, InspectionDataModule
+    from capsule_inspection.models.base import Model
+    from capsule_inspection.tasks.classification.inference_model import ClassificationInferenceModel
+    from capsule_inspection.tasks.classification.lightning_module import (
+        ClassificationModule,
+        MaskLoss,
+    )
+    from capsule_inspection.tasks.inference_model import InferenceModel
+
 log = logging.getLogger(__name__)
 _MIN_PROBABILITY = 1e-300
 """Its logarithm is finite."""
@@ -70,9 +63,6 @@ _MIN_PRIOR = 1e-6
 class ClassificationTask(Task):
     """All images of all classes, each with its label."""
 
-    inference_model_type = ClassificationInferenceModel
-    post_processor_type = ClassificationPostProcessor
-
     def assign_split(self, index: DataIndex) -> DataIndex:
         config = self.config
         _require_two_classes(index)
@@ -80,6 +70,10 @@ class ClassificationTask(Task):
         return subsample_defects(index, config.data.defect_fraction, seed=config.seed)
 
     def batch_settings(self, *, channels_last: bool) -> BatchSettings:
+        from capsule_inspection.data.augmentation import AugmentationSettings
+        from capsule_inspection.data.module import BatchSettings
+        from capsule_inspection.data.samplers import MixtureWeights
+
         task, data = self.config.task, self.config.data
         return BatchSettings(
             batch_size=task.batch_size,
@@ -97,6 +91,9 @@ class ClassificationTask(Task):
 
         Raises DataError where training would show nothing of a class.
         """
+        from capsule_inspection.data.defect_augmentation import DefectAugmentation
+        from capsule_inspection.data.training_crops import FULL_IMAGES
+
         config = self.config
         if not (config.data.synthetic_defects or config.data.copy_paste):
             require_all_classes(index, config)
@@ -127,6 +124,13 @@ class ClassificationTask(Task):
         return augmentation
 
     def lightning_module(self, network: Model, data: InspectionDataModule) -> ClassificationModule:
+        from capsule_inspection.models.losses.classification import (
+            ClassificationLoss,
+            class_weights,
+        )
+        from capsule_inspection.tasks.classification.lightning_module import ClassificationModule
+        from capsule_inspection.tasks.optimization import build_optimization
+
         config, task = self.config, self.config.task
         counts, presented = data.class_counts(TRAIN), _presented_counts(data)
         natural = natural_counts(counts, kept=config.data.defect_fraction, presented=presented)
@@ -156,6 +160,10 @@ class ClassificationTask(Task):
         data: InspectionDataModule,
         backend: Callable[[InferenceModel], Backend],
     ) -> Fitted:
+        import torch
+
+        from capsule_inspection.tasks.classification.inference_model import scale_logits
+
         task = self.config.task
         if _rule(self.config) == ARGMAX and not task.temperature_scaling:
             return _fitted(None, Threshold(None, ARGMAX))
@@ -171,6 +179,10 @@ class ClassificationTask(Task):
     def inference_model(
         self, network: Model, fitted: Mapping[str, Any], *, channels_last: bool
     ) -> ClassificationInferenceModel:
+        from capsule_inspection.tasks.classification.inference_model import (
+            ClassificationInferenceModel,
+        )
+
         return ClassificationInferenceModel(
             network, channels_last=channels_last, scaling=TemperatureScaling.from_state_dict(fitted)
         )
@@ -231,18 +243,18 @@ def _fitted(scaling: TemperatureScaling | None, threshold: Threshold) -> Fitted:
 
 
 def _fit_scaling(
-    logits: torch.Tensor, index: np.ndarray, data: InspectionDataModule, config: DictConfig
+    logits: Tensor, index: np.ndarray, data: InspectionDataModule, config: DictConfig
 ) -> TemperatureScaling:
-    probabilities, _ = defect_probabilities(logits)
+    probabilities = logits.double().softmax(1).numpy()
     return TemperatureScaling.fit(
-        np.log(np.maximum(probabilities.numpy(), _MIN_PROBABILITY)),
+        np.log(np.maximum(probabilities, _MIN_PROBABILITY)),
         data.labels[index],
         weights=_natural_counts(data, config) ** -config.task.logit_adjustment,
     )
 
 
 def _fit_threshold(
-    logits: torch.Tensor, index: np.ndarray, data: InspectionDataModule, config: DictConfig
+    logits: Tensor, index: np.ndarray, data: InspectionDataModule, config: DictConfig
 ) -> Threshold:
     """The threshold, fitted on validation images; warns where these do not suffice.
 
@@ -250,13 +262,13 @@ def _fit_threshold(
     """
     if _rule(config) == ARGMAX:
         return Threshold(None, ARGMAX)
-    _, score = defect_probabilities(logits)
+    _, score = defect_probabilities(logits.numpy())
     # The prior that the probabilities assume, see logit_offset and the weights of _fit_scaling.
     assumed = _natural_counts(data, config) ** (1.0 - config.task.logit_adjustment)
     prior = 1 - assumed[GOOD_LABEL] / assumed.sum()
     threshold = operating_point(
         data.labels[index] != GOOD_LABEL,
-        score.numpy(),
+        score,
         data.groups[index],
         prior=float(np.clip(prior, _MIN_PRIOR, 1 - _MIN_PRIOR)),
         costs=read_costs(config),
@@ -287,6 +299,8 @@ def _presented_counts(data: InspectionDataModule) -> list[float] | None:
 
     Scaled to as many images as the training split has.
     """
+    from capsule_inspection.data.defect_augmentation import DefectAugmentation
+
     augmentation, weights = data.batch_transform, data.mixture
     if weights is None or not isinstance(augmentation, DefectAugmentation):
         return None
@@ -297,6 +311,9 @@ def _presented_counts(data: InspectionDataModule) -> list[float] | None:
 
 def _mask_loss(config: DictConfig, data: InspectionDataModule) -> MaskLoss | None:
     """The loss on masks, or None where it has no weight or there are no masks."""
+    from capsule_inspection.models.losses.segmentation import SegmentationLoss, defect_class_weights
+    from capsule_inspection.tasks.classification.lightning_module import MaskLoss
+
     if config.model.mask_loss_weight == 0:
         return None
     masks = data.dataset.cache.masks
@@ -306,7 +323,7 @@ def _mask_loss(config: DictConfig, data: InspectionDataModule) -> MaskLoss | Non
     num_classes = len(data.index.classes)
     loss = SegmentationLoss(
         dict(config.task.mask_loss),
-        class_weights=defect_weights(num_classes, defect_weight=config.task.defect_weight),
+        class_weights=defect_class_weights(num_classes, defect_weight=config.task.defect_weight),
         focal_gamma=config.task.focal_gamma,
         key="task.mask_loss",
     )
@@ -334,7 +351,7 @@ def logit_offset(
     sampling: str,
     tau: float,
     presented: Sequence[float] | None = None,
-) -> torch.Tensor:
+) -> Tensor:
     """Offset of the logits in training that makes decisions suit a chosen prior, (C,).
 
     Without it a network learns the class frequencies that it is presented: the natural ones of
@@ -342,9 +359,11 @@ def logit_offset(
     natural ** (1 - tau): tau 0 aims at accuracy, 1 at balanced accuracy. With natural sampling this
     is logit adjustment (Menon et al. 2021).
     """
+    from capsule_inspection.models.losses.classification import log_prior
+
     natural = log_prior(counts)
     if presented is not None:
         learnt = log_prior(presented)
     else:
-        learnt = natural if sampling == "natural" else torch.zeros_like(natural)
+        learnt = natural if sampling == "natural" else natural.new_zeros(len(counts))
     return learnt - (1 - tau) * natural

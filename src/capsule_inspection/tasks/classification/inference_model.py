@@ -9,6 +9,7 @@ from capsule_inspection.metrics.temperature import TemperatureScaling
 from capsule_inspection.models.base import Model
 from capsule_inspection.models.classifier import Classifier
 from capsule_inspection.models.explanation import explain
+from capsule_inspection.tasks.classification.post_processor import ClassificationPostProcessor
 from capsule_inspection.tasks.inference_model import InferenceModel, disable_autocast
 from capsule_inspection.types import GOOD_LABEL
 
@@ -16,7 +17,7 @@ from capsule_inspection.types import GOOD_LABEL
 class ClassificationInferenceModel(InferenceModel):
     """Logits (N, C) float32 after temperature scaling."""
 
-    outputs = ("logits",)
+    outputs = ClassificationPostProcessor.outputs
     network: Classifier
 
     def __init__(self, network: Model, *, channels_last: bool, scaling: TemperatureScaling) -> None:

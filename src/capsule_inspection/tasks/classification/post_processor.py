@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from capsule_inspection.metrics.thresholds import Threshold, exceeds
 from capsule_inspection.tasks.post_processor import PostProcessor, Prediction
@@ -20,18 +19,19 @@ class ClassificationPostProcessor(PostProcessor):
     the most probable of all classes.
     """
 
+    outputs = ("logits",)
+
     def __init__(self, classes: Sequence[str], threshold: Threshold) -> None:
         self.classes = classes
         self.threshold = threshold
 
     def __call__(self, outputs: Mapping[str, np.ndarray], *, valid: np.ndarray) -> Prediction:
-        probabilities, score = defect_probabilities(torch.from_numpy(outputs["logits"][None]))
-        of_classes = probabilities[0].numpy()
+        (probabilities,), (score,) = defect_probabilities(outputs["logits"][None])
         return Prediction(
-            label=decide(of_classes, score[0].numpy(), self.threshold.value),
-            score=float(score[0]),
+            label=decide(probabilities, score, self.threshold.value),
+            score=float(score),
             threshold=self.threshold.value,
-            probabilities=of_classes,
+            probabilities=probabilities,
         )
 
     def with_threshold(self, threshold: Threshold) -> ClassificationPostProcessor:
@@ -60,12 +60,17 @@ def decide(probabilities: np.ndarray, score: np.ndarray, threshold: float | None
     return int(np.where(is_good, -1.0, probabilities).argmax())
 
 
-def defect_probabilities(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+POST_PROCESSOR = ClassificationPostProcessor
+
+
+def defect_probabilities(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Class probabilities (N, C) and the probability of any defect (N,), of logits (N, C), float64.
 
     The latter is a sum over the defects: where "good" is nearly certain, one minus its probability
     would round many scores to one value.
     """
-    probabilities = logits.double().softmax(dim=1)
-    is_defect = torch.arange(logits.shape[1]) != GOOD_LABEL
-    return probabilities, probabilities[:, is_defect].sum(dim=1)
+    values = logits.astype(np.float64)
+    exponentials = np.exp(values - values.max(axis=1, keepdims=True))
+    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+    is_defect = np.arange(logits.shape[1]) != GOOD_LABEL
+    return probabilities, probabilities[:, is_defect].sum(axis=1)

@@ -9,13 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from capsule_inspection.data.augmentation import AugmentationSettings
 from capsule_inspection.data.cache import ImageCache
-from capsule_inspection.data.defect_augmentation import DefectAugmentation
 from capsule_inspection.data.defect_rendering import NSA
 from capsule_inspection.data.defect_sources import (
     defect_labels,
@@ -23,26 +21,14 @@ from capsule_inspection.data.defect_sources import (
     open_training_bank,
     require_all_classes,
 )
-from capsule_inspection.data.module import BatchSettings, InspectionDataModule
-from capsule_inspection.data.samplers import MixtureWeights
 from capsule_inspection.data.splits import assign_split, subsample_defects
-from capsule_inspection.data.training_crops import (
-    crop_schedule,
-    full_image_batch_size,
-)
 from capsule_inspection.metrics.mask_postprocessing import MaskPostProcessor
 from capsule_inspection.metrics.pixel_counts import rows_with_known_mask
 from capsule_inspection.metrics.segmentation import segmentation_metrics
-from capsule_inspection.models.base import Model
-from capsule_inspection.models.losses.segmentation import SegmentationLoss, defect_class_weights
-from capsule_inspection.models.tiling import Tiling
 from capsule_inspection.synthetic.defects import DEFECT_TYPES
 from capsule_inspection.tasks.adapter import Fitted, Task, pointing_metrics, require_finite
-from capsule_inspection.tasks.inference_model import VALID, Backend, InferenceModel
-from capsule_inspection.tasks.optimization import build_optimization
+from capsule_inspection.tasks.backend import VALID, Backend
 from capsule_inspection.tasks.post_processor import to_float16
-from capsule_inspection.tasks.segmentation.inference_model import SegmentationInferenceModel
-from capsule_inspection.tasks.segmentation.lightning_module import SegmentationModule
 from capsule_inspection.tasks.segmentation.post_processor import SegmentationPostProcessor
 from capsule_inspection.types import (
     DEFECT,
@@ -56,15 +42,21 @@ from capsule_inspection.types import (
     Predictions,
 )
 
+if TYPE_CHECKING:
+    from capsule_inspection.data.defect_augmentation import DefectAugmentation
+    from capsule_inspection.data.module import BatchSettings, InspectionDataModule
+    from capsule_inspection.models.base import Model
+    from capsule_inspection.models.tiling import Tiling
+    from capsule_inspection.tasks.inference_model import InferenceModel
+    from capsule_inspection.tasks.segmentation.inference_model import SegmentationInferenceModel
+    from capsule_inspection.tasks.segmentation.lightning_module import SegmentationModule
+
 log = logging.getLogger(__name__)
 _SHOWN = 5
 
 
 class SegmentationTask(Task):
     """Images with masks; with model.classes=binary all defects are one class."""
-
-    inference_model_type = SegmentationInferenceModel
-    post_processor_type = SegmentationPostProcessor
 
     def __init__(self, config: DictConfig) -> None:
         super().__init__(config)
@@ -86,6 +78,11 @@ class SegmentationTask(Task):
         return subsample_defects(index, config.data.defect_fraction, seed=config.seed)
 
     def batch_settings(self, *, channels_last: bool) -> BatchSettings:
+        from capsule_inspection.data.augmentation import AugmentationSettings
+        from capsule_inspection.data.module import BatchSettings
+        from capsule_inspection.data.samplers import MixtureWeights
+        from capsule_inspection.data.training_crops import crop_schedule, full_image_batch_size
+
         task, data = self.config.task, self.config.data
         size = (data.image_size[0], data.image_size[1])
         # Memory would not suffice for as many full images as crops.
@@ -106,6 +103,9 @@ class SegmentationTask(Task):
 
     def batch_transform(self, index: DataIndex, cache: ImageCache) -> DefectAugmentation:
         """Raises DataError where training would have no image of a class."""
+        from capsule_inspection.data.defect_augmentation import DefectAugmentation
+        from capsule_inspection.data.training_crops import crop_schedule
+
         config = self.config
         labels = defect_labels(index)
         if self.is_binary:  # all defects are of one class
@@ -130,6 +130,14 @@ class SegmentationTask(Task):
         return augmentation
 
     def lightning_module(self, network: Model, data: InspectionDataModule) -> SegmentationModule:
+        from capsule_inspection.data.training_crops import crop_schedule
+        from capsule_inspection.models.losses.segmentation import (
+            SegmentationLoss,
+            defect_class_weights,
+        )
+        from capsule_inspection.tasks.optimization import build_optimization
+        from capsule_inspection.tasks.segmentation.lightning_module import SegmentationModule
+
         config, task = self.config, self.config.task
         num_classes = 2 if self.is_binary else len(data.index.classes)
         loss = SegmentationLoss(
@@ -169,6 +177,8 @@ class SegmentationTask(Task):
     def inference_model(
         self, network: Model, fitted: Mapping[str, Any], *, channels_last: bool
     ) -> SegmentationInferenceModel:
+        from capsule_inspection.tasks.segmentation.inference_model import SegmentationInferenceModel
+
         return SegmentationInferenceModel(
             network, channels_last=channels_last, tiling=_tiling(self.config)
         )
@@ -264,6 +274,9 @@ def _has_defects(index: DataIndex) -> bool:
 
 def _tiling(config: DictConfig) -> Tiling | None:
     """Inference as at the end of training: tile by tile, or on whole images."""
+    from capsule_inspection.data.training_crops import crop_schedule
+    from capsule_inspection.models.tiling import Tiling
+
     crops = crop_schedule(config)
     if crops.size is None or crops.full_image_from is not None:
         return None

@@ -10,6 +10,7 @@ from capsule_inspection.models.base import Model
 from capsule_inspection.models.segmenter import Segmenter, foreground_and_class_probabilities
 from capsule_inspection.models.tiling import Tiling, tiled_probabilities
 from capsule_inspection.tasks.inference_model import InferenceModel, disable_autocast
+from capsule_inspection.tasks.segmentation.post_processor import SegmentationPostProcessor
 
 
 class SegmentationInferenceModel(InferenceModel):
@@ -19,7 +20,7 @@ class SegmentationInferenceModel(InferenceModel):
     shows one.
     """
 
-    outputs = ("foreground", "class_probabilities")
+    outputs = SegmentationPostProcessor.outputs
     network: Segmenter
 
     def __init__(self, network: Model, *, channels_last: bool, tiling: Tiling | None) -> None:

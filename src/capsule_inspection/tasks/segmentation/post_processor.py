@@ -21,6 +21,8 @@ class SegmentationPostProcessor(PostProcessor):
     With two classes, good and any defect, it gives no probabilities of classes.
     """
 
+    outputs = ("foreground", "class_probabilities")
+
     def __init__(self, classes: Sequence[str], mask: MaskPostProcessor, *, is_binary: bool) -> None:
         self.classes = classes
         self.mask = mask
@@ -62,3 +64,6 @@ class SegmentationPostProcessor(PostProcessor):
         if not isinstance(is_binary, bool):
             raise TypeError(f"is_binary is {is_binary!r}")
         return cls(classes, MaskPostProcessor.from_state_dict(values), is_binary=is_binary)
+
+
+POST_PROCESSOR = SegmentationPostProcessor

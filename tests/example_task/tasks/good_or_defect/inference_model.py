@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from capsule_inspection.tasks.good_or_defect.post_processor import GoodOrDefectPostProcessor
 from torch import Tensor
 
 from capsule_inspection.tasks.inference_model import InferenceModel
@@ -10,7 +11,7 @@ from capsule_inspection.tasks.inference_model import InferenceModel
 class GoodOrDefectInferenceModel(InferenceModel):
     """Probability of a defect (N,) float32."""
 
-    outputs = ("score",)
+    outputs = GoodOrDefectPostProcessor.outputs
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         (image,) = inputs

@@ -15,6 +15,8 @@ THRESHOLD = 0.5
 class GoodOrDefectPostProcessor(PostProcessor):
     """Has nothing to fit."""
 
+    outputs = ("score",)
+
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = classes
 
@@ -30,3 +32,6 @@ class GoodOrDefectPostProcessor(PostProcessor):
         cls, state: Mapping[str, Any], *, classes: Sequence[str]
     ) -> GoodOrDefectPostProcessor:
         return cls(classes)
+
+
+POST_PROCESSOR = GoodOrDefectPostProcessor
