@@ -677,6 +677,8 @@ COMMANDS = {
     "compare": Compare,
     "convert": Convert,
 }
+EXPERIMENTS = ("experiment", "hparams_search")
+"""Groups whose choices are settings of all groups."""
 GROUPS: dict[str, dict[str, type]] = {  # by the `builder` or else the `name` of each choice
     "task": {
         "classification": ClassificationConfig,
