@@ -115,6 +115,11 @@ def atomic_write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
+def exists(path: Path | str) -> bool:
+    """Whether there is such a path; False for a text that is too long for one."""
+    return os.path.exists(path)  # noqa: PTH110 - Path.exists raises for those
+
+
 def missing_folders(folder: Path) -> list[Path]:
     """The folder and its parents that do not exist, the innermost first."""
     return [each for each in (folder, *folder.parents) if not each.exists()]

@@ -307,6 +307,8 @@ ARGUMENTS = {
         "-e|5": "-e: there is no such option. Settings are written key=value: python train.py",
         "--cfg|jb": "--cfg jb: expected one of job, hydra, all.",
         "--config-dir|none": "--config-dir none: there is no such folder.",
+        "experiment=null": "experiment=null: expected the name of a choice. Valid are: ",
+        "experiment=[5,quickstart]": "expected the name of a choice. Valid are: ",
         "experiment=5": "experiment=5: expected the name of a choice. Valid are: ",
         "-m|threshold=0.5,0.6": "threshold=0.5,0.6: expected the name of a choice. Valid are: ",
         "-m|--cfg|job": "-m: --cfg and --info show one configuration.",
@@ -369,7 +371,8 @@ def test_what_hydra_reads_passes(tmp_path: Path) -> None:
         ["data.class_map.scr=scratch", "+model.options.x=1", "data.columns={path: a}", "seed="],
         ["model=timm.yaml", "threshold=argmax", "model='resnet18'", f"data.root={tmp_path}/[odd,"],
         [f"--config-dir={tmp_path}", "experiment=mine/first"],
-        ["-m", "-cd", f"{tmp_path}", "experiment=null"],
+        ["-m", "-cd", f"{tmp_path}", "seed=1,2"],
+        [f"data.exclude=[{','.join(map(str, range(99)))}]", "-m", f"model={'unet,' * 60}unet"],
         ["experiment=[quickstart,few_defects]", "hydra.job.name=x", "task.monitor=val/loss"],
     ):
         check_arguments(arguments, "train", REPOSITORY / "conf")

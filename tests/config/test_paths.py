@@ -132,3 +132,10 @@ def test_a_place_of_images_without_data_is_no_place_to_draw(
     arguments: str, expected: str | None
 ) -> None:
     assert choose_data(arguments.split(), REPOSITORY / "conf") == expected
+
+
+def test_a_list_of_paths_may_be_longer_than_any_path() -> None:
+    runs = [f"outputs/classification/resnet18/{number:060}" for number in range(60)]
+    assert split_paths(",".join(runs)) == runs
+    names = ",".join(f"run{number}" for number in range(60))
+    assert split_paths(names) == names.split(",")

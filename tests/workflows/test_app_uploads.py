@@ -32,7 +32,7 @@ def test_a_prediction_that_still_runs_leaves_no_file_behind(
             uploads = Uploads(folder, config)
             writer = threading.Thread(target=write)
             writer.start()
-            has_begun.wait()
+            assert has_begun.wait(timeout=30)
         writer.join()
         assert list(tmp_path.iterdir()) == []
 

@@ -42,10 +42,10 @@ def test_a_line_has_the_monitored_metric_the_best_so_far_and_the_time_left(
     first = ROW | {"val/balanced_accuracy": "0.65", "val/balanced_accuracy_smoothed": "0.64"}
     second = first | {"seconds": "29.2"}
     assert lines_of(tmp_path, caplog, first, second, best=(0,)) == [
-        "epoch  1/12  train loss 0.6900  val loss 0.5812  val balanced accuracy 0.650 "
-        "(smoothed 0.640, best so far)  9 s, about 2 min left",
-        "epoch  2/12  train loss 0.6900  val loss 0.5812  val balanced accuracy 0.650 "
-        "(smoothed 0.640)  29 s, about 3 min left",
+        "epoch  1/12  train loss 0.6900  val loss 0.5812  val balanced accuracy .650 "
+        "(smoothed .640, best so far)  9 s, about 2 min left",
+        "epoch  2/12  train loss 0.6900  val loss 0.5812  val balanced accuracy .650 "
+        "(smoothed .640)  29 s, about 3 min left",
     ]
 
 

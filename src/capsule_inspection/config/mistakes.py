@@ -16,6 +16,7 @@ from capsule_inspection.config.paths import FOLDER_KEYS, MAPPING_KEYS, PATH_KEYS
 from capsule_inspection.config.quoting import format_command, is_quoted, unquote
 from capsule_inspection.config.schema import EXPERIMENTS, settings_of
 from capsule_inspection.config.similar_names import nearest
+from capsule_inspection.files import exists
 from capsule_inspection.types import SPLITS, ConfigurationError
 
 _FLAGS = ("-m", "--multirun", "--resolve", "--hydra-help", "--help", "-h", "--version")
@@ -98,7 +99,8 @@ def _explain_word(word: str, rest: Sequence[str], command: str, config_folder: P
     if following.startswith("="):
         value = following[1:] or (rest[1] if len(rest) > 1 else "")
         return f"{word} {following}: spaces end an argument. Write {word}={value}"
-    groups = [path.parent.name for path in config_folder.glob(f"*/{Path(word).name}.yaml")]
+    folders = sorted(config_folder.iterdir())
+    groups = [each.name for each in folders if exists(each / f"{Path(word).name}.yaml")]
     if groups and groups[0] in known:
         written = f"{groups[0]}={word}"
     elif _is_path(word) and command == "compare":
@@ -115,7 +117,7 @@ def _explain_word(word: str, rest: Sequence[str], command: str, config_folder: P
 
 
 def _is_path(text: str) -> bool:
-    return bool(text) and ("/" in text or bool(Path(text).suffix) or Path(text).exists())
+    return bool(text) and ("/" in text or bool(Path(text).suffix) or exists(text))
 
 
 def _check_key(argument: str, command: str) -> None:
@@ -134,8 +136,8 @@ def _check_key(argument: str, command: str) -> None:
 def _check_value(argument: str, rest: Sequence[str], *, may_be_several: bool) -> None:
     """Reject a value that goes on in the following arguments, or is not complete."""
     given, _, value = argument.partition("=")
-    key, is_list, exists = given.lstrip("+"), value[:1] in _BRACKETS, Path(value).exists()
-    is_open = is_list and _is_open(value) and not exists
+    key, is_list = given.lstrip("+"), value[:1] in _BRACKETS
+    is_open = is_list and _is_open(value) and not exists(value)
     goes_on = is_open or value[-1:] in ("", ",") or (key == "runs" and not is_list)
     words = list(itertools.takewhile(lambda word: "=" not in word and word[:1] != "-", rest))
     if words and goes_on:
@@ -150,7 +152,7 @@ def _check_value(argument: str, rest: Sequence[str], *, may_be_several: bool) ->
         raise ConfigurationError(f"{whole}: spaces end an argument. Write {written}")
     if is_open:
         raise ConfigurationError(f"{argument}: the bracket is not closed.")
-    if value.endswith(",") and not exists:
+    if value.endswith(",") and not exists(value):
         raise ConfigurationError(f"{argument}: a value is missing after the comma.")
     if not unquote(value) and key in (*PATH_KEYS, *FOLDER_KEYS):
         raise ConfigurationError(f"{argument}: expected a path.")
@@ -169,16 +171,13 @@ def _check_choice(argument: str, command: str, config_folder: Path, *, has_own: 
         return
     if group == "split" and command == "evaluate" and value in SPLITS:
         raise ConfigurationError(f"split={value}: one split is chosen with subset={value}.")
-    names = [name.strip().removesuffix(".yaml") for name in value.split(",")]
+    names = [name.strip().removesuffix(".yaml") for name in value.strip("[]").split(",")]
     is_open = has_own or group.startswith("hydra/")  # there may be choices elsewhere
     is_path = _is_path(value) and not all(
-        is_open or (config_folder / group / f"{name}.yaml").is_file() for name in names
+        is_open or exists(config_folder / group / f"{name}.yaml") for name in names
     )
-    is_list = value[:1] in _BRACKETS
-    is_no_name = is_list or any(map(_NO_NAME.fullmatch, names))
-    if group in EXPERIMENTS:
-        is_no_name = is_no_name and not is_list and value != "null"
-    if not (is_path or is_no_name):
+    is_list = value[:1] in _BRACKETS and group not in EXPERIMENTS
+    if not (is_path or is_list or any(map(_NO_NAME.fullmatch, names))):
         return
     path = Path(value)
     by_path = {

@@ -136,6 +136,8 @@ def _only_run(sweep: Path) -> Path:
             f"run={sweep}: no run of this sweep is finished. Resume it: "
             f"{sweeps.resume_command(sweep)}"
         )
-    values = ["" if job.value is None else f"  # {job.value:.4g}" for _, job in finished]
-    rows = [f"\n  run={folder}{value}" for (folder, _), value in zip(finished, values, strict=True)]
+    rows = [
+        f"\n  run={folder}" + ("" if job.value is None else f"  # {job.value:.4g}")
+        for folder, job in finished
+    ]
     raise RunError(f"run={sweep}: this sweep has {len(finished)} runs. Name one:{''.join(rows)}")

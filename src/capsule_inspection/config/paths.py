@@ -21,6 +21,7 @@ from capsule_inspection.config.quoting import (
     quote_unreadable,
     unquote,
 )
+from capsule_inspection.files import exists
 from capsule_inspection.types import ConfigurationError
 
 PATH_KEYS = (
@@ -92,7 +93,7 @@ def _quote_path(key: str, value: str, *, is_sweep: bool) -> str:
     if key == "runs":
         items = value[1:-1] if is_container(value) else value
         return f"[{','.join(map(quoted, split_paths(items)))}]"
-    if is_sweep and not Path(value).exists():
+    if is_sweep and not exists(value):
         return value if _SWEEP.fullmatch(value) else ",".join(map(quoted, split_paths(value)))
     return quoted(value)
 
@@ -130,7 +131,7 @@ def split_paths(text: str) -> list[str]:
     while start < len(pieces):
         ends = range(len(pieces), start, -1)
         joined = ((end, expand_home(",".join(pieces[start:end]))) for end in ends)
-        end = next((end for end, path in joined if Path(path).exists()), start + 1)
+        end = next((end for end, path in joined if exists(path)), start + 1)
         paths.append(",".join(pieces[start:end]))
         start = end
     return paths

@@ -6,9 +6,7 @@ no slash; class names may. `registry` describes the metrics. Standard library on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from capsule_inspection.types import TEST, VAL, Estimate, Estimates
+from capsule_inspection.types import Estimate, Estimates
 
 LOSS = "loss"
 ACCURACY = "accuracy"
@@ -75,11 +73,6 @@ def class_metric(metric: str, class_name: str) -> str:
 def with_stage(metrics: Estimates, stage: str) -> dict[str, Estimate]:
     """The same metrics under keys with their stage."""
     return {metric_key(stage, metric): estimate for metric, estimate in metrics.items()}
-
-
-def reported_stage(stages: Sequence[str]) -> str:
-    """The split that is reported: test, else val, else the first one."""
-    return next((stage for stage in (TEST, VAL, *stages) if stage in stages), TEST)
 
 
 def metrics_of_stage(metrics: Estimates, stage: str) -> dict[str, Estimate]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterable
 from functools import partial
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from capsule_inspection.config.terminal import is_first_process
 from capsule_inspection.data import dataset
 from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.data.dataset import DatasetConfig
@@ -109,7 +109,7 @@ def _describe_good(found: FoundSamples, own: str) -> tuple[str, list[str]]:
 
 def _log_once(text: str, warnings: Iterable[str]) -> None:
     """Log what is said of the data, in the first of several processes only."""
-    if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+    if not is_first_process():
         return
     if text:
         log.info("%s", text)

@@ -19,6 +19,7 @@ from capsule_inspection.data.progress import Progress, format_time_left, progres
 from capsule_inspection.files import atomic_write_text
 from capsule_inspection.metrics import names
 from capsule_inspection.metrics.registry import metric_label
+from capsule_inspection.reports.formatting import format_fraction
 from capsule_inspection.tasks.optimization import OptimizationConfig
 from capsule_inspection.types import TRAIN, VAL
 
@@ -148,13 +149,13 @@ class EpochReporter(Checkpoint):
         log.info("%s", "  ".join(filter(None, parts)))
 
     def _monitored(self, row: Mapping[str, str], epoch: int) -> str:
-        """`val balanced accuracy 0.692 (smoothed 0.681, best so far)`; "" without validation."""
+        """`val balanced accuracy .692 (smoothed .681, best so far)`; "" without validation."""
         key, smoothed = self.optimization.monitor, self.optimization.monitor_key
         if key not in row or smoothed not in row:
             return ""
-        digits = 4 if key in _LOSSES else 3
+        write = "{:.4f}".format if key in _LOSSES else format_fraction
         best = ", best so far" if self.is_best(epoch) else ""
-        value, average = (f"{float(row[name]):.{digits}f}" for name in (key, smoothed))
+        value, average = (write(float(row[name])) for name in (key, smoothed))
         return f"{_label(key)} {value} (smoothed {average}{best})"
 
     def _left(self, trainer: L.Trainer) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from omegaconf import DictConfig
 from capsule_inspection.archives import describe
 from capsule_inspection.config.quoting import format_command
 from capsule_inspection.config.stored import to_yaml
+from capsule_inspection.config.terminal import is_first_process
 from capsule_inspection.data import training_crops
 from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.data.manifest import write_split_csv
@@ -89,7 +89,7 @@ def train(config: DictConfig, images: Images | None = None) -> float | None:
     user can mend; the status in run.json is then failed.
     """
     folder = Path(config.resume or HydraConfig.get().runtime.output_dir)
-    if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+    if not is_first_process():
         return _train_on_gpu_of_job(config, folder, None, images)
     record = RunRecord.reopen(folder) if config.resume else _create_record(config, folder)
     status = FAILED

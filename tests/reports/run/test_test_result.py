@@ -134,6 +134,10 @@ def test_without_a_result_that_is_stated(tmp_path, caplog):
         assert read_test_result(folder) is None
     assert "test/auroc must hold value" in caplog.text
     assert read_test_result(tmp_path / "nothing") is None
+    (folder / "metrics.json").write_text(
+        '{"test/auroc": {"value": 1, "low": 1, "high": 1, "n": 1e999}}'
+    )
+    assert read_test_result(folder) is None
     assert describe_result(None) == NO_RESULT
     assert stored_result({}, where="x") is None
 
@@ -167,6 +171,16 @@ def test_a_foreign_result_is_refused_and_an_own_one_survives_json(tmp_path, chan
     stored[name] = {**stored[name], **value} if isinstance(value, dict) else value
     with pytest.raises(RunError, match=r"model\.onnx: expected the test result of the model"):
         stored_result({"test": stored}, where="model.onnx")
+
+
+def test_a_line_with_too_many_values_is_read_like_the_others(tmp_path):
+    folder = classifier(tmp_path / "run", 10, 1)
+    table = folder / "predictions.csv"
+    lines = table.read_text().splitlines()
+    first = next(number for number, line in enumerate(lines) if ",test," in line)
+    lines[first] += ",more"
+    table.write_text("\n".join(lines) + "\n")
+    assert read_test_result(folder).missed.wrong == 1
 
 
 def test_scores_of_very_many_images_are_not_kept(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from capsule_inspection.metrics import names
 from capsule_inspection.metrics.registry import headline_metrics, metric_label
 from capsule_inspection.reports.formatting import format_limits, format_metric, format_rate_of
 from capsule_inspection.reports.run.usability import verdict_of
-from capsule_inspection.types import Estimate, Estimates
+from capsule_inspection.types import TEST, Estimate, Estimates
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,8 +18,9 @@ _COUNTED = names.FALSE_NEGATIVE_RATE, names.FALSE_POSITIVE_RATE, names.DEFECT_HI
 
 
 def reported_stage(metrics: Estimates) -> str:
-    """The stage that the terminal shows. Keys as in metrics.json."""
-    return names.reported_stage([key.partition("/")[0] for key in metrics])
+    """The stage that the terminal shows: test where it was measured. Keys as in metrics.json."""
+    present = {key.partition("/")[0] for key in metrics}
+    return TEST if TEST in present else min(present, default=TEST)
 
 
 def verdict(metrics: Estimates) -> str:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from capsule_inspection.integrity import check_files
-from capsule_inspection.metrics import names
 from capsule_inspection.metrics.detection import DEFAULT_TARGET_FPR
 from capsule_inspection.metrics.mask_postprocessing import MaskPostProcessor
 from capsule_inspection.metrics.registry import ANOMALY_DETECTION, CLASSIFICATION, SEGMENTATION
@@ -23,7 +22,7 @@ from capsule_inspection.metrics.thresholds import Threshold
 from capsule_inspection.reports.run import files
 from capsule_inspection.reports.run.files import GROUP, THRESHOLD
 from capsule_inspection.reports.run.maps import RunMaps, read_maps
-from capsule_inspection.types import TEST, Estimate, RunError, RunFiles
+from capsule_inspection.types import TEST, VAL, Estimate, RunError, RunFiles
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,8 +93,8 @@ class RunFolder:
 
     @property
     def reported_stage(self) -> str:
-        """The split that the page and its pictures show."""
-        return names.reported_stage(self.stages())
+        """The split that the page and its pictures show: test, else val, else the first one."""
+        return next((of for of in (TEST, VAL, *self.stages()) if of in self.stages()), TEST)
 
     def images_of(self, stage: str) -> pd.DataFrame:
         """The predictions of one split, with the decisions between good and defect.
