@@ -313,7 +313,7 @@ def test_another_threshold_decides_and_is_recorded(
 
 def test_segmentation_has_no_group_of_thresholds_and_classifiers_no_target_rate(cli: Cli) -> None:
     result = cli("train", "model=unet", "threshold=sigma")
-    check_error(result, "no such group of settings", status=2)
+    check_error(result, "threshold: the chosen model has no such choices", status=2)
     result = cli("train", "threshold.target_fpr=0.1")
     check_error(result, "threshold.target_fpr: there is no such setting", status=2)
 

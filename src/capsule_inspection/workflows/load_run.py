@@ -147,8 +147,8 @@ def build_predictor(
         found = f"no valid threshold ({describe(error)})" if fitted else "no threshold"
         raise RunError(
             f"{where}: this checkpoint has {found}, so nothing can be called good or a defect: its "
-            "training was not finished, or it is damaged. Finish it with train.py "
-            "resume=<run folder>, or restore it from a copy."
+            "training was not finished, or it is damaged. Restore it from a copy, or finish it with "
+            + format_command(["train.py", f"resume={where.parent.parent}"])
         ) from error
     height, width = config.data.image_size
     roi = config.data.roi

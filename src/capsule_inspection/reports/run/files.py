@@ -175,7 +175,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _missing_file(path: Path) -> RunError:
     return RunError(
         f"{path}: missing, so {path.parent} is not a finished run. "
-        "Wait for it, or finish it with train.py resume=<run folder>."
+        "Wait for it, or finish it with " + format_command(["train.py", f"resume={path.parent}"])
     )
 
 
