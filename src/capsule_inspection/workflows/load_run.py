@@ -146,8 +146,8 @@ def build_predictor(
     except (KeyError, TypeError, AttributeError) as error:
         found = f"no valid threshold ({describe(error)})" if fitted else "no threshold"
         raise RunError(
-            f"{where}: this checkpoint has {found}, so nothing can be called good or a defect: its "
-            "training was not finished, or it is damaged. Restore it from a copy, or finish it with "
+            f"{where}: this checkpoint has {found}, so nothing can be called good or a defect: it "
+            "is damaged, or its training was not finished. Restore it from a copy, or finish it: "
             + format_command(["train.py", f"resume={where.parent.parent}"])
         ) from error
     height, width = config.data.image_size
