@@ -55,6 +55,10 @@ def train(config: DictConfig) -> float | None:
     print_settings(config)
     from capsule_inspection.workflows.training_images import read_images
 
+    if config.trainer.accelerator not in ("auto", "cpu"):
+        from capsule_inspection.workflows.hardware import resolve_device
+
+        resolve_device(config.trainer.accelerator)
     images = read_images(config)  # before torch is imported: mistakes in the data cost little
     with activity("Loading PyTorch"):
         from capsule_inspection.workflows.train import train as train_model

@@ -262,6 +262,8 @@ ANNOTATION_FORMATS = ("coco", "yolo", "labelme", "voc", "cvat", "label_studio")
 
 EXPORT_SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch_export": ".pt2"}
 """Formats of exported models, and the suffix of the model file."""
+WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
+"""Files that model.weights may name."""
 
 
 FILE_LIST = ".files.json"

@@ -19,8 +19,15 @@ def check(builder: str, *, name: str = "", encoder: str = "", weights: str = "au
 
 
 def test_weights_are_a_choice_or_exist(tmp_path: Path) -> None:
-    for weights in ("auto", "imagenet", "synthetic", "none", str(tmp_path)):
+    run, file, table = tmp_path / "run", tmp_path / "a.pth", tmp_path / "a.csv"
+    run.mkdir()
+    for path in (run / "run.json", file, table):
+        path.touch()
+    for weights in ("auto", "imagenet", "synthetic", "none", str(run), str(file)):
         check("custom_resnet", weights=weights)
+    for weights in (str(table), str(tmp_path)):
+        with pytest.raises(ConfigurationError, match=f"weights={weights}: expected a run folder"):
+            check("custom_resnet", weights=weights)
     for weights in ("imagnet", str(tmp_path / "none.ckpt")):
         with pytest.raises(ConfigurationError, match=f"model.weights={weights}: there is no such"):
             check("custom_resnet", weights=weights)

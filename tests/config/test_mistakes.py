@@ -300,6 +300,7 @@ ARGUMENTS = {
         "epochs|5": "Write task.epochs=5",
         "help": "help: expected <key>=<value>. python train.py --help lists",
         "some/images": "Write data.root=some/images",
+        "data.root": "Write data.root=<value>",
         "--model|resnet18": "--model: settings have no dashes. Write model=resnet18",
         "--epochs=5": "--epochs: settings have no dashes. Write task.epochs=5",
         "--resume": "Write resume=<value>",

@@ -95,7 +95,10 @@ def test_a_table_that_lists_the_images_is_offered_before_other_readings(tmp_path
 
 
 REFUSED = {
-    "0.png 1.png": r"no layout in 2 images, the folders \(none\)\. Read as class folders: ",
+    "0.png 1.png": (
+        r"no layout in 2 images, the folders \(none\)\. If all are good parts, move them into a "
+        r"folder named good in it\. Read as class folders: "
+    ),
     "0.png labels.csv": r"What may help: name the table .*manifest data\.path=.*/labels\.csv\.",
     "data.zip": r"in 0 images, .* What may help: unpack .*/data\.zip\.",
     "cats/0.png dogs/1.png": r"Read as class folders: .*Set data\.good_class",

@@ -52,6 +52,18 @@ def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
     return path
 
 
+def test_parts_with_images_of_several_classes_are_reported(images: Path) -> None:
+    rows = [
+        {"path": "a/1.png", "label": "good", "serial": "000"},
+        {"path": "a/2.png", "label": "good", "serial": "001"},
+        {"path": "b/1.png", "label": "crack", "serial": "000"},
+    ]
+    found = find_in(write_table(images / "parts.csv", rows))
+    assert any("serial: 1 of 2 parts have images of several" in text for text in found.warnings)
+    found = find_in(write_table(images / "parts.csv", rows[1:]))
+    assert not any("several classes" in text for text in found.warnings)
+
+
 @pytest.mark.parametrize("name", ["parts.csv", "parts.parquet"])
 def test_a_table_is_listed_with_all_the_columns_it_has(images: Path, name: str) -> None:
     found = find_in(write_table(images / name, ROWS))

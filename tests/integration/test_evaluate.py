@@ -8,11 +8,13 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from agreement import check_agreement, evaluate, predict_test_images, rows_of_test
 from built import Compose, fit, preparing
 from omegaconf import OmegaConf
+from PIL import Image
 from quick import (
     QUICK,
     accept_changes,
@@ -171,6 +173,17 @@ def test_other_images_of_the_same_classes_are_all_test_images(
     record = record_of(output)
     assert record["optimistic"] is True
     assert record["training_overlap"] == 1
+
+
+def test_an_image_that_the_split_lacks_is_refused_with_the_split_that_takes_it(
+    cli: Cli, finished: Path, tmp_path: Path
+) -> None:
+    there = move_images(finished, tmp_path)
+    pixels = np.full((64, 96, 3), 128, np.uint8)
+    Image.fromarray(pixels).save(there / "train" / "good" / "further.png")
+    place = [f"data.root={there}", f"data.cache_folder={tmp_path / 'cache'}"]
+    result = cli("evaluate", f"run={finished}", *place, f"output={tmp_path / 'out'}")
+    check_error(result, "images have no row", "split=test_only evaluates it on all of them")
 
 
 def test_a_run_whose_images_have_moved_is_evaluated_with_their_new_place(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 import torch
 from quick import QUICK, check_error
 from small import Cli
+
+from capsule_inspection.workflows import training_images
 
 FAILURES = {
     "evaluate subset=calibration output=a/b": "no calibration images",
@@ -45,6 +48,19 @@ def test_a_refused_command_leaves_no_folder(
     assert FAILURES[command] in result.err
     assert result.status in (1, 2)
     assert names_below(tmp_path) == before
+
+
+def test_sigterm_ends_a_command_as_ctrl_c_does(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def terminate(*_: Any, **__: Any) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(training_images, "find_images", terminate)
+    result = cli("train", "data.root=x", f"hydra.run.dir={tmp_path / 'runs' / 'first'}")
+    check_error(result, "Interrupted", status=130)
+    assert names_below(tmp_path) == []
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 @pytest.mark.parametrize("what", ["interruption", "full disk"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -74,7 +75,22 @@ def _quiet_on_full_disk() -> Iterator[None]:
         logging.raiseExceptions, threading.excepthook = before
 
 
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does, so that it stops its processes and tidies up."""
+    is_main = threading.current_thread() is threading.main_thread()
+    is_handled = not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+    if not is_handled:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if not is_handled:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 @_quiet_on_full_disk()
+@_terminate_as_interrupt()
 def run(
     action: Action, *, config_folder: Path, name: str, after_sweep: AfterSweep | None = None
 ) -> int:

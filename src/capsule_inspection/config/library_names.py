@@ -13,7 +13,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from capsule_inspection.config.similar_names import suggestion
-from capsule_inspection.types import ConfigurationError
+from capsule_inspection.types import WEIGHTS_SUFFIXES, ConfigurationError, RunFiles
 
 _WEIGHTS = ("auto", "imagenet", "synthetic", "none")
 _FOLDERS = {"timm": "models", "torchvision": "models", "segmentation_models_pytorch": "encoders"}
@@ -27,6 +27,15 @@ def check_library_names(config: DictConfig) -> None:
         raise ConfigurationError(
             f"model.weights={weights}: there is no such file or folder. Expected a path, or "
             f"{', '.join(_WEIGHTS)}."
+        )
+    path = Path(weights or "")
+    is_wrong = not (path / RunFiles.RECORD).is_file()
+    if path.is_file():
+        is_wrong = path.suffix not in WEIGHTS_SUFFIXES
+    if weights not in (None, *_WEIGHTS) and is_wrong:
+        raise ConfigurationError(
+            f"model.weights={weights}: expected a run folder, or a file ending with "
+            f"{', '.join(WEIGHTS_SUFFIXES)}."
         )
     builder = OmegaConf.select(config, "model.builder")
     if builder in ("timm", "torchvision"):

@@ -101,7 +101,9 @@ def _explain_word(word: str, rest: Sequence[str], command: str, config_folder: P
         return f"{word} {following}: spaces end an argument. Write {word}={value}"
     folders = sorted(config_folder.iterdir())
     groups = [each.name for each in folders if exists(each / f"{Path(word).name}.yaml")]
-    if groups and groups[0] in known:
+    if word in known:
+        written = f"{word}=<value>"
+    elif groups and groups[0] in known:
         written = f"{groups[0]}={word}"
     elif _is_path(word) and command == "compare":
         paths = [each for each in (word, *rest) if "=" not in each and not each.startswith("-")]

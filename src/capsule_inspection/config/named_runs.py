@@ -137,7 +137,8 @@ def _only_run(sweep: Path) -> Path:
             f"{sweeps.resume_command(sweep)}"
         )
     rows = [
-        f"\n  run={folder}" + ("" if job.value is None else f"  # {job.value:.4g}")
+        f"\n  run={folder}"
+        + ("" if job.value is None else f"  # metric of its best epoch {job.value:.4g}")
         for folder, job in finished
     ]
     raise RunError(f"run={sweep}: this sweep has {len(finished)} runs. Name one:{''.join(rows)}")

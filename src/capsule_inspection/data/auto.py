@@ -125,6 +125,8 @@ def _unknown(tree: FileTree, problem: str) -> DataError:
         if names := [name for name in tree.files if suffix_of(name) in suffixes]:
             more = f" (or {list_first(names[1:], 3)})" if len(names) > 1 else ""
             help_text += f" What may help: {remedy}{tree.root / names[0]}{more}."
+    if not help_text and tree.images and all("/" not in name for name in tree.images):
+        help_text = " If all are good parts, move them into a folder named good in it."
     return DataError(
         f"{tree.root}: data=auto recognises no annotation format and no layout in {seen}."
         f"{help_text} Read as class folders: {problem}"

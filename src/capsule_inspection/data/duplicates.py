@@ -263,7 +263,7 @@ def _store(path: Path, groups: list[Group]) -> None:
 
 def _report(index: DataIndex, groups: list[Group], mode: str) -> None:
     if not groups:
-        log.info("No near-duplicates among %d images.", len(index))
+        log.info("No near-duplicates among %d images, besides exact copies.", len(index))
         return
     shown = "; ".join(_name(index, group) for group in groups[:_SHOWN])
     remedy = "They stay in one split, unless you set data.near_duplicates=off."

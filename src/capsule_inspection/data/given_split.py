@@ -64,11 +64,16 @@ def from_dataset(
     )
 
 
-def from_manifest(index: DataIndex, path: Path) -> DataIndex:
+def from_manifest(
+    index: DataIndex,
+    path: Path,
+    *,
+    remedy: str = "Point split.path to the split of these images, or choose another split.",
+) -> DataIndex:
     """The splits that a frozen `split.csv` (or a manifest with a column split) gives the images.
 
     Images are matched by content, and by path where their content is not in the file. Raises
-    DataError that lists images without a row, and for an unknown split.
+    DataError that lists images without a row, with the `remedy`, and for an unknown split.
     """
     rows = read_split(path, root=index.root)
     if not any(row.split for row in rows):
@@ -88,8 +93,7 @@ def from_manifest(index: DataIndex, path: Path) -> DataIndex:
     if missing:
         raise DataError(
             f"{path}: {len(missing)} of {len(index)} images have no row, by content or by path:"
-            f"{list_lines(missing)}"
-            "Point split.path to the split of these images, or choose another split."
+            f"{list_lines(missing)}{remedy}"
         )
     if by_content and changed:
         log.warning("%s: %d images have changed since; matched by path.", path, changed)

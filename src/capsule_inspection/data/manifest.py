@@ -103,9 +103,25 @@ def find_manifest_samples(
         samples,
         settings,
         layout=_NAME,
-        warnings=table.warnings,
+        warnings=[*table.warnings, *_mixed_groups(samples, table)],
         other_files=[relative_posix(path, root)],
     )
+
+
+def _mixed_groups(samples: Sequence[FoundSample], table: Table) -> list[str]:
+    """A warning where groups hold several classes: numbers may begin anew in each class."""
+    classes: dict[str, set[str]] = {}
+    for sample in samples:
+        classes.setdefault(sample.group, set()).add(sample.class_name)
+    mixed = [group for group, names in classes.items() if group and len(names) > 1]
+    if not mixed:
+        return []
+    return [
+        f"Column {table.columns['group']}: {len(mixed)} of {numbered(len(classes), 'part')} have "
+        f"images of several classes, such as {readable(mixed[0])}. Images of one part stay in one "
+        "split and count once. If these are other parts with the same number: "
+        "'data.columns={group: null}'."
+    ]
 
 
 def write_split_csv(index: DataIndex, path: Path) -> None:

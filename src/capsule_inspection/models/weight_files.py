@@ -20,9 +20,8 @@ from torch import Tensor
 
 from capsule_inspection.archives import DAMAGE, describe
 from capsule_inspection.models.torch_files import load_tensors
-from capsule_inspection.types import WeightsError
+from capsule_inspection.types import WEIGHTS_SUFFIXES, WeightsError
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 TRAINING_HASHES, SELECTION_HASHES = "training_hashes", "selection_hashes"
 """Keys of the SHA-256 of the images that weights were trained on, and were selected by."""
 WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema")
@@ -73,9 +72,9 @@ def _check_path(path: Path) -> None:
             f"(looked for {path.absolute()}). Put it there, or set model.weights to "
             "auto, imagenet, none or another path."
         )
-    if path.suffix not in SUFFIXES:
+    if path.suffix not in WEIGHTS_SUFFIXES:
         raise WeightsError(
-            f"{path}: model.weights expects a file ending with {', '.join(SUFFIXES)}, "
+            f"{path}: model.weights expects a file ending with {', '.join(WEIGHTS_SUFFIXES)}, "
             f"found '{path.suffix}'."
         )
 

@@ -28,8 +28,14 @@ from capsule_inspection.models.model_card import (
     check_card,
     read_card,
 )
-from capsule_inspection.models.weight_files import SUFFIXES, read_weights
-from capsule_inspection.types import ConfigurationError, RunFiles, WeightsError, WeightsRecord
+from capsule_inspection.models.weight_files import read_weights
+from capsule_inspection.types import (
+    WEIGHTS_SUFFIXES,
+    ConfigurationError,
+    RunFiles,
+    WeightsError,
+    WeightsRecord,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -122,11 +128,11 @@ def _resolve_path(choice: str) -> Path:
     if (path / RunFiles.BEST).is_file():
         _check_run(path)
         return path / RunFiles.BEST
-    if path.exists() or "/" in choice or path.suffix in SUFFIXES:
+    if path.exists() or "/" in choice or path.suffix in WEIGHTS_SUFFIXES:
         return path
     raise ConfigurationError(
         f"model.weights={choice}: expected {', '.join(CHOICES)} or the path of a file "
-        f"({', '.join(SUFFIXES)}), and there is no such file. Nearest: "
+        f"({', '.join(WEIGHTS_SUFFIXES)}), and there is no such file. Nearest: "
         f"{list_nearest(choice, CHOICES)}."
     )
 

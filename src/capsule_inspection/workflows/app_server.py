@@ -127,8 +127,8 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         raise ConfigurationError(
-            f"host={host} port={port}: the page cannot be served there ({error}). Choose another "
-            "port, or port=0 for a free one."
+            f"host={host} port={port}: the page cannot be served there ({error.strerror}). "
+            "Choose another port, or port=0 for a free one."
         ) from error
 
 

@@ -261,13 +261,24 @@ def _find_images(
     further = get_task(stored).accepts_unknown_classes
     index, cache = dataset.load_dataset(stored.data, classes=classes, further=further)
     if config.split.name != FROM_RUN:
-        return splits.assign_split(index, config), cache
+        index = splits.assign_split(index, config)
+        count = sum(sample.split == config.subset for sample in index.samples)
+        if count < len(index):
+            log.info(
+                "%d of %d images are evaluated, subset=%s of split=%s; split=test_only takes all.",
+                count,
+                len(index),
+                config.subset,
+                config.split.name,
+            )
+        return index, cache
     if config.data.name != FROM_RUN:
         raise ConfigurationError(
             f"data={config.data.name}: the run's split is of its own images, not of these. "
             "Use split=test_only for every image that is found."
         )
-    return given_split.from_manifest(index, run / RunFiles.SPLIT), cache
+    remedy = "They are other images than the run's: split=test_only evaluates it on all of them."
+    return given_split.from_manifest(index, run / RunFiles.SPLIT, remedy=remedy), cache
 
 
 def hashes_of_split(data: InspectionDataModule, split: str) -> set[str]:

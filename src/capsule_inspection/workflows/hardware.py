@@ -43,7 +43,7 @@ class RuntimeConfig:
 
 def resolve_runtime(trainer: DictConfig, *, gpu: int | None = None) -> RuntimeConfig:
     """The settings of `trainer`; `auto` is the fastest choice on this machine."""
-    device = _resolve_device(str(trainer.accelerator))
+    device = resolve_device(str(trainer.accelerator))
     _check_processes(trainer, device)
     precision = _PRECISIONS.get(str(trainer.precision), str(trainer.precision))
     if precision == "auto":
@@ -59,7 +59,7 @@ def resolve_runtime(trainer: DictConfig, *, gpu: int | None = None) -> RuntimeCo
     return RuntimeConfig(device, precision, bool(channels_last), int(threads), own_gpu)
 
 
-def _resolve_device(accelerator: str) -> str:
+def resolve_device(accelerator: str) -> str:
     """Raises ConfigurationError where this machine has no such device."""
     if accelerator == "cpu":
         return accelerator

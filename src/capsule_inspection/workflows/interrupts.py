@@ -51,7 +51,8 @@ class InterruptHandler(Callback):
         self.is_evaluating = evaluating
         former: dict[signal.Signals, Any] = {}
         handled = [signal.SIGINT]
-        if not evaluating and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        own = (signal.SIG_DFL, signal.default_int_handler)  # the latter of config/entry.py
+        if not evaluating and signal.getsignal(signal.SIGTERM) in own:
             handled.append(signal.SIGTERM)
         try:
             for number in handled:

@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from capsule_inspection.config.terminal import is_first_process
+from capsule_inspection.data.long_lists import numbered
 from capsule_inspection.types import (
     CALIBRATION,
     GOOD_LABEL,
@@ -78,7 +79,7 @@ def _describe_training(config: DictConfig) -> str:
     size = "their own size" if size is None else f"{size[0]}x{size[1]} pixels"
     epochs = _max_epochs(config)
     return (
-        f"{'' if epochs is None else f'{epochs} epochs, '}"
+        f"{'' if epochs is None else numbered(epochs, 'epoch') + ', '}"
         f"batches of {config.task.batch_size} images of {size}, seed {config.seed}"
     )
 

@@ -131,9 +131,11 @@ def scan_tree(
     """
     if not root.is_dir():
         problem = "is a file" if root.is_file() else "there is no such folder"
-        raise DataError(
-            f"{root}: {problem}; expected a folder of {expected}. Set data.root to one."
+        is_table = root.is_file() and root.suffix.lower() in (".csv", ".tsv", ".parquet")
+        remedy = (
+            f"For a table: data=manifest data.path={root}" if is_table else "Set data.root to one."
         )
+        raise DataError(f"{root}: {problem}; expected a folder of {expected}. {remedy}")
     scan = _Scan(root.absolute(), exclude, on_unreadable or _refuse)
     scan.own = {str(folder.absolute()) for folder in own_folders}
     scan.walk("", (os.path.realpath(root),))

@@ -17,6 +17,7 @@ from capsule_inspection.config.stored import read_plain
 from capsule_inspection.integrity import FILES, REMEDY, check_size, is_sealed, read_json
 from capsule_inspection.types import (
     DEFECT,
+    EXPORT_SUFFIXES,
     FORMAT_VERSION,
     TEST,
     TRAIN,
@@ -173,6 +174,14 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _missing_file(path: Path) -> RunError:
+    folder = path.parent
+    if folder.is_dir() and any(
+        file.suffix in EXPORT_SUFFIXES.values() for file in folder.iterdir()
+    ):
+        return RunError(
+            f"{folder}: an exported model, which predict.py and app.py open. Expected the run that "
+            "it was exported from."
+        )
     return RunError(
         f"{path}: missing, so {path.parent} is not a finished run. "
         "Wait for it, or finish it with " + format_command(["train.py", f"resume={path.parent}"])
