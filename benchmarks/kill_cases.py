@@ -148,7 +148,11 @@ DIFFERENCES = {
     r"(^|/)metrics\.csv$": (r"(?<=\d,)\d+\.\d{3}(?=,)",),  # seconds
     r"(^|/)split\.csv$": (r"\d{19}",),  # times of drawn images
     r"(^|/)(index-\w+\.json\.gz|\.files\.json)$": (r"\d{19}", r'"checksum": "\w+"'),
-    r"(^|/)report\.html$": (r"(?<=epochs in )[\d.]+ s", r"(?s)<code>python.*?</code>"),
+    r"(^|/)report\.html$": (
+        r"(?<=epochs in )[\d.]+ s",
+        r"(?<=network takes )[\d.]+ ms",
+        r"(?s)<code>python.*?</code>",
+    ),
     r"(^|/)index\.html$": (r"\d{4}-\d\d-\d\d \d\d:\d\d",),
     r"(^|/)comparison/comparison\.(csv|json)$": (r"[\d.]+",),  # of a sweep, likewise
 }

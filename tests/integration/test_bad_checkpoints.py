@@ -311,8 +311,9 @@ def test_a_full_disk_keeps_the_last_whole_checkpoint_and_the_run_goes_on_from_it
 
 
 DRIVER = """
-import shutil, sys, runpy
+import logging, shutil, sys, runpy
 from pathlib import Path
+logging.getLogger("torch.utils.flop_counter").setLevel("ERROR")  # as train.py, which imports later
 from lightning.pytorch.callbacks import ModelCheckpoint
 save, filler = ModelCheckpoint._save_checkpoint, Path({disk!r}) / "filler"
 def fill_first(self, trainer, path):
