@@ -123,7 +123,7 @@ def test_a_sweep_lists_its_runs_unless_one_is_finished(
         resolved(f"run={sweep}")
     assert str(caught.value).splitlines() == [
         f"run={sweep}: this sweep has 2 runs. Name one:",
-        f"  run={sweep}/01  # 0.25",
-        f"  run={sweep}/02  # 0.25",
+        f"  run={sweep}/01  # metric of its best epoch 0.25",
+        f"  run={sweep}/02  # metric of its best epoch 0.25",
     ]
     assert resolved(f"runs=[{sweep}]", name="compare") == [f"runs=[{sweep}]"]  # all of them
