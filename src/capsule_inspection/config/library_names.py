@@ -13,6 +13,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from capsule_inspection.config.similar_names import suggestion
+from capsule_inspection.files import exists
 from capsule_inspection.types import WEIGHTS_SUFFIXES, ConfigurationError, RunFiles
 
 _WEIGHTS = ("auto", "imagenet", "synthetic", "none")
@@ -23,20 +24,8 @@ _REGISTERED = re.compile(r"@register_model(?:\(.*\))?\s+def (\w+)")
 def check_library_names(config: DictConfig) -> None:
     """Raise ConfigurationError for weights that are no file, and for unknown models."""
     weights = OmegaConf.select(config, "model.weights")
-    if weights not in (None, *_WEIGHTS) and not Path(weights).exists():
-        raise ConfigurationError(
-            f"model.weights={weights}: there is no such file or folder. Expected a path, or "
-            f"{', '.join(_WEIGHTS)}."
-        )
-    path = Path(weights or "")
-    is_wrong = not (path / RunFiles.RECORD).is_file()
-    if path.is_file():
-        is_wrong = path.suffix not in WEIGHTS_SUFFIXES
-    if weights not in (None, *_WEIGHTS) and is_wrong:
-        raise ConfigurationError(
-            f"model.weights={weights}: expected a run folder, or a file ending with "
-            f"{', '.join(WEIGHTS_SUFFIXES)}."
-        )
+    if weights not in (None, *_WEIGHTS):
+        _check_weights(Path(weights))
     builder = OmegaConf.select(config, "model.builder")
     if builder in ("timm", "torchvision"):
         _check_name("model.name", config.model.name, (builder,))
@@ -45,6 +34,20 @@ def check_library_names(config: DictConfig) -> None:
             "model.encoder",
             config.model.encoder.removeprefix("tu-"),
             ("timm", "segmentation_models_pytorch"),
+        )
+
+
+def _check_weights(path: Path) -> None:
+    if not exists(path):
+        raise ConfigurationError(
+            f"model.weights={path}: there is no such file or folder. Expected a path, or "
+            f"{', '.join(_WEIGHTS)}."
+        )
+    is_run = path.is_dir() and (path / RunFiles.RECORD).is_file()
+    if not is_run and (path.is_dir() or path.suffix not in WEIGHTS_SUFFIXES):
+        raise ConfigurationError(
+            f"model.weights={path}: expected a run folder, or a file ending with "
+            f"{', '.join(WEIGHTS_SUFFIXES)}."
         )
 
 
