@@ -17,7 +17,7 @@ help: ## what can be made
 setup: $(STAMP) ## a virtual environment with what training and the app need, once
 
 $(STAMP): pyproject.toml .ci/setup .ci/without-gpu.txt
-	@bash .ci/setup "$(VENV)" app
+	@bash .ci/setup "$(VENV)" app,imagenet
 	@touch $@
 
 setup-dev: $(DEV) ## and what tests, checks, exports and benchmarks need

@@ -29,7 +29,7 @@ SPLITS = (TRAIN, VAL, TEST, CALIBRATION)
 FROM_RUN = "from_run"
 """Name of the data set or the split of a finished run, in the configuration."""
 LEFT_OUT = "left_out"
-"""Split of a training image that `data.defect_fraction` excludes."""
+"""Split of a training image that `data.defect_fraction` or `data.good_fraction` excludes."""
 
 EXPECTED_COST = "expected_cost"
 """Cost per part at the costs of a missed defect and of a rejected good part."""
@@ -166,14 +166,15 @@ class Normalisation:
 class WeightsRecord:
     """Where a model's initial weights come from.
 
-    `source` is imagenet, synthetic, random or file. `training_hashes` are the SHA-256 of all images
-    that the weights were trained on, as far as they are known, `selection_hashes` of those that
-    selected the epoch.
+    `source` is imagenet, synthetic, random or file, `package` the name and version of the installed
+    package that the file is in. `training_hashes` are the SHA-256 of all images that the weights
+    were trained on, as far as they are known, `selection_hashes` of those that selected the epoch.
     """
 
     source: str
     path: str | None = None
     sha256: str | None = None
+    package: str | None = None
     training_hashes: frozenset[str] = frozenset()
     selection_hashes: frozenset[str] = frozenset()
 

@@ -77,7 +77,7 @@ COMPOSED = [
 
 
 def test_all_files_are_found() -> None:
-    assert len(CHOICES) == 73
+    assert len(CHOICES) == 74
     assert len(FILES) == len(CHOICES) + 16
     assert {choice for choices in COMPOSED for choice in choices} == set(CHOICES)
 

@@ -124,9 +124,10 @@ def test_an_experiment_that_sweeps_by_itself_names_its_jobs(
 ) -> None:
     fail_for(monkeypatch, 42, error=RunError("not in this test"))
     result = cli("train", "experiment=resnet_vs_pretrained", *data, *QUICK_DATA, "seed=42")
-    assert "3 of the 3 jobs" in result.err
-    names = ["00_custom_resnet", "01_resnet18", "02_efficientnet_b0"]
-    assert [path.name for path in jobs_of(tmp_path / "sweep")] == names
+    assert "4 of the 4 jobs" in result.err
+    names = ["custom_resnet", "resnet18", "efficientnet_b0", "efficientnet_lite0"]
+    jobs = [path.name for path in jobs_of(tmp_path / "sweep")]
+    assert jobs == [f"{number:02}_{name}" for number, name in enumerate(names)]
 
 
 def test_the_recorded_command_of_a_job_repeats_it_alone_and_to_the_last_digit(

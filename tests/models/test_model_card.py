@@ -96,7 +96,7 @@ def test_a_card_that_lacks_a_field_is_refused_by_its_name(path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "expected"),
     [
-        ("source", "imagenet", "'imagenet' is not synthetic or file"),
+        ("source", "imagenet", "'imagenet' is not synthetic or imagenet_synthetic or file"),
         ("classes", [1], "classes: expected "),
         ("classes", "good", "classes: expected "),
         ("training_hashes", {"a": 1}, "training_hashes: expected "),

@@ -85,6 +85,10 @@ def test_the_other_facts_come_with_the_images_and_the_network(
     assert rows["Split"].endswith("val 1 (no defects); 2 parts of one or more images")
     assert rows["Network"] == "6,254 parameters"
     assert rows["Weights"] == "random"
+    installed = WeightsRecord("imagenet", "/lib/lite0.pth", package="lite0-model 0.1.0")
+    assert prepare(caplog, config, index, weights=installed)["Weights"] == (
+        "imagenet, lite0-model 0.1.0"
+    )
     assert rows["Best epoch"] == "the lowest val/loss, smoothed over epochs"
     assert rows["Goes on"] == "with epoch 4"
     assert "Stops" not in rows

@@ -173,7 +173,8 @@ def test_source_and_name_are_those_of_data_and_network() -> None:
     for data, first, expected in (
         ("synthetic", "random", "synthetic"),
         ("synthetic", "synthetic", "synthetic"),
-        ("synthetic", "imagenet", "file"),
+        ("synthetic", "imagenet", "imagenet_synthetic"),
+        ("synthetic", "imagenet_synthetic", "imagenet_synthetic"),
         ("synthetic", "file", "file"),
         ("folder", "random", "file"),
         ("folder", "synthetic", "file"),

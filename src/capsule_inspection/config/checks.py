@@ -249,6 +249,12 @@ def _check_target_fpr(config: DictConfig) -> None:
 def _check_data_of_task(config: DictConfig) -> None:
     """Reject settings of the data that the task does not use."""
     task = OmegaConf.select(config, "task.name")
+    is_subsampled = task is not None and config.data.good_fraction != 1
+    if is_subsampled and task != "anomaly_detection":
+        raise ConfigurationError(
+            f"data.good_fraction={config.data.good_fraction:g}: for anomaly detection. Remove it, "
+            "or use model=patchcore or model=autoencoder."
+        )
     if task in (None, "segmentation"):
         return
     tile = OmegaConf.select(config, "data.tiling.size")
@@ -262,7 +268,7 @@ def _check_data_of_task(config: DictConfig) -> None:
     for key in ("synthetic_defects", "copy_paste", "real_defects"):
         if OmegaConf.select(config, f"data.{key}") is not None:
             raise ConfigurationError(
-                f"data.{key}: for classifiers and model=unet. For an autoencoder see "
+                f"data.{key}: for classifiers and model=unet. For model=autoencoder see "
                 "task.corruption_probability."
             )
     if config.data.defect_fraction != 1:

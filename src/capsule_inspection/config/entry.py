@@ -43,6 +43,7 @@ from capsule_inspection.config.quoting import PROGRAM, decode_keys
 from capsule_inspection.config.resolvers import register_resolvers
 from capsule_inspection.config.schema import register_schemas
 from capsule_inspection.config.terminal import printable
+from capsule_inspection.config.training_checks import check_unused
 from capsule_inspection.config.values import read_numbers
 from capsule_inspection.files import is_disk_full, is_out_of_memory
 from capsule_inspection.types import ConfigurationError, InspectionError, RunError, RunFiles
@@ -255,6 +256,8 @@ def _checked(config: DictConfig, overrides: list[str]) -> DictConfig:
     if config.get("resume"):
         config = existing_run.resumed_config(config, overrides)
     checks.check(config)
+    if "task" in config:  # a training
+        check_unused(config, overrides)
     checks.check_data_paths(config)
     if not config.get("resume"):
         check_library_names(config)

@@ -29,10 +29,11 @@ def check_library_names(config: DictConfig) -> None:
     builder = OmegaConf.select(config, "model.builder")
     if builder in ("timm", "torchvision"):
         _check_name("model.name", config.model.name, (builder,))
-    if builder == "segmenter" and config.model.encoder not in ("autoencoder", "custom_resnet"):
+    encoder = OmegaConf.select(config, "model.encoder", default="auto")
+    if encoder not in ("auto", "autoencoder", "custom_resnet"):
         _check_name(
             "model.encoder",
-            config.model.encoder.removeprefix("tu-"),
+            encoder.removeprefix("tu-"),
             ("timm", "segmentation_models_pytorch"),
         )
 

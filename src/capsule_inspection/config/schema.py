@@ -239,17 +239,30 @@ class ReconstructionLossWeights:
 
 
 @dataclass
-class AnomalyMapConfig:
-    source: str = one_of("auto", "residual", "head", "both")
-    l1: float = between(*_WEIGHTS)
-    ms_ssim: float = between(*_WEIGHTS)
-    gradient: float = between(*_WEIGHTS)
-    normalise: bool = MISSING
+class MapConfig:
     smoothing: float = between(0, 0.5)
     context_sigma: float = between(0, 1)
     foreground: bool = MISSING
     roi_dilation: float = between(0, 1)
     topk_fraction: float = between(0, 1)
+
+
+@dataclass
+class AnomalyMapConfig(MapConfig):
+    source: str = one_of("auto", "residual", "head", "both")
+    l1: float = between(*_WEIGHTS)
+    ms_ssim: float = between(*_WEIGHTS)
+    gradient: float = between(*_WEIGHTS)
+    normalise: bool = MISSING
+
+
+@dataclass
+class PatchesConfig(TaskConfig):
+    """Anomaly detection without training."""
+
+    builder: str = one_of("patches")
+    calibration_fraction: float = between(0.001, 0.9)
+    map: MapConfig = MISSING
 
 
 @dataclass
@@ -335,6 +348,7 @@ class Data:
     real_defects: float | None = between(0, 1, default=None)
     synthesis: Synthesis = MISSING
     defect_fraction: float = between(0, 1)
+    good_fraction: float = between(0.0001, 1)
     augmentation: Augmentation = MISSING
 
 
@@ -516,6 +530,19 @@ class AutoencoderConfig(ModelConfig):
 
 
 @dataclass
+class PatchCoreConfig(ModelConfig):
+    builder: str = one_of("patchcore")
+    encoder: str = MISSING
+    encoder_options: dict[str, Any] = MISSING
+    strides: list[int] = between(2, 32)  # noqa: RUF009 - returns a field
+    neighbourhood: int = between(1, 15)
+    coreset: str = one_of("greedy", "random")
+    coreset_size: int = between(2, 10_000_000)
+    candidates: int = between(2, 10_000_000)
+    num_neighbors: int = between(1, 100)
+
+
+@dataclass
 class SegmenterConfig(ModelConfig):
     builder: str = one_of("segmenter")
     architecture: str = MISSING
@@ -683,6 +710,7 @@ GROUPS: dict[str, dict[str, type]] = {  # by the `builder` or else the `name` of
     "task": {
         "classification": ClassificationConfig,
         "anomaly_detection": AnomalyDetectionConfig,
+        "patches": PatchesConfig,
         "segmentation": SegmentationConfig,
     },
     "data": {
@@ -712,6 +740,7 @@ GROUPS: dict[str, dict[str, type]] = {  # by the `builder` or else the `name` of
         "torchvision": LibraryClassifierConfig,
         "autoencoder": AutoencoderConfig,
         "segmenter": SegmenterConfig,
+        "patchcore": PatchCoreConfig,
     },
     "threshold": {
         "argmax": Named,

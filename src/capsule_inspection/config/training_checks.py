@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -17,9 +17,18 @@ _TERMS = (
 """Terms of losses and of anomaly maps that have a weight."""
 OPTION_KEYS = ("model.options", "model.encoder_options", "optimizer.options")
 """Mappings with arguments of libraries."""
+_OF_TRAINING = (
+    *("optimizer", "scheduler", "finetune", "callbacks", "hparams_search"),
+    *("task.learning_rate", "task.monitor", "data.augmentation", "data.synthesis"),
+)
+"""Settings that only a training by gradient descent has."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _OPTION = re.compile(r"[A-Za-z0-9_-]*")
-_TASK_OF_BUILDER = {"autoencoder": "anomaly_detection", "segmenter": "segmentation"}
+_TASK_OF_BUILDER = {
+    "autoencoder": "anomaly_detection",
+    "patchcore": "anomaly_detection",
+    "segmenter": "segmentation",
+}
 """The task of a model by its builder; other models are classifiers."""
 
 
@@ -28,7 +37,7 @@ def _check_model(config: DictConfig) -> None:
     task, builder = (OmegaConf.select(config, key) for key in ("task.name", "model.builder"))
     if task is None:
         return
-    if builder in ("custom_resnet", "autoencoder") and config.model.name != builder:
+    if builder in ("custom_resnet", "autoencoder", "patchcore") and config.model.name != builder:
         raise ConfigurationError(
             f"model.name={config.model.name}: model={builder} has one network only. For another "
             "classifier use model=timm or model=torchvision with model.name."
@@ -43,8 +52,56 @@ def _check_model(config: DictConfig) -> None:
     if task == "classification" and OmegaConf.select(config, "split.name") == "one_class":
         raise ConfigurationError(
             "split=one_class trains on good images only, and a classifier needs defects. Use "
-            "model=autoencoder or split=kfold."
+            "model=patchcore, model=autoencoder or split=kfold."
         )
+
+
+def _check_patches(config: DictConfig) -> None:
+    """PatchCore has one pass over the images, strides that are powers of 2, and odd windows."""
+    model = config.get("model", {})
+    if model.get("builder") != "patchcore":
+        return
+    trainer = config.get("trainer", {})
+    for key, value in (
+        ("task.epochs", config.task.epochs),
+        ("task.repeats", config.task.repeats),
+        ("trainer.max_epochs", trainer.get("max_epochs", 1)),
+        ("trainer.accumulate_grad_batches", trainer.get("accumulate_grad_batches", 1)),
+        ("trainer.devices", trainer.get("devices", 1)),
+    ):
+        if value != 1 and not OmegaConf.is_list(value):
+            raise ConfigurationError(
+                f"{key}={value}: model=patchcore is not trained. It reads each good image once, "
+                f"on one device. Remove {key}."
+            )
+    strides = [*model.strides]
+    if not strides or len(set(strides)) < len(strides) or any(x & (x - 1) for x in strides):
+        raise ConfigurationError(
+            f"model.strides={strides}: expected different numbers of 2, 4, 8, 16 and 32, such as "
+            "[8,16]."
+        )
+    if model.neighbourhood % 2 == 0:
+        raise ConfigurationError(
+            f"model.neighbourhood={model.neighbourhood}: expected an odd number, such as 3, so "
+            "that a window has a centre."
+        )
+    if model.candidates < model.coreset_size or model.coreset_size <= model.num_neighbors:
+        raise ConfigurationError(
+            f"model.coreset_size={model.coreset_size}: expected more than model.num_neighbors="
+            f"{model.num_neighbors}, and at most model.candidates={model.candidates}."
+        )
+
+
+def check_unused(config: DictConfig, overrides: Sequence[str]) -> None:
+    """Raise ConfigurationError for given settings of a training, of a model that has none."""
+    if config.model.builder != "patchcore":
+        return
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        if key.startswith(_OF_TRAINING):
+            raise ConfigurationError(
+                f"{override}: model=patchcore is not trained, so it has no such setting. Remove it."
+            )
 
 
 def _check_names(config: DictConfig) -> None:
@@ -189,6 +246,7 @@ RULES: tuple[Callable[[DictConfig], None], ...] = (
     _check_names,
     _check_options,
     _check_model,
+    _check_patches,
     _check_loss,
     _check_optimizer,
     _check_decoder,

@@ -60,7 +60,8 @@ class BatchSettings:
     """Settings of batches; `batch_size` is the sum over all processes.
 
     An epoch of training uses each image `repeats` times. Validation uses it `val_repeats` times, in
-    batches of `eval_batch_size`, which is `batch_size` where it is None. `mixture` replaces
+    batches of `eval_batch_size`, which is `batch_size` where it is None. Without `augmentation`
+    images stay as they are, and draw no random numbers. `mixture` replaces
     `sampling` where a batch transform adds defects.
     """
 
@@ -69,7 +70,7 @@ class BatchSettings:
     mixup: float
     seed: int
     channels_last: bool
-    augmentation: AugmentationSettings
+    augmentation: AugmentationSettings | None
     repeats: int = 1
     val_repeats: int = 1
     eval_batch_size: int | None = None
@@ -284,7 +285,7 @@ class InspectionDataModule(L.LightningDataModule):
         """A batch for the task from a raw batch on the device."""
         image, mask, valid = self._as_float(raw["image"]), raw["mask"], raw["valid"]
         target = self._as_float(raw["target"]) if "target" in raw else None
-        if training:
+        if training and self.settings.augmentation is not None:
             self._seed_batch(raw, epoch)
             uniform = uniform_numbers(
                 seed=self.settings.seed, epoch=epoch, index=raw["index"], repeat=raw["repeat"]

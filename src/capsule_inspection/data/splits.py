@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -23,6 +23,7 @@ from capsule_inspection.data.stratification import (
     without_rows,
 )
 from capsule_inspection.types import (
+    GOOD_LABEL,
     LEFT_OUT,
     SPLITS,
     TEST,
@@ -194,10 +195,19 @@ def subsample_defects(index: DataIndex, fraction: float, *, seed: int) -> DataIn
     A smaller fraction is a subset of a larger one. Validation and test are unchanged. The excluded
     images are in the split `left_out`, so that the number of steps in an epoch stays the same.
     """
+    return _subsample(index, range(1, len(index.classes)), fraction, seed=seed)
+
+
+def subsample_good(index: DataIndex, fraction: float, *, seed: int) -> DataIndex:
+    """The index with only a fraction of the good training images; see `subsample_defects`."""
+    return _subsample(index, [GOOD_LABEL], fraction, seed=seed)
+
+
+def _subsample(index: DataIndex, labels: Iterable[int], fraction: float, *, seed: int) -> DataIndex:
     if fraction == 1:
         return index
     left_out: list[int] = []
-    for label in range(1, len(index.classes)):
+    for label in labels:
         members = [
             row
             for row, sample in enumerate(index.samples)

@@ -10,9 +10,10 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from capsule_inspection.archives import DAMAGE, describe
+from capsule_inspection.models.base import Model
 from capsule_inspection.models.torch_files import load_tensors
 from capsule_inspection.types import RunError
 
@@ -62,13 +63,14 @@ def _is_checkpoint(content: dict[str, Any]) -> bool:
     )
 
 
-def restore_network(network: nn.Module, checkpoint: dict[str, Any], *, path: Path) -> None:
+def restore_network(network: Model, checkpoint: dict[str, Any], *, path: Path) -> None:
     """Load a run's weights into its network. Raises RunError where the layers differ."""
     weights = {
         key.removeprefix(PREFIX): value
         for key, value in checkpoint["state_dict"].items()
         if key.startswith(PREFIX)
     }
+    network.allocate(weights)
     expected = network.state_dict()
     wrong = sorted(
         key

@@ -1,4 +1,4 @@
-"""From an autoencoder's output to an anomaly map and one score for the image.
+"""From the output of an anomaly detector to an anomaly map and one score for the image.
 
 Sources: residuals, Bergmann et al. 2019 (arXiv:1807.02011); gradient and multi-scale SSIM
 residuals, Zavrtanik et al. 2021 ("RIAD"); the score as a mean of the highest pixels, Tsai et al.
@@ -38,15 +38,28 @@ _STD_FLOOR = 0.3
 """Fraction of the mean deviation: a small deviation on a few good images may be chance."""
 
 
-@dataclass(frozen=True)
-class AnomalyMapConfig:
-    """Settings of the anomaly map, see `conf/task/anomaly_detection.yaml`.
+@dataclass(frozen=True, kw_only=True)
+class MapConfig:
+    """Settings of the anomaly maps of all models, see `conf/task/anomaly_detection.yaml`.
+
+    `smoothing` and `context_sigma` are standard deviations of blurs and `roi_dilation` widens the
+    part, all as fractions of the image's height. The score is the mean of the `topk_fraction` of
+    the highest pixels, before the context is added, which would blur a small defect away.
+    """
+
+    smoothing: float
+    context_sigma: float
+    foreground: bool
+    roi_dilation: float
+    topk_fraction: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnomalyMapConfig(MapConfig):
+    """Settings of the anomaly maps of an autoencoder.
 
     `source` is auto, residual, head or both; `l1`, `ms_ssim` and `gradient` are the weights of the
-    residuals; `smoothing` and `context_sigma` are standard deviations of blurs and `roi_dilation`
-    widens the part, all as fractions of the image's height. The score is the mean of the
-    `topk_fraction` of the highest pixels, before the context is added, which would blur a small
-    defect away.
+    residuals.
     """
 
     source: str
@@ -54,11 +67,6 @@ class AnomalyMapConfig:
     ms_ssim: float
     gradient: float
     normalise: bool
-    smoothing: float
-    context_sigma: float
-    foreground: bool
-    roi_dilation: float
-    topk_fraction: float
 
     def weights(self) -> dict[str, float]:
         """The weights of the residuals that are used."""
@@ -136,7 +144,18 @@ def compute_anomaly_map(
     if output.logits is not None:
         probability = torch.sigmoid(output.logits.float())
         terms.append(_HEAD_WEIGHT * probability if terms else probability)
-    anomaly_map = torch.stack(terms).sum(0)
+    return finish_anomaly_map(
+        torch.stack(terms).sum(0), foreground=foreground, valid=valid, config=config
+    )
+
+
+def finish_anomaly_map(
+    anomaly_map: Tensor, *, foreground: Tensor, valid: Tensor, config: MapConfig
+) -> AnomalyOutput:
+    """The smoothed map of the part, and its score.
+
+    Shapes: anomaly_map (N, H, W) float32; foreground and valid as in `compute_anomaly_map`.
+    """
     height = int(anomaly_map.shape[1])  # a number also where a graph is traced
     region = valid.float()
     if config.foreground:

@@ -31,6 +31,9 @@ class Model(nn.Module, ABC):
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """Trainable parameters, each once, in groups from the input to the head, which is last."""
 
+    def allocate(self, state: Mapping[str, Tensor]) -> None:
+        """Make room for tensors of a state dict whose size the training has decided, if any."""
+
 
 BUILD_ERRORS = (
     *(TypeError, ValueError, AssertionError, RuntimeError),

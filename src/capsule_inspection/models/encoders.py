@@ -16,12 +16,12 @@ from segmentation_models_pytorch.encoders._base import EncoderMixin
 from torch import Tensor, nn
 
 from capsule_inspection.models.autoencoder import Encoder, encode, widen_channels
-from capsule_inspection.models.base import list_nearest
+from capsule_inspection.models.base import IMAGENET, list_nearest
 from capsule_inspection.models.custom_resnet import ResNetBackbone
 from capsule_inspection.models.hub import HubFile, HubWeights
 from capsule_inspection.models.layers import pad_to_multiple
 from capsule_inspection.models.timm_model import find_hub_weights as find_timm_weights
-from capsule_inspection.types import ConfigurationError
+from capsule_inspection.types import ConfigurationError, Normalisation
 
 TIMM_PREFIX = "tu-"
 """Prefix of timm's names in segmentation_models_pytorch."""
@@ -156,3 +156,14 @@ def find_hub_weights(name: str) -> HubWeights:
         return HubWeights(name=name)
     files = (HubFile(settings["repo_id"], "model.safetensors"),)
     return HubWeights(name=name, local_names=(name,), files=files)
+
+
+def find_normalisation(resolved: str) -> Normalisation:
+    """The normalisation of the encoder's published weights; ImageNet's where none are published."""
+    cfg = None
+    if resolved.startswith(TIMM_PREFIX):
+        cfg = timm.get_pretrained_cfg(resolved.removeprefix(TIMM_PREFIX))
+    if cfg is None:
+        return IMAGENET
+    (red, green, blue), (red_std, green_std, blue_std) = cfg.mean, cfg.std
+    return Normalisation(mean=(red, green, blue), std=(red_std, green_std, blue_std))

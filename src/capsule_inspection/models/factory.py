@@ -11,14 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from capsule_inspection.models.base import BuiltModel
-from capsule_inspection.models.hub import HubWeights
-from capsule_inspection.models.weights import load_weights
+from capsule_inspection.models.base import BuiltModel, Model
+from capsule_inspection.models.hub import HubWeights, UnavailableError
+from capsule_inspection.models.model_card import SYNTHETIC
+from capsule_inspection.models.weights import find_imagenet, load_weights
 from capsule_inspection.types import ConfigurationError
 
 if TYPE_CHECKING:
     from capsule_inspection.models.classifier import Classifier
 
+_IMAGENET_ENCODER, _BUNDLED_ENCODER = "tf_efficientnet_lite0", "resnet18"
+"""Encoders of `model.encoder=auto`: the extra `imagenet` has weights of the first."""
 CORRUPTIONS_WITH_MASK = ("cutout", "synthetic_defects")
 """Corruptions with a mask of the changed pixels, from which an autoencoder's head learns."""
 
@@ -196,7 +199,6 @@ def build_segmenter(
 
     `input_sizes` are the sizes (height, width) of images that it must be able to process.
     """
-    from capsule_inspection.models import autoencoder, encoders
     from capsule_inspection.models.segmenter import create_segmenter
     from capsule_inspection.models.state_dicts import load_pretrained_encoder
 
@@ -211,19 +213,88 @@ def build_segmenter(
         classes=classes,
         input_sizes=input_sizes,
     )
-    whole, hub = segmenter_name(architecture, encoder), encoders.find_hub_weights(encoder)
+    whole = segmenter_name(architecture, encoder)
+    return _load_encoder_weights(
+        model, whole, encoder, choice=weights, load_state=load_pretrained_encoder
+    )
+
+
+def _load_encoder_weights(
+    model: Model, whole: str, encoder: str, *, choice: str, load_state: Callable[..., object]
+) -> BuiltModel:
+    """Load weights of an encoder, or of the segmentation model `whole` that has it."""
+    from capsule_inspection.models import autoencoder, encoders
+
+    hub = encoders.find_hub_weights(encoder)
     # An autoencoder's encoder was trained with its own normalisation.
     is_autoencoder = encoder == "autoencoder"
     of_encoder = autoencoder.NORMALISATION if is_autoencoder else model.normalisation
     record = load_weights(
         model,
-        choice=weights,
+        choice=choice,
         hub=hub,
-        load_state=load_pretrained_encoder,
+        load_state=load_state,
         bundled=(whole, hub.name),
         accepted={whole: model.normalisation, hub.name: of_encoder},
     )
     return BuiltModel(model, record)
+
+
+def resolve_encoder(encoder: str, *, weights: str) -> str:
+    """What `model.encoder=auto` is: the one with ImageNet weights, where these can be had.
+
+    Else one that has bundled weights. Other names are returned as they are.
+    """
+    if encoder != "auto":
+        return encoder
+    if weights == SYNTHETIC:
+        return _BUNDLED_ENCODER
+    if weights == "auto":
+        from capsule_inspection.models import encoders
+
+        try:
+            find_imagenet(encoders.find_hub_weights(_IMAGENET_ENCODER))
+        except UnavailableError:
+            return _BUNDLED_ENCODER
+    return _IMAGENET_ENCODER
+
+
+def build_patchcore(
+    *,
+    name: str,
+    weights: str,
+    image_size: Sequence[int],
+    encoder: str,
+    encoder_options: Mapping[str, Any],
+    strides: Sequence[int],
+    neighbourhood: int,
+    num_neighbors: int,
+    coreset: str,
+    coreset_size: int,
+    candidates: int,
+) -> BuiltModel:
+    """The PatchCore of `conf/model/patchcore.yaml`, for images of `image_size` (H, W).
+
+    Its encoder is frozen; the memory bank is empty until good images fill it.
+    """
+    from capsule_inspection.models.patchcore import CoresetConfig, create_patchcore
+    from capsule_inspection.models.state_dicts import load_encoder
+
+    model = create_patchcore(
+        encoder=encoder,
+        encoder_options=encoder_options,
+        strides=strides,
+        neighbourhood=neighbourhood,
+        num_neighbors=num_neighbors,
+        coreset=CoresetConfig(coreset, coreset_size, candidates),
+        image_size=image_size,
+    )
+
+    def load_state(_: Model, state: Mapping[str, Any], *, where: str) -> None:
+        load_encoder(model.encoder, state, name=encoder, where=where)
+
+    whole = segmenter_name("unet", encoder)
+    return _load_encoder_weights(model, whole, encoder, choice=weights, load_state=load_state)
 
 
 def segmenter_name(architecture: str, encoder: str) -> str:
@@ -237,5 +308,6 @@ BUILDERS: Mapping[str, Callable[..., BuiltModel]] = {
     "torchvision": build_torchvision,
     "autoencoder": build_autoencoder,
     "segmenter": build_segmenter,
+    "patchcore": build_patchcore,
 }
 """Every value of `model.builder`."""

@@ -24,6 +24,7 @@ from huggingface_hub import (
 from huggingface_hub.errors import EntryNotFoundError
 
 from capsule_inspection.files import atomic_write
+from capsule_inspection.models.weight_packages import WeightPackage
 
 logger = logging.getLogger(__name__)
 
@@ -111,12 +112,13 @@ class HubWeights:
     """The location of a model's published weights.
 
     `local_names` are the stems of files in a `weights/` folder; `files` are on a hub, the best
-    first. Models without published weights have neither.
+    first; `package` has the same weights. Models without published weights have none of them.
     """
 
     name: str
     local_names: tuple[str, ...] = ()
     files: tuple[HubFile | UrlFile, ...] = ()
+    package: WeightPackage | None = None
 
     def find_cached(self) -> Path | None:
         """The first of the files that is in a cache."""

@@ -17,8 +17,8 @@ from capsule_inspection.integrity import read_json
 from capsule_inspection.metrics.stored_values import from_stored
 from capsule_inspection.types import Normalisation, WeightsError
 
-SYNTHETIC, FILE = "synthetic", "file"
-SOURCES = (SYNTHETIC, FILE)
+SYNTHETIC, IMAGENET_SYNTHETIC, FILE = "synthetic", "imagenet_synthetic", "file"
+SOURCES = (SYNTHETIC, IMAGENET_SYNTHETIC, FILE)
 
 AcceptedModels = Mapping[str, Normalisation]
 """Names that a card may have, each with the normalisation of the model's images."""
@@ -29,8 +29,9 @@ class ModelCard:
     """Description of a file of weights.
 
     `name` is the model's, such as resnet18, or unet_autoencoder for architecture and encoder.
-    `source` is synthetic for weights trained on synthetic images only, else file; `sha256` is that
-    of the file; `image_size` (H, W) in pixels. `training_hashes` are the SHA-256 of all images that
+    `source` is synthetic for weights trained on synthetic images only, imagenet_synthetic for those
+    trained on ImageNet before, else file; `sha256` is that of the file; `image_size` (H, W) in
+    pixels. `training_hashes` are the SHA-256 of all images that
     the weights were trained on, `selection_hashes` of those that selected the epoch.
     """
 

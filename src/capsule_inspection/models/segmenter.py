@@ -13,14 +13,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import segmentation_models_pytorch as smp
-import timm
 import torch
 from torch import Tensor, nn
 
 from capsule_inspection.models import encoders
 from capsule_inspection.models.base import (
     BUILD_ERRORS,
-    IMAGENET,
     Model,
     find_forward_error,
     list_nearest,
@@ -123,7 +121,9 @@ def create_segmenter(
         **options,
     }
     model = _create(architecture, resolved, settings)
-    segmenter = Segmenter(model, encoder_name=encoder, normalisation=_find_normalisation(resolved))
+    segmenter = Segmenter(
+        model, encoder_name=encoder, normalisation=encoders.find_normalisation(resolved)
+    )
     for size in input_sizes:
         if (error := find_forward_error(segmenter, size)) is not None:
             raise ConfigurationError(
@@ -200,14 +200,3 @@ def _decoder_settings(
     if not isinstance(decoder_channels, int):
         decoder_channels = tuple(decoder_channels)
     return {**settings, "decoder_channels": decoder_channels}
-
-
-def _find_normalisation(encoder: str) -> Normalisation:
-    """The normalisation of the encoder's published weights; ImageNet's where none are published."""
-    cfg = None
-    if encoder.startswith(encoders.TIMM_PREFIX):
-        cfg = timm.get_pretrained_cfg(encoder.removeprefix(encoders.TIMM_PREFIX))
-    if cfg is None:
-        return IMAGENET
-    (red, green, blue), (red_std, green_std, blue_std) = cfg.mean, cfg.std
-    return Normalisation(mean=(red, green, blue), std=(red_std, green_std, blue_std))

@@ -20,6 +20,8 @@ from capsule_inspection.models.classifier import Classifier
 from capsule_inspection.types import WeightsError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from capsule_inspection.models.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
@@ -104,17 +106,27 @@ def load_pretrained_encoder(segmenter: Segmenter, state: State, *, where: str) -
         segmenter.load_state_dict({**own, **fitting, **head})
         segmenter.has_pretrained_decoder = True
         return
-    expected = {k.removeprefix(ENCODER): v for k, v in own.items() if k.startswith(ENCODER)}
-    found = _extract_encoder(state, expected)
+    encoder: nn.Module = segmenter.get_submodule(ENCODER.removesuffix("."))
+    load_encoder(encoder, state, name=segmenter.encoder_name, where=where)
+    logger.info("%s: the encoder's weights are loaded; the decoder is initialised.", where)
+
+
+def load_encoder(encoder: nn.Module, state: State, *, name: str, where: str) -> None:
+    """Load an encoder's layers from the `state` of a model that contains it, in place.
+
+    `name` is the encoder's. Raises WeightsError, naming layers, where they do not fit.
+    """
+    own = encoder.state_dict()
+    found = _extract_encoder(state, own)
     if not found:
         raise WeightsError(
-            f"{where}: none of its {len(state)} layers is one of the encoder "
-            f"{segmenter.encoder_name} (such as {next(iter(expected))}). Set model.encoder to the "
-            "model that they are of, or model.weights=none."
+            f"{where}: none of its {len(state)} layers is one of the encoder {name} (such as "
+            f"{next(iter(own))}). Set model.encoder to the model that they are of, or "
+            "model.weights=none."
         )
-    _check_fit(expected, found, where=where)
-    logger.info("%s: the encoder's weights are loaded; the decoder is initialised.", where)
-    segmenter.load_state_dict({**own, **{ENCODER + key: value for key, value in found.items()}})
+    _check_fit(own, found, where=where)
+    own.update(found)
+    encoder.load_state_dict(own)
 
 
 def _convert_head(own: State, state: State) -> dict[str, Tensor]:

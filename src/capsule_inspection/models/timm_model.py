@@ -26,6 +26,7 @@ from capsule_inspection.models.base import (
 from capsule_inspection.models.classifier import NO_INTERMEDIATES, Backbone, Classifier, make_head
 from capsule_inspection.models.hub import HubFile, HubWeights, UrlFile
 from capsule_inspection.models.layers import TopKPool
+from capsule_inspection.models.weight_packages import PACKAGES
 from capsule_inspection.types import ConfigurationError, Normalisation
 
 RESERVED = {
@@ -240,4 +241,5 @@ def find_hub_weights(name: str, cfg: Mapping[str, Any]) -> HubWeights:
         files = tuple(HubFile(repository, ending) for ending in endings)
     elif cfg.get("url") and not custom:
         files = (UrlFile(cfg["url"]),)
-    return HubWeights(name=architecture, local_names=names, files=files)
+    package = PACKAGES.get(architecture)
+    return HubWeights(name=architecture, local_names=names, files=files, package=package)

@@ -1,8 +1,9 @@
 """The rule of `model.weights`: auto, imagenet, synthetic, none, or a path.
 
-- auto: ImageNet where a local file, a cache or the hub has it, else the weights bundled with the
-  package (`models/weights/<name>.safetensors`, trained on synthetic images), else random, with a
-  warning where others exist.
+- auto: ImageNet where a local file, an installed package (weight_packages.py), a cache or the hub
+  has it, in this order, else the weights bundled with the project
+  (`models/weights/<name>.safetensors`, trained on synthetic images), else random, with a warning
+  where others exist. A file or package that is found and cannot be used is an error.
 - imagenet, synthetic (the bundled weights), or a path of a file or run: exactly that, or an error.
 - none: random.
 
@@ -29,6 +30,7 @@ from capsule_inspection.models.model_card import (
     read_card,
 )
 from capsule_inspection.models.weight_files import read_weights
+from capsule_inspection.models.weight_packages import WeightPackage
 from capsule_inspection.types import (
     WEIGHTS_SUFFIXES,
     ConfigurationError,
@@ -66,7 +68,7 @@ def load_weights(
     names = bundled or (hub.name,)
     cards = {hub.name: model.normalisation} if accepted is None else accepted
 
-    def load(path: Path, *, source: str) -> WeightsRecord:
+    def load(path: Path, *, source: str, package: WeightPackage | None = None) -> WeightsRecord:
         file, card = read_weights(path), read_card(path)
         training, selection = file.training_hashes, file.selection_hashes
         if card is not None:
@@ -74,8 +76,16 @@ def load_weights(
             source = card.source
             training |= frozenset(card.training_hashes)
             selection |= frozenset(card.selection_hashes)
-        load_state(model, file.state, where=str(path))
-        return WeightsRecord(source, str(path), file.sha256, training, selection)
+        state = file.state if package is None else package.to_timm_names(file.state)
+        load_state(model, state, where=str(path))
+        return WeightsRecord(
+            source=source,
+            path=str(path),
+            sha256=file.sha256,
+            package=None if package is None else str(package),
+            training_hashes=training,
+            selection_hashes=selection,
+        )
 
     if choice == "none":
         return RANDOM
@@ -90,10 +100,10 @@ def load_weights(
 
 def _load_imagenet(load: Loader, hub: HubWeights) -> WeightsRecord:
     try:
-        path = find_imagenet(hub)
+        path, package = find_imagenet(hub)
     except UnavailableError as error:
         raise WeightsError(_describe_download(hub, str(error))) from error
-    record = load(path, source="imagenet")
+    record = load(path, source="imagenet", package=package)
     if record.source != "imagenet":
         raise WeightsError(
             f"{path}: model.weights=imagenet, but the source of these weights is {record.source}, "
@@ -105,11 +115,11 @@ def _load_imagenet(load: Loader, hub: HubWeights) -> WeightsRecord:
 
 def _load_auto(load: Loader, hub: HubWeights, bundled: Sequence[str]) -> WeightsRecord:
     try:
-        path = find_imagenet(hub)
+        path, package = find_imagenet(hub)
     except UnavailableError as error:
         reason = str(error)
     else:
-        return load(path, source="imagenet")
+        return load(path, source="imagenet", package=package)
     path_of_bundled = find_bundled(bundled)
     if path_of_bundled is not None:
         try:
@@ -173,14 +183,19 @@ def _require_bundled(names: Sequence[str]) -> Path:
     return path
 
 
-def find_imagenet(hub: HubWeights) -> Path:
-    """A file of ImageNet weights: local, cached, or downloaded. Raises UnavailableError."""
+def find_imagenet(hub: HubWeights) -> tuple[Path, WeightPackage | None]:
+    """A file of ImageNet weights: local, of a package, cached, or downloaded; and the package.
+
+    Raises UnavailableError, and WeightsError where the package is not as it should be.
+    """
     for folder in weight_folders():
         for name in hub.local_names:
             for suffix in LOCAL_SUFFIXES:
                 if (folder / f"{name}{suffix}").is_file():
-                    return folder / f"{name}{suffix}"
-    return hub.find_cached() or hub.download()
+                    return folder / f"{name}{suffix}", None
+    if hub.package is not None and (path := hub.package.find()) is not None:
+        return path, hub.package
+    return hub.find_cached() or hub.download(), None
 
 
 def weight_folders() -> list[Path]:
@@ -207,18 +222,23 @@ def _describe_download(hub: HubWeights, reason: str) -> str:
         for folder in weight_folders()
         for suffix in LOCAL_SUFFIXES[:2]
     )
+    install = ""
+    if hub.package is not None:
+        install = f"Install them: {hub.package.install_command}. Or: "
     return (
         f"model.weights=imagenet: the ImageNet weights of {hub.name} are not on this "
-        f"machine and could not be downloaded ({reason}). Download {hub.files[0].url} where "
-        f"there is a network and save it as {places}; or set model.weights=auto or none."
+        f"machine and could not be downloaded ({reason}). {install}Download "
+        f"{hub.files[0].url} where there is a network and save it as {places}; or set "
+        "model.weights=auto or none."
     )
 
 
 def _random_warning(hub: HubWeights, reason: str) -> str:
     line = "!" * 88
     local = f"weights/{(hub.local_names or (hub.name,))[0]}.safetensors"
+    install = "" if hub.package is None else f"{hub.package.install_command}, or\n"
     advice = (
-        f"ImageNet weights give far better results: save them as {local}\n"
+        f"ImageNet weights give far better results: {install}save them as {local}\n"
         "(model.weights=imagenet says what to download), or set model.weights to a path."
         if hub.files
         else "Weights of your own can be used with model.weights=<path>."

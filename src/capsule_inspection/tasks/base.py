@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 from torch import Tensor, nn
@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 
 class InspectionModule(L.LightningModule):
     """Base of all tasks; `network` has `layer_groups()`, from the input to the head."""
+
+    learns: ClassVar[bool] = True
+    """Whether weights change, epoch by epoch."""
 
     def __init__(self, network: Model, optimization: OptimizationConfig) -> None:
         super().__init__()

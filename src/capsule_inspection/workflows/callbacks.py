@@ -30,7 +30,8 @@ def build_callbacks(
 
     metrics.csv comes first: Lightning keeps the order of those that it calls after the module.
     """
-    optimization, early_stopping = module.optimization, config.callbacks.early_stopping
+    optimization = module.optimization
+    early_stopping = config.callbacks.early_stopping if module.learns else None
     selection: dict[str, Any] = {
         "monitor": optimization.monitor_key,
         "mode": optimization.mode,
@@ -42,7 +43,7 @@ def build_callbacks(
             **selection, patience=early_stopping.patience, min_delta=early_stopping.min_delta
         )
         callbacks.append(stop)
-    if config.callbacks.ema is not None:
+    if config.callbacks.ema is not None and module.learns:
         callbacks.append(EMAWeightAveraging(decay=config.callbacks.ema.decay))
     best = RunCheckpoint(folder / RunFiles.CHECKPOINTS, "best", **selection)
     last = RunCheckpoint(folder / RunFiles.CHECKPOINTS, "last")
@@ -51,6 +52,7 @@ def build_callbacks(
         rows,
         is_best=lambda epoch: best.best_epoch == epoch,
         has_bar=config.trainer.enable_progress_bar,
+        has_one_epoch=not module.learns,
     )
     return [rows, *callbacks, best, last, reporter]
 

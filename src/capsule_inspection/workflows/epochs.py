@@ -107,9 +107,11 @@ class EpochReporter(Checkpoint):
         *,
         is_best: Callable[[int], bool],
         has_bar: bool,
+        has_one_epoch: bool,
     ) -> None:
         self.optimization, self.written = optimization, written
         self.is_best, self.has_bar = is_best, has_bar
+        self.has_one_epoch = has_one_epoch
         self._bar = ExitStack()
         self._show: Progress | None = None
         self._done, self._total, self._first = 0, 0, 0
@@ -156,6 +158,8 @@ class EpochReporter(Checkpoint):
         write = "{:.4f}".format if key in _LOSSES else format_fraction
         best = ", best so far" if self.is_best(epoch) else ""
         value, average = (write(float(row[name])) for name in (key, smoothed))
+        if self.has_one_epoch:
+            return f"{_label(key)} {value}"
         return f"{_label(key)} {value} (smoothed {average}{best})"
 
     def _left(self, trainer: L.Trainer) -> str:

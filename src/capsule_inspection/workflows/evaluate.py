@@ -64,6 +64,7 @@ _COPIED = (
     "seed",
     "weights",
     "corruption",
+    "memory_bank",
     THRESHOLD,
     MASK_POSTPROCESSING,
     TEMPERATURE_SCALING,

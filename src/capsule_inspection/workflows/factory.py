@@ -18,7 +18,7 @@ from torch.nn.modules.module import (
 from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.data.training_crops import input_sizes
 from capsule_inspection.models.base import BuiltModel, Model
-from capsule_inspection.models.factory import BUILDERS
+from capsule_inspection.models.factory import BUILDERS, resolve_encoder
 from capsule_inspection.tasks.adapter import get_task
 from capsule_inspection.types import (
     CALIBRATION,
@@ -44,7 +44,12 @@ _MOST_BUFFERS = 1 << 26
 
 
 def build_model(config: DictConfig, *, num_classes: int, weights: str | None = None) -> BuiltModel:
-    """The configured network. `weights` replaces `model.weights`, for one that is loaded later."""
+    """The configured network. `weights` replaces `model.weights`, for one that is loaded later.
+
+    `model.encoder=auto` is resolved in place.
+    """
+    if "encoder" in config.model:
+        config.model.encoder = resolve_encoder(config.model.encoder, weights=config.model.weights)
     settings: Any = OmegaConf.to_container(config.model, resolve=True)
     builder = BUILDERS[settings.pop("builder")]
     if weights is not None:

@@ -58,7 +58,12 @@ def print_settings(config: DictConfig) -> None:
         ("Task", task),
         ("Data", _describe_data(config.data)),
         ("Classes", _describe_drawn(config.data)),
-        ("Training", _describe_training(config)),
+        (
+            "Training",
+            _describe_training(config)
+            if _learns(config)
+            else "none, one pass over the good images",
+        ),
     )
 
 
@@ -84,6 +89,11 @@ def _describe_training(config: DictConfig) -> str:
     )
 
 
+def _learns(config: DictConfig) -> bool:
+    """Whether the model is trained, as all but PatchCore are."""
+    return bool(config.task.get("builder") != "patches")
+
+
 def _max_epochs(config: DictConfig) -> int | None:
     """None where steps or time limit the training."""
     epochs = config.trainer.max_epochs
@@ -100,12 +110,14 @@ def print_preparation(
     finished_epochs: int,
 ) -> None:
     """Log the split, the network, what computes it, and what selects the best epoch."""
-    initial = ("Weights", weights.source + (f", {weights.path}" if weights.path else ""))
+    origin = weights.package or weights.path
+    initial = ("Weights", weights.source + (f", {origin}" if origin else ""))
     network = ("Network", f"{_format_parameters(num_parameters)} parameters")
     split = ("Split", _describe_split(index, config))
     threads = f"{runtime.threads} thread{'' if runtime.threads == 1 else 's'}"
     computing = f"{runtime.device}, precision {runtime.precision}, {threads}"
     which = "highest" if config.task.monitor_mode == "max" else "lowest"
+    best = f"the {which} {config.task.monitor}, smoothed over epochs"
     if is_sweep_job():
         print_rows(split, network, initial)
         return
@@ -114,7 +126,7 @@ def print_preparation(
         network,
         initial,
         ("Computing", computing),
-        ("Best epoch", f"the {which} {config.task.monitor}, smoothed over epochs"),
+        ("Best epoch", best if _learns(config) else ""),
         ("Stops", _describe_stopping(config)),
         ("Goes on", f"with epoch {finished_epochs + 1}" if finished_epochs else ""),
     )

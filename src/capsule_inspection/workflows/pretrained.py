@@ -24,7 +24,13 @@ from capsule_inspection.data.module import InspectionDataModule
 from capsule_inspection.files import atomic_write
 from capsule_inspection.models.base import Model
 from capsule_inspection.models.factory import segmenter_name
-from capsule_inspection.models.model_card import FILE, SYNTHETIC, ModelCard, write_card
+from capsule_inspection.models.model_card import (
+    FILE,
+    IMAGENET_SYNTHETIC,
+    SYNTHETIC,
+    ModelCard,
+    write_card,
+)
 from capsule_inspection.models.weight_files import SELECTION_HASHES, TRAINING_HASHES
 from capsule_inspection.types import (
     TRAIN,
@@ -40,6 +46,10 @@ log = logging.getLogger(__name__)
 SYNTHETIC_DATA = "synthetic"
 LICENCES = {
     SYNTHETIC: "MIT. Trained on synthetic images only.",
+    IMAGENET_SYNTHETIC: (
+        "The project's code is MIT. Trained from ImageNet weights, whose licence applies, on "
+        "synthetic images only."
+    ),
     FILE: (
         "The project's code is MIT. These weights were trained on images, or from weights, of "
         "others, whose licences apply."
@@ -140,9 +150,11 @@ def find_image_hashes(
 
 
 def find_source(config: DictConfig, initial: WeightsRecord) -> str:
-    """Synthetic where the weights, and the initial ones, were trained on synthetic images only."""
-    is_synthetic = config.data.name == SYNTHETIC_DATA and not initial.training_hashes
-    return SYNTHETIC if is_synthetic and initial.source in ("random", SYNTHETIC) else FILE
+    """What the weights, and the initial ones, were trained on; see `ModelCard.source`."""
+    if config.data.name != SYNTHETIC_DATA or initial.training_hashes:
+        return FILE
+    sources = {"random": SYNTHETIC, "imagenet": IMAGENET_SYNTHETIC}
+    return sources.get(initial.source, initial.source)
 
 
 def _to_dict(settings: DictConfig) -> dict[str, Any]:

@@ -49,6 +49,11 @@ def checkpoint_to_resume(config: DictConfig, folder: Path) -> ReadCheckpoint | N
     has_limit = most is not None and most >= 0
     is_whole = read_record(folder).get("status") == FINISHED and not _has_new_limit(config, folder)
     if is_whole or (has_limit and finished > most):
+        if config.task.get("builder") == "patches":
+            raise RunError(
+                f"{folder}: model={config.model.name} is not trained, so there is nothing to "
+                "resume: this run is finished. For other settings start a new run."
+            )
         more = 2 * max(finished, most if has_limit else 0)
         raise RunError(
             f"{folder}: all {finished} epochs of this run are done. For more of them: "
@@ -89,4 +94,6 @@ def recorded_weights(folder: Path) -> WeightsRecord | None:
     known = read_record(folder).get("weights")
     if not known:
         return None
-    return WeightsRecord(known["source"], known.get("path"), known.get("sha256"))
+    return WeightsRecord(
+        known["source"], known.get("path"), known.get("sha256"), known.get("package")
+    )

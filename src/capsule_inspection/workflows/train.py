@@ -283,7 +283,12 @@ def _record_inputs(
             "skipped": [asdict(file) for file in index.skipped],
             **dataset.data_record(index),
         },
-        weights={"source": weights.source, "path": weights.path, "sha256": weights.sha256},
+        weights={
+            "source": weights.source,
+            "path": weights.path,
+            "sha256": weights.sha256,
+            "package": weights.package,
+        },
     )
 
 

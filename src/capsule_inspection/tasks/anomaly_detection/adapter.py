@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.data.defect_bank import SyntheticDefectBank
 from capsule_inspection.data.defect_sources import open_bank
-from capsule_inspection.data.splits import assign_split, hold_out_good
+from capsule_inspection.data.splits import assign_split, hold_out_good, subsample_good
 from capsule_inspection.metrics import thresholds
 from capsule_inspection.metrics.detection import anomaly_metrics
 from capsule_inspection.metrics.localization import localization_metrics
@@ -51,8 +51,9 @@ if TYPE_CHECKING:
     from capsule_inspection.models.base import Model
     from capsule_inspection.tasks.anomaly_detection.inference_model import (
         AnomalyDetectionInferenceModel,
+        PatchCoreInferenceModel,
     )
-    from capsule_inspection.tasks.anomaly_detection.lightning_module import AnomalyDetectionModule
+    from capsule_inspection.tasks.base import InspectionModule
     from capsule_inspection.tasks.inference_model import InferenceModel
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class AnomalyDetectionTask(Task):
             fraction=config.task.calibration_fraction,
             seed=config.split.get("seed", 0),
         )
+        index = subsample_good(index, config.data.good_fraction, seed=config.seed)
         _require_images(index, config)
         return index
 
@@ -89,6 +91,7 @@ class AnomalyDetectionTask(Task):
 
         config, task = self.config, self.config.task
         height, width = config.data.image_size
+        is_corrupted = config.model.get("corruption", "none") != "none"
         # Memory would not suffice for as many full images as crops.
         eval_batch_size = full_image_batch_size(
             task.batch_size, crop_size=crop_schedule(config).size, image_size=(height, width)
@@ -100,12 +103,21 @@ class AnomalyDetectionTask(Task):
             mixup=0.0,
             seed=config.seed,
             channels_last=channels_last,
-            augmentation=AugmentationSettings(**config.data.augmentation),
+            augmentation=None
+            if self._has_bank
+            else AugmentationSettings(**config.data.augmentation),
             repeats=task.repeats,
-            val_repeats=1 if config.model.corruption == "none" else 2,
+            val_repeats=2 if is_corrupted else 1,
         )
 
-    def batch_transform(self, index: DataIndex, cache: ImageCache) -> Corruption:
+    @property
+    def _has_bank(self) -> bool:
+        """Whether the model is PatchCore, which nothing is trained of."""
+        return bool(self.config.model.builder == "patchcore")
+
+    def batch_transform(self, index: DataIndex, cache: ImageCache) -> Corruption | None:
+        if self._has_bank:
+            return None
         from capsule_inspection.data.corruption import SYNTHETIC_DEFECTS, Corruption
         from capsule_inspection.data.training_crops import crop_schedule
 
@@ -119,17 +131,26 @@ class AnomalyDetectionTask(Task):
             bank=_open_bank(config, index, cache) if method == SYNTHETIC_DEFECTS else None,
         )
 
-    def lightning_module(
-        self, network: Model, data: InspectionDataModule
-    ) -> AnomalyDetectionModule:
+    def lightning_module(self, network: Model, data: InspectionDataModule) -> InspectionModule:
         """Raises ConfigurationError where the anomaly map needs what the network lacks."""
         from capsule_inspection.models.losses.reconstruction import HeadLoss, ReconstructionLoss
+        from capsule_inspection.models.patchcore import PatchCore
         from capsule_inspection.tasks.anomaly_detection.lightning_module import (
             AnomalyDetectionModule,
+            PatchCoreModule,
         )
         from capsule_inspection.tasks.optimization import build_optimization
 
         task = self.config.task
+        if isinstance(network, PatchCore):
+            num_images = len(data.indices(TRAIN))
+            _require_neighbours(num_images, network.num_neighbors)
+            return PatchCoreModule(
+                network,
+                num_images=num_images,
+                seed=self.config.seed,
+                optimization=build_optimization(self.config),
+            )
         self.inference_model(network, {}, channels_last=data.settings.channels_last)
         return AnomalyDetectionModule(
             network,
@@ -145,24 +166,41 @@ class AnomalyDetectionTask(Task):
         data: InspectionDataModule,
         backend: Callable[[InferenceModel], Backend],
     ) -> Fitted:
-        channels_last = data.settings.channels_last
-        model = self.inference_model(network, {}, channels_last=channels_last)
-        fitted = {"residual_std": _fit_residual_std(model, data, backend)}
-        model = self.inference_model(network, fitted, channels_last=channels_last)
-        threshold = _fit_threshold(backend(model), data, self.config.threshold)
-        record = {"threshold": threshold.state_dict(), "corruption": self.config.model.corruption}
-        return Fitted(fitted, threshold.state_dict(), record)
-
-    def inference_model(
-        self, network: Model, fitted: Mapping[str, Any], *, channels_last: bool
-    ) -> AnomalyDetectionInferenceModel:
-        import torch
-
-        from capsule_inspection.models.anomaly_map import AnomalyMapConfig
         from capsule_inspection.tasks.anomaly_detection.inference_model import (
             AnomalyDetectionInferenceModel,
         )
 
+        channels_last = data.settings.channels_last
+        model = self.inference_model(network, {}, channels_last=channels_last)
+        fitted, record = {}, {}
+        if isinstance(model, AnomalyDetectionInferenceModel):
+            fitted = {"residual_std": _fit_residual_std(model, data, backend)}
+            model = self.inference_model(network, fitted, channels_last=channels_last)
+            record = {"corruption": self.config.model.corruption}
+        else:
+            record = {"memory_bank": {"patches": len(model.network.memory_bank)}}
+        threshold = _fit_threshold(backend(model), data, self.config.threshold)
+        return Fitted(
+            fitted, threshold.state_dict(), {"threshold": threshold.state_dict(), **record}
+        )
+
+    def inference_model(
+        self, network: Model, fitted: Mapping[str, Any], *, channels_last: bool
+    ) -> AnomalyDetectionInferenceModel | PatchCoreInferenceModel:
+        import torch
+
+        from capsule_inspection.models.anomaly_map import AnomalyMapConfig, MapConfig
+        from capsule_inspection.tasks.anomaly_detection.inference_model import (
+            AnomalyDetectionInferenceModel,
+            PatchCoreInferenceModel,
+        )
+
+        if self._has_bank:
+            return PatchCoreInferenceModel(
+                network,
+                channels_last=channels_last,
+                settings=MapConfig(**self.config.task.map),
+            )
         settings = AnomalyMapConfig(**self.config.task.map)
         std = fitted.get("residual_std")
         if std is not None:
@@ -275,6 +313,15 @@ def _fit_threshold(backend: Backend, data: InspectionDataModule, rule: DictConfi
             1 / (threshold.good_images + 1),
         )
     return threshold
+
+
+def _require_neighbours(images: int, neighbours: int) -> None:
+    if images < neighbours:
+        raise DataError(
+            f"model.num_neighbors={neighbours}: there are {images} good training images, and "
+            "neighbours shall be patches of different parts. Set model.num_neighbors="
+            f"{images} or less; 1 uses the nearest patch alone."
+        )
 
 
 def _require_images(index: DataIndex, config: DictConfig) -> None:

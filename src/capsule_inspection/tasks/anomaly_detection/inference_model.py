@@ -1,17 +1,24 @@
-"""Anomaly detection: anomaly map and score of a crop, from what is not reconstructed."""
+"""Anomaly detection: anomaly map and score of a crop.
+
+From what an autoencoder does not reconstruct, or from the distances of patches to good ones.
+"""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from capsule_inspection.models.anomaly_map import (
     AnomalyMapConfig,
+    MapConfig,
     compute_anomaly_map,
     compute_residuals,
+    finish_anomaly_map,
 )
 from capsule_inspection.models.autoencoder import Autoencoder
 from capsule_inspection.models.base import Model, denormalize
+from capsule_inspection.models.patchcore import PatchCore
 from capsule_inspection.tasks.anomaly_detection.post_processor import (
     AnomalyDetectionPostProcessor,
 )
@@ -19,7 +26,7 @@ from capsule_inspection.tasks.inference_model import InferenceModel, disable_aut
 
 
 class AnomalyDetectionInferenceModel(InferenceModel):
-    """Anomaly map (N, H, W) float32, high on defects, and score (N,) float64."""
+    """Of an autoencoder: anomaly map (N, H, W) float32 and score (N,) float64, high on defects."""
 
     inputs = AnomalyDetectionPostProcessor.inputs
     outputs = AnomalyDetectionPostProcessor.outputs
@@ -74,6 +81,34 @@ class AnomalyDetectionInferenceModel(InferenceModel):
         output = self.network(self.normalize(image))
         colours = denormalize(output.image, self.network.normalisation).clamp(0, 1)
         return (255 * colours).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+    def embedding(self, image: Tensor) -> Tensor:
+        return self.network.coarsest_map(self.normalize(image)).float().mean((2, 3))
+
+
+class PatchCoreInferenceModel(InferenceModel):
+    """Of PatchCore: anomaly map (N, H, W) float32 and score (N,) float64, high on defects."""
+
+    inputs = AnomalyDetectionPostProcessor.inputs
+    outputs = AnomalyDetectionPostProcessor.outputs
+    network: PatchCore
+
+    def __init__(self, network: Model, *, channels_last: bool, settings: MapConfig) -> None:
+        super().__init__(network, channels_last=channels_last)
+        self.settings = settings
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        image, foreground, valid = inputs
+        with disable_autocast(image):
+            found = self.network(self.normalize(image))
+            size = [self.network.finest_stride * int(side) for side in found.distance.shape[1:]]
+            distance = F.interpolate(
+                found.distance[:, None], size, mode="bilinear", align_corners=False
+            )[:, 0, : image.shape[1], : image.shape[2]]
+            anomaly_map, score = finish_anomaly_map(
+                distance, foreground=foreground > 0, valid=valid > 0, config=self.settings
+            )
+        return anomaly_map, score * found.weight.to(score)
 
     def embedding(self, image: Tensor) -> Tensor:
         return self.network.coarsest_map(self.normalize(image)).float().mean((2, 3))

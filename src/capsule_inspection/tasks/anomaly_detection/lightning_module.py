@@ -1,15 +1,21 @@
-"""Trains an autoencoder on good images.
+"""Trains an autoencoder on good images, or fills the memory bank of PatchCore with them.
 
-The network reconstructs the clean image from a corrupted one; a segmentation head, where there is
-one, learns to find what is corrupted. models/anomaly_map.py computes map and score.
+The autoencoder reconstructs the clean image from a corrupted one; a segmentation head, where there
+is one, learns to find what is corrupted. PatchCore learns nothing: one pass over the images
+collects its patches. models/anomaly_map.py computes map and score.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from capsule_inspection.models.autoencoder import Reconstruction
 from capsule_inspection.models.base import Model
+from capsule_inspection.models.patchcore import PatchCore
 from capsule_inspection.tasks.base import EpochMeans, InspectionModule
 from capsule_inspection.tasks.inference_model import disable_autocast
 from capsule_inspection.tasks.optimization import OptimizationConfig
@@ -66,6 +72,61 @@ class AnomalyDetectionModule(InspectionModule):
 
     def on_train_epoch_end(self) -> None:
         self.log_training(self.train_means.compute_and_reset("train"))
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_validation(self.val_means.compute_and_reset("val"))
+
+
+class PatchCoreModule(InspectionModule):
+    """Collects patches of good images in its only epoch, and selects the bank before validation.
+
+    Features are computed in float32, as they are in inference.
+    """
+
+    learns = False
+    network: PatchCore
+
+    def __init__(
+        self, network: PatchCore, *, num_images: int, seed: int, optimization: OptimizationConfig
+    ) -> None:
+        """`num_images` (at least 1) that the candidates of the bank are divided among."""
+        super().__init__(network, optimization)
+        self.seed = seed
+        self.patches_per_image = -(-network.coreset.candidates // num_images)
+        self.candidates: list[Tensor] = []
+        self.val_means = EpochMeans("distance")
+
+    def forward(self, image: Tensor) -> Any:
+        return self.network(image)
+
+    def configure_optimizers(self) -> None:
+        return None
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Nothing: all layers stay frozen."""
+
+    @torch.no_grad()
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        with disable_autocast(batch["image"]):
+            features = self.network.features(batch["image"])
+        height, width = features.shape[2:]
+        inside = F.adaptive_avg_pool2d(batch["valid"].float()[:, None], (height, width))[:, 0]
+        for number, patches, is_inside in zip(batch["index"], features, inside > 0.5, strict=True):
+            found = patches[:, is_inside].T.cpu()
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + int(number))
+            chosen = torch.randperm(len(found), generator=generator)[: self.patches_per_image]
+            self.candidates.append(found[chosen])
+        return torch.zeros((), requires_grad=True)  # for Lightning, which has no optimizer here
+
+    def on_validation_epoch_start(self) -> None:
+        if self.candidates:
+            self.network.fit(torch.cat(self.candidates), seed=self.seed)
+            self.candidates.clear()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        with disable_autocast(batch["image"]):
+            distance = self.network(batch["image"]).distance
+        self.val_means.update({"distance": distance.mean()}, count=len(batch["image"]))
 
     def on_validation_epoch_end(self) -> None:
         self.log_validation(self.val_means.compute_and_reset("val"))

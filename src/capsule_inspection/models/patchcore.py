@@ -1,0 +1,277 @@
+"""PatchCore: the distance of each patch of an image to the nearest patch of good images.
+
+Source: Roth et al. 2022, "Towards Total Recall in Industrial Anomaly Detection" (arXiv:2106.08265):
+frozen features of two strides, each averaged over its neighbourhood, a coreset of those of good
+images (the memory bank), and a weight of the image's score by the density of the bank. Differs:
+features keep their channels, and the coreset is selected among a limited number of candidates, so
+that memory does not grow with the number of images.
+Pure torch, and exportable; nothing is learnt. Encoders are in encoders.py.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from segmentation_models_pytorch.encoders import get_encoder
+from torch import Tensor, nn
+
+from capsule_inspection.models import encoders
+from capsule_inspection.models.base import BUILD_ERRORS, Model
+from capsule_inspection.models.layers import pad_to_multiple
+from capsule_inspection.types import ConfigurationError, DataError, Normalisation
+
+GREEDY, RANDOM = "greedy", "random"
+BANK = "memory_bank"
+_BLOCK = 1024
+"""Patches of the bank that are compared at a time: their distances fit into the cache."""
+_PROJECTED = 64
+"""Dimensions of the random projection in which the coreset is selected (section 3.2)."""
+_ALIKE = 1e-5
+"""Distance, as a fraction of a feature's length, below which patches are the same."""
+_FREE_MEMORY = 0.5
+"""Fraction of the free memory that patches may take."""
+
+
+class PatchDistances(NamedTuple):
+    """Shapes: distance (N, h, w) float32 of each patch; weight (N,) of the image's score."""
+
+    distance: Tensor
+    weight: Tensor
+
+
+@dataclass(frozen=True)
+class CoresetConfig:
+    """How the memory bank is selected: `method` greedy or random, at most `size` patches.
+
+    At most `candidates` patches of the good images, as many of each image, are kept to select from.
+    """
+
+    method: str
+    size: int
+    candidates: int
+
+
+class PatchCore(Model):
+    """Distances of patches to a memory bank (M, C), of images (N, 3, H, W) of any size.
+
+    The maps of the frozen `encoder` at `strides`, each averaged over `neighbourhood` x
+    `neighbourhood` positions, are enlarged to the finest and concatenated to C channels. With
+    `num_neighbors` above 1 the image's score is weighted by as many neighbours of the nearest patch
+    (equation 7 of the paper).
+    """
+
+    memory_bank: Tensor
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        *,
+        encoder_name: str,
+        normalisation: Normalisation,
+        strides: Sequence[int],
+        neighbourhood: int,
+        num_neighbors: int,
+        coreset: CoresetConfig,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder.requires_grad_(False)
+        self.encoder_name = encoder_name
+        self.normalisation = normalisation
+        self.levels = [int(math.log2(stride)) for stride in sorted(strides)]
+        self.finest_stride = 2 ** self.levels[0]
+        self.neighbourhood = neighbourhood
+        self.num_neighbors = num_neighbors
+        self.coreset = coreset
+        channels: Sequence[int] = encoder.out_channels  # type: ignore[assignment]
+        self.channels = sum(channels[level] for level in self.levels)
+        self.register_buffer(BANK, torch.zeros(0, self.channels))
+        self.eval()
+
+    def train(self, mode: bool = True) -> PatchCore:
+        """Nothing is trained, so the statistics of batch norm stay as they are."""
+        return super().train(False)
+
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        return []
+
+    def allocate(self, state: Mapping[str, Tensor]) -> None:
+        """Make room for the bank of a state dict, whose number of patches the images decide."""
+        bank = state.get(BANK)
+        if bank is not None and bank.ndim == 2 and bank.shape[1] == self.channels:
+            self.memory_bank = self.memory_bank.new_zeros(bank.shape)
+
+    def fit(self, candidates: Tensor, *, seed: int) -> None:
+        """Select the memory bank from patches (P, C) of good images.
+
+        Raises DataError where they are all alike.
+        """
+        bank = select_coreset(candidates, self.coreset.size, method=self.coreset.method, seed=seed)
+        if len(bank) <= self.num_neighbors:
+            raise DataError(
+                f"the {len(candidates)} patches of the good training images are all alike: only "
+                f"{len(bank)} differ, so nothing says what a good part may look like. Check the "
+                "images, and data.roi (inspect=true shows what is cropped)."
+            )
+        self.memory_bank = bank.to(self.memory_bank)
+
+    def features(self, image: Tensor) -> Tensor:
+        """Features of the patches, (N, C, h, w), of normalised images."""
+        maps = self.encoder(pad_to_multiple(image, 2 ** self.levels[-1]))
+        finest = maps[self.levels[0]].shape[2:]
+        averaged = []
+        for level in self.levels:
+            features = maps[level].float()
+            if self.neighbourhood > 1:
+                features = F.avg_pool2d(features, self.neighbourhood, 1, self.neighbourhood // 2)
+            if level != self.levels[0]:
+                features = F.interpolate(features, finest, mode="bilinear", align_corners=False)
+            averaged.append(features)
+        return torch.cat(averaged, 1)
+
+    def coarsest_map(self, image: Tensor) -> Tensor:
+        """The encoder's last map (N, C, h, w) of normalised images (N, 3, H, W)."""
+        return self.encoder(pad_to_multiple(image, 2 ** self.levels[-1]))[-1]
+
+    def forward(self, image: Tensor) -> PatchDistances:
+        features = self.features(image)
+        patches = features.flatten(2).transpose(1, 2)
+        square, nearest = nearest_patches(patches, self.memory_bank)
+        distance = square.sqrt()
+        weight = torch.ones_like(distance[:, 0])
+        if self.num_neighbors > 1:
+            weight = self._weight(patches, distance, nearest)
+        return PatchDistances(distance.unflatten(1, features.shape[2:]), weight)
+
+    def _weight(self, patches: Tensor, distance: Tensor, nearest: Tensor) -> Tensor:
+        """1 - softmax of the largest distance among those to the neighbours of its bank patch."""
+        score, place = distance.max(1)
+        most_anomalous = patches.gather(1, place[:, None, None].expand(-1, 1, patches.shape[2]))
+        known = self.memory_bank[nearest.gather(1, place[:, None])[:, 0]]
+        support = torch.cdist(known, self.memory_bank).topk(
+            self.num_neighbors, dim=1, largest=False
+        )
+        others = torch.cdist(most_anomalous, self.memory_bank[support.indices])[:, 0]
+        return 1 - (score - others.logsumexp(1)).exp()
+
+
+def nearest_patches(patches: Tensor, bank: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared distance to the nearest patch of the bank, and its number.
+
+    Shapes: patches (N, P, C), bank (M, C); returns (N, P) float32 and (N, P) int64. The bank is
+    compared in blocks, so that memory does not grow with it.
+    """
+    best = number = None
+    for first in range(0, len(bank), _BLOCK):
+        block = bank[first : first + _BLOCK]
+        found = block.square().sum(1) - 2 * patches @ block.t()
+        values, indices = found.min(2)
+        if best is None or number is None:
+            best, number = values, indices
+        else:
+            number = torch.where(values < best, indices + first, number)
+            best = torch.minimum(values, best)
+    assert best is not None
+    assert number is not None
+    return (best + patches.square().sum(2)).clamp_min(0), number
+
+
+def select_coreset(candidates: Tensor, size: int, *, method: str, seed: int) -> Tensor:
+    """At most `size` of the candidates (P, C), fewer where the others are the same.
+
+    greedy: each patch is the one furthest from those before it, in a random projection; random.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if method == RANDOM:
+        return candidates[torch.randperm(len(candidates), generator=generator)[:size]]
+    projected = candidates
+    if candidates.shape[1] > _PROJECTED:
+        matrix = torch.randn(candidates.shape[1], _PROJECTED, generator=generator)
+        projected = candidates @ (matrix / math.sqrt(_PROJECTED)).to(candidates)
+    squares = projected.square().sum(1)
+    alike = _ALIKE * float(squares.max())
+    chosen = [0]
+    distance = torch.full_like(squares, math.inf)
+    for _ in range(min(size, len(candidates)) - 1):
+        last = projected[chosen[-1]]
+        torch.minimum(
+            distance, squares - 2 * (projected @ last) + squares[chosen[-1]], out=distance
+        )
+        furthest = int(distance.argmax())
+        if float(distance[furthest]) <= alike:
+            break
+        chosen.append(furthest)
+    return candidates[chosen]
+
+
+def create_patchcore(
+    *,
+    encoder: str,
+    encoder_options: Mapping[str, Any],
+    strides: Sequence[int],
+    neighbourhood: int,
+    num_neighbors: int,
+    coreset: CoresetConfig,
+    image_size: Sequence[int],
+) -> PatchCore:
+    """PatchCore with an encoder of random weights and an empty bank, for images of (H, W) pixels.
+
+    Raises ConfigurationError for an encoder without maps at the strides, and for a bank that does
+    not fit into the memory.
+    """
+    levels = [int(math.log2(stride)) for stride in strides]
+    resolved = encoders.resolve(encoder, encoder_options)
+    options = {} if encoder in encoders.OWN else encoder_options
+    try:
+        network = get_encoder(resolved, in_channels=3, depth=max(levels), weights=None, **options)
+    except BUILD_ERRORS as error:
+        raise ConfigurationError(
+            f"model.encoder={encoder}: it cannot be built with maps at strides up to "
+            f"{max(strides)}: {error}. Choose smaller model.strides, or a convolutional encoder."
+        ) from error
+    missing = [
+        stride
+        for stride, level in zip(strides, levels, strict=True)
+        if not network.out_channels[level]
+    ]
+    if missing:
+        known = [2**level for level, width in enumerate(network.out_channels) if level and width]
+        raise ConfigurationError(
+            f"model.strides={[*strides]}: {encoder} has no map at stride {missing[0]}. It has "
+            f"{', '.join(map(str, known))}."
+        )
+    model = PatchCore(
+        network,
+        encoder_name=encoder,
+        normalisation=encoders.find_normalisation(resolved),
+        strides=strides,
+        neighbourhood=neighbourhood,
+        num_neighbors=num_neighbors,
+        coreset=coreset,
+    )
+    _check_memory(coreset, model.channels)
+    return model
+
+
+def _check_memory(coreset: CoresetConfig, channels: int) -> None:
+    """Raise ConfigurationError where the patches to keep do not fit into the memory."""
+    patch_bytes = 4 * (channels + _PROJECTED + 2)
+    fitting = int(_FREE_MEMORY * _free_memory_bytes() / patch_bytes)
+    for key, count in (("coreset_size", coreset.size), ("candidates", coreset.candidates)):
+        if count > fitting:
+            raise ConfigurationError(
+                f"model.{key}={count}: as many patches take {count * patch_bytes / 1e9:.1f} GB, "
+                f"and the free memory has room for {fitting}. Give at most that."
+            )
+
+
+def _free_memory_bytes() -> int:
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not on this system
+        return 8 * 2**30
