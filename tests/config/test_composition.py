@@ -33,7 +33,10 @@ CHOICES = sorted(
     for path in FILES
     if path.parent != CONF and path.parts[len(CONF.parts)] not in ("hydra", "base")
 )
-APART = ("autoencoder", "unet", "one_class", "anomaly_detection", "segmentation", "from_run")
+APART = (
+    *("autoencoder", "patchcore", "unet", "one_class", "from_run"),
+    *("anomaly_detection", "anomaly_detection_patches", "segmentation"),
+)
 """Choices that do not fit a classifier."""
 NEEDED = {
     **{
@@ -68,6 +71,7 @@ COMPOSED = [
         ["model=autoencoder", "task=anomaly_detection", "split=one_class", f"threshold={rule}"]
         for rule in ("conformal", "f1", "sigma")
     ),
+    ["model=patchcore", "task=anomaly_detection_patches"],
     *(["model=resnet18", f"threshold={rule}"] for rule in ("operating_point", "argmax")),
     ["model=unet", "task=segmentation"],
     *([choice] for choice in CHOICES if choice.startswith(("experiment=", "hparams_search="))),
@@ -77,7 +81,7 @@ COMPOSED = [
 
 
 def test_all_files_are_found() -> None:
-    assert len(CHOICES) == 74
+    assert len(CHOICES) == 77
     assert len(FILES) == len(CHOICES) + 16
     assert {choice for choices in COMPOSED for choice in choices} == set(CHOICES)
 

@@ -19,6 +19,7 @@ from small import REPOSITORY, Cli
 from capsule_inspection.config.checks import check, check_additions, check_single_process
 from capsule_inspection.config.messages import CONFIGURATION_EXCEPTIONS, explain
 from capsule_inspection.config.mistakes import check_arguments
+from capsule_inspection.config.training_checks import check_unused
 from capsule_inspection.types import ConfigurationError
 
 Compose = Callable[..., DictConfig]
@@ -157,6 +158,31 @@ CHECKED_OF_AUTOENCODERS = {
     " task.loss_weights.ms_ssim=0 task.loss_weights.gradient=0": "`corrupted` is always 0",
 }
 
+_ONE_PASS = "is not trained. It reads each good image once, on one device. Remove it, or set "
+CHECKED_OF_PATCHCORE = {
+    "task.epochs=3": f"task.epochs=3: model=patchcore {_ONE_PASS}task.epochs=1.",
+    "task.repeats=2": "task.repeats=2",
+    "trainer.max_epochs=2": "trainer.max_epochs=2",
+    "trainer.max_steps=1": f"{_ONE_PASS}trainer.max_steps=-1.",
+    "trainer.max_time=00:00:01:00": f"{_ONE_PASS}trainer.max_time=null.",
+    "trainer.accumulate_grad_batches=2": "trainer.accumulate_grad_batches=2",
+    "trainer.devices=2": "trainer.devices=2",
+    "trainer.devices=auto": "trainer.devices=auto",
+    "trainer.devices=[0,1]": "trainer.devices=[0, 1]",
+    "trainer.num_nodes=2": "trainer.num_nodes=2",
+    "save_weights=true": "it has no weights of its own",
+    "model.strides=[]": "model.strides=[]: expected different numbers of 2, 4, 8, 16 and 32",
+    "model.strides=[8,8]": "model.strides=[8, 8]: expected different",
+    "model.strides=[3]": "model.strides=[3]: expected different",
+    "model.strides=[64]": "model.strides=[64]: expected values from 2 to 32",
+    "model.neighbourhood=2": "model.neighbourhood=2: expected an odd number",
+    "model.coreset=kmeans": "model.coreset=kmeans",
+    "model.coreset_size=200 model.candidates=100": "at most model.candidates=100.",
+    "model.coreset_size=5 model.num_neighbors=5": "expected more than model.num_neighbors=5",
+    "model.name=unet": "model=patchcore has one network only",
+    "data.good_fraction=0": "data.good_fraction",
+}
+
 
 def composition_error(compose: Compose, settings: str, composed: DictConfig | None = None) -> str:
     """The message for settings that Hydra cannot compose."""
@@ -175,7 +201,11 @@ def test_unknown_settings_are_named_with_similar_ones(compose: Compose) -> None:
 
 @pytest.mark.parametrize(
     ("model", "mistakes"),
-    [("custom_resnet", CHECKED), ("autoencoder", CHECKED_OF_AUTOENCODERS)],
+    [
+        ("custom_resnet", CHECKED),
+        ("autoencoder", CHECKED_OF_AUTOENCODERS),
+        ("patchcore", CHECKED_OF_PATCHCORE),
+    ],
 )
 def test_invalid_values_are_named(compose: Compose, model: str, mistakes: dict[str, str]) -> None:
     composed = compose("train", f"model={model}")
@@ -188,6 +218,24 @@ def test_invalid_values_are_named(compose: Compose, model: str, mistakes: dict[s
             check(config)
         assert expected in str(caught.value), f"{settings}: {caught.value}"
         assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("optimizer=sgd", "optimizer.weight_decay=0.1", "scheduler=cosine", "callbacks=none"),
+        *("finetune.head_epochs=1", "task.learning_rate=0.1", "task.monitor=val/loss"),
+        *("+data.augmentation.noise=0.1", "~callbacks.ema", "data.synthesis.variants=2"),
+    ],
+)
+def test_settings_of_a_training_are_refused_for_a_model_without_one(
+    compose: Compose, override: str
+) -> None:
+    with pytest.raises(ConfigurationError, match="model=patchcore is not trained") as caught:
+        check_unused(compose("train", "model=patchcore"), ["seed=1", override])
+    assert str(caught.value).startswith(f"{override}: ")
+    check_unused(compose("train", "model=patchcore"), ["seed=1", "task.batch_size=4"])
+    check_unused(compose("train", "model=autoencoder"), [override])
 
 
 COMPARED = ("compare.primary", "compare.margin", "cost.false_negative", "cost.defect_rate")

@@ -22,6 +22,17 @@ _OF_TRAINING = (
     *("task.learning_rate", "task.monitor", "data.augmentation", "data.synthesis"),
 )
 """Settings that only a training by gradient descent has."""
+_ONE_PASS: dict[str, int | None] = {
+    "task.epochs": 1,
+    "task.repeats": 1,
+    "trainer.max_epochs": 1,
+    "trainer.max_steps": -1,
+    "trainer.max_time": None,
+    "trainer.accumulate_grad_batches": 1,
+    "trainer.devices": 1,
+    "trainer.num_nodes": 1,
+}
+"""Values of a pass over the images on one device."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _OPTION = re.compile(r"[A-Za-z0-9_-]*")
 _TASK_OF_BUILDER = {
@@ -61,19 +72,19 @@ def _check_patches(config: DictConfig) -> None:
     model = config.get("model", {})
     if model.get("builder") != "patchcore":
         return
-    trainer = config.get("trainer", {})
-    for key, value in (
-        ("task.epochs", config.task.epochs),
-        ("task.repeats", config.task.repeats),
-        ("trainer.max_epochs", trainer.get("max_epochs", 1)),
-        ("trainer.accumulate_grad_batches", trainer.get("accumulate_grad_batches", 1)),
-        ("trainer.devices", trainer.get("devices", 1)),
-    ):
-        if value != 1 and not OmegaConf.is_list(value):
+    for key, usual in _ONE_PASS.items():
+        value = OmegaConf.select(config, key, default=usual)
+        is_one_device = OmegaConf.is_list(value) and len(value) == 1
+        if value != usual and not is_one_device:
             raise ConfigurationError(
                 f"{key}={value}: model=patchcore is not trained. It reads each good image once, "
-                f"on one device. Remove {key}."
+                f"on one device. Remove it, or set {key}={'null' if usual is None else usual}."
             )
+    if config.get("save_weights"):
+        raise ConfigurationError(
+            "save_weights=true: model=patchcore is not trained, so it has no weights of its own. "
+            "Remove it."
+        )
     strides = [*model.strides]
     if not strides or len(set(strides)) < len(strides) or any(x & (x - 1) for x in strides):
         raise ConfigurationError(

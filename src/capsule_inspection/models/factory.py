@@ -215,12 +215,17 @@ def build_segmenter(
     )
     whole = segmenter_name(architecture, encoder)
     return _load_encoder_weights(
-        model, whole, encoder, choice=weights, load_state=load_pretrained_encoder
+        model, encoder, choice=weights, load_state=load_pretrained_encoder, whole=whole
     )
 
 
 def _load_encoder_weights(
-    model: Model, whole: str, encoder: str, *, choice: str, load_state: Callable[..., object]
+    model: Model,
+    encoder: str,
+    *,
+    choice: str,
+    load_state: Callable[..., object],
+    whole: str,
 ) -> BuiltModel:
     """Load weights of an encoder, or of the segmentation model `whole` that has it."""
     from capsule_inspection.models import autoencoder, encoders
@@ -229,13 +234,14 @@ def _load_encoder_weights(
     # An autoencoder's encoder was trained with its own normalisation.
     is_autoencoder = encoder == "autoencoder"
     of_encoder = autoencoder.NORMALISATION if is_autoencoder else model.normalisation
+    accepted = {whole: model.normalisation, hub.name: of_encoder}
     record = load_weights(
         model,
         choice=choice,
         hub=hub,
         load_state=load_state,
-        bundled=(whole, hub.name),
-        accepted={whole: model.normalisation, hub.name: of_encoder},
+        bundled=tuple(accepted),
+        accepted=accepted,
     )
     return BuiltModel(model, record)
 
@@ -294,7 +300,7 @@ def build_patchcore(
         load_encoder(model.encoder, state, name=encoder, where=where)
 
     whole = segmenter_name("unet", encoder)
-    return _load_encoder_weights(model, whole, encoder, choice=weights, load_state=load_state)
+    return _load_encoder_weights(model, encoder, choice=weights, load_state=load_state, whole=whole)
 
 
 def segmenter_name(architecture: str, encoder: str) -> str:

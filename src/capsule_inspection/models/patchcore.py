@@ -11,9 +11,10 @@ Pure torch, and exportable; nothing is learnt. Encoders are in encoders.py.
 from __future__ import annotations
 
 import math
-import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -22,8 +23,14 @@ from segmentation_models_pytorch.encoders import get_encoder
 from torch import Tensor, nn
 
 from capsule_inspection.models import encoders
-from capsule_inspection.models.base import BUILD_ERRORS, Model
+from capsule_inspection.models.base import (
+    BUILD_ERRORS,
+    Model,
+    find_forward_error,
+    refuse_reserved,
+)
 from capsule_inspection.models.layers import pad_to_multiple
+from capsule_inspection.models.timm_model import RESERVED as RESERVED_OF_TIMM
 from capsule_inspection.types import ConfigurationError, DataError, Normalisation
 
 GREEDY, RANDOM = "greedy", "random"
@@ -33,9 +40,16 @@ _BLOCK = 1024
 _PROJECTED = 64
 """Dimensions of the random projection in which the coreset is selected (section 3.2)."""
 _ALIKE = 1e-5
-"""Distance, as a fraction of a feature's length, below which patches are the same."""
+"""Squared distance, as a fraction of the largest squared length, at which patches are the same."""
 _FREE_MEMORY = 0.5
 """Fraction of the free memory that patches may take."""
+_RESERVED = {
+    **RESERVED_OF_TIMM,
+    "depth": "model.strides",
+    "output_stride": "model.strides",
+    "weights": "model.weights",
+    "name": "model.encoder",
+}
 
 
 class PatchDistances(NamedTuple):
@@ -85,6 +99,7 @@ class PatchCore(Model):
         self.normalisation = normalisation
         self.levels = [int(math.log2(stride)) for stride in sorted(strides)]
         self.finest_stride = 2 ** self.levels[0]
+        self.coarsest_stride = 2 ** (len(encoder.out_channels) - 1)  # type: ignore[arg-type]
         self.neighbourhood = neighbourhood
         self.num_neighbors = num_neighbors
         self.coreset = coreset
@@ -112,17 +127,19 @@ class PatchCore(Model):
         Raises DataError where they are all alike.
         """
         bank = select_coreset(candidates, self.coreset.size, method=self.coreset.method, seed=seed)
-        if len(bank) <= self.num_neighbors:
+        most = self.num_neighbors + 1
+        different = len(select_coreset(bank, most, method=GREEDY, seed=seed))
+        if different < most:
             raise DataError(
                 f"the {len(candidates)} patches of the good training images are all alike: only "
-                f"{len(bank)} differ, so nothing says what a good part may look like. Check the "
+                f"{different} differ, so nothing says what a good part may look like. Check the "
                 "images, and data.roi (inspect=true shows what is cropped)."
             )
         self.memory_bank = bank.to(self.memory_bank)
 
     def features(self, image: Tensor) -> Tensor:
         """Features of the patches, (N, C, h, w), of normalised images."""
-        maps = self.encoder(pad_to_multiple(image, 2 ** self.levels[-1]))
+        maps = self.encoder(pad_to_multiple(image, self.coarsest_stride))
         finest = maps[self.levels[0]].shape[2:]
         averaged = []
         for level in self.levels:
@@ -136,7 +153,7 @@ class PatchCore(Model):
 
     def coarsest_map(self, image: Tensor) -> Tensor:
         """The encoder's last map (N, C, h, w) of normalised images (N, 3, H, W)."""
-        return self.encoder(pad_to_multiple(image, 2 ** self.levels[-1]))[-1]
+        return self.encoder(pad_to_multiple(image, self.coarsest_stride))[-1]
 
     def forward(self, image: Tensor) -> PatchDistances:
         features = self.features(image)
@@ -151,12 +168,12 @@ class PatchCore(Model):
     def _weight(self, patches: Tensor, distance: Tensor, nearest: Tensor) -> Tensor:
         """1 - softmax of the largest distance among those to the neighbours of its bank patch."""
         score, place = distance.max(1)
-        most_anomalous = patches.gather(1, place[:, None, None].expand(-1, 1, patches.shape[2]))
-        known = self.memory_bank[nearest.gather(1, place[:, None])[:, 0]]
-        support = torch.cdist(known, self.memory_bank).topk(
-            self.num_neighbors, dim=1, largest=False
-        )
-        others = torch.cdist(most_anomalous, self.memory_bank[support.indices])[:, 0]
+        row, bank = torch.arange(place.shape[0], device=place.device), self.memory_bank
+        most_anomalous, known = patches[row, place], bank[nearest[row, place]]
+        # As in nearest_patches: torch.cdist would tie an exported graph to batches of at most 25.
+        square = bank.square().sum(1) - 2 * known @ bank.t()
+        neighbours = bank[square.topk(self.num_neighbors, dim=1, largest=False).indices]
+        others = (most_anomalous[:, None] - neighbours).square().sum(2).sqrt()
         return 1 - (score - others.logsumexp(1)).exp()
 
 
@@ -221,18 +238,20 @@ def create_patchcore(
 ) -> PatchCore:
     """PatchCore with an encoder of random weights and an empty bank, for images of (H, W) pixels.
 
-    Raises ConfigurationError for an encoder without maps at the strides, and for a bank that does
-    not fit into the memory.
+    Raises ConfigurationError for an encoder without maps at the strides, or for other sizes.
     """
+    refuse_reserved(encoder_options, _RESERVED, key="model.encoder_options")
     levels = [int(math.log2(stride)) for stride in strides]
     resolved = encoders.resolve(encoder, encoder_options)
     options = {} if encoder in encoders.OWN else encoder_options
+    depth = max(2, *levels)  # custom_resnet has no fewer
     try:
-        network = get_encoder(resolved, in_channels=3, depth=max(levels), weights=None, **options)
+        network = get_encoder(resolved, in_channels=3, depth=depth, weights=None, **options)
     except BUILD_ERRORS as error:
         raise ConfigurationError(
             f"model.encoder={encoder}: it cannot be built with maps at strides up to "
-            f"{max(strides)}: {error}. Choose smaller model.strides, or a convolutional encoder."
+            f"{max(strides)}: {str(error).rstrip('.')}. Choose smaller model.strides, other "
+            "model.encoder_options, or a convolutional encoder."
         ) from error
     missing = [
         stride
@@ -254,12 +273,18 @@ def create_patchcore(
         num_neighbors=num_neighbors,
         coreset=coreset,
     )
-    _check_memory(coreset, model.channels)
+    stride = model.coarsest_stride
+    padded = [-(-side // stride) * stride for side in image_size]
+    if (misfit := find_forward_error(network, padded)) is not None:
+        raise ConfigurationError(
+            f"data.image_size={[*image_size]} does not fit model.encoder={encoder}: "
+            f"{str(misfit).rstrip('.')}. Choose another size, or a convolutional encoder."
+        ) from misfit
     return model
 
 
-def _check_memory(coreset: CoresetConfig, channels: int) -> None:
-    """Raise ConfigurationError where the patches to keep do not fit into the memory."""
+def check_memory(coreset: CoresetConfig, *, channels: int) -> None:
+    """Raise ConfigurationError where the patches to select the bank from do not fit in memory."""
     patch_bytes = 4 * (channels + _PROJECTED + 2)
     fitting = int(_FREE_MEMORY * _free_memory_bytes() / patch_bytes)
     for key, count in (("coreset_size", coreset.size), ("candidates", coreset.candidates)):
@@ -271,7 +296,9 @@ def _check_memory(coreset: CoresetConfig, channels: int) -> None:
 
 
 def _free_memory_bytes() -> int:
+    """What Linux says is available, which free pages are a small part of; else a usual size."""
     try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not on this system
-        return 8 * 2**30
+        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text("ascii"))
+    except OSError:  # another system
+        found = None
+    return 8 * 2**30 if found is None else 1024 * int(found[1])

@@ -106,7 +106,7 @@ def _list_plots(run: RunFolder) -> Iterator[Listed]:
     if decides and run.stages():
         yield from _list_results(run)
         yield from _list_examples(run)
-    if len(run.epochs):
+    if len(run.epochs) and not run.record.get("memory_bank"):
         columns = {str(name): run.epochs[name].to_numpy() for name in run.epochs}
         draw = partial(training_curves, columns, run.record.get(BEST_EPOCH))
         yield TRAINING, "training_curves", draw

@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 from capsule_inspection.data.cache import ImageCache
 from capsule_inspection.data.defect_bank import SyntheticDefectBank
 from capsule_inspection.data.defect_sources import open_bank
+from capsule_inspection.data.long_lists import numbered
 from capsule_inspection.data.splits import assign_split, hold_out_good, subsample_good
 from capsule_inspection.metrics import thresholds
 from capsule_inspection.metrics.detection import anomaly_metrics
@@ -132,9 +133,9 @@ class AnomalyDetectionTask(Task):
         )
 
     def lightning_module(self, network: Model, data: InspectionDataModule) -> InspectionModule:
-        """Raises ConfigurationError where the anomaly map needs what the network lacks."""
+        """Raises ConfigurationError for a map that the network lacks, and a bank without room."""
         from capsule_inspection.models.losses.reconstruction import HeadLoss, ReconstructionLoss
-        from capsule_inspection.models.patchcore import PatchCore
+        from capsule_inspection.models.patchcore import PatchCore, check_memory
         from capsule_inspection.tasks.anomaly_detection.lightning_module import (
             AnomalyDetectionModule,
             PatchCoreModule,
@@ -145,6 +146,7 @@ class AnomalyDetectionTask(Task):
         if isinstance(network, PatchCore):
             num_images = len(data.indices(TRAIN))
             _require_neighbours(num_images, network.num_neighbors)
+            check_memory(network.coreset, channels=network.channels)
             return PatchCoreModule(
                 network,
                 num_images=num_images,
@@ -318,9 +320,9 @@ def _fit_threshold(backend: Backend, data: InspectionDataModule, rule: DictConfi
 def _require_neighbours(images: int, neighbours: int) -> None:
     if images < neighbours:
         raise DataError(
-            f"model.num_neighbors={neighbours}: there are {images} good training images, and "
-            "neighbours shall be patches of different parts. Set model.num_neighbors="
-            f"{images} or less; 1 uses the nearest patch alone."
+            f"model.num_neighbors={neighbours}: expected at most "
+            f"{numbered(images, 'good training image')}, since neighbours shall be patches of "
+            "different parts. 1 uses the nearest patch alone."
         )
 
 

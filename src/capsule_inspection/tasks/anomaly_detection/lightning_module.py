@@ -92,7 +92,7 @@ class PatchCoreModule(InspectionModule):
         """`num_images` (at least 1) that the candidates of the bank are divided among."""
         super().__init__(network, optimization)
         self.seed = seed
-        self.patches_per_image = -(-network.coreset.candidates // num_images)
+        self.patches_per_image = max(1, network.coreset.candidates // num_images)
         self.candidates: list[Tensor] = []
         self.val_means = EpochMeans("distance")
 
