@@ -24,6 +24,7 @@ COMMANDS: dict[str, list[list[str]]] = {
         ["data=manifest", "data.path=/x", "optimizer=sgd", "split=manifest", "split.path=/x"],
         ["model=unet", "data=visa", "data.root=/x", "split=holdout"],
         ["model=autoencoder", "data=coco", "data.root=/x", "scheduler=plateau", "threshold=sigma"],
+        ["model=patchcore"],
         ["model=timm", "model.name=resnet10t", "optimizer=torch", "optimizer.name=NAdam"],
     ],
     "evaluate": [["run=/x"]],

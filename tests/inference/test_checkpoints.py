@@ -12,11 +12,19 @@ import torch
 from torch import nn
 
 from capsule_inspection.inference.checkpoints import read_checkpoint, restore_network
+from capsule_inspection.models.base import Model
 from capsule_inspection.types import RunError
 
 
-def make_network(*, width: int = 3) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(2, width), nn.BatchNorm1d(width))
+class Network(nn.Sequential, Model):
+    """Layers in a row, with the interface of a model."""
+
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        return [[*self.parameters()]]
+
+
+def make_network(*, width: int = 3) -> Network:
+    return Network(nn.Linear(2, width), nn.BatchNorm1d(width))
 
 
 def save(path: Path, network: nn.Module) -> Path:

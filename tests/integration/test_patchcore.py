@@ -65,7 +65,7 @@ def test_a_run_holds_what_one_of_an_autoencoder_does_but_no_training(home: Path)
     assert record["memory_bank"] == {"patches": 64}
     assert record["threshold"]["rule"] == "conformal"
     assert "corruption" not in record
-    assert record["data"]["images"] == {"train": 11, "val": 2, "test": 29, "calibration": 3}
+    assert record["data"]["images"] == {"train": 7, "val": 2, "test": 29, "calibration": 7}
     scores = [float(row["score"]) for row in rows if row["split"] == "calibration"]
     expected = conformal_threshold(np.array(scores), 0.05).value
     assert record["threshold"]["value"] == pytest.approx(expected, rel=1e-6)
@@ -143,7 +143,7 @@ def test_each_image_gives_as_many_candidates_whatever_the_batches(prepare: Prepa
     for size in (1, 8):
         made = prepare(f"task.batch_size={size}", "model.candidates=70", "model.coreset_size=66")
         task = collect(made)
-        assert task.patches_per_image == 6  # of 11 images
+        assert task.patches_per_image == 10  # of 7 images
         banks.append(task.network.memory_bank)
         assert len(banks[-1]) == 66
     gaps = [

@@ -107,7 +107,7 @@ class EpochReporter(Checkpoint):
         *,
         is_best: Callable[[int], bool],
         has_bar: bool,
-        has_one_epoch: bool,
+        has_one_epoch: bool = False,
     ) -> None:
         self.optimization, self.written = optimization, written
         self.is_best, self.has_bar = is_best, has_bar
