@@ -158,10 +158,12 @@ class PatchCore(Model):
     def forward(self, image: Tensor) -> PatchDistances:
         features = self.features(image)
         patches = features.flatten(2).transpose(1, 2)
-        square, nearest = nearest_patches(patches, self.memory_bank)
+        square, nearest = nearest_patches(
+            patches, self.memory_bank, numbered=self.num_neighbors > 1
+        )
         distance = square.sqrt()
         weight = torch.ones_like(distance[:, 0])
-        if self.num_neighbors > 1:
+        if nearest is not None:
             weight = self._weight(patches, distance, nearest)
         return PatchDistances(distance.unflatten(1, features.shape[2:]), weight)
 
@@ -177,25 +179,29 @@ class PatchCore(Model):
         return 1 - (score - others.logsumexp(1)).exp()
 
 
-def nearest_patches(patches: Tensor, bank: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared distance to the nearest patch of the bank, and its number.
+def nearest_patches(
+    patches: Tensor, bank: Tensor, *, numbered: bool = True
+) -> tuple[Tensor, Tensor | None]:
+    """Squared distance to the nearest patch of the bank, and its number if it is asked for.
 
     Shapes: patches (N, P, C), bank (M, C); returns (N, P) float32 and (N, P) int64. The bank is
     compared in blocks, so that memory does not grow with it.
     """
-    best = number = None
+    flat = patches.flatten(0, 1)
+    best = torch.full_like(flat[:, 0], math.inf)
+    number = torch.zeros_like(best, dtype=torch.int64) if numbered else None
     for first in range(0, len(bank), _BLOCK):
         block = bank[first : first + _BLOCK]
-        found = block.square().sum(1) - 2 * patches @ block.t()
-        values, indices = found.min(2)
-        if best is None or number is None:
-            best, number = values, indices
-        else:
-            number = torch.where(values < best, indices + first, number)
-            best = torch.minimum(values, best)
-    assert best is not None
-    assert number is not None
-    return (best + patches.square().sum(2)).clamp_min(0), number
+        found = torch.addmm(block.square().sum(1), flat, block.t(), alpha=-2)
+        if number is None:
+            best = torch.minimum(best, found.amin(1))
+            continue
+        values, indices = found.min(1)
+        number = torch.where(values < best, indices + first, number)
+        best = torch.minimum(best, values)
+    shape = patches.shape[:2]
+    square = (best + flat.square().sum(1)).clamp_min(0).reshape(shape)
+    return square, None if number is None else number.reshape(shape)
 
 
 def select_coreset(candidates: Tensor, size: int, *, method: str, seed: int) -> Tensor:
