@@ -135,13 +135,14 @@ def main(side: str, arrays: str, result: str) -> None:
         patches = count * (given["train"].shape[1] // 8) * (given["train"].shape[2] // 8)
         fit_anomalib(model, train, count, ratio=size / patches)
     fit_s = time.perf_counter() - began
-    own_bank = model.memory_bank.clone()
+    centre = model.centre.flatten() if side == "ours" else 0  # our features are centred
+    own_bank = model.memory_bank + centre
     began = time.perf_counter()
     own = torch.cat([distances(side, model, batch) for batch in test])
     predict_s = time.perf_counter() - began
     shared = np.zeros(0)
     if "bank" in given:
-        model.memory_bank = torch.from_numpy(given["bank"])
+        model.memory_bank = torch.from_numpy(given["bank"]) - centre
         shared = torch.cat([distances(side, model, batch) for batch in test]).numpy()
     np.savez(
         result,

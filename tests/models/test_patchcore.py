@@ -212,7 +212,7 @@ def test_a_bank_of_any_size_is_restored_and_one_of_other_features_refused() -> N
     restore_network(restored, checkpoint(network), path=Path("best.ckpt"))
     with torch.no_grad():
         assert torch.equal(restored(image).distance, network(image).distance)
-    with pytest.raises(RunError, match=r"of another model, it differs in memory_bank\."):
+    with pytest.raises(RunError, match=r"of another model, it differs in centre, memory_bank\."):
         restore_network(small(strides=[16]), checkpoint(network), path=Path("best.ckpt"))
 
 

@@ -81,6 +81,7 @@ class PatchCore(Model):
     """
 
     memory_bank: Tensor
+    centre: Tensor
 
     def __init__(
         self,
@@ -106,6 +107,8 @@ class PatchCore(Model):
         channels: Sequence[int] = encoder.out_channels  # type: ignore[assignment]
         self.channels = sum(channels[level] for level in self.levels)
         self.register_buffer(BANK, torch.zeros(0, self.channels))
+        # Squares of centred features lose fewer digits when they are subtracted.
+        self.register_buffer("centre", torch.zeros(self.channels, 1, 1))
         self.eval()
 
     def train(self, mode: bool = True) -> PatchCore:
@@ -135,7 +138,9 @@ class PatchCore(Model):
                 f"{different} differ, so nothing says what a good part may look like. Check the "
                 "images, and data.roi (inspect=true shows what is cropped)."
             )
-        self.memory_bank = bank.to(self.memory_bank)
+        centre = bank.mean(0)
+        self.centre += centre.to(self.centre)[:, None, None]
+        self.memory_bank = (bank - centre).to(self.memory_bank)
 
     def features(self, image: Tensor) -> Tensor:
         """Features of the patches, (N, C, h, w), of normalised images."""
@@ -149,7 +154,7 @@ class PatchCore(Model):
             if level != self.levels[0]:
                 features = F.interpolate(features, finest, mode="bilinear", align_corners=False)
             averaged.append(features)
-        return torch.cat(averaged, 1)
+        return torch.cat(averaged, 1) - self.centre
 
     def coarsest_map(self, image: Tensor) -> Tensor:
         """The encoder's last map (N, C, h, w) of normalised images (N, 3, H, W)."""
@@ -158,12 +163,10 @@ class PatchCore(Model):
     def forward(self, image: Tensor) -> PatchDistances:
         features = self.features(image)
         patches = features.flatten(2).transpose(1, 2)
-        square, nearest = nearest_patches(
-            patches, self.memory_bank, numbered=self.num_neighbors > 1
-        )
+        square, nearest = nearest_patches(patches, self.memory_bank)
         distance = square.sqrt()
         weight = torch.ones_like(distance[:, 0])
-        if nearest is not None:
+        if self.num_neighbors > 1:
             weight = self._weight(patches, distance, nearest)
         return PatchDistances(distance.unflatten(1, features.shape[2:]), weight)
 
@@ -179,29 +182,25 @@ class PatchCore(Model):
         return 1 - (score - others.logsumexp(1)).exp()
 
 
-def nearest_patches(
-    patches: Tensor, bank: Tensor, *, numbered: bool = True
-) -> tuple[Tensor, Tensor | None]:
-    """Squared distance to the nearest patch of the bank, and its number if it is asked for.
+def nearest_patches(patches: Tensor, bank: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared distance to the nearest patch of the bank, and its number.
 
     Shapes: patches (N, P, C), bank (M, C); returns (N, P) float32 and (N, P) int64. The bank is
     compared in blocks, so that memory does not grow with it.
     """
-    flat = patches.flatten(0, 1)
-    best = torch.full_like(flat[:, 0], math.inf)
-    number = torch.zeros_like(best, dtype=torch.int64) if numbered else None
+    best = number = None
     for first in range(0, len(bank), _BLOCK):
         block = bank[first : first + _BLOCK]
-        found = torch.addmm(block.square().sum(1), flat, block.t(), alpha=-2)
-        if number is None:
-            best = torch.minimum(best, found.amin(1))
-            continue
-        values, indices = found.min(1)
-        number = torch.where(values < best, indices + first, number)
-        best = torch.minimum(best, values)
-    shape = patches.shape[:2]
-    square = (best + flat.square().sum(1)).clamp_min(0).reshape(shape)
-    return square, None if number is None else number.reshape(shape)
+        found = block.square().sum(1) - 2 * patches @ block.t()
+        values, indices = found.min(2)
+        if best is None or number is None:
+            best, number = values, indices
+        else:
+            number = torch.where(values < best, indices + first, number)
+            best = torch.minimum(values, best)
+    assert best is not None
+    assert number is not None
+    return (best + patches.square().sum(2)).clamp_min(0), number
 
 
 def select_coreset(candidates: Tensor, size: int, *, method: str, seed: int) -> Tensor:
