@@ -163,44 +163,46 @@ class PatchCore(Model):
     def forward(self, image: Tensor) -> PatchDistances:
         features = self.features(image)
         patches = features.flatten(2).transpose(1, 2)
-        square, nearest = nearest_patches(patches, self.memory_bank)
-        distance = square.sqrt()
+        distance = nearest_squares(patches, self.memory_bank).sqrt()
         weight = torch.ones_like(distance[:, 0])
         if self.num_neighbors > 1:
-            weight = self._weight(patches, distance, nearest)
+            weight = self._weight(patches, distance)
         return PatchDistances(distance.unflatten(1, features.shape[2:]), weight)
 
-    def _weight(self, patches: Tensor, distance: Tensor, nearest: Tensor) -> Tensor:
+    def _weight(self, patches: Tensor, distance: Tensor) -> Tensor:
         """1 - softmax of the largest distance among those to the neighbours of its bank patch."""
         score, place = distance.max(1)
         row, bank = torch.arange(place.shape[0], device=place.device), self.memory_bank
-        most_anomalous, known = patches[row, place], bank[nearest[row, place]]
-        # As in nearest_patches: torch.cdist would tie an exported graph to batches of at most 25.
-        square = bank.square().sum(1) - 2 * known @ bank.t()
-        neighbours = bank[square.topk(self.num_neighbors, dim=1, largest=False).indices]
+        most_anomalous = patches[row, place]
+        known = bank[_partial_squares(most_anomalous, bank).argmin(1)]
+        neighbours = bank[
+            _partial_squares(known, bank).topk(self.num_neighbors, dim=1, largest=False).indices
+        ]
         others = (most_anomalous[:, None] - neighbours).square().sum(2).sqrt()
         return 1 - (score - others.logsumexp(1)).exp()
 
 
-def nearest_patches(patches: Tensor, bank: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared distance to the nearest patch of the bank, and its number.
+def nearest_squares(patches: Tensor, bank: Tensor) -> Tensor:
+    """Squared distance to the nearest patch of the bank.
 
-    Shapes: patches (N, P, C), bank (M, C); returns (N, P) float32 and (N, P) int64. The bank is
-    compared in blocks, so that memory does not grow with it.
+    Shapes: patches (N, P, C), bank (M, C); returns (N, P) float32. The bank is compared in blocks,
+    so that memory does not grow with it.
     """
-    best = number = None
+    flat = patches.flatten(0, 1)
+    best = None
     for first in range(0, len(bank), _BLOCK):
-        block = bank[first : first + _BLOCK]
-        found = block.square().sum(1) - 2 * patches @ block.t()
-        values, indices = found.min(2)
-        if best is None or number is None:
-            best, number = values, indices
-        else:
-            number = torch.where(values < best, indices + first, number)
-            best = torch.minimum(values, best)
+        found = _partial_squares(flat, bank[first : first + _BLOCK]).amin(1)
+        best = found if best is None else torch.minimum(best, found)
     assert best is not None
-    assert number is not None
-    return (best + patches.square().sum(2)).clamp_min(0), number
+    return (best + flat.square().sum(1)).clamp_min(0).view(patches.shape[:2])
+
+
+def _partial_squares(patches: Tensor, bank: Tensor) -> Tensor:
+    """Squared distances (P, M) of patches (P, C) to a bank (M, C), less the patches' own squares.
+
+    torch.cdist would tie an exported graph to batches of at most 25.
+    """
+    return torch.addmm(bank.square().sum(1), patches, bank.t(), alpha=-2)
 
 
 def select_coreset(candidates: Tensor, size: int, *, method: str, seed: int) -> Tensor:
