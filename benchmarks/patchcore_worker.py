@@ -112,6 +112,10 @@ def distances(side: str, model: nn.Module, batch: Tensor) -> Tensor:
 def main(side: str, arrays: str, result: str) -> None:
     """Fit, predict with the side's own bank and with a shared one, and save what was measured."""
     torch.set_num_threads(THREADS)
+    if side == "ours":
+        from capsule_inspection.data.parallel import keep_freed_memory
+
+        keep_freed_memory()  # as every command of the project does
     given = np.load(arrays)
     weights = load_file(str(given["weights"]))
     train, test = batches(given["train"]), batches(given["test"])

@@ -169,6 +169,7 @@ CHECKED_OF_PATCHCORE = {
     "trainer.devices=2": "trainer.devices=2",
     "trainer.devices=auto": "trainer.devices=auto",
     "trainer.devices=[0,1]": "trainer.devices=[0, 1]",
+    "trainer.limit_train_batches=2": f"{_ONE_PASS}trainer.limit_train_batches=null.",
     "trainer.num_nodes=2": "trainer.num_nodes=2",
     "save_weights=true": "it has no weights of its own",
     "model.strides=[]": "model.strides=[]: expected different numbers of 2, 4, 8, 16 and 32",
@@ -218,6 +219,27 @@ def test_invalid_values_are_named(compose: Compose, model: str, mistakes: dict[s
             check(config)
         assert expected in str(caught.value), f"{settings}: {caught.value}"
         assert len(str(caught.value).splitlines()) == 1
+
+
+def test_one_device_may_be_a_list(compose: Compose) -> None:
+    for devices in ("1", "[0]"):
+        check(compose("train", "model=patchcore", f"trainer.devices={devices}"))
+
+
+@pytest.mark.parametrize(
+    ("model", "other", "right"),
+    [
+        ("patchcore", "autoencoder", "anomaly_detection_patches"),
+        ("autoencoder", "patchcore", "anomaly_detection"),
+    ],
+)
+def test_a_task_of_the_other_one_class_model_is_named(
+    compose: Compose, model: str, other: str, right: str
+) -> None:
+    config = compose("train", f"model={model}")
+    config.task = compose("train", f"model={other}").task
+    with pytest.raises(ConfigurationError, match=f"model={model} is for task={right}. Remove"):
+        check(config)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,27 @@ def test_each_image_gives_as_many_candidates_whatever_the_batches(prepare: Prepa
     assert float(gap) < 1e-2 * float(banks[0].norm(dim=1).mean())
 
 
+@pytest.mark.parametrize("fraction", [0.3, 1.0])
+def test_the_pass_reads_each_image_once_whatever_is_left_out(
+    prepare: Prepare, fraction: float
+) -> None:
+    made = prepare(f"data.good_fraction={fraction}", "model.coreset=random")
+    read = [int(row) for batch in made.data.train_dataloader() for row in batch["index"]]
+    assert sorted(read) == made.data.indices("train")
+    assert made.data.samples_per_epoch == len(read) == (3 if fraction < 1 else 7)
+
+
+def test_images_that_are_all_alike_are_refused(prepare: Prepare) -> None:
+    made = prepare()
+    images = made.data.dataset.cache.images
+    rows = made.data.indices("train")
+    same = np.repeat(np.asarray(images[rows[:1]]), len(images), axis=0)
+    same[1:, 3, 3] += 1
+    made.data.dataset.cache = replace(made.data.dataset.cache, images=same)
+    with pytest.raises(DataError, match="the 7 good training images are all alike"):
+        collect(made)
+
+
 def test_thresholds_and_coresets_of_each_kind_work(prepare: Prepare) -> None:
     for settings in (
         ("threshold=sigma", "model.coreset=random", "task.image_size=[33,47]"),
@@ -173,7 +195,7 @@ def test_a_single_good_image_is_enough_but_not_for_neighbours(prepare: Prepare) 
 def test_a_bank_beyond_the_memory_is_refused_before_the_images_are_read(
     prepare: Prepare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patchcore, "_free_memory_bytes", lambda: 1_000_000)
+    monkeypatch.setattr(patchcore, "_free_memory_bytes", lambda: 100_000)
     with pytest.raises(ConfigurationError, match=r"model\.candidates=100000: .*has room for \d+\."):
         prepare()
 

@@ -151,17 +151,21 @@ def test_features_are_averaged_over_their_neighbourhood_and_enlarged() -> None:
     torch.testing.assert_close(averaged[:, 16:], enlarged)
 
 
-def test_the_weight_of_the_score_is_equation_7_of_the_paper() -> None:
+@pytest.mark.parametrize("first_row_px", [0, 17])
+def test_the_weight_of_the_score_is_equation_7_of_the_paper(first_row_px: int) -> None:
     network, image = small(bank=40, num_neighbors=5), noise(3, seed=2)
+    region = torch.zeros(3, 32, 48)
+    region[:, first_row_px:] = 1
     with torch.no_grad():
-        found = network(image)
+        found = network(image, region)
     bank = network.memory_bank.numpy()
     assert found.distance.shape == (3, 4, 6)
     for row, of_image in enumerate(image):
         patches = patches_of(network, of_image[None]).numpy()
         distances = cdist(patches, bank)
         np.testing.assert_allclose(found.distance[row].flatten(), distances.min(1), rtol=1e-3)
-        anomalous = int(distances.min(1).argmax())
+        outside = 6 * (first_row_px // 8)  # patches of 8 pixels, 6 in a row
+        anomalous = outside + int(distances.min(1)[outside:].argmax())
         nearest = int(distances[anomalous].argmin())
         neighbours = np.argsort(cdist(bank[[nearest]], bank)[0])[:5]
         assert nearest in neighbours
@@ -247,8 +251,9 @@ def test_candidates_that_do_not_fit_into_the_memory_are_refused_with_what_fits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(patchcore, "_free_memory_bytes", lambda: 2 * 4 * (34 + 66) * 5000)
-    check_memory(CoresetConfig("greedy", 4000, 5000), channels=34)
+    check_memory(CoresetConfig("greedy", 4000, 5000), channels=34, patches=10_000)
+    check_memory(CoresetConfig("greedy", 4000, 5001), channels=34, patches=5000)
     with pytest.raises(ConfigurationError, match=r"model\.candidates=5001.* has room for 5000\."):
-        check_memory(CoresetConfig("greedy", 4000, 5001), channels=34)
+        check_memory(CoresetConfig("greedy", 4000, 5001), channels=34, patches=10_000)
     with pytest.raises(ConfigurationError, match=r"model\.coreset_size=5001"):
-        check_memory(CoresetConfig("greedy", 5001, 5001), channels=34)
+        check_memory(CoresetConfig("greedy", 5001, 5001), channels=34, patches=10_000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -22,12 +22,13 @@ _OF_TRAINING = (
     *("task.learning_rate", "task.monitor", "data.augmentation", "data.synthesis"),
 )
 """Settings that only a training by gradient descent has."""
-_ONE_PASS: dict[str, int | None] = {
+_ONE_PASS: Mapping[str, int | None] = {
     "task.epochs": 1,
     "task.repeats": 1,
     "trainer.max_epochs": 1,
     "trainer.max_steps": -1,
     "trainer.max_time": None,
+    "trainer.limit_train_batches": None,
     "trainer.accumulate_grad_batches": 1,
     "trainer.devices": 1,
     "trainer.num_nodes": 1,
@@ -60,6 +61,13 @@ def _check_model(config: DictConfig) -> None:
             f"task={task}: model={config.model.name} is for task={of_model}. Remove `task`: the "
             "model selects it."
         )
+    of_patches = OmegaConf.select(config, "task.builder") == "patches"
+    if of_patches != (builder == "patchcore"):
+        needed = "anomaly_detection" if of_patches else "anomaly_detection_patches"
+        raise ConfigurationError(
+            f"task: model={config.model.name} is for task={needed}. Remove `task`: the model "
+            "selects it."
+        )
     if task == "classification" and OmegaConf.select(config, "split.name") == "one_class":
         raise ConfigurationError(
             "split=one_class trains on good images only, and a classifier needs defects. Use "
@@ -74,8 +82,9 @@ def _check_patches(config: DictConfig) -> None:
         return
     for key, usual in _ONE_PASS.items():
         value = OmegaConf.select(config, key, default=usual)
-        is_one_device = OmegaConf.is_list(value) and len(value) == 1
-        if value != usual and not is_one_device:
+        is_one_device = key == "trainer.devices" and OmegaConf.is_list(value) and len(value) == 1
+        # A number as text is refused by the check of the trainer.
+        if str(value) != str(usual) and not is_one_device:
             raise ConfigurationError(
                 f"{key}={value}: model=patchcore is not trained. It reads each good image once, "
                 f"on one device. Remove it, or set {key}={'null' if usual is None else usual}."
@@ -111,7 +120,8 @@ def check_unused(config: DictConfig, overrides: Sequence[str]) -> None:
         key = override.lstrip("+~").partition("=")[0]
         if key.startswith(_OF_TRAINING):
             raise ConfigurationError(
-                f"{override}: model=patchcore is not trained, so it has no such setting. Remove it."
+                f"{override}: model=patchcore is not trained, so it has no such setting. Remove "
+                "it. In a sweep with a model that has it, run both apart and use compare.py."
             )
 
 

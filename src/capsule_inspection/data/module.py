@@ -59,7 +59,8 @@ class BatchTransform(Protocol):
 class BatchSettings:
     """Settings of batches; `batch_size` is the sum over all processes.
 
-    An epoch of training uses each image `repeats` times. Validation uses it `val_repeats` times, in
+    An epoch of training uses each image `repeats` times, and further ones as often as there are
+    images in the split `left_out`, unless `count_left_out` is false. Validation uses it `val_repeats` times, in
     batches of `eval_batch_size`, which is `batch_size` where it is None. Without `augmentation`
     images stay as they are, and draw no random numbers. `mixture` replaces
     `sampling` where a batch transform adds defects.
@@ -75,6 +76,7 @@ class BatchSettings:
     val_repeats: int = 1
     eval_batch_size: int | None = None
     mixture: MixtureWeights | None = None
+    count_left_out: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,8 +162,13 @@ class InspectionDataModule(L.LightningDataModule):
 
     @property
     def samples_per_epoch(self) -> int:
-        """Samples of an epoch of training; images of the split `left_out` count for the length."""
-        return self.settings.repeats * (len(self.indices(TRAIN)) + len(self.indices(LEFT_OUT)))
+        """Samples of an epoch of training."""
+        return self.settings.repeats * (len(self.indices(TRAIN)) + self._num_left_out)
+
+    @property
+    def _num_left_out(self) -> int:
+        """Images that count for the length of an epoch only."""
+        return len(self.indices(LEFT_OUT)) if self.settings.count_left_out else 0
 
     def num_used_samples(self, epoch: int, *, batches: int) -> int:
         """The number of samples in the first batches of an epoch of training, in all processes.
@@ -210,7 +217,7 @@ class InspectionDataModule(L.LightningDataModule):
             "seed": settings.seed,
             "shard": shard,
             "repeats": settings.repeats,
-            "num_left_out": len(self.indices(LEFT_OUT)),
+            "num_left_out": self._num_left_out,
         }
         sampler: EpochSampler
         if self.batch_transform is None or self.mixture is None:

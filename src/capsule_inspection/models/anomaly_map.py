@@ -157,15 +157,22 @@ def finish_anomaly_map(
     Shapes: anomaly_map (N, H, W) float32; foreground and valid as in `compute_anomaly_map`.
     """
     height = int(anomaly_map.shape[1])  # a number also where a graph is traced
-    region = valid.float()
-    if config.foreground:
-        region = region * _dilated_part(foreground, round(config.roi_dilation * height))
+    region = score_region(foreground, valid, config)
     anomaly_map = blur(anomaly_map, config.smoothing * height) * region
     score = topk_mean(anomaly_map, config.topk_fraction)
     if config.context_sigma > 0:  # pixels near many anomalous ones are more suspicious
         context = blur(anomaly_map, config.context_sigma * height)
         anomaly_map = (anomaly_map + context) * region
     return AnomalyOutput(anomaly_map, score)
+
+
+def score_region(foreground: Tensor, valid: Tensor, config: MapConfig) -> Tensor:
+    """1 at the pixels that count for the score, else 0: (N, H, W) float32 of bool (N, H, W)."""
+    region = valid.float()
+    if config.foreground:
+        radius_px = round(config.roi_dilation * int(foreground.shape[1]))
+        region = region * _dilated_part(foreground, radius_px)
+    return region
 
 
 def topk_mean(maps: Tensor, fraction: float) -> Tensor:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from capsule_inspection.models.base import BuiltModel, Model
 from capsule_inspection.models.hub import HubWeights, UnavailableError
 from capsule_inspection.models.model_card import SYNTHETIC
-from capsule_inspection.models.weights import find_imagenet, load_weights
+from capsule_inspection.models.weights import CHOICES, find_imagenet, load_weights
 from capsule_inspection.types import ConfigurationError
 
 if TYPE_CHECKING:
@@ -249,10 +249,16 @@ def _load_encoder_weights(
 def resolve_encoder(encoder: str, *, weights: str) -> str:
     """What `model.encoder=auto` is: the one with ImageNet weights, where these can be had.
 
-    Else one that has bundled weights. Other names are returned as they are.
+    Else one that has bundled weights. Other names are returned as they are. Raises
+    ConfigurationError where the weights are a file, which says nothing of the encoder.
     """
     if encoder != "auto":
         return encoder
+    if weights not in CHOICES:  # a path
+        raise ConfigurationError(
+            f"model.weights={weights}: name the encoder that these weights are of too, such as "
+            "model.encoder=resnet18."
+        )
     if weights == SYNTHETIC:
         return _BUNDLED_ENCODER
     if weights == "auto":

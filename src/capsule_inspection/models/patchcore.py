@@ -39,7 +39,7 @@ _BLOCK = 1024
 """Patches of the bank that are compared at a time: their distances fit into the cache."""
 _PROJECTED = 64
 """Dimensions of the random projection in which the coreset is selected (section 3.2)."""
-_ALIKE = 1e-5
+ALIKE = 1e-5
 """Squared distance, as a fraction of the largest squared length, at which patches are the same."""
 _FREE_MEMORY = 0.5
 """Fraction of the free memory that patches may take."""
@@ -160,14 +160,22 @@ class PatchCore(Model):
         """The encoder's last map (N, C, h, w) of normalised images (N, 3, H, W)."""
         return self.encoder(pad_to_multiple(image, self.coarsest_stride))[-1]
 
-    def forward(self, image: Tensor) -> PatchDistances:
+    def forward(self, image: Tensor, region: Tensor | None = None) -> PatchDistances:
+        """`region` (N, H, W) is above 0 where the image's score may come from; None: everywhere."""
         features = self.features(image)
         patches = features.flatten(2).transpose(1, 2)
         distance = nearest_squares(patches, self.memory_bank).sqrt()
         weight = torch.ones_like(distance[:, 0])
         if self.num_neighbors > 1:
-            weight = self._weight(patches, distance)
+            weight = self._weight(patches, self._inside(distance, region, features))
         return PatchDistances(distance.unflatten(1, features.shape[2:]), weight)
+
+    def _inside(self, distance: Tensor, region: Tensor | None, features: Tensor) -> Tensor:
+        """The distances (N, P), and 0 where a patch has no pixel of the region."""
+        if region is None:
+            return distance
+        pixels = zero_pad(region.float(), self.finest_stride, features.shape[2:])
+        return distance * F.max_pool2d(pixels[:, None], self.finest_stride).flatten(1)
 
     def _weight(self, patches: Tensor, distance: Tensor) -> Tensor:
         """1 - softmax of the largest distance among those to the neighbours of its bank patch."""
@@ -180,6 +188,12 @@ class PatchCore(Model):
         ]
         others = (most_anomalous[:, None] - neighbours).square().sum(2).sqrt()
         return 1 - (score - others.logsumexp(1)).exp()
+
+
+def zero_pad(pixels: Tensor, stride: int, size: Sequence[int]) -> Tensor:
+    """Pixels (N, H, W), padded with zeros to a map of `size` (h, w) at a stride."""
+    height, width = (stride * int(side) for side in size)
+    return F.pad(pixels, (0, width - int(pixels.shape[2]), 0, height - int(pixels.shape[1])))
 
 
 def nearest_squares(patches: Tensor, bank: Tensor) -> Tensor:
@@ -218,7 +232,7 @@ def select_coreset(candidates: Tensor, size: int, *, method: str, seed: int) -> 
         matrix = torch.randn(candidates.shape[1], _PROJECTED, generator=generator)
         projected = candidates @ (matrix / math.sqrt(_PROJECTED)).to(candidates)
     squares = projected.square().sum(1)
-    alike = _ALIKE * float(squares.max())
+    alike = ALIKE * float(squares.max())
     chosen = [0]
     distance = torch.full_like(squares, math.inf)
     for _ in range(min(size, len(candidates)) - 1):
@@ -290,14 +304,17 @@ def create_patchcore(
     return model
 
 
-def check_memory(coreset: CoresetConfig, *, channels: int) -> None:
-    """Raise ConfigurationError where the patches to select the bank from do not fit in memory."""
+def check_memory(coreset: CoresetConfig, *, channels: int, patches: int) -> None:
+    """Raise ConfigurationError where the patches to select the bank from do not fit in memory.
+
+    `patches` is how many there are in all images.
+    """
     patch_bytes = 4 * (channels + _PROJECTED + 2)
     fitting = int(_FREE_MEMORY * _free_memory_bytes() / patch_bytes)
     for key, count in (("coreset_size", coreset.size), ("candidates", coreset.candidates)):
-        if count > fitting:
+        if (needed := min(count, patches)) > fitting:
             raise ConfigurationError(
-                f"model.{key}={count}: as many patches take {count * patch_bytes / 1e9:.1f} GB, "
+                f"model.{key}={count}: {needed} patches take {needed * patch_bytes / 1e9:.1f} GB, "
                 f"and the free memory has room for {fitting}. Give at most that."
             )
 

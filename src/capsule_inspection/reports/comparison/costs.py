@@ -57,6 +57,8 @@ def run_numbers(run: RunFolder) -> dict[str, float]:
     gap = {} if train is None or val is None else _gap(run, str(metric), train, val)
     converged = find_convergence(_monitored_curve(run))
     best_epoch = record.get("best_epoch")
+    if record.get("memory_bank"):  # nothing was trained
+        num_epochs = best_epoch = converged = None
     found = {
         "stopped at epoch": num_epochs or None,
         TRAINING_TIME: time_s,

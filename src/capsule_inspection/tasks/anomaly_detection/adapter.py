@@ -109,6 +109,7 @@ class AnomalyDetectionTask(Task):
             else AugmentationSettings(**config.data.augmentation),
             repeats=task.repeats,
             val_repeats=2 if is_corrupted else 1,
+            count_left_out=not self._has_bank,
         )
 
     @property
@@ -146,7 +147,10 @@ class AnomalyDetectionTask(Task):
         if isinstance(network, PatchCore):
             num_images = len(data.indices(TRAIN))
             _require_neighbours(num_images, network.num_neighbors)
-            check_memory(network.coreset, channels=network.channels)
+            height, width = self.config.data.image_size
+            stride = network.finest_stride
+            patches = -(-height // stride) * -(-width // stride) * num_images
+            check_memory(network.coreset, channels=network.channels, patches=patches)
             return PatchCoreModule(
                 network,
                 num_images=num_images,

@@ -15,6 +15,7 @@ from capsule_inspection.models.anomaly_map import (
     compute_anomaly_map,
     compute_residuals,
     finish_anomaly_map,
+    score_region,
 )
 from capsule_inspection.models.autoencoder import Autoencoder
 from capsule_inspection.models.base import Model, denormalize
@@ -100,7 +101,10 @@ class PatchCoreInferenceModel(InferenceModel):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         image, foreground, valid = inputs
         with disable_autocast(image):
-            found = self.network(self.normalize(image))
+            region = None
+            if self.network.num_neighbors > 1:
+                region = score_region(foreground > 0, valid > 0, self.settings)
+            found = self.network(self.normalize(image), region)
             size = [self.network.finest_stride * int(side) for side in found.distance.shape[1:]]
             distance = F.interpolate(
                 found.distance[:, None], size, mode="bilinear", align_corners=False

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from capsule_inspection.models.autoencoder import Reconstruction
 from capsule_inspection.models.base import Model
-from capsule_inspection.models.patchcore import PatchCore
+from capsule_inspection.models.patchcore import ALIKE, PatchCore, zero_pad
 from capsule_inspection.tasks.base import EpochMeans, InspectionModule
 from capsule_inspection.tasks.inference_model import disable_autocast
 from capsule_inspection.tasks.optimization import OptimizationConfig
-from capsule_inspection.types import Batch
+from capsule_inspection.types import Batch, DataError
 
 RECONSTRUCTION, SEGMENTATION = "reconstruction", "segmentation"
 
@@ -94,6 +94,8 @@ class PatchCoreModule(InspectionModule):
         self.seed = seed
         self.patches_per_image = max(1, network.coreset.candidates // num_images)
         self.candidates: list[Tensor] = []
+        self.first: Tensor | None = None
+        self.are_alike, self.num_images = True, 0
         self.val_means = EpochMeans("distance")
 
     def forward(self, image: Tensor) -> Any:
@@ -109,17 +111,33 @@ class PatchCoreModule(InspectionModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         with disable_autocast(batch["image"]):
             features = self.network.features(batch["image"])
-        height, width = features.shape[2:]
-        inside = F.adaptive_avg_pool2d(batch["valid"].float()[:, None], (height, width))[:, 0]
+        stride = self.network.finest_stride
+        valid = zero_pad(batch["valid"].float(), stride, features.shape[2:])
+        inside = F.avg_pool2d(valid, stride)
+        self.are_alike = self.are_alike and self._are_like_first(features)
         for number, patches, is_inside in zip(batch["index"], features, inside > 0.5, strict=True):
             found = patches[:, is_inside].T.cpu()
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + int(number))
             chosen = torch.randperm(len(found), generator=generator)[: self.patches_per_image]
             self.candidates.append(found[chosen])
+        self.num_images += len(features)
         return torch.zeros((), requires_grad=True)  # for Lightning, which has no optimizer here
+
+    def _are_like_first(self, features: Tensor) -> bool:
+        """Whether the features (N, C, h, w) are those of the first image."""
+        if self.first is None:
+            self.first = features[:1].clone()
+        difference = (features - self.first).square().sum((1, 2, 3)).max()
+        return bool(difference <= ALIKE * self.first.square().sum())
 
     def on_validation_epoch_start(self) -> None:
         if self.candidates:
+            if self.are_alike and self.num_images > 1:
+                raise DataError(
+                    f"the {self.num_images} good training images are all alike, so they do not "
+                    "show how good parts differ. Check the images, and data.roi (inspect=true "
+                    "shows what is cropped)."
+                )
             self.network.fit(torch.cat(self.candidates), seed=self.seed)
             self.candidates.clear()
 
