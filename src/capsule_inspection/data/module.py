@@ -60,9 +60,9 @@ class BatchSettings:
     """Settings of batches; `batch_size` is the sum over all processes.
 
     An epoch of training uses each image `repeats` times, and further ones as often as there are
-    images in the split `left_out`, unless `count_left_out` is false. Validation uses it `val_repeats` times, in
-    batches of `eval_batch_size`, which is `batch_size` where it is None. Without `augmentation`
-    images stay as they are, and draw no random numbers. `mixture` replaces
+    images in the split `left_out`, unless `count_left_out` is false. Validation uses it
+    `val_repeats` times, in batches of `eval_batch_size`, which is `batch_size` where it is None.
+    Without `augmentation` images stay as they are, and draw no random numbers. `mixture` replaces
     `sampling` where a batch transform adds defects.
     """
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from capsule_inspection.data.module import BatchTransform, InspectionDataModule
     from capsule_inspection.tasks.base import InspectionModule
 
-_MOST_FURTHER = 10_000_000
+_MOST_FURTHER = 150_000_000
 """Parameters that a network may have beyond those of its weights, while it is built."""
 _MOST_BUFFERS = 1 << 26
 """Values in its buffers, most of which it computes from its settings."""
