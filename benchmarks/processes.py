@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -34,15 +34,29 @@ class ProcessResult:
 def run_python(
     *arguments: str, folder: Path, status: int = 0, watch_memory: bool = False
 ) -> ProcessResult:
-    """Run this Python with `arguments` in `folder`.
+    """Run this Python with `arguments` in `folder`; see `run_command`."""
+    command = [sys.executable, *arguments]
+    return run_command(command, folder=folder, statuses=(status,), watch_memory=watch_memory)
+
+
+def run_command(
+    command: Sequence[str],
+    *,
+    folder: Path,
+    statuses: Sequence[int] = (0,),
+    watch_memory: bool = False,
+    environment: Mapping[str, str] | None = None,
+) -> ProcessResult:
+    """Run a command in `folder`, with additional variables of the `environment`.
 
     Raises RuntimeError with the end of its output where it ends with another status.
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         began = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, *arguments],
+            command,
             cwd=folder,
+            env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
@@ -53,9 +67,10 @@ def run_python(
         process.returncode = os.waitstatus_to_exitcode(ended)
         total = watch.finish() if watch else 0
         printed, errors = _read(out), _read(err)
-    if process.returncode != status:
+    if process.returncode not in statuses:
+        expected = " or ".join(map(str, statuses))
         raise RuntimeError(
-            f"{' '.join(arguments)}: expected exit status {status}, found {process.returncode}:\n"
+            f"{' '.join(command)}: expected exit status {expected}, found {process.returncode}:\n"
             f"{(printed + errors)[-_MAX_SHOWN:]}"
         )
     unit = 1 if sys.platform == "darwin" else 1024
@@ -78,7 +93,7 @@ def status_bytes(name: str, pid: int | str = "self") -> int:
 
 
 class _MemoryWatch:
-    """Largest sum of resident memory of a process and its children, polled."""
+    """Largest resident memory of a process with its children, polled."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -98,7 +113,10 @@ class _MemoryWatch:
 
 
 def resident_bytes(pid: int) -> int:
-    """Resident memory of a process and all its descendants; 0 where it is gone."""
+    """Resident memory of a process and all its descendants; 0 where it is gone.
+
+    Pages that they share count once.
+    """
     import psutil
 
     try:
@@ -106,10 +124,12 @@ def resident_bytes(pid: int) -> int:
         family: Sequence[psutil.Process] = [root, *root.children(recursive=True)]
     except psutil.Error:
         return 0
-    total = 0
+    own, shared = 0, 0
     for process in family:
         try:
-            total += process.memory_info().rss
+            found = process.memory_full_info()
         except psutil.Error:  # it has ended meanwhile
             continue
-    return total
+        own += found.uss
+        shared = max(shared, found.rss - found.uss)
+    return own + shared

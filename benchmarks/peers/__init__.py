@@ -1,0 +1,1 @@
+"""Comparison with other libraries: the same work on the same images, in alternation."""
