@@ -91,10 +91,10 @@ def check_additions(overrides: list[str]) -> None:
 
 
 def check_single_process(config: DictConfig) -> None:
-    """Reject a multi-process strategy in a sweep.
+    """Reject a multi-process strategy in a sweep and in a notebook.
 
-    Lightning starts further processes with the same command line, including -m, so each would start
-    the sweep again.
+    Lightning starts further processes with the same command line, so each would start the sweep
+    again, and a notebook has none.
     """
     strategy, devices = config.trainer.strategy, config.trainer.devices
     is_single = devices == 1 or (OmegaConf.is_list(devices) and len(devices) == 1)
@@ -102,9 +102,9 @@ def check_single_process(config: DictConfig) -> None:
     if not is_single and not is_automatic:
         raise ConfigurationError(
             f"trainer.strategy={strategy} with trainer.devices={config.trainer.devices} cannot be "
-            "used in a sweep: each of its processes would start the sweep again. Train the models "
-            "one by one without -m, or give each job one device "
-            "(hydra/launcher=local_parallel trainer.devices=1)."
+            "used in a sweep or from Python: each of its processes would start the command line "
+            "again. Train the models one by one by train.py without -m, or give each job of a "
+            "sweep one device (hydra/launcher=local_parallel trainer.devices=1)."
         )
 
 

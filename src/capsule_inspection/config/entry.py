@@ -58,6 +58,8 @@ _LOST_WORKER = (
 
 Action = Callable[[DictConfig], object]
 AfterSweep = Callable[[Path], object]
+OnError = Callable[[BaseException, str, int], object]
+"""Is given an error of the user or the system, the message and the exit status of the command."""
 
 
 @contextmanager
@@ -93,12 +95,17 @@ def _terminate_as_interrupt() -> Iterator[None]:
 @_quiet_on_full_disk()
 @_terminate_as_interrupt()
 def run(
-    action: Action, *, config_folder: Path, name: str, after_sweep: AfterSweep | None = None
+    action: Action,
+    *,
+    config_folder: Path,
+    name: str,
+    after_sweep: AfterSweep | None = None,
+    on_error: OnError | None = None,
 ) -> int:
     """Call `action` with configuration `name` and the command line; returns the exit status.
 
     After the last job of a sweep, `after_sweep` is called with the sweep folder, also if jobs have
-    failed.
+    failed. `on_error` is called before an error is printed.
     """
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(help_text(config_folder, name, sys.argv[1:]))  # noqa: T201
@@ -130,6 +137,8 @@ def run(
         if not message:
             raise
         left_overs.remove()
+        if on_error is not None:
+            on_error(error, message, status)
         return _report(message, status, show_traceback=show_traceback)
     except SystemExit as stop:  # argparse
         left_overs.remove()
@@ -308,7 +317,7 @@ def _explain(error: BaseException, config_folder: Path, name: str) -> tuple[str,
     if isinstance(error, InspectionError):
         return str(error), error.exit_status
     if isinstance(error, CONFIGURATION_EXCEPTIONS):
-        composed = _compose_choices(config_folder, name)
+        composed = compose_choices(config_folder, name)
         return explain(error, composed=composed, command=name), 2
     if isinstance(error, KeyboardInterrupt):
         return f"Interrupted.{_how_to_resume()}", INTERRUPTED_STATUS
@@ -342,7 +351,9 @@ def _report(message: str, status: int, *, show_traceback: bool = False) -> int:
     return status
 
 
-def _compose_choices(config_folder: Path, name: str) -> DictConfig | None:
+def compose_choices(
+    config_folder: Path, name: str, *, with_hydra: bool = False
+) -> DictConfig | None:
     """The configuration with the user's choices of groups, but without the user's values."""
     groups = {path.name for path in config_folder.iterdir() if path.is_dir()}
     pairs = [argument.partition("=") for argument in sys.argv[1:]]
@@ -350,7 +361,7 @@ def _compose_choices(config_folder: Path, name: str) -> DictConfig | None:
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(config_folder.resolve()), version_base="1.3"):
-            return hydra.compose(name, overrides=choices)
+            return hydra.compose(name, overrides=choices, return_hydra_config=with_hydra)
     except CONFIGURATION_EXCEPTIONS:
         return None
     finally:

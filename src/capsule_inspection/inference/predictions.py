@@ -77,13 +77,16 @@ class PredictedImage(NamedTuple):
     """A prediction and what is drawn of it, None where the image could not be read.
 
     `identity` is that of the file before it was read (prediction_folder.py), where there was one;
-    `notes` say what was unusual in decoding it (data/image_notes.py).
+    `notes` say what was unusual in decoding it (data/image_notes.py). `crop` is what the model was
+    given, and `at_crop` its prediction at the size of the crop.
     """
 
     prediction: ImagePrediction
     visualization: Visualization | None
     identity: Mapping[str, int | None] = MappingProxyType({})
     notes: Sequence[str] = ()
+    crop: PreprocessedImage | None = None
+    at_crop: Prediction | None = None
 
 
 def in_image(
@@ -120,7 +123,8 @@ def in_image(
         regions=regions,
         ood_warnings=tuple(ood_warnings),
     )
-    return PredictedImage(found, visualize(prediction, image.image))
+    drawn = visualize(prediction, image.image)
+    return PredictedImage(found, drawn, crop=image, at_crop=prediction)
 
 
 def visualize(prediction: Prediction, image: np.ndarray) -> Visualization:

@@ -19,7 +19,7 @@ import numpy as np
 
 from capsule_inspection.data.bad_file import BadFileError, TooManyPixelsError
 from capsule_inspection.data.bit_depth import BitDepthError
-from capsule_inspection.data.image_io import read_image
+from capsule_inspection.data.image_io import decode_image, read_image
 from capsule_inspection.data.ood import OODDetector
 from capsule_inspection.data.ood_features import extract_features
 from capsule_inspection.data.parallel import in_order
@@ -96,24 +96,32 @@ class Predictor:
         while batch := list(islice(files, batch_size)):
             yield from self.predict(batch, explain=explain)
 
-    def read(self, path: Path) -> ReadImage:
-        """Read and preprocess a file; thread-safe, and does not raise for a bad file."""
+    def read(self, path: Path, content: bytes | None = None) -> ReadImage:
+        """Read and preprocess a file; thread-safe, and does not raise for a bad file.
+
+        `content` is that of a file in memory, whose `path` is but a name.
+        """
         known = identity(path)
         try:
-            image, notes = self._preprocess(path)
+            image, notes = self._preprocess(path, content)
         except BadFileError as error:
             return ReadImage(str(path), None, error=error.reason, identity=known)
         warnings = self._ood_warnings(image)
         return ReadImage(str(path), image, warnings, identity=known, notes=notes)
 
-    def _preprocess(self, path: Path) -> tuple[PreprocessedImage, Sequence[str]]:
+    def _preprocess(
+        self, path: Path, content: bytes | None
+    ) -> tuple[PreprocessedImage, Sequence[str]]:
         """The crop, and notes on decoding.
 
         Raises BadFileError, with reasons that name no setting of a training.
         """
-        allowed = self.metadata.max_pixels
+        allowed, decoding = self.metadata.max_pixels, self.metadata.decoding
         try:
-            decoded = read_image(path, self.metadata.decoding)
+            if content is None:
+                decoded = read_image(path, decoding)
+            else:
+                decoded = decode_image(content, path, decoding)
         except TooManyPixelsError as error:
             raise BadFileError(path, f"{error.found}; max_pixels allows {allowed}") from error
         except BitDepthError as error:
