@@ -9,7 +9,7 @@ DEV    := $(VENV)/.set-up-dev
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev train test test-slow check format bench tensorboard app clean
+.PHONY: help setup setup-dev train test test-slow check docs format bench tensorboard app clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ check: $(DEV) ## lint, imports and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports --no-logo
 	$(PYTHON) -m mypy
+
+docs: $(DEV) ## the documentation site, in build/docs/; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet $(ARGS)
 
 format: $(DEV) ## format the code
 	$(VENV)/bin/ruff check --fix .

@@ -28,7 +28,7 @@ _MARGIN = 0.15
 _AUTO_FULL_FROM = 0.5
 """Fraction of the epochs on crops with `task.full_image_from=auto` and an untrained decoder."""
 _MIN_EPOCHS_UNTRAINED = 90
-"""Measured with an untrained decoder; with 30, masks were poor (docs/experiments.md)."""
+"""With an untrained decoder; with 30, masks were poor (docs/experiments/segmentation.md)."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from capsule_inspection.metrics.stored_values import from_stored
 from capsule_inspection.types import GOOD_LABEL
 
 _PRIOR_STD = 1.0, 0.5
-"""Of the log temperature and of the shift in logits; chosen in docs/experiments.md."""
+"""Of the log temperature and of the shift in logits; see docs/experiments/classification.md."""
 
 
 @dataclass(frozen=True)

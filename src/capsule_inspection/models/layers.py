@@ -92,7 +92,8 @@ class Float32DepthwiseConv2d(nn.Conv2d):
     """A depthwise convolution that computes in float32 in training under autocast on a CPU.
 
     In bfloat16 its backward pass takes up to seven times as long on a CPU with bfloat16 in hardware
-    (torch 2.15, oneDNN; docs/experiments.md): three fifths of a training step of EfficientNet-B0.
+    (torch 2.15, oneDNN; docs/experiments/numerics.md): three fifths of a training step of
+    EfficientNet-B0.
     The output has autocast's type, as that of any convolution.
     """
 
