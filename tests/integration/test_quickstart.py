@@ -1,4 +1,4 @@
-"""experiment=quickstart: bundled weights, masks, synthetic and pasted defects, small images."""
+"""experiment=quickstart: ImageNet weights, masks, synthetic and pasted defects, small images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from small import SMALL, Cli
 
 
 @pytest.mark.slow
-def test_quickstart_starts_from_bundled_weights_and_is_evaluated_and_predicted_alike(
+def test_quickstart_starts_from_imagenet_weights_and_is_evaluated_and_predicted_alike(
     cli: Cli, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -19,7 +19,10 @@ def test_quickstart_starts_from_bundled_weights_and_is_evaluated_and_predicted_a
     result = cli("train", "experiment=quickstart", *settings)
     assert result.status == 0, result.err
     record = record_of(run)
-    assert (record["model"], record["weights"]["source"]) == ("resnet18", "synthetic")
+    assert (record["model"], record["weights"]["source"]) == (
+        "tf_efficientnet_lite0",
+        "imagenet",
+    )
     assert float(rows_of(run, "metrics.csv")[0]["train/mask_loss"]) > 0
     evaluate(cli, run, tmp_path / "evaluated")
     assert rows_of(tmp_path / "evaluated") == rows_of_test(run)
