@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from capsule_inspection.reports.plots.overlays import write_png
+from capsule_inspection.reports.plots.overlays import encode_png
 
 CLASSES = ("good", "crack", "<b>膠囊</b>")
 HOSTILE = (
@@ -82,7 +82,8 @@ def about(rows: Sequence[Any], task: str = "classification", **changed: Any) -> 
 def with_overlay(folder: Path, of: dict[str, Any]) -> dict[str, Any]:
     """The row with a small overlay beside the page, named like its image."""
     overlay = f"overlays/{Path(of['path']).name.replace('/', '_')}"
-    write_png(folder / overlay, np.full((8, 24, 3), 90, np.uint8))
+    (folder / overlay).parent.mkdir(exist_ok=True)
+    (folder / overlay).write_bytes(encode_png(np.full((8, 24, 3), 90, np.uint8)))
     return of | {"overlay": overlay}
 
 

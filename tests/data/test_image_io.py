@@ -298,3 +298,68 @@ def test_missing_permission_is_said_so(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(Path, "open", deny)
     with pytest.raises(DataError, match=r"a\.png: may not be read \(permission denied\)"):
         read_image(path)
+
+
+def png_of(*chunks: tuple[bytes, bytes], colour_type: int = 2) -> bytes:
+    """A PNG of `PIXELS`, with these chunks between header and end."""
+    header = struct.pack(">IIBBBBB", SIZE[1], SIZE[0], 8, colour_type, 0, 0, 0)
+    whole = [(b"IHDR", header), *chunks, (b"IEND", b"")]
+    parts = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in whole
+    ]
+    return b"".join([b"\x89PNG\r\n\x1a\n", *parts])
+
+
+ROWS = b"".join(b"\0" + row.tobytes() for row in PIXELS)
+STREAM = zlib.compress(ROWS)
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [(b"IDAT", STREAM)],
+        [(b"IDAT", STREAM[:99]), (b"IDAT", STREAM[99:])],
+        [(b"gAMA", struct.pack(">I", 45455)), (b"sRGB", b"\0"), (b"IDAT", STREAM)],
+        [(b"tEXt", b"Software\0camera"), (b"IDAT", STREAM), (b"tIME", bytes(7))],
+        [(b"tEXt", b"Raw profile type exif\0damaged"), (b"IDAT", STREAM)],
+        [(b"IDAT", STREAM), (b"zTXt", b"Comment\0\0" + zlib.compress(b"no chunk for OpenCV"))],
+        [(b"IDAT", zlib.compress(ROWS + b"more"))],
+        [(b"IDAT", STREAM[:-4])],
+    ],
+    ids=["one", "two", "gamma", "text", "exif text", "zip text", "too long", "no checksum"],
+)
+def test_pixels_of_a_png_are_those_of_pillow_whichever_library_decodes(
+    tmp_path: Path, chunks: list[tuple[bytes, bytes]]
+) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png_of(*chunks) + b"behind its end")
+    same(pixels_of(path), PIXELS)
+    with Image.open(path) as image:
+        same(np.asarray(image), PIXELS)
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_a_png_is_turned_by_an_orientation_behind_its_pixels(
+    tmp_path: Path, orientation: int
+) -> None:
+    path = tmp_path / "a.png"
+    exif = turned_by_exif(orientation).tobytes().removeprefix(b"Exif\0\0")
+    path.write_bytes(png_of((b"IDAT", STREAM), (b"eXIf", exif)))
+    read = read_image(path)
+    same(read.pixels, np.rot90(PIXELS, -1 if orientation == 6 else 2))
+    assert EXIF_TURNED in read.notes
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [zlib.compress(ROWS[:-100]), STREAM[:-200], STREAM[:-4] + b"rest"],
+    ids=["too short", "cut", "wrong checksum"],
+)
+def test_a_png_whose_pixels_do_not_fit_its_header_is_bad_although_its_checksums_are_right(
+    tmp_path: Path, stream: bytes
+) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png_of((b"IDAT", stream)))
+    with pytest.raises(BadFileError, match="is damaged"):
+        read_image(path)

@@ -173,7 +173,7 @@ def supports_channels_last(network: nn.Module) -> bool:
 
     Observed with torch 2.15 (oneDNN): strided 1x1 convolutions of fewer than 16 input channels read
     beyond their memory, which gives random gradients or a segmentation fault. Without AVX-512 that
-    happened below 8 channels (docs/experiments.md).
+    happened below 8 channels (docs/experiments/numerics.md).
     """
     import torch
 

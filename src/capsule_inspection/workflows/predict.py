@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import logging
 import shlex
@@ -27,7 +28,6 @@ from capsule_inspection.inference.input_images import find_images
 from capsule_inspection.inference.prediction_folder import PredictionFolder, Row, absolute_path
 from capsule_inspection.inference.predictions import ERROR, PredictedImage, Visualization
 from capsule_inspection.inference.predictor import ALL, DEFECTS, Predictor
-from capsule_inspection.integrity import file_sha256
 from capsule_inspection.types import DataError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def backend_threads(cores: int) -> int:
     """Threads of the backend while other threads read images.
 
     With all cores every layer waits for the threads that decode: on two cores a folder takes as
-    long or longer with the U-Net, and 0.89 of the time with ResNet18 (docs/experiments.md).
+    long or longer with the U-Net, and 0.89 of the time with ResNet18 (docs/experiments/speed.md).
     """
     return max(1, cores // 2)
 
@@ -151,16 +151,21 @@ def build_rows(
         row |= {"overlay": None, "overlay_sha256": None}
         is_drawn = overlays == ALL or (overlays == DEFECTS and prediction.is_defect)
         if drawn is not None and is_drawn:
-            name = _write_overlay(output, drawn, Path(prediction.path).stem, number)
-            row |= {"overlay": name, "overlay_sha256": file_sha256(output / name)}
+            name, sha256 = _write_overlay(output, drawn, Path(prediction.path).stem, number)
+            row |= {"overlay": name, "overlay_sha256": sha256}
             row["coloured"] = drawn.heatmap is not None or drawn.mask is not None
         return row
 
     return in_order(build_row, numbered, workers=workers)
 
 
-def _write_overlay(output: Path, drawn: Visualization, stem: str, number: int) -> str:
-    from capsule_inspection.reports.plots.overlays import compose, write_png
+def _write_overlay(output: Path, drawn: Visualization, stem: str, number: int) -> tuple[str, str]:
+    """Name and SHA-256 of an overlay.
+
+    It is not flushed, which would wait for the disk: one that a power cut damages is found by its
+    SHA-256 and drawn again, and `PredictionFolder.finish` flushes all of them.
+    """
+    from capsule_inspection.reports.plots.overlays import compose, encode_png
 
     name = f"{prediction_folder.OVERLAYS}/{number:06d}_{safe_name(stem)[:_MAX_STEM]}.png"
     outlines = () if drawn.mask is None else (drawn.mask,)
@@ -171,8 +176,9 @@ def _write_overlay(output: Path, drawn: Visualization, stem: str, number: int) -
         outlines=outlines,
         width_px=drawn.image.shape[1],
     )
-    write_png(output / name, pixels)
-    return name
+    content = encode_png(pixels)
+    (output / name).write_bytes(content)
+    return name, hashlib.sha256(content).hexdigest()
 
 
 def _report(

@@ -15,7 +15,9 @@ import torch
 from capsule_inspection.workflows.hardware import RuntimeConfig
 
 Forward = Callable[[torch.Tensor], Any]
-_WARMUPS = 3
+_WARMUPS, _MIN_REPEATS = 3, 5
+_ENOUGH_S = 1.0
+"""After so many passes and so much time no further passes are measured."""
 
 
 def reset_peak_memory() -> None:
@@ -85,7 +87,7 @@ def measure_latency_ms(
 ) -> float:
     """Median time in milliseconds of one image of size (H, W), with the device of the run.
 
-    The network is left as it was.
+    Of at most `repeats` passes; of slow networks fewer. The network is left as it was.
     """
     parameter = next(network.parameters())
     device, was_training = torch.device(runtime.device), network.training
@@ -102,5 +104,7 @@ def measure_latency_ms(
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             times_s.append(time.perf_counter() - start)
+            if len(times_s) >= _WARMUPS + _MIN_REPEATS and sum(times_s) >= _ENOUGH_S:
+                break
     network.train(was_training).to(parameter.device)
     return 1000 * statistics.median(times_s[_WARMUPS:])

