@@ -8,6 +8,7 @@ from typing import Any
 from sample_runs import write_classification_run
 from sample_segmentation_runs import write_offset_segmentation_run
 
+from capsule_inspection.reports.comparison.settings import model_names as names_of
 from capsule_inspection.reports.comparison.table import read_models
 from capsule_inspection.reports.run.run_folder import read_run
 
@@ -72,6 +73,17 @@ def test_names_have_the_encoder_where_other_architectures_have_another(tmp_path)
         "fpn, encoder=atto",
         "custom_resnet",
     ]
+
+
+def test_models_of_other_tasks_need_no_encoder_in_their_names() -> None:
+    models = [
+        {"model.name": name, "task.name": task, "model.encoder": encoder}
+        for name, task, encoder in (
+            ("unet", "segmentation", "autoencoder"),
+            ("patchcore", "anomaly_detection", "resnet18"),
+        )
+    ]
+    assert names_of(models) == ["unet", "patchcore"]
 
 
 def test_a_name_is_one_line(tmp_path) -> None:

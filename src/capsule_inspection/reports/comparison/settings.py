@@ -16,7 +16,7 @@ Settings = Mapping[str, Any]
 MAX_NAME_LENGTH = 42
 LOSS_WEIGHTS = "loss_weights"
 SEED, FOLD = "seed", "split.fold"
-MODEL, DATA, ENCODER = "model.name", "data.name", "model.encoder"
+MODEL, DATA, ENCODER, TASK = "model.name", "data.name", "model.encoder", "task.name"
 _IGNORED = (
     SEED, FOLD, "resume", "save_weights", "output", "compare",
     # Defaults of trainer.max_epochs, optimizer.lr and of data keys.
@@ -95,12 +95,16 @@ def differing_settings(models: Sequence[Settings]) -> list[str]:
 def _distinguishing_keys(settings: Settings, models: Sequence[Settings]) -> list[str]:
     """The keys of the settings in which models of this architecture differ.
 
-    Also the encoder where the models of the comparison have different ones. Without the fingerprint
+    Also the encoder where the models of its task have different ones. Without the fingerprint
     of the images where the name of the data set differs.
     """
     keys = differing_settings([other for other in models if other[MODEL] == settings[MODEL]])
     keys = [key for key in keys if key != "images" or DATA not in keys]
-    encoders = {other[ENCODER] for other in models if ENCODER in other}
+    encoders = {
+        other[ENCODER]
+        for other in models
+        if ENCODER in other and other.get(TASK) == settings.get(TASK)
+    }
     has_encoder = ENCODER in settings and ENCODER not in keys and len(encoders) > 1
     return [ENCODER, *keys] if has_encoder else keys
 
