@@ -244,7 +244,7 @@ def test_images_are_read_a_few_batches_ahead_of_what_is_taken(
     ("settings", "expected"),
     [
         ({"device": "cuba"}, "trainer.accelerator=cuba: not a choice"),
-        ({"threads": -1}, "trainer.threads=-1: expected a number from 1 to 1024"),
+        ({"threads": 0}, "trainer.threads=0: expected a number from 1 to 1024"),
         ({"bit_depth": 9}, "bit_depth=9: not a choice"),
         ({"max_pixels": 1}, "max_pixels=1: expected a value from 64"),
         ({"threshold": 2.0}, "threshold=2.0: expected a probability from 0 to 1, or argmax"),
@@ -258,13 +258,15 @@ def test_settings_are_checked_as_those_of_the_command(
 
 
 def test_a_threshold_decides(model: Model, finished_home: Path, photos: Path) -> None:
-    for threshold, is_defect in ((0.0, True), (1.0, False)):
+    for threshold, is_defect in ((np.float64(0), True), (1.0, False)):
         given = load_model(finished_home / "run", threshold=threshold, threads=1)
         prediction = given.predict(photos / "1.png")
         assert (prediction.is_defect, prediction.threshold) == (is_defect, threshold)
         assert prediction.score == model.predict(photos / "1.png").score
     with pytest.raises(ConfigurationError, match=r"explain='defect': expected one of all, defects"):
         model.predict(photos / "1.png", explain="defect")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"batch_size=0: expected a number of at least 1"):
+        model.predict_folder(photos, batch_size=0)
 
 
 def test_a_folder_of_runs_and_an_odd_name_are_found(

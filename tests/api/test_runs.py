@@ -133,6 +133,8 @@ def test_pairs_of_a_comparison_are_a_table(tmp_path: Path) -> None:
     [
         ("model=unet", "expected a list of settings as texts"),
         ({"model": "unet"}, "expected a list of settings as texts"),
+        ((each for each in ["model=unet"]), "expected a list of settings as texts"),
+        (["trainer.devices=auto"], "trainer.devices=auto: from Python one device is used"),
         (["seed=x"], "seed=x"),
         (["modell=unet"], "Did you mean model"),
         (["-m", "model=resnet18,unet"], "-m: expected <key>=<value>. From Python one model"),
@@ -190,6 +192,8 @@ def test_errors_of_data_and_runs_have_their_own_types(
         evaluate(tmp_path / "nowhere")
     with pytest.raises(RunError, match="name at least one run folder"):
         compare([])
+    with pytest.raises(ConfigurationError, match="expected a list of runs"):
+        compare(str(finished))
     draw_mvtec(tmp_path / "few", counts={"good": 1})
     with pytest.raises(DataError):
         train([*QUICK, "data=mvtec", f"data.root={tmp_path / 'few'}"])

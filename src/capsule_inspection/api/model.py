@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from omegaconf import OmegaConf
 
@@ -67,9 +67,14 @@ def load_model(
     """
     (argument,), _ = resolve_runs([f"run={quote(os.fspath(path))}"], "predict")
     check_run([argument])
+    threshold, bit_depth = _plain(threshold), _plain(bit_depth)
+    max_pixels, threads = _plain(max_pixels), _plain(threads)
     found = Path(unquote(argument.removeprefix("run="))).expanduser()
     trainer = schema.Trainer(
-        accelerator=device, devices=1, precision=hardware.FLOAT32, threads=threads or "auto"
+        accelerator=device,
+        devices=1,
+        precision=hardware.FLOAT32,
+        threads="auto" if threads is None else threads,
     )
     config = OmegaConf.structured(
         schema.Predict(
@@ -182,6 +187,9 @@ class Model:
         """
         _check_choice("on_bad_file", on_bad_file, OnBadFile)
         _check_choice("explain", explain, Explain)
+        for name, number in (("batch_size", batch_size), ("workers", workers)):
+            if number is not None and number < 1:
+                raise ConfigurationError(f"{name}={number}: expected a number of at least 1.")
         paths = find_images(os.path.expanduser(path))  # noqa: PTH111 - it may be a pattern
         stream = self._predictor.stream(
             paths,
@@ -239,6 +247,11 @@ class Model:
 
     def __repr__(self) -> str:
         return f"Model({self.task}, {self.name}, classes={list(self.classes)}, {str(self.path)!r})"
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy scalar, such as a quantile, as a number of Python."""
+    return value.item() if hasattr(value, "item") else value
 
 
 def _check_choice(name: str, value: object, choices: object) -> None:

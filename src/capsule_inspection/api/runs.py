@@ -201,6 +201,8 @@ def compare(runs: Iterable[RunPath], overrides: Sequence[str] = ()) -> ComparedR
     >>> comparison.to_pandas().index.tolist()
     ['custom_resnet']
     """
+    if isinstance(runs, str | os.PathLike):
+        raise ConfigurationError(f"runs={os.fspath(runs)}: expected a list of runs, such as [run].")
     listed = ",".join(_quoted(run) for run in runs)
     return ComparedRuns(_call("compare", [f"runs=[{listed}]", *_checked(overrides)]))
 
@@ -210,7 +212,8 @@ def _quoted(run: RunPath) -> str:
 
 
 def _checked(overrides: Sequence[str]) -> Sequence[str]:
-    is_list = not isinstance(overrides, str | Mapping)
+    # A generator would be empty after the check, and an empty list trains by the defaults.
+    is_list = isinstance(overrides, Sequence) and not isinstance(overrides, str)
     if not is_list or not all(isinstance(each, str) for each in overrides):
         raise ConfigurationError(
             f"overrides={overrides!r}: expected a list of settings as texts, such as "
@@ -228,6 +231,10 @@ def _call(command: str, overrides: Sequence[str]) -> Path:
             raise ConfigurationError("inspect=true: trains no model. Use train.py.")
         if command == "train":
             check_single_process(config)
+            if config.trainer.devices == "auto":
+                raise ConfigurationError(
+                    "trainer.devices=auto: from Python one device is used. Set it to 1."
+                )
         commands.ACTIONS[command](config)
         folders.append(Path(config.get("resume") or HydraConfig.get().runtime.output_dir))
 
