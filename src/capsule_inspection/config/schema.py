@@ -203,6 +203,7 @@ class TaskConfig:
     batch_size: int = between(1, 65536)
     epochs: int = between(1, 1_000_000)
     learning_rate: float = between(*_RATES)
+    head_epochs: int = between(-1, 1_000_000)
     monitor: str = MISSING
     monitor_mode: str = one_of("max", "min")
     monitor_smoothing: float = between(0, 0.999)

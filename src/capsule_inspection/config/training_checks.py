@@ -19,7 +19,13 @@ OPTION_KEYS = ("model.options", "model.encoder_options", "optimizer.options")
 """Mappings with arguments of libraries."""
 _OF_TRAINING = (
     *("optimizer", "scheduler", "finetune", "callbacks", "hparams_search"),
-    *("task.learning_rate", "task.monitor", "data.augmentation", "data.synthesis"),
+    *(
+        "task.learning_rate",
+        "task.head_epochs",
+        "task.monitor",
+        "data.augmentation",
+        "data.synthesis",
+    ),
 )
 """Settings that only a training by gradient descent has."""
 _ONE_PASS: Mapping[str, int | None] = {

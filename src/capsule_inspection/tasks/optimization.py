@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from torch.optim.lr_scheduler import (
 )
 
 from capsule_inspection.types import ConfigurationError
+
+log = logging.getLogger(__name__)
 
 OptimizerFactory = Callable[[Iterable[dict[str, Any]]], Optimizer]
 
@@ -74,6 +77,13 @@ class OptimizationConfig:
 def build_optimization(config: DictConfig, *, select_from_epoch: int = 0) -> OptimizationConfig:
     """Optimizer, schedule and fine-tuning of a configuration."""
     fine_tuning = config.finetune
+    if fine_tuning.head_epochs >= config.task.epochs:
+        log.warning(
+            "finetune.head_epochs=%d and task.epochs=%d: the head alone is trained. Raise the "
+            "epochs, or set finetune.head_epochs=0.",
+            fine_tuning.head_epochs,
+            config.task.epochs,
+        )
     return OptimizationConfig(
         optimizer=_choose(OPTIMIZERS, config.optimizer),
         learning_rate=config.optimizer.lr,

@@ -19,9 +19,9 @@ SEED, FOLD = "seed", "split.fold"
 MODEL, DATA, ENCODER, TASK = "model.name", "data.name", "model.encoder", "task.name"
 _IGNORED = (
     SEED, FOLD, "resume", "save_weights", "output", "compare",
-    # Defaults of trainer.max_epochs, optimizer.lr and of data keys.
-    "task.epochs", "task.learning_rate", "task.image_size", "task.synthetic_defects",
-    "task.copy_paste", "task.real_defects",
+    # Defaults of trainer.max_epochs, optimizer.lr, finetune.head_epochs and of data keys.
+    "task.epochs", "task.learning_rate", "task.head_epochs", "task.image_size",
+    "task.synthetic_defects", "task.copy_paste", "task.real_defects",
     "data.root", "data.cache_folder", "data.workers", "data.verify", "logger",
     "trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.num_nodes",
     "trainer.threads", "trainer.enable_progress_bar", "trainer.log_every_n_steps",
