@@ -359,6 +359,7 @@ ARGUMENTS = {
         "-m|model=a,|b,|c": "Write model=a,b,c",
         "data.image_size=64,|96": "Write data.image_size=[64,96]",
         "task.epochs|=|5": "task.epochs =: spaces end an argument. Write task.epochs=5",
+        "data.root=/my|images|seed=1": "Write 'data.root=/my images' if the path has one",
         "task.epochs=|5": "Write task.epochs=5",
         "data.counts={good:|5,|crack:|3}": "Write 'data.counts={good: 5, crack: 3}'",
         "data.counts={good:1": "data.counts={good:1: the bracket is not closed.",
