@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.measurements import HEADER, Measurement, format_line, interleave, ratios
+from benchmarks.peers.environments import prepare_environment
 from benchmarks.training import compose
 from capsule_inspection.models.encoders import find_hub_weights
 from capsule_inspection.models.weight_files import read_weights
@@ -27,7 +28,6 @@ from capsule_inspection.tasks.adapter import get_task
 from capsule_inspection.types import GOOD_LABEL, TEST, TRAIN
 from capsule_inspection.workflows import dataset
 
-ANOMALIB = "anomalib==2.7.0"
 WORKER = Path(__file__).with_name("patchcore_worker.py")
 BACKBONE = "tf_efficientnet_lite0"
 SIDES = ("ours", "anomalib")
@@ -39,28 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        python = _install(folder / "environment")
+        python = prepare_environment("anomalib", folder) / "python"
         labels = _write_arrays(given, folder)
         results, seconds = _run(folder, {"ours": Path(sys.executable), "anomalib": python})
     print(HEADER)
     for line in _measurements(results, seconds, labels):
         print(format_line(line))
     return 0
-
-
-def _install(folder: Path) -> Path:
-    """An environment with anomalib and this project's torch; returns its interpreter."""
-    import torch
-    import torchvision
-
-    subprocess.run(["uv", "venv", "-q", folder, "--python", sys.executable], check=True)
-    python = folder / "bin" / "python"
-    pinned = [
-        ANOMALIB,
-        *(f"{m.__name__}=={m.__version__.split('+')[0]}" for m in (torch, torchvision)),
-    ]
-    subprocess.run(["uv", "pip", "install", "-q", "--python", python, *pinned], check=True)
-    return python
 
 
 def _write_arrays(arguments: Sequence[str], folder: Path) -> np.ndarray:

@@ -51,7 +51,8 @@ def _without_gpu() -> list[str]:
 
 
 def _run_uv(*arguments: str) -> None:
-    done = subprocess.run(["uv", *arguments], capture_output=True, text=True, check=False)
+    uv = ["uv"] if shutil.which("uv") else [sys.executable, "-m", "uv"]  # as set-up finds it
+    done = subprocess.run([*uv, *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(
             f"uv {arguments[0]} failed; a package index has to be reachable:\n{done.stderr[-2000:]}"
