@@ -109,7 +109,7 @@ def name_given_threshold(arguments: list[str]) -> list[str]:
 def choose_data(arguments: list[str], config_folder: Path) -> str | None:
     """The data set of `data.path` or `data.root` where nothing chooses one, which then is drawn.
 
-    An experiment may choose one, and so do settings that only drawn capsules have.
+    An experiment may choose one, and so do settings that only synthetic capsules have.
     """
     keys = {argument.partition("=")[0].lstrip("+") for argument in arguments}
     if not keys & {"data.root", "data.path"} or keys & {"data", "resume", *_DRAWN_KEYS}:

@@ -117,7 +117,7 @@ def _class_name(old: object, new: object) -> str | None:
 
 
 def _rendered(data: DictConfig) -> Path:
-    """Folder of the drawn capsules, which are rendered where they are missing."""
+    """Folder of the synthetic capsules, which are rendered where they are missing."""
     with progress_bar("Drawing capsules") as show:
         return load_or_render_dataset(
             Path(data.root),
