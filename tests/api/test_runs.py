@@ -14,6 +14,7 @@ from typing import Any
 import hydra
 import pandas as pd
 import pytest
+import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from quick import CLASSIFIER, QUICK, accept_changes, draw_mvtec, metrics_of, rows_of
@@ -35,6 +36,7 @@ def process_state() -> dict[str, Any]:
         "hydra_config": HydraConfig.instance().cfg,
         "filters": list(warnings.filters),
         "main": sys.modules["__main__"],
+        "threads": torch.get_num_threads(),
     }
 
 
@@ -140,6 +142,7 @@ def test_pairs_of_a_comparison_are_a_table(tmp_path: Path) -> None:
         (["-m", "model=resnet18,unet"], "-m: expected <key>=<value>. From Python one model"),
         (["model=resnet18,unet"], "model=resnet18,unet"),
         (["experiment=few_good"], "experiment=few_good: these settings are a sweep. From Python"),
+        (["experiment=[quickstart,few_good]"], "these settings are a sweep"),
         (["seed=1", "hydra.mode=MULTIRUN"], "these settings are a sweep"),
         (["inspect=true"], "inspect=true: trains no model"),
         (["trainer.devices=2", "trainer.strategy=ddp"], "cannot be used in a sweep or from Python"),

@@ -72,6 +72,7 @@ def test_lists_of_paths_and_sweeps_over_weights_are_kept(tmp_path: Path) -> None
     second.mkdir()
     assert parsed(f"runs=[{first},{second}]") == [str(first), str(second)]
     assert split_paths(f"{first},{second}") == [str(first), str(second)]
+    assert split_paths(f"'{first}',{second}") == [f"'{first}'", str(second)]
     _, quoted = quote_arguments(["-m", "model.weights=auto,none"])
     assert OverridesParser.create().parse_override(quoted).is_sweep_override()
 

@@ -33,7 +33,7 @@ def test_inspect_shows_a_data_set_that_cannot_be_split(cli: Cli, mvtec: Path) ->
         (mvtec / "ground_truth/poke" / f"{path.stem}_mask.png").unlink()
     given = (*QUICK, "data=mvtec", f"data.root={mvtec}", "split=holdout", "hydra.run.dir=seen")
     result = cli("train", *given, "inspect=true")
-    assert result.status == 0
+    check_error(result, "poke has 1 image")
     assert "poke has 1 image" in Path("seen/report.html").read_text(encoding="utf-8")
 
 

@@ -46,7 +46,7 @@ def _from_array(array: np.ndarray) -> Image.Image:
         return Image.fromarray(array)
     remedy = "Convert it"
     if array.dtype.kind == "f":
-        remedy = "Scale it to 0 to 255 and round it, as its range cannot be known"
+        remedy = "Scale it to 0 to 255, round it, and convert it by .astype(np.uint8)"
     elif array.dtype == np.uint16 and channels:
         remedy = "Save colour of 16 bits as PNG, and give its path"
     elif array.ndim == 3 and array.shape[0] in (1, 3, 4):
@@ -62,12 +62,15 @@ def _encode(image: Image.Image, path: Path) -> bytes:
             f"{path}: the mode of this PIL image is {image.mode}. Convert it, such as by "
             "image.convert('RGB')."
         )
+    with as_bad_file(path):  # it may be a file of which Pillow has read the header alone
+        image.load()  # which turns a TIFF by its orientation
     exif = Image.Exif()
     with suppress(Exception):  # damaged EXIF data are ignored, as those of files
         if orientation := image.getexif().get(ExifTags.Base.Orientation):
             exif[ExifTags.Base.Orientation] = orientation
     stream = io.BytesIO()
-    with as_bad_file(path):  # it may be a file of which Pillow has read the header alone
-        name = "PNG" if image.mode in _PNG_MODES else "TIFF"
-        image.save(stream, name, compress_level=0, exif=exif)
+    if image.mode in _PNG_MODES:
+        image.save(stream, "PNG", compress_level=0, exif=exif)
+    else:
+        image.save(stream, "TIFF", compression="raw", exif=exif)
     return stream.getvalue()

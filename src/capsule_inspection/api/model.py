@@ -19,7 +19,7 @@ from capsule_inspection.config.existing_run import check_run
 from capsule_inspection.config.named_runs import resolve_runs
 from capsule_inspection.config.quoting import quote, unquote
 from capsule_inspection.data.image_notes import note_sentences
-from capsule_inspection.data.long_lists import numbered
+from capsule_inspection.data.long_lists import list_lines, numbered
 from capsule_inspection.inference.input_images import find_images
 from capsule_inspection.inference.predictions import PredictedImage
 from capsule_inspection.inference.predictor import Predictor
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Explain = Literal["all", "defects", "none"]
 OnBadFile = Literal["error", "skip"]
-_BATCH_SIZE, _MAX_LISTED = 8, 5
+_BATCH_SIZE = 8
 
 
 def load_model(
@@ -65,11 +65,12 @@ def load_model(
     >>> model.classes
     ('good', 'crack', 'poke')
     """
-    (argument,), _ = resolve_runs([f"run={quote(os.fspath(path))}"], "predict")
+    given = os.path.expanduser(path)  # noqa: PTH111 - also names such as latest
+    (argument,), _ = resolve_runs([f"run={quote(given)}"], "predict")
     check_run([argument])
     threshold, bit_depth = _plain(threshold), _plain(bit_depth)
     max_pixels, threads = _plain(max_pixels), _plain(threads)
-    found = Path(unquote(argument.removeprefix("run="))).expanduser()
+    found = Path(unquote(argument.removeprefix("run=")))
     trainer = schema.Trainer(
         accelerator=device,
         devices=1,
@@ -213,11 +214,9 @@ class Model:
             else:
                 failed.append(reason)
         if failed:
-            more = f"; and {len(failed) - _MAX_LISTED} more" if len(failed) > _MAX_LISTED else ""
             raise DataError(
-                f"{numbered(len(failed), 'image')} cannot be read, all others are predicted "
-                f"({'; '.join(failed[:_MAX_LISTED])}{more}). Repair them, or leave them out with "
-                "on_bad_file='skip'."
+                f"{numbered(len(failed), 'image')} cannot be read, all others are predicted:"
+                f"{list_lines(failed)}Repair them, or leave them out with on_bad_file='skip'."
             )
 
     def _prediction(self, predicted: PredictedImage) -> Prediction:

@@ -34,10 +34,7 @@ RunPath = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """Metrics and predictions in a folder; wherever a path of a run is expected, it may be given.
-
-    `report` is the page of the results.
-    """
+    """Metrics and predictions in a folder; `report` is their page."""
 
     folder: Path
 
@@ -83,7 +80,7 @@ class EvaluatedRun:
 
 @dataclass(frozen=True)
 class TrainedRun(EvaluatedRun):
-    """A finished run folder."""
+    """A finished run folder, which all functions take in place of its path."""
 
     @property
     def epochs(self) -> pd.DataFrame:
@@ -91,7 +88,7 @@ class TrainedRun(EvaluatedRun):
         return self._run.epochs
 
     def load_model(self) -> Model:
-        """The trained model; see `load_model` for its settings."""
+        """The trained model, by `load_model` with its default settings."""
         from capsule_inspection.api.model import load_model
 
         return load_model(self.folder)

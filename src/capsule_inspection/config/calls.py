@@ -66,8 +66,25 @@ def restored_warnings() -> Iterator[None]:
 
 
 @contextmanager
+def _restored_torch() -> Iterator[None]:
+    """Restore threads and precision, which a training sets, where models may be loaded already."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    allows_tf32 = torch.backends.cudnn.allow_tf32
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
+        torch.backends.cudnn.allow_tf32 = allows_tf32
+
+
+@contextmanager
 def _restored_process() -> Iterator[None]:
-    """Restore arguments, environment, logging, filters of warnings and Hydra.
+    """Restore arguments, environment, logging, filters of warnings, options of torch, and Hydra.
 
     Hydra closes every handler that logging knows, and a command that fails closes its log files:
     the handlers of the caller are hidden from both. So is its main module from new processes, such
@@ -82,7 +99,7 @@ def _restored_process() -> Iterator[None]:
     GlobalHydra.instance().clear()
     sys.modules["__main__"] = ModuleType("__main__")
     try:
-        with restored_warnings():
+        with restored_warnings(), _restored_torch():
             yield
     finally:
         for handler in logging.root.handlers:

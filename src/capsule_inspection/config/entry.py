@@ -357,7 +357,11 @@ def compose_choices(
     """The configuration with the user's choices of groups, but without the user's values."""
     groups = {path.name for path in config_folder.iterdir() if path.is_dir()}
     pairs = [argument.partition("=") for argument in sys.argv[1:]]
-    choices = [f"{key}={value}" for key, _, value in pairs if key in groups and "," not in value]
+    choices = [
+        f"{key}={value}"
+        for key, _, value in pairs
+        if key in groups and ("," not in value or value.startswith("["))
+    ]
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(config_folder.resolve()), version_base="1.3"):

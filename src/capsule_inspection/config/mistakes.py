@@ -58,18 +58,19 @@ def check_arguments(arguments: Sequence[str], command: str, config_folder: Path)
         else:
             _check_key(argument, command)
             _check_value(argument, rest, may_be_several=is_sweep or command != "train")
-            _check_space(argument, rest[:1])
+            _check_space(argument, rest[0] if rest else "=")
             _check_choice(argument, command, config_folder, has_own=has_own_choices)
 
 
-def _check_space(argument: str, following: Sequence[str]) -> None:
-    """Raise ConfigurationError where a path seems to go on after a space."""
-    for word in following:
-        if "/" in argument.partition("=")[2] and "=" not in word and word[:1] not in ("-", "~"):
-            raise ConfigurationError(
-                f"{argument} {word}: spaces end an argument. Write "
-                f"{shlex.quote(f'{argument} {word}')} if the path has one."
-            )
+def _check_space(argument: str, word: str) -> None:
+    """Raise ConfigurationError where a path seems to go on after a space, in the next `word`."""
+    value = unquote(argument.partition("=")[2])
+    is_path = "/" in value and not exists(value)
+    if is_path and "=" not in word and not word.startswith(("-", "~")):
+        raise ConfigurationError(
+            f"{argument} {word}: spaces end an argument. Write "
+            f"{shlex.quote(f'{argument} {word}')} if the path has one."
+        )
 
 
 def shows_settings(arguments: Sequence[str]) -> bool:

@@ -131,7 +131,7 @@ def split_paths(text: str) -> list[str]:
     while start < len(pieces):
         ends = range(len(pieces), start, -1)
         joined = ((end, expand_home(",".join(pieces[start:end]))) for end in ends)
-        end = next((end for end, path in joined if exists(path)), start + 1)
+        end = next((end for end, path in joined if exists(unquote(path))), start + 1)
         paths.append(",".join(pieces[start:end]))
         start = end
     return paths

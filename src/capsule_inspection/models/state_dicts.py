@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -61,7 +62,8 @@ def load_pretrained(classifier: Classifier, state: State, *, where: str) -> bool
     if not has_head:
         state = {k: v for k, v in state.items() if not k.startswith("head.")}
         state |= {key: own[key] for key in head}
-        logger.info("%s: its classes are not this data set's; the head is initialised.", where)
+        name = Path(where).name
+        logger.info("%s: its classes are not this data set's; the head is initialised.", name)
     load_all(classifier, state, where=where)
     return has_head
 
@@ -101,14 +103,15 @@ def load_pretrained_encoder(segmenter: Segmenter, state: State, *, where: str) -
             logger.info(
                 "%s: its classes are not this data set's; the foreground is taken from it, and the "
                 "classes of defects are learnt again.",
-                where,
+                Path(where).name,
             )
         segmenter.load_state_dict({**own, **fitting, **head})
         segmenter.has_pretrained_decoder = True
         return
     encoder: nn.Module = segmenter.get_submodule(ENCODER.removesuffix("."))
     load_encoder(encoder, state, name=segmenter.encoder_name, where=where)
-    logger.info("%s: the encoder's weights are loaded; the decoder is initialised.", where)
+    name = Path(where).name
+    logger.info("%s: the encoder's weights are loaded; the decoder is initialised.", name)
 
 
 def load_encoder(encoder: nn.Module, state: State, *, name: str, where: str) -> None:

@@ -77,12 +77,13 @@ class OptimizationConfig:
 def build_optimization(config: DictConfig, *, select_from_epoch: int = 0) -> OptimizationConfig:
     """Optimizer, schedule and fine-tuning of a configuration."""
     fine_tuning = config.finetune
-    if fine_tuning.head_epochs >= config.task.epochs:
+    epochs = config.trainer.max_epochs or -1
+    if fine_tuning.head_epochs >= epochs > 0:
         log.warning(
-            "finetune.head_epochs=%d and task.epochs=%d: the head alone is trained. Raise the "
-            "epochs, or set finetune.head_epochs=0.",
+            "finetune.head_epochs=%d and trainer.max_epochs=%d: the head alone is trained. Raise "
+            "the epochs, or set finetune.head_epochs=0.",
             fine_tuning.head_epochs,
-            config.task.epochs,
+            epochs,
         )
     return OptimizationConfig(
         optimizer=_choose(OPTIMIZERS, config.optimizer),

@@ -23,9 +23,9 @@ log = logging.getLogger(__name__)
 def inspect_dataset(config: DictConfig) -> Path:
     """Print what is in the configured data set and write a page; returns its path.
 
-    A split that the images do not allow is part of the result, and so are too many near-duplicates.
-    Raises DataError where the images cannot be read as configured, RunError where the folder has a
-    run.
+    Raises DataError where training would: without a page where the images cannot be read as
+    configured, after it for a split that they do not allow and for too many near-duplicates.
+    Raises RunError where the folder has a run.
     """
     from capsule_inspection.reports.dataset import tables
     from capsule_inspection.reports.dataset.page import write_dataset_page
@@ -53,8 +53,6 @@ def inspect_dataset(config: DictConfig) -> Path:
             problem = f"split={config.split.name}: no training image shows {', '.join(absent)}."
     except DataError as error:
         problem = str(error)
-    if problem:
-        log.warning("%s", problem)
     facts = load_facts(facts_path(Path(config.data.cache_folder) / "index", index.root))
     images = tables.images_table(
         index, cache, {path: fact.bit_depth for path, fact in facts.items()}
@@ -75,4 +73,6 @@ def inspect_dataset(config: DictConfig) -> Path:
     }
     page = write_dataset_page(folder, index, cache, images, about=about, problem=problem)
     log.info("Page: %s", page)
+    if problem:
+        raise DataError(f"{problem} Training would end with this message.")
     return page

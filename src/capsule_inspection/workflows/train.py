@@ -30,6 +30,7 @@ from capsule_inspection.files import (
 )
 from capsule_inspection.inference.checkpoints import restore_network
 from capsule_inspection.integrity import checksums
+from capsule_inspection.models.weights import RANDOM
 from capsule_inspection.tasks.adapter import get_task
 from capsule_inspection.types import (
     TEST,
@@ -204,6 +205,7 @@ def _prepare(
     choice = None if weights is None else "none"  # the checkpoint has them, trained
     built = factory.build_model(config, num_classes=len(index.classes), weights=choice)
     factory.refuse_training_images(built.weights, index)
+    _train_all_if_random(config, built.weights if weights is None else weights)
     runtime = hardware.prepare_network(
         runtime, built.model, channels_last=config.trainer.channels_last
     )
@@ -255,6 +257,16 @@ def _prepare(
         EpochMetricsWriter(folder / RunFiles.EPOCHS),
         first,
     )
+
+
+def _train_all_if_random(config: DictConfig, weights: WeightsRecord) -> None:
+    """Set `task.head_epochs` to 0 for random weights, of which there is nothing to keep."""
+    if weights.source == RANDOM.source and config.task.head_epochs > 0:
+        log.info(
+            "The initial weights are random, so all layers are trained from the first epoch, not "
+            "the head alone; finetune=head_first would do that all the same."
+        )
+        config.task.head_epochs = 0
 
 
 def _record_inputs(

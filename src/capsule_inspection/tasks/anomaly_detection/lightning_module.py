@@ -92,10 +92,11 @@ class PatchCoreModule(InspectionModule):
         """`num_images` (at least 1) that the candidates of the bank are divided among."""
         super().__init__(network, optimization)
         self.seed = seed
+        self.num_images = num_images
         self.patches_per_image = max(1, network.coreset.candidates // num_images)
         self.candidates: list[Tensor] = []
         self.first: Tensor | None = None
-        self.are_alike, self.num_images = True, 0
+        self.are_alike = True
         self.val_means = EpochMeans("distance")
 
     def forward(self, image: Tensor) -> Any:
@@ -120,7 +121,6 @@ class PatchCoreModule(InspectionModule):
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + int(number))
             chosen = torch.randperm(len(found), generator=generator)[: self.patches_per_image]
             self.candidates.append(found[chosen])
-        self.num_images += len(features)
         return torch.zeros((), requires_grad=True)  # for Lightning, which has no optimizer here
 
     def _are_like_first(self, features: Tensor) -> bool:
