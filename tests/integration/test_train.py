@@ -260,6 +260,8 @@ ARRIVED: dict[str, Callable[[Any], bool]] = {
     ),
     "finetune=head_first": lambda of: of.task.optimization.fine_tuning.head_epochs > 0,
     "finetune.head_epochs=1": lambda of: of.task.optimization.fine_tuning.head_epochs == 1,
+    # The initial weights are random: the head alone is trained where finetune asks for it only.
+    "task.head_epochs=1": lambda of: of.task.optimization.fine_tuning.head_epochs == 0,
     "finetune=head_only": lambda of: of.task.optimization.fine_tuning.head_epochs == -1,
     "finetune=layerwise": lambda of: of.task.optimization.fine_tuning.layer_decay == 0.75,
     "split=kfold": lambda of: len(of.data.indices("test")) == len(of.data.labels) // 5,
@@ -280,7 +282,8 @@ ARRIVED: dict[str, Callable[[Any], bool]] = {
 @pytest.mark.parametrize(
     "settings",
     [
-        "task.sampling=natural task.logit_adjustment=1.0 optimizer=sgd scheduler=cosine",
+        "task.sampling=natural task.logit_adjustment=1.0 optimizer=sgd scheduler=cosine "
+        "task.head_epochs=1",
         "task.loss=focal task.class_weights=effective callbacks=none finetune=layerwise",
         "task.mixup=0.4 callbacks=no_ema callbacks.early_stopping.patience=1 optimizer=adam",
         "finetune=head_first finetune.head_epochs=1 scheduler=plateau task.label_smoothing=0.1",
