@@ -127,6 +127,7 @@ def _unknown(tree: FileTree, problem: str) -> DataError:
             help_text += f" What may help: {remedy}{tree.root / names[0]}{more}."
     if not help_text and tree.images and all("/" not in name for name in tree.images):
         help_text = " If all are good parts, move them into a folder named good in it."
+    problem = problem.removeprefix(f"{tree.root}: ")
     return DataError(
         f"{tree.root}: data=auto recognises no annotation format and no layout in {seen}."
         f"{help_text} Read as class folders: {problem}"

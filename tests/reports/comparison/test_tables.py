@@ -12,6 +12,7 @@ from sample_anomaly_runs import write_one_class_folds, write_one_class_run
 from sample_runs import labels_of, write_classification_run
 
 from capsule_inspection.metrics.registry import metric_heading
+from capsule_inspection.reports.comparison.costs import GAP
 from capsule_inspection.reports.comparison.metrics import ModelMetrics
 from capsule_inspection.reports.comparison.pairs import DecisionSettings
 from capsule_inspection.reports.comparison.report import compare
@@ -242,13 +243,13 @@ def test_the_table_of_a_pair_has_both_intervals_and_the_corrected_test(tmp_path)
 def test_notes_name_only_what_their_table_shows(tmp_path) -> None:
     (single,) = measure_runs([write(tmp_path, "a")])
     table = training_table([single])
-    assert "gap" in table.columns
+    assert GAP in table.columns
     assert "Gap: " in table.note
     assert "Over several runs" not in table.note
     assert "Every image is tested once for each seed" not in image_metrics_table([single]).note
     run = write(tmp_path, "b", record={"monitor": {"key": "val/loss", "value": 0.3}})
     without = training_table(measure_runs([run]))
-    assert "gap" not in without.columns
+    assert GAP not in without.columns
     assert "Gap: " not in without.note
     untimed = write(tmp_path, "c", record={"inference_ms_per_image": None})
     assert "Time of an image" not in cost_table(measure_runs([untimed])).note

@@ -29,7 +29,8 @@ def print_comparison(comparison: Comparison) -> None:
     for first in range(0, len(comparison.results), MODELS_PER_TABLE):
         console.print(_transpose(main, first))
     for pair in comparison.pairs:
-        console.print(f"• {escape(headline(comparison, pair))}", soft_wrap=True)
+        reason = f" {pair.not_comparable}" if pair.not_comparable else ""
+        console.print(f"• {escape(headline(comparison, pair) + reason)}", soft_wrap=True)
     for failure in comparison.failures:
         console.print(f"[yellow]Left out: {escape(failure)}[/]", soft_wrap=True)
     for sentence in comparison.caveats:

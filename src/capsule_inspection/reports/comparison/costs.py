@@ -18,8 +18,8 @@ WINDOW, TOLERANCE = 5, 0.1
 """Epochs of the running mean, and the fraction of its range in which a converged curve stays."""
 
 TRAINING_TIME, EPOCH_TIME, PARAMETERS = "training time", "time of an epoch", "parameters"
-CONVERGED, GAP, MONITORED = "converged at", "gap", "monitored metric"
-GAP_LOW, GAP_HIGH = "gap, at least", "gap, at most"
+CONVERGED, GAP, MONITORED = "converged at", "training less validation", "monitored metric"
+GAP_LOW, GAP_HIGH = f"{GAP}, at least", f"{GAP}, at most"
 """Names of `run_numbers`: headings of the tables."""
 
 
