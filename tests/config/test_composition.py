@@ -81,7 +81,7 @@ COMPOSED = [
 
 
 def test_all_files_are_found() -> None:
-    assert len(CHOICES) == 77
+    assert len(CHOICES) == 78
     assert len(FILES) == len(CHOICES) + 16
     assert {choice for choices in COMPOSED for choice in choices} == set(CHOICES)
 
