@@ -168,6 +168,7 @@ def test_a_pil_image_keeps_its_orientation_and_its_colour_profile(
     with Image.open(photos / name) as opened:
         found = model.predict(opened)
     assert (found.width, found.height, found.score) == (30, 50, expected.score)
+    assert found.notes == expected.notes
 
 
 def test_a_home_folder_is_expanded(

@@ -44,6 +44,7 @@ def test_two_trainings_in_a_process_are_those_of_the_command_and_leave_it_as_it_
     cli: Cli, finished_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    torch.set_num_threads(3)  # more than the trainings use
     log = logging.FileHandler(tmp_path / "own.log", mode="w")
     logging.root.addHandler(log)
     settings = [*CLASSIFIER, f"data.root={finished_home / 'bottle'}"]
